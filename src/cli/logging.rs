@@ -1,0 +1,99 @@
+//! Log lines and the progress bar, which share standard error without writing over each other.
+
+use std::io::{self, IsTerminal as _, Write};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::{Global, LogFormat, Output};
+
+/// Standard error as a person sees it: log lines above, the progress bar below.
+#[derive(Debug, Clone)]
+pub(super) struct Screen {
+    bars: MultiProgress,
+    /// Whether a bar is shown; otherwise progress goes to the log.
+    pub(super) interactive: bool,
+}
+
+/// Starts logging. `BACKLAKE_LOG` takes filters as `tracing` writes them.
+pub(super) fn start(global: &Global) -> Screen {
+    let interactive = io::stderr().is_terminal()
+        && !global.quiet
+        && global.log_format == LogFormat::Text
+        && global.output == Output::Text;
+    let target = if interactive {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let screen = Screen {
+        bars: MultiProgress::with_draw_target(target),
+        interactive,
+    };
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (false, 0) if interactive => LevelFilter::WARN,
+        (false, 0) => LevelFilter::INFO,
+        (false, 1) => LevelFilter::DEBUG,
+        (false, _) => LevelFilter::TRACE,
+    };
+    // Other crates speak only when everything is asked for: ours say what matters.
+    let ours = if global.verbose < 2 {
+        format!("warn,backlake={level}")
+    } else {
+        level.to_string()
+    };
+    let filter = std::env::var("BACKLAKE_LOG")
+        .ok()
+        .and_then(|filters| filters.parse::<EnvFilter>().ok());
+    let filter = filter.unwrap_or_else(|| EnvFilter::new(ours));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(screen.clone())
+        .with_target(false);
+    match global.log_format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Json => lines.json().init(),
+    }
+    screen
+}
+
+impl Screen {
+    /// A bar for so many steps; invisible where there is no terminal.
+    pub(super) fn bar(&self, steps: u64, template: &str) -> ProgressBar {
+        let bar = self.bars.add(ProgressBar::new(steps));
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("━╸─"));
+        }
+        if self.interactive {
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
+        bar
+    }
+}
+
+impl<'a> MakeWriter<'a> for Screen {
+    type Writer = Lines;
+
+    fn make_writer(&'a self) -> Lines {
+        Lines(self.bars.clone())
+    }
+}
+
+/// Writes a log line while the bar is out of the way.
+pub(super) struct Lines(MultiProgress);
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0
+            .suspend(|| io::stderr().lock().write_all(line))
+            .map(|()| line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}

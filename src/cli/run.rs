@@ -1,0 +1,239 @@
+//! `run`: fetch, publish, sum up.
+
+use std::fmt::Write as _;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Mutex, PoisonError};
+
+use indicatif::ProgressBar;
+use tracing::info;
+
+use super::logging::Screen;
+use super::output::{self, Output, bytes, count, counted, duration};
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::fate::Fate;
+use crate::fetch::Event;
+use crate::money::Usd;
+use crate::pipeline::{self, Pipeline, Progress, RunReport, RunState, Surroundings};
+
+pub(super) async fn run(pipeline: &Pipeline, clock: &Clock, screen: &Screen, output: Output) -> Result<()> {
+    let watcher = Watcher {
+        screen,
+        state: Mutex::default(),
+    };
+    // The one place where chance comes in: it names the run and draws the jitter.
+    let seed = RandomState::new().hash_one(std::process::id());
+    let around = Surroundings {
+        clock: clock.clone(),
+        seed,
+        variable: &|name| std::env::var(name).ok(),
+        hear: &|progress| watcher.hear(progress),
+    };
+    let end = pipeline::run(pipeline, &around).await;
+    watcher.close();
+    let end = end?;
+    let mut json = serde_json::to_value(&end.report).unwrap_or_default();
+    if let Some(error) = &end.error {
+        json["error"] = output::as_json(error);
+    }
+    output::report(&json, || text(&end.report, pipeline), output)?;
+    end.error.map_or(Ok(()), |error| Err(error.mark_reported()))
+}
+
+/// Shows how a run goes: a bar on a terminal, log lines otherwise.
+struct Watcher<'a> {
+    screen: &'a Screen,
+    state: Mutex<Watched>,
+}
+
+#[derive(Default)]
+struct Watched {
+    bar: Option<ProgressBar>,
+    requests: u64,
+    batches: u64,
+    targets: u64,
+    targets_done: u64,
+    answers: u64,
+    flattened: u64,
+    retries: u64,
+    cost: Usd,
+    /// Tenths of the whole that the log has told.
+    told: u64,
+}
+
+const FETCHING: &str = "{spinner} fetching  {bar:28} {pos}/{len} targets · {msg} · ETA {eta}";
+const PUBLISHING: &str = "{spinner} publishing {bar:27} {pos}/{len} answers";
+
+impl Watcher<'_> {
+    fn hear(&self, progress: Progress) {
+        let mut watched = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let watched = &mut *watched;
+        match progress {
+            Progress::Planned {
+                targets,
+                requests,
+                max_cost,
+            } => {
+                info!(targets, requests, max_cost_usd = %max_cost, "fetching");
+                (watched.targets, watched.requests) = (targets, requests);
+                watched.bar = Some(self.screen.bar(targets, FETCHING));
+            }
+            Progress::Fetch(event) => {
+                match event {
+                    Event::Answered { targets, .. } => {
+                        watched.batches += 1;
+                        watched.targets_done += targets;
+                    }
+                    Event::Ended { targets, parts } => {
+                        watched.batches += 1;
+                        watched.requests += parts;
+                        watched.targets_done += targets;
+                    }
+                    Event::Retried => watched.retries += 1,
+                    Event::Charged(cost) => watched.cost += cost,
+                }
+                watched.show();
+            }
+            Progress::Publishing { answers } => {
+                info!(answers, "publishing");
+                watched.answers = answers;
+                if let Some(bar) = watched.bar.replace(self.screen.bar(answers, PUBLISHING)) {
+                    bar.finish_and_clear();
+                }
+            }
+            Progress::Flattened => {
+                watched.flattened += 1;
+                if let Some(bar) = &watched.bar {
+                    bar.set_position(watched.flattened);
+                }
+            }
+        }
+    }
+
+    fn close(&self) {
+        if let Some(bar) = self
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .bar
+            .take()
+        {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Watched {
+    fn show(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.targets_done);
+            let retries = if self.retries > 0 {
+                format!(" · {} retried", count(self.retries))
+            } else {
+                String::new()
+            };
+            bar.set_message(format!(
+                "{}/{} batches · {}{retries}",
+                self.batches,
+                self.requests,
+                self.cost.rounded()
+            ));
+        }
+        let tenths = self.targets_done * 10 / self.targets.max(1);
+        if tenths > self.told {
+            self.told = tenths;
+            info!(
+                targets = self.targets_done,
+                of = self.targets,
+                batches = self.batches,
+                retries = self.retries,
+                cost_usd = %self.cost,
+                "fetched"
+            );
+        }
+    }
+}
+
+fn text(report: &RunReport, pipeline: &Pipeline) -> String {
+    let RunReport { snapshot, .. } = report;
+    let mut text = match report.state {
+        RunState::Published => format!("snapshot {snapshot} is published in {}\n\n", pipeline.lake),
+        RunState::AlreadyPublished => {
+            return format!(
+                "snapshot {snapshot} was published before, by run {}: nothing was sent\n",
+                report.run
+            );
+        }
+        RunState::Open => format!(
+            "snapshot {snapshot} is held open in {}: not published\n\n",
+            pipeline.lake
+        ),
+    };
+    let _ = writeln!(text, "  {:<14}{:>12}", "lines", count(report.lines));
+    for fate in Fate::ALL {
+        let number = report.fates.of(fate);
+        if number > 0 {
+            let _ = writeln!(text, "    {:<12}{:>12}", fate.name(), count(number));
+        }
+    }
+    let _ = write!(text, "  {:<14}{:>12}", "items", count(report.items));
+    if report.unmatched > 0 {
+        let _ = write!(
+            text,
+            "  {} of them answer no asked target",
+            count(report.unmatched)
+        );
+    }
+    let retries = if report.retries > 0 {
+        format!(", {} of them retried", count(report.retries))
+    } else {
+        String::new()
+    };
+    let _ = writeln!(
+        text,
+        "\n  {:<14}{:>12}  lower bound {}{retries}",
+        "requests",
+        count(report.requests),
+        count(report.lower_bound)
+    );
+    let _ = write!(text, "  {:<14}{:>12}", "cost", format!("${}", report.cost_usd));
+    if report.cost_unknown_usd > Usd::ZERO {
+        let _ = write!(
+            text,
+            "  and up to ${} that no answer tells of",
+            report.cost_unknown_usd
+        );
+    }
+    if report.files > 0 {
+        let _ = write!(
+            text,
+            "\n  {:<14}{:>12}  {}",
+            "files",
+            count(report.files),
+            bytes(report.bytes)
+        );
+    }
+    let _ = writeln!(
+        text,
+        "\n  {:<14}{:>12}  run {}",
+        "time",
+        duration(report.seconds.round() as u64),
+        report.run
+    );
+    let odd = &report.irregularities;
+    for (field, number) in &odd.unknown_fields {
+        let _ = writeln!(
+            text,
+            "  field `{field}` is in no contract: {} kept in pages.extra",
+            counted(*number, "value")
+        );
+    }
+    for (field, number) in &odd.misfits {
+        let _ = writeln!(
+            text,
+            "  field `{field}` does not fit its type: {} kept in pages.extra",
+            counted(*number, "value")
+        );
+    }
+    text
+}

@@ -1,0 +1,59 @@
+//! `verify`: audit what is published.
+
+use std::fmt::Write as _;
+
+use super::LakeArgs;
+use super::output::{self, Output, bytes, counted};
+use crate::error::{Error, Result};
+use crate::lake::{Audit, Store, audit, snapshots};
+
+pub(super) async fn verify(args: &LakeArgs, output: Output) -> Result<()> {
+    let store = Store::open(&args.lake)?;
+    let dates = match args.snapshot {
+        Some(date) => vec![date],
+        None => snapshots(&store).await?,
+    };
+    let mut audits = Vec::new();
+    for date in dates {
+        let audit = audit(&store, date).await?;
+        audits.push(audit.ok_or_else(|| {
+            Error::usage(format!("snapshot {date} is not published in {}", args.lake))
+                .with_hint("`backlake snapshots` lists what is")
+        })?);
+    }
+    output::report(&audits, || text(&audits), output)?;
+    let problems: usize = audits.iter().map(|audit| audit.problems.len()).sum();
+    if problems == 0 {
+        return Ok(());
+    }
+    let error = Error::unexpected(format!(
+        "{} in {}",
+        counted(problems as u64, "problem"),
+        args.lake
+    ));
+    Err(error
+        .with_hint("do not trust the snapshots named above; restore their files from a copy")
+        .mark_reported())
+}
+
+fn text(audits: &[Audit]) -> String {
+    let mut text = String::new();
+    for audit in audits {
+        let verdict = if audit.problems.is_empty() { "ok" } else { "BROKEN" };
+        let _ = writeln!(
+            text,
+            "{}  {verdict:<6}  {}, {}, {}",
+            audit.snapshot,
+            counted(audit.files, "file"),
+            counted(audit.rows, "row"),
+            bytes(audit.bytes)
+        );
+        for problem in &audit.problems {
+            let _ = writeln!(text, "    {problem}");
+        }
+    }
+    if audits.is_empty() {
+        text.push_str("no snapshot is published\n");
+    }
+    text
+}

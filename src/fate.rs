@@ -1,0 +1,91 @@
+//! The one end that each input line comes to, and the counts that must add up.
+
+use serde::{Deserialize, Serialize};
+
+/// What became of an input line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Fate {
+    /// The provider returned an item for it.
+    Returned,
+    /// Asked and paid for, but the answer holds no such item.
+    Absent,
+    /// The same canonical target as an earlier line.
+    Duplicate,
+    /// Breaks the provider's rules; never sent.
+    Invalid,
+    /// The provider refuses this one target.
+    Refused,
+    /// Its tries are used up.
+    Failed,
+    /// Not sent: the budget or a stop came first.
+    Unsent,
+}
+
+impl Fate {
+    /// Every fate, in the order in which reports name them.
+    pub const ALL: [Self; 7] = [
+        Self::Returned,
+        Self::Absent,
+        Self::Duplicate,
+        Self::Invalid,
+        Self::Refused,
+        Self::Failed,
+        Self::Unsent,
+    ];
+
+    /// The name in the targets table, the manifest and the reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Returned => "returned",
+            Self::Absent => "absent",
+            Self::Duplicate => "duplicate",
+            Self::Invalid => "invalid",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Unsent => "unsent",
+        }
+    }
+}
+
+/// How many input lines came to each end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each field is the count of the fate of its name")]
+pub struct Fates {
+    pub returned: u64,
+    pub absent: u64,
+    pub duplicate: u64,
+    pub invalid: u64,
+    pub refused: u64,
+    pub failed: u64,
+    pub unsent: u64,
+}
+
+impl Fates {
+    /// The count of one fate, to read or to raise.
+    pub fn of_mut(&mut self, fate: Fate) -> &mut u64 {
+        match fate {
+            Fate::Returned => &mut self.returned,
+            Fate::Absent => &mut self.absent,
+            Fate::Duplicate => &mut self.duplicate,
+            Fate::Invalid => &mut self.invalid,
+            Fate::Refused => &mut self.refused,
+            Fate::Failed => &mut self.failed,
+            Fate::Unsent => &mut self.unsent,
+        }
+    }
+
+    /// The count of one fate.
+    #[must_use]
+    pub fn of(&self, fate: Fate) -> u64 {
+        *self.clone().of_mut(fate)
+    }
+
+    /// The sum over all fates: the number of input lines, or the books do not balance.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        Fate::ALL.iter().map(|&fate| self.of(fate)).sum()
+    }
+}

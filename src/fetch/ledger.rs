@@ -1,0 +1,146 @@
+//! The books of a run: an intent before each request, its answer's bytes, and how it ended.
+
+use std::fmt;
+use std::future::Future;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::money::Usd;
+
+/// Names an attempt within a run: the batch, from 0, and the attempt at it, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptId {
+    /// The batch.
+    pub batch: u32,
+    /// The attempt at it.
+    pub attempt: u32,
+}
+
+impl fmt::Display for AttemptId {
+    /// `00012-1`: sorts as it counts, and is the name of the attempt's files.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:05}-{}", self.batch, self.attempt)
+    }
+}
+
+/// What is about to be sent. Durable before it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Which attempt.
+    pub id: AttemptId,
+    /// The tag sent with it, unique to the attempt.
+    pub tag: String,
+    /// When.
+    pub sent_at: DateTime<Utc>,
+    /// What it may cost at the most.
+    pub reserved: Usd,
+    /// Root domains among the targets.
+    pub root_domains: u32,
+    /// What is asked for, in canonical form.
+    pub targets: Vec<String>,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Its answer counts.
+    Ok,
+    /// It failed, and another followed.
+    Retried,
+    /// The provider refuses its targets.
+    Refused,
+    /// The provider refused it, and its targets were asked for in parts.
+    Split,
+    /// It failed, and no other followed.
+    Failed,
+    /// It was sent, and no whole answer came: it may have been charged.
+    Ambiguous,
+}
+
+impl Outcome {
+    /// The name in the requests table.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Retried => "retried",
+            Self::Refused => "refused",
+            Self::Split => "split",
+            Self::Failed => "failed",
+            Self::Ambiguous => "ambiguous",
+        }
+    }
+}
+
+/// Whether the provider charged for an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Charged {
+    /// The answer says what.
+    Yes,
+    /// The answer says nothing was, or the request never left.
+    No,
+    /// No answer says so either way.
+    Unknown,
+}
+
+impl Charged {
+    /// The name in the requests table.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A row of the requests table: an attempt and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Which attempt.
+    pub id: AttemptId,
+    /// The tag sent with it.
+    pub tag: String,
+    /// The provider's id for the task.
+    pub request_id: Option<String>,
+    /// When it was sent.
+    pub sent_at: DateTime<Utc>,
+    /// From sending to the last byte of the answer, in milliseconds.
+    pub duration_ms: Option<u64>,
+    /// Targets asked for.
+    pub targets: u32,
+    /// Root domains among them.
+    pub root_domains: u32,
+    /// The HTTP status.
+    pub http_status: Option<u16>,
+    /// The status that counts: the task's, or the envelope's.
+    pub status_code: Option<u32>,
+    /// The text to it, or what broke.
+    pub status_message: Option<String>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Items in the answer.
+    pub items: Option<u64>,
+    /// What was charged, where an answer says so.
+    pub cost_usd: Option<Usd>,
+    /// Whether it was charged.
+    pub charged: Charged,
+    /// The size of the answer's body, decompressed.
+    pub body_bytes: Option<u64>,
+}
+
+/// Where a run's books are kept. Each call returns when what it was given is safe.
+pub trait Journal: Send + Sync {
+    /// Enters what is about to be sent.
+    fn intend(&self, intent: &Intent) -> impl Future<Output = Result<()>> + Send;
+    /// Keeps the bytes of an answer as received.
+    fn keep(&self, id: AttemptId, body: Bytes) -> impl Future<Output = Result<()>> + Send;
+    /// Enters how an attempt ended.
+    fn record(&self, attempt: &Attempt) -> impl Future<Output = Result<()>> + Send;
+}

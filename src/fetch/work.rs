@@ -1,0 +1,511 @@
+//! The loop: keeps requests under way until every batch has ended.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::Utc;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use tracing::{Instrument as _, debug, info_span, warn};
+
+use super::client::{Client, Reply, SendError};
+use super::ledger::{Attempt, AttemptId, Charged, Intent, Journal, Outcome};
+use super::permits::{Pacer, Purse};
+use super::retry::{Decision, Happened, RetryPolicy};
+use super::split::{Parts, split};
+use crate::clock::Clock;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::money::Usd;
+use crate::plan::Batch;
+use crate::provider::{self, Endpoint, Envelope, Prices, StatusClass, TaskOptions, code};
+use crate::target::{TargetId, TargetList};
+
+/// Everything that fetching needs.
+pub struct Fetcher<'a, J> {
+    /// The targets behind the batches.
+    pub list: &'a TargetList,
+    /// The run's name: the beginning of every tag.
+    pub run: &'a str,
+    /// What is asked of.
+    pub endpoint: Endpoint,
+    /// What is asked for beside the targets.
+    pub options: TaskOptions,
+    /// Speaks HTTP.
+    pub client: &'a Client,
+    /// Gives leave to send.
+    pub pacer: &'a Pacer,
+    /// Batches under way at once; a few more than requests, so that one that waits leaves no gap.
+    pub max_open: usize,
+    /// Covers the cost.
+    pub purse: &'a Purse,
+    /// What a request costs at the most.
+    pub prices: Prices,
+    /// What to do after a failure.
+    pub retry: RetryPolicy,
+    /// Keeps the books.
+    pub journal: &'a J,
+    /// Tells the time and waits.
+    pub clock: &'a Clock,
+    /// Draws the jitter.
+    pub random: Mutex<fastrand::Rng>,
+    /// Every attempt that has ended, as entered in the journal.
+    pub entered: Mutex<Vec<Attempt>>,
+    /// Hears how it goes.
+    pub events: &'a (dyn Fn(Event) + Sync),
+}
+
+/// How it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A batch was answered.
+    Answered {
+        /// Targets asked for.
+        targets: u64,
+        /// Items returned.
+        items: u64,
+    },
+    /// A batch ended without an answer, or in parts.
+    Ended {
+        /// Targets that have ended with it.
+        targets: u64,
+        /// Batches that take its place.
+        parts: u64,
+    },
+    /// An attempt failed and is repeated.
+    Retried,
+    /// The provider says what it charged.
+    Charged(Usd),
+}
+
+/// How a batch ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Its answer is archived under this attempt.
+    Answered(AttemptId),
+    /// The provider refuses its targets, with this code and text.
+    Refused(String),
+    /// Its tries are used up, for this reason.
+    Failed(String),
+    /// It was not sent.
+    Unsent,
+}
+
+/// A batch and how it ended. Batches that were split do not appear; their parts do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchEnd {
+    /// The batch.
+    pub batch: u32,
+    /// Its targets.
+    pub targets: Vec<TargetId>,
+    /// Its end.
+    pub end: End,
+}
+
+/// How all batches ended.
+#[derive(Debug)]
+pub struct Fetched {
+    /// Every batch once.
+    pub ends: Vec<BatchEnd>,
+    /// Why sending stopped before all was sent.
+    pub stopped: Option<Error>,
+}
+
+/// What came of a batch on its way.
+enum Came {
+    End(Batch, End),
+    Split(Vec<(Vec<TargetId>, Option<String>)>),
+    Stop(Batch, Error),
+}
+
+/// Sends all batches and waits for their ends. New batches, from splitting, are numbered from `next_number`.
+///
+/// # Errors
+/// A journal that fails: without books nothing more is sent. What the provider refuses is no error but an end.
+pub async fn fetch<J: Journal>(
+    fetcher: &Fetcher<'_, J>,
+    batches: impl Iterator<Item = Batch>,
+    mut next_number: u32,
+) -> Result<Fetched> {
+    let mut planned = batches.fuse();
+    let mut again: VecDeque<Batch> = VecDeque::new();
+    let mut open = FuturesUnordered::new();
+    let mut fetched = Fetched {
+        ends: Vec::new(),
+        stopped: None,
+    };
+    loop {
+        while fetched.stopped.is_none() && open.len() < fetcher.max_open {
+            let next = again.pop_front().or_else(|| planned.next());
+            let Some(batch) = next else { break };
+            let worst = fetcher.worst(&batch);
+            if fetcher.purse.reserve(worst) {
+                open.push(fetcher.work(batch, worst));
+            } else if open.is_empty() {
+                fetched.stopped = Some(fetcher.out_of_budget(worst));
+                again.push_front(batch);
+            } else {
+                // What is under way may cost less than was set aside for it.
+                again.push_front(batch);
+                break;
+            }
+        }
+        match open.next().await {
+            None if fetched.stopped.is_some() || again.is_empty() => break,
+            None => {}
+            Some(came) => match came? {
+                Came::End(batch, end) => {
+                    fetched.ends.push(BatchEnd {
+                        batch: batch.number,
+                        targets: batch.targets,
+                        end,
+                    });
+                }
+                Came::Split(parts) => {
+                    for (targets, refused) in parts {
+                        let number = next_number;
+                        next_number += 1;
+                        match refused {
+                            Some(reason) => {
+                                fetched.ends.push(BatchEnd {
+                                    batch: number,
+                                    targets,
+                                    end: End::Refused(reason),
+                                });
+                            }
+                            None => {
+                                let root_domains = fetcher.root_domains(&targets);
+                                again.push_back(Batch {
+                                    number,
+                                    targets,
+                                    root_domains,
+                                });
+                            }
+                        }
+                    }
+                }
+                Came::Stop(batch, error) => {
+                    fetched.ends.push(BatchEnd {
+                        batch: batch.number,
+                        targets: batch.targets,
+                        end: End::Unsent,
+                    });
+                    fetched.stopped.get_or_insert(error);
+                }
+            },
+        }
+    }
+    let rest = again.into_iter().chain(planned);
+    fetched.ends.extend(rest.map(|batch| BatchEnd {
+        batch: batch.number,
+        targets: batch.targets,
+        end: End::Unsent,
+    }));
+    Ok(fetched)
+}
+
+impl<J: Journal> Fetcher<'_, J> {
+    fn worst(&self, batch: &Batch) -> Usd {
+        self.prices.cost(1, batch.targets.len() as u64)
+    }
+
+    fn root_domains(&self, targets: &[TargetId]) -> u32 {
+        let mut roots: Vec<u32> = targets.iter().map(|&id| self.list.root_domain_of(id)).collect();
+        roots.sort_unstable();
+        roots.dedup();
+        roots.len() as u32
+    }
+
+    fn jitter(&self) -> f64 {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).f64()
+    }
+
+    fn out_of_budget(&self, worst: Usd) -> Error {
+        Error::new(
+            ErrorKind::Budget,
+            format!("the budget does not cover the next request, which may cost ${worst}"),
+        )
+    }
+
+    /// Tries a batch, for which `reserved` is set aside, until it has ended.
+    async fn work(&self, batch: Batch, mut reserved: Usd) -> Result<Came> {
+        let mut attempt = 1;
+        loop {
+            let id = AttemptId {
+                batch: batch.number,
+                attempt,
+            };
+            let span = info_span!("attempt", batch = id.batch, attempt);
+            let (tried, happened, message) = self.attempt(id, &batch, reserved).instrument(span).await?;
+            let decision = self
+                .retry
+                .decide(happened, attempt, self.clock.now(), self.jitter());
+            match decision {
+                Decision::Done => {
+                    let items = tried.items.unwrap_or_default();
+                    self.enter(tried, Outcome::Ok).await?;
+                    (self.events)(Event::Answered {
+                        targets: batch.targets.len() as u64,
+                        items,
+                    });
+                    return Ok(Came::End(batch, End::Answered(id)));
+                }
+                Decision::Retry(wait) => {
+                    warn!(
+                        batch = id.batch,
+                        attempt,
+                        wait_seconds = wait.as_secs_f64(),
+                        "{message}; trying again"
+                    );
+                    let outcome = if happened == Happened::NoAnswer {
+                        Outcome::Ambiguous
+                    } else {
+                        Outcome::Retried
+                    };
+                    self.enter(tried, outcome).await?;
+                    (self.events)(Event::Retried);
+                    self.clock.sleep(wait).await;
+                    reserved = self.worst(&batch);
+                    if !self.purse.reserve(reserved) {
+                        return Ok(Came::Stop(batch, self.out_of_budget(reserved)));
+                    }
+                    attempt += 1;
+                }
+                Decision::Isolate => return self.isolate(batch, tried, message).await,
+                Decision::Refused => {
+                    warn!(batch = id.batch, "{message}; the batch is refused");
+                    self.enter(tried, Outcome::Refused).await?;
+                    return Ok(self.ended(batch, End::Refused(message)));
+                }
+                Decision::GiveUp => {
+                    warn!(batch = id.batch, attempt, "{message}; giving up");
+                    let outcome = if happened == Happened::NoAnswer {
+                        Outcome::Ambiguous
+                    } else {
+                        Outcome::Failed
+                    };
+                    self.enter(tried, outcome).await?;
+                    return Ok(self.ended(batch, End::Failed(message)));
+                }
+                Decision::Stop => {
+                    self.enter(tried, Outcome::Failed).await?;
+                    return Ok(Came::Stop(batch, stop(happened, &message)));
+                }
+            }
+        }
+    }
+
+    async fn isolate(&self, batch: Batch, tried: Attempt, message: String) -> Result<Came> {
+        let text = |id: TargetId| self.list.target(id).text.to_owned();
+        let parts = match split(&batch.targets, text, &message) {
+            Parts::OtherField => {
+                self.enter(tried, Outcome::Failed).await?;
+                return Ok(Came::Stop(
+                    batch,
+                    stop(Happened::Status(code::UNKNOWN_FIELD), &message),
+                ));
+            }
+            Parts::Alone(_) => {
+                self.enter(tried, Outcome::Refused).await?;
+                return Ok(self.ended(batch, End::Refused(message)));
+            }
+            Parts::Named { refused, rest } => vec![(vec![refused], Some(message)), (rest, None)],
+            Parts::Halves(left, right) => vec![(left, None), (right, None)],
+        };
+        debug!(batch = batch.number, "a target is refused; asking in parts");
+        self.enter(tried, Outcome::Split).await?;
+        let ended = parts
+            .iter()
+            .filter(|(_, refused)| refused.is_some())
+            .map(|(targets, _)| targets.len())
+            .sum::<usize>();
+        let again = parts.iter().filter(|(_, refused)| refused.is_none()).count();
+        (self.events)(Event::Ended {
+            targets: ended as u64,
+            parts: again as u64,
+        });
+        Ok(Came::Split(parts))
+    }
+
+    fn ended(&self, batch: Batch, end: End) -> Came {
+        (self.events)(Event::Ended {
+            targets: batch.targets.len() as u64,
+            parts: 0,
+        });
+        Came::End(batch, end)
+    }
+
+    async fn enter(&self, mut attempt: Attempt, outcome: Outcome) -> Result<()> {
+        attempt.outcome = outcome;
+        if let Some(cost) = attempt.cost_usd {
+            (self.events)(Event::Charged(cost));
+        }
+        self.journal.record(&attempt).await?;
+        self.entered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(attempt);
+        Ok(())
+    }
+
+    /// One request: intent, leave, post, archive, read. Returns the entry, what happened, and it in words.
+    async fn attempt(
+        &self,
+        id: AttemptId,
+        batch: &Batch,
+        reserved: Usd,
+    ) -> Result<(Attempt, Happened, String)> {
+        let texts: Vec<&str> = batch
+            .targets
+            .iter()
+            .map(|&id| self.list.target(id).text)
+            .collect();
+        let tag = format!("{}/{id}", self.run);
+        let body = provider::body(&texts, &self.options, &tag)
+            .context(|| format!("failed to write request {id}"))?;
+        let permit = self.pacer.leave().await?;
+        let sent_at = self.clock.now();
+        let intent = Intent {
+            id,
+            tag: tag.clone(),
+            sent_at,
+            reserved,
+            root_domains: batch.root_domains,
+            targets: texts.into_iter().map(str::to_owned).collect(),
+        };
+        self.journal.intend(&intent).await?;
+        let answer = self.client.post(self.endpoint, body).await;
+        drop(permit);
+        let took = (self.clock.now() - sent_at).to_std().unwrap_or(Duration::ZERO);
+        let mut entry = Attempt {
+            id,
+            tag,
+            request_id: None,
+            sent_at: sent_at.with_timezone(&Utc),
+            duration_ms: Some(took.as_millis() as u64),
+            targets: batch.targets.len() as u32,
+            root_domains: batch.root_domains,
+            http_status: None,
+            status_code: None,
+            status_message: None,
+            outcome: Outcome::Failed,
+            items: None,
+            cost_usd: None,
+            charged: Charged::Unknown,
+            body_bytes: None,
+        };
+        let happened = match answer {
+            Ok(reply) => {
+                self.journal.keep(id, reply.body.clone()).await?;
+                self.read(reply, &mut entry).await?
+            }
+            Err(error) => {
+                entry.status_message = Some(error.to_string());
+                match error {
+                    SendError::NotSent(_) => {
+                        entry.charged = Charged::No;
+                        Happened::NotSent
+                    }
+                    SendError::NoAnswer(_) => Happened::NoAnswer,
+                    SendError::TooLarge { .. } | SendError::Encoding(_) => Happened::Malformed,
+                }
+            }
+        };
+        self.purse.settle(
+            reserved,
+            if entry.charged == Charged::Unknown {
+                None
+            } else {
+                entry.cost_usd.or(Some(Usd::ZERO))
+            },
+        );
+        let message = entry.status_message.clone().unwrap_or_default();
+        let message = match entry.status_code {
+            Some(code) if happened != Happened::Malformed => format!("{code} {message}"),
+            _ => message,
+        };
+        Ok((entry, happened, message))
+    }
+
+    /// Reads what an answer says of itself, off the runtime's threads.
+    async fn read(&self, reply: Reply, entry: &mut Attempt) -> Result<Happened> {
+        entry.http_status = Some(reply.status);
+        entry.body_bytes = Some(reply.body.len() as u64);
+        let read = tokio::task::spawn_blocking(move || Envelope::read(&reply.body));
+        let envelope = match read.await.context(|| "reading an answer panicked")? {
+            Ok(envelope) => envelope,
+            Err(malformed) => {
+                let status = entry.http_status.unwrap_or_default();
+                return Ok(if (200..300).contains(&status) {
+                    entry.status_message = Some(malformed.to_string());
+                    Happened::Malformed
+                } else {
+                    entry.status_message = Some(format!("HTTP {status} without an answer of the provider"));
+                    // Nothing is charged for what is turned away; a broken server may have charged.
+                    entry.charged = if status < 500 {
+                        Charged::No
+                    } else {
+                        Charged::Unknown
+                    };
+                    Happened::HttpStatus(status)
+                });
+            }
+        };
+        let (status_code, message) = envelope.status();
+        entry.status_code = Some(status_code);
+        entry.status_message = Some(message.to_owned());
+        entry.request_id = envelope.tasks.first().and_then(|task| task.id.clone());
+        entry.items = Some(envelope.items());
+        entry.cost_usd = envelope.charged();
+        entry.charged = match entry.cost_usd {
+            Some(cost) if cost > Usd::ZERO => Charged::Yes,
+            Some(_) => Charged::No,
+            None => Charged::Unknown,
+        };
+        if status_code != code::OK {
+            return Ok(Happened::Status(status_code));
+        }
+        let Some(task) = envelope.tasks.first() else {
+            entry.status_message = Some("the answer holds no task".to_owned());
+            return Ok(Happened::Malformed);
+        };
+        let other_tag = task.tag.as_ref().is_some_and(|tag| *tag != entry.tag);
+        let other_function = task
+            .function
+            .as_ref()
+            .is_some_and(|function| function != self.endpoint.function());
+        if other_tag || other_function {
+            entry.status_message = Some("the answer is to another request".to_owned());
+            return Ok(Happened::Malformed);
+        }
+        Ok(Happened::Status(code::OK))
+    }
+}
+
+/// Why a run stops.
+fn stop(happened: Happened, message: &str) -> Error {
+    let class = match happened {
+        Happened::Status(code) => StatusClass::of(code),
+        Happened::HttpStatus(status) => StatusClass::of_http(status),
+        Happened::NotSent | Happened::NoAnswer | Happened::Malformed => StatusClass::Server,
+    };
+    let error = Error::new(ErrorKind::Account, format!("the provider refuses: {message}"));
+    match (class, happened) {
+        (StatusClass::Defect, _) => {
+            error.with_hint("this is a defect of backlake, not of your account; report it with the message above")
+        }
+        (_, Happened::Status(code::NOT_AUTHORISED) | Happened::HttpStatus(401)) => {
+            error.with_hint("check DATAFORSEO_LOGIN and DATAFORSEO_PASSWORD (the API password, not that of the dashboard)")
+        }
+        (_, Happened::Status(code::OUT_OF_FUNDS | 40200) | Happened::HttpStatus(402)) => {
+            error.with_hint("the account is out of funds; add credit and run the same command: it continues")
+        }
+        (_, Happened::Status(40203)) => error
+            .with_hint("the account's own daily limit is reached; raise it in the dashboard or run the same command after 00:00 UTC"),
+        (_, Happened::Status(40207)) => error.with_hint("allow this machine's IP address in the provider's dashboard"),
+        (StatusClass::PostedTooOften, _) => {
+            error.with_hint("the same task was posted too often; run the same command in an hour (40205) or a day (40206)")
+        }
+        _ => error,
+    }
+}

@@ -1,0 +1,148 @@
+//! The second look at rows that hold what their columns could not: originals, byte for byte, for `extra`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::ArrayRef;
+use arrow_array::builder::StringBuilder;
+use serde::{Deserialize, Serialize};
+use sonic_rs::{JsonType, JsonValueTrait, LazyValue};
+
+use super::FlattenError;
+use super::decode::Irregular;
+use crate::contract::Column;
+
+/// What did not fit the contract, counted by field.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Irregularities {
+    /// Fields that no contract knows.
+    pub unknown_fields: BTreeMap<String, u64>,
+    /// Fields whose value did not fit its type, or that came twice.
+    pub misfits: BTreeMap<String, u64>,
+    /// Items that were no object.
+    pub no_objects: u64,
+}
+
+impl Irregularities {
+    /// Adds those of another answer.
+    pub fn add(&mut self, other: Self) {
+        for (field, count) in other.unknown_fields {
+            *self.unknown_fields.entry(field).or_default() += count;
+        }
+        for (field, count) in other.misfits {
+            *self.misfits.entry(field).or_default() += count;
+        }
+        self.no_objects += other.no_objects;
+    }
+
+    /// Whether everything fitted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The `extra` column: null for rows in which everything fitted.
+pub(super) fn collect(
+    body: &[u8],
+    items: &[&Column],
+    irregular: &[Irregular],
+    rows: usize,
+) -> Result<(ArrayRef, Irregularities), FlattenError> {
+    let mut found = Irregularities::default();
+    let mut column = StringBuilder::with_capacity(rows, 0);
+    if irregular.is_empty() {
+        column.append_nulls(rows);
+        return Ok((Arc::new(column.finish()), found));
+    }
+    let mut irregular = irregular.iter().copied().peekable();
+    let mut row = 0;
+    each_item(body, 0, &mut |item| {
+        let mut of_row = Vec::new();
+        while let Some(next) = irregular.next_if(|next| next.row() == row) {
+            of_row.push(next);
+        }
+        row += 1;
+        if of_row.is_empty() {
+            column.append_null();
+        } else {
+            column.append_value(originals(&item, items, &of_row, &mut found)?);
+        }
+        Ok(())
+    })?;
+    Ok((Arc::new(column.finish()), found))
+}
+
+/// The JSON object of what the columns of this row do not hold.
+fn originals(
+    item: &LazyValue<'_>,
+    items: &[&Column],
+    irregular: &[Irregular],
+    found: &mut Irregularities,
+) -> Result<String, FlattenError> {
+    if item.get_type() != JsonType::Object {
+        found.no_objects += 1;
+        return Ok(format!("{{\"item\":{}}}", item.as_raw_str()));
+    }
+    let mut seen = vec![false; items.len()];
+    let mut object = String::from("{");
+    for entry in sonic_rs::to_object_iter(item.as_raw_str()) {
+        let (key, value) = entry?;
+        let column = items
+            .iter()
+            .position(|column| column.item.as_deref() == Some(&*key));
+        let counts = match column {
+            None => &mut found.unknown_fields,
+            Some(at) => {
+                let again = std::mem::replace(&mut seen[at], true);
+                let misfit = irregular
+                    .iter()
+                    .any(|note| matches!(note, Irregular::Misfit { column, .. } if *column == at));
+                if !again && !misfit {
+                    continue;
+                }
+                &mut found.misfits
+            }
+        };
+        *counts.entry(key.to_string()).or_default() += 1;
+        if object.len() > 1 {
+            object.push(',');
+        }
+        object.push_str(&serde_json::Value::from(&*key).to_string());
+        object.push(':');
+        object.push_str(value.as_raw_str());
+    }
+    object.push('}');
+    Ok(object)
+}
+
+/// Calls `take` with every item that is not null, in the order in which they were decoded.
+fn each_item(
+    json: &[u8],
+    level: usize,
+    take: &mut dyn FnMut(LazyValue<'_>) -> Result<(), FlattenError>,
+) -> Result<(), FlattenError> {
+    const PATH: [&str; 3] = ["tasks", "result", "items"];
+    match json.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') if level < PATH.len() => {
+            for entry in sonic_rs::to_object_iter(json) {
+                let (key, value) = entry?;
+                if key == PATH[level] {
+                    each_item(value.as_raw_str().as_bytes(), level + 1, take)?;
+                }
+            }
+        }
+        Some(b'[') => {
+            for element in sonic_rs::to_array_iter(json) {
+                let element = element?;
+                if level < PATH.len() {
+                    each_item(element.as_raw_str().as_bytes(), level, take)?;
+                } else if !element.is_null() {
+                    take(element)?;
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! Which target each item answers: by key, never by position.
+
+use std::collections::HashMap;
+
+use arrow_array::{Array, StringArray};
+
+use crate::target::{Rules, Target, canonical, stem};
+
+/// For each row the place of the target it answers.
+///
+/// Three rounds, each over what the one before left open: the url as it stands; its canonical form; and, where one
+/// row and one target alone remain for it, the url without scheme, `www.` and final slash. A target is answered by
+/// one row at the most; a further one stays unmatched.
+pub(super) fn match_rows(
+    urls: Option<&StringArray>,
+    rows: usize,
+    targets: &[Target<'_>],
+    rules: &Rules,
+) -> Vec<Option<usize>> {
+    let mut matches = vec![None; rows];
+    let Some(urls) = urls else {
+        return matches;
+    };
+    let by_text: HashMap<&str, usize> = targets
+        .iter()
+        .enumerate()
+        .map(|(at, target)| (target.text, at))
+        .collect();
+    let mut open = vec![true; targets.len()];
+    let mut left = Vec::new();
+    for (row, url) in urls.iter().enumerate() {
+        match url.and_then(|url| by_text.get(url).copied()) {
+            Some(target) if open[target] => {
+                open[target] = false;
+                matches[row] = Some(target);
+            }
+            _ => left.push(row),
+        }
+    }
+    left.retain(|&row| {
+        let own = urls
+            .is_valid(row)
+            .then(|| canonical(urls.value(row), rules).ok())
+            .flatten();
+        let target = own
+            .and_then(|own| by_text.get(own.text()).copied())
+            .filter(|&target| open[target]);
+        if let Some(target) = target {
+            open[target] = false;
+            matches[row] = Some(target);
+        }
+        target.is_none()
+    });
+    if left.is_empty() {
+        return matches;
+    }
+    let mut by_stem: HashMap<&str, (Candidate, Candidate)> = HashMap::new();
+    for (at, target) in targets.iter().enumerate().filter(|&(at, _)| open[at]) {
+        by_stem.entry(stem(target.text)).or_default().1.add(at);
+    }
+    for &row in left.iter().filter(|&&row| urls.is_valid(row)) {
+        if let Some((rows, _)) = by_stem.get_mut(stem(urls.value(row))) {
+            rows.add(row);
+        }
+    }
+    for (row, target) in by_stem.into_values() {
+        if let (Candidate::One(row), Candidate::One(target)) = (row, target) {
+            matches[row] = Some(target);
+        }
+    }
+    matches
+}
+
+/// None, one, or too many to tell.
+#[derive(Debug, Clone, Copy, Default)]
+enum Candidate {
+    #[default]
+    None,
+    One(usize),
+    Many,
+}
+
+impl Candidate {
+    fn add(&mut self, at: usize) {
+        *self = match self {
+            Self::None => Self::One(at),
+            Self::One(_) | Self::Many => Self::Many,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::{TargetId, TargetKind};
+
+    fn matched(targets: &[&str], urls: &[&str]) -> Vec<Option<usize>> {
+        let target = |text| Target {
+            id: TargetId(0),
+            text,
+            kind: TargetKind::Page,
+            root_domain: "example.com",
+        };
+        let targets: Vec<Target<'_>> = targets.iter().copied().map(target).collect();
+        match_rows(
+            Some(&StringArray::from(urls.to_vec())),
+            urls.len(),
+            &targets,
+            &Rules::default(),
+        )
+    }
+
+    #[test]
+    fn rows_find_their_target_by_key_in_any_order() {
+        let targets = [
+            "https://example.com/",
+            "https://example.com/a",
+            "example.com",
+            "https://www.example.com/b",
+        ];
+        assert_eq!(
+            matched(
+                &targets,
+                &["example.com", "https://example.com/a", "https://example.com/"]
+            ),
+            [Some(2), Some(1), Some(0)]
+        );
+        assert_eq!(matched(&targets, &["HTTPS://EXAMPLE.com/a#x"]), [Some(1)]);
+        assert_eq!(matched(&targets, &["http://example.com/b/"]), [Some(3)]);
+        // With page and domain both open the url could be either.
+        assert_eq!(matched(&targets, &["http://example.com/"]), [None]);
+        assert_eq!(
+            matched(&targets, &["https://example.com/", "http://example.com/"]),
+            [Some(0), Some(2)]
+        );
+    }
+
+    #[test]
+    fn a_second_row_for_a_target_stays_unmatched() {
+        assert_eq!(
+            matched(
+                &["https://example.com/a"],
+                &["https://example.com/a", "https://example.com/a"]
+            ),
+            [Some(0), None]
+        );
+        assert_eq!(
+            matched(
+                &["https://example.com/a"],
+                &["http://example.com/a", "https://example.com/a/"]
+            ),
+            [None, None]
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! The archive and the books of one snapshot's run: what was asked, the answers as received, how each attempt ended.
+//!
+//! Everything a run has paid for is here before anything else happens to it, so a run that was broken off continues
+//! from here, and publishing reads from nowhere else.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use chrono::{DateTime, NaiveDate, Utc};
+use object_store::path::Path;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::layout::Layout;
+use super::store::Store;
+use crate::error::{Context, Error, Result};
+use crate::fetch::{Attempt, AttemptId, Charged, Intent, Journal, Outcome};
+use crate::money::Usd;
+use crate::provider::{Envelope, code};
+
+/// The level at which answers are archived: they shrink to about an eighth, faster than they arrive.
+const LEVEL: i32 = 3;
+
+/// Names the run that fills a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The run's name, the beginning of its files' names.
+    pub run: String,
+    /// When it was first started.
+    pub started_at: DateTime<Utc>,
+}
+
+/// The archive of one snapshot.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    store: Store,
+    layout: Layout,
+}
+
+/// An attempt that an earlier start of the run has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EarlierAttempt {
+    /// What was asked.
+    pub intent: Intent,
+    /// How it ended, as entered, or as the archive tells where the run broke off before the entry.
+    pub attempt: Attempt,
+}
+
+impl Archive {
+    /// The archive of this snapshot.
+    #[must_use]
+    pub fn new(store: Store, snapshot: NaiveDate) -> Self {
+        Self {
+            store,
+            layout: Layout { snapshot },
+        }
+    }
+
+    /// The record of the run that fills this snapshot: the one that is there, or else this one.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn run_record(&self, new: RunRecord) -> Result<RunRecord> {
+        let path = self.layout.run();
+        let json = serde_json::to_vec_pretty(&new).context(|| "failed to write the run's record")?;
+        if self.store.put_new(&path, json.into()).await? {
+            return Ok(new);
+        }
+        self.read(&path).await
+    }
+
+    /// All attempts that were made, by batch and attempt.
+    ///
+    /// # Errors
+    /// A lake that fails, or a file in it that is broken.
+    pub async fn earlier(&self) -> Result<Vec<EarlierAttempt>> {
+        let mut ended = BTreeMap::new();
+        for object in self.store.list(&self.layout.attempts()).await? {
+            let attempt: Attempt = self.read(&object.location).await?;
+            ended.insert(attempt.id, attempt);
+        }
+        let mut earlier = Vec::new();
+        for object in self.store.list(&self.layout.intents()).await? {
+            let intent: Intent = self.read(&object.location).await?;
+            let attempt = match ended.remove(&intent.id) {
+                Some(attempt) => attempt,
+                None => self.as_archived(&intent).await?,
+            };
+            earlier.push(EarlierAttempt { intent, attempt });
+        }
+        earlier.sort_by_key(|earlier| earlier.intent.id);
+        Ok(earlier)
+    }
+
+    /// How an attempt ended whose entry was never written: as its archived answer says, or ambiguous without one.
+    async fn as_archived(&self, intent: &Intent) -> Result<Attempt> {
+        let mut attempt = Attempt {
+            id: intent.id,
+            tag: intent.tag.clone(),
+            request_id: None,
+            sent_at: intent.sent_at,
+            duration_ms: None,
+            targets: intent.targets.len() as u32,
+            root_domains: intent.root_domains,
+            http_status: None,
+            status_code: None,
+            status_message: Some("the run broke off before the answer".to_owned()),
+            outcome: Outcome::Ambiguous,
+            items: None,
+            cost_usd: None,
+            charged: Charged::Unknown,
+            body_bytes: None,
+        };
+        let Some(body) = self.answer(intent.id).await? else {
+            return Ok(attempt);
+        };
+        attempt.body_bytes = Some(body.len() as u64);
+        let Ok(envelope) = Envelope::read(&body) else {
+            attempt.status_message = Some("the run broke off before the answer was read".to_owned());
+            return Ok(attempt);
+        };
+        let (status_code, message) = envelope.status();
+        let task = envelope.tasks.first();
+        attempt.status_code = Some(status_code);
+        attempt.status_message = Some(message.to_owned());
+        attempt.request_id = task.and_then(|task| task.id.clone());
+        attempt.items = Some(envelope.items());
+        attempt.cost_usd = envelope.charged();
+        attempt.charged = match attempt.cost_usd {
+            Some(cost) if cost > Usd::ZERO => Charged::Yes,
+            Some(_) => Charged::No,
+            None => Charged::Unknown,
+        };
+        let good = status_code == code::OK
+            && task.is_some_and(|task| task.tag.as_ref().is_none_or(|tag| *tag == intent.tag));
+        attempt.outcome = if good { Outcome::Ok } else { Outcome::Failed };
+        Ok(attempt)
+    }
+
+    /// The answer to an attempt as received; none if there is none.
+    ///
+    /// # Errors
+    /// A lake that fails, or an archived answer that is broken.
+    pub async fn answer(&self, id: AttemptId) -> Result<Option<Bytes>> {
+        let path = self.layout.answer(id);
+        let Some(packed) = self.store.get(&path).await? else {
+            return Ok(None);
+        };
+        unpack(&path, packed).await.map(Some)
+    }
+
+    async fn read<T: DeserializeOwned>(&self, path: &Path) -> Result<T> {
+        let bytes = self.store.get(path).await?;
+        let bytes = bytes.ok_or_else(|| Error::unexpected(format!("{path} has vanished from the lake")))?;
+        let bytes = if path.as_ref().ends_with(".zst") {
+            unpack(path, bytes).await?
+        } else {
+            bytes
+        };
+        serde_json::from_slice(&bytes).context(|| format!("failed to read {path} from the lake"))
+    }
+}
+
+impl Journal for Archive {
+    async fn intend(&self, intent: &Intent) -> Result<()> {
+        let json = serde_json::to_vec(intent).context(|| "failed to write an intent")?;
+        self.store
+            .put(&self.layout.intent(intent.id), pack(json.into()).await?)
+            .await
+    }
+
+    async fn keep(&self, id: AttemptId, body: Bytes) -> Result<()> {
+        self.store.put(&self.layout.answer(id), pack(body).await?).await
+    }
+
+    async fn record(&self, attempt: &Attempt) -> Result<()> {
+        let json = serde_json::to_vec(attempt).context(|| "failed to write an attempt")?;
+        self.store
+            .put(&self.layout.attempt(attempt.id), json.into())
+            .await
+    }
+}
+
+/// Compresses off the runtime's threads.
+async fn pack(bytes: Bytes) -> Result<Bytes> {
+    let packed = tokio::task::spawn_blocking(move || zstd::bulk::compress(&bytes, LEVEL)).await;
+    let packed = packed.context(|| "compressing panicked")?;
+    packed
+        .map(Bytes::from)
+        .context(|| "failed to compress for the archive")
+}
+
+async fn unpack(path: &Path, packed: Bytes) -> Result<Bytes> {
+    let unpacked = tokio::task::spawn_blocking(move || zstd::decode_all(packed.as_ref())).await;
+    let unpacked = unpacked.context(|| "decompressing panicked")?;
+    unpacked
+        .map(Bytes::from)
+        .context(|| format!("failed to decompress {path}"))
+}

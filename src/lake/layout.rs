@@ -1,0 +1,76 @@
+//! Every path in the lake, and nothing else knows one.
+
+use chrono::NaiveDate;
+use object_store::path::Path;
+
+use crate::contract::Table;
+use crate::fetch::AttemptId;
+
+/// The paths of one snapshot, relative to the lake's root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// The snapshot's date.
+    pub snapshot: NaiveDate,
+}
+
+impl Layout {
+    /// The folder of all manifests.
+    pub(super) fn manifests() -> Path {
+        Path::from("_snapshots")
+    }
+
+    /// The manifest: written last, so the snapshot is published if and only if it is there.
+    pub(super) fn manifest(self) -> Path {
+        Path::from(format!("_snapshots/{}.json", self.snapshot))
+    }
+
+    /// The snapshot's partition of a table.
+    pub(super) fn partition(self, table: Table) -> Path {
+        Path::from(format!("{}/snapshot_date={}", table.name(), self.snapshot))
+    }
+
+    /// Where a run writes the files of a table before they are published.
+    pub(super) fn staging(self, run: &str, table: Table) -> Path {
+        Path::from(format!("_staging/{}/{run}/{}", self.snapshot, table.name()))
+    }
+
+    /// The folder of everything a run stages.
+    pub(super) fn staging_root(self) -> Path {
+        Path::from(format!("_staging/{}", self.snapshot))
+    }
+
+    /// The answer to an attempt as received.
+    pub(super) fn answer(self, id: AttemptId) -> Path {
+        Path::from(format!("_archive/{}/{id}.json.zst", self.snapshot))
+    }
+
+    /// What names the run that fills this snapshot.
+    pub(super) fn run(self) -> Path {
+        Path::from(format!("_runs/{}/run.json", self.snapshot))
+    }
+
+    /// The folder of the intents.
+    pub(super) fn intents(self) -> Path {
+        Path::from(format!("_runs/{}/intents", self.snapshot))
+    }
+
+    /// The intent of an attempt.
+    pub(super) fn intent(self, id: AttemptId) -> Path {
+        Path::from(format!("_runs/{}/intents/{id}.json.zst", self.snapshot))
+    }
+
+    /// The folder of the attempts that have ended.
+    pub(super) fn attempts(self) -> Path {
+        Path::from(format!("_runs/{}/attempts", self.snapshot))
+    }
+
+    /// How an attempt ended.
+    pub(super) fn attempt(self, id: AttemptId) -> Path {
+        Path::from(format!("_runs/{}/attempts/{id}.json", self.snapshot))
+    }
+
+    /// The date that a manifest's path names.
+    pub(super) fn date_of(path: &Path) -> Option<NaiveDate> {
+        path.filename()?.strip_suffix(".json")?.parse().ok()
+    }
+}

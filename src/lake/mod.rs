@@ -1,0 +1,24 @@
+//! Rows in, a published snapshot out; and every path there is.
+//!
+//! What holds of the lake: under a table's path stand whole snapshots or nothing; a snapshot's manifest is written
+//! last, and names every file with its rows, bytes and hash; what was paid for is in the archive.
+
+mod archive;
+mod audit;
+mod layout;
+mod manifest;
+mod publish;
+mod sort;
+mod store;
+mod tables;
+mod writer;
+
+pub use archive::{Archive, EarlierAttempt, RunRecord};
+pub use audit::{Audit, audit};
+pub use layout::Layout;
+pub use manifest::{Manifest, ManifestFile, RequestTotals, TableManifest, snapshots};
+pub use publish::{Staging, publish};
+pub use sort::Sorter;
+pub use store::Store;
+pub use tables::{LineFate, requests_batch, targets_batch};
+pub use writer::TableWriter;

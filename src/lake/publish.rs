@@ -1,0 +1,81 @@
+//! Publishes a snapshot: tables are staged whole, moved into place whole, and the manifest comes last.
+//!
+//! On a local disk each table appears by one rename, so a reader's glob sees all of a table's files or none. A
+//! publication that was broken off between two tables is finished by the next start of the run, which replaces
+//! what stands there without a manifest.
+
+use chrono::NaiveDate;
+use tracing::info;
+
+use super::layout::Layout;
+use super::manifest::Manifest;
+use super::store::Store;
+use super::writer::TableWriter;
+use crate::contract::Table;
+use crate::error::{Context, Error, Result};
+
+/// Where a run writes its tables before they are published.
+#[derive(Debug, Clone)]
+pub struct Staging {
+    store: Store,
+    layout: Layout,
+    run: String,
+}
+
+impl Staging {
+    /// An empty staging place; what an earlier start left there is cleared.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn begin(store: &Store, snapshot: NaiveDate, run: &str) -> Result<Self> {
+        let layout = Layout { snapshot };
+        store.clear(&layout.staging_root()).await?;
+        Ok(Self {
+            store: store.clone(),
+            layout,
+            run: run.to_owned(),
+        })
+    }
+
+    /// A writer for a table, or for a stretch of one whose files are numbered from `first`.
+    #[must_use]
+    pub fn writer(&self, table: Table, first: u32) -> TableWriter {
+        let paths = (
+            self.layout.staging(&self.run, table),
+            self.layout.partition(table),
+        );
+        TableWriter::new(self.store.clone(), table.contract(), paths, &self.run, first)
+    }
+}
+
+/// Moves all tables into place and writes the manifest.
+///
+/// # Errors
+/// Books that do not balance, or a lake that fails; the snapshot is not published then.
+pub async fn publish(staging: &Staging, manifest: &Manifest) -> Result<()> {
+    let imbalances = manifest.imbalances();
+    if !imbalances.is_empty() {
+        return Err(
+            Error::unexpected(format!("the books do not balance: {}", imbalances.join("; ")))
+                .with_hint("nothing was published; the answers are archived: report this as a defect"),
+        );
+    }
+    let Staging { store, layout, run } = staging;
+    if store.get(&layout.manifest()).await?.is_some() {
+        return Err(Error::unexpected(format!(
+            "snapshot {} was published by someone else meanwhile",
+            layout.snapshot
+        )));
+    }
+    for table in Table::ALL {
+        let partition = layout.partition(table);
+        // Without a manifest this is what a broken-off publication left.
+        store.clear(&partition).await?;
+        store.move_folder(&layout.staging(run, table), &partition).await?;
+    }
+    let json = serde_json::to_vec_pretty(manifest).context(|| "failed to write the manifest")?;
+    store.put(&layout.manifest(), json.into()).await?;
+    store.clear(&layout.staging_root()).await?;
+    info!(snapshot = %layout.snapshot, run, "published");
+    Ok(())
+}

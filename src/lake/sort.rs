@@ -1,0 +1,305 @@
+//! Sorts pages by (root_domain, target) in bounded memory: full buffers are spilled as sorted runs and merged.
+//!
+//! # Memory
+//! The budget for what is buffered, as much again while a buffer is put in order, and a few megabytes for each run
+//! while they are merged; it does not grow with the number of rows.
+
+use std::cmp::Ordering;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Seek as _, Write as _};
+use std::path::PathBuf;
+
+use arrow_array::cast::AsArray as _;
+use arrow_array::{Array as _, RecordBatch, StringArray};
+use arrow_ipc::reader::StreamReader;
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::SchemaRef;
+use arrow_select::interleave::interleave_record_batch;
+use rayon::slice::ParallelSliceMut as _;
+
+use crate::error::{Context, Error, Result};
+
+/// Rows of one sorted batch.
+const BATCH_ROWS: usize = 8192;
+
+/// Takes batches in any order and gives their rows back in order. Equal keys keep the order of arrival.
+#[derive(Debug)]
+pub struct Sorter {
+    schema: SchemaRef,
+    key: Key,
+    buffered: Vec<RecordBatch>,
+    buffered_bytes: usize,
+    budget: usize,
+    scratch: PathBuf,
+    runs: Vec<File>,
+}
+
+/// The two columns that rows are sorted by.
+#[derive(Debug, Clone, Copy)]
+struct Key {
+    root_domain: usize,
+    target: usize,
+}
+
+impl Key {
+    fn columns(self, batch: &RecordBatch) -> (&StringArray, &StringArray) {
+        (
+            batch.column(self.root_domain).as_string(),
+            batch.column(self.target).as_string(),
+        )
+    }
+}
+
+fn text(column: &StringArray, row: usize) -> Option<&str> {
+    column.is_valid(row).then(|| column.value(row))
+}
+
+fn compare(
+    left: (&StringArray, &StringArray),
+    at: usize,
+    right: (&StringArray, &StringArray),
+    and: usize,
+) -> Ordering {
+    text(left.0, at)
+        .cmp(&text(right.0, and))
+        .then_with(|| text(left.1, at).cmp(&text(right.1, and)))
+}
+
+impl Sorter {
+    /// A sorter that buffers about `budget` bytes and spills to files in `scratch`.
+    ///
+    /// # Errors
+    /// A schema without the two columns.
+    pub fn new(schema: SchemaRef, budget: usize, scratch: PathBuf) -> Result<Self> {
+        let column = |name: &str| schema.index_of(name).context(|| "the rows cannot be sorted");
+        let key = Key {
+            root_domain: column("root_domain")?,
+            target: column("target")?,
+        };
+        Ok(Self {
+            schema,
+            key,
+            buffered: Vec::new(),
+            buffered_bytes: 0,
+            budget,
+            scratch,
+            runs: Vec::new(),
+        })
+    }
+
+    /// Takes a batch.
+    ///
+    /// # Errors
+    /// A disk that fails when a full buffer is spilled.
+    pub fn push(&mut self, batch: RecordBatch) -> Result<()> {
+        self.buffered_bytes += batch.get_array_memory_size();
+        self.buffered.push(batch);
+        if self.buffered_bytes >= self.budget {
+            self.spill()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn spill(&mut self) -> Result<()> {
+        let failed = || format!("failed to write a temporary file in {}", self.scratch.display());
+        let mut file = tempfile::tempfile_in(&self.scratch).context(failed)?;
+        let mut writer = StreamWriter::try_new(BufWriter::new(&mut file), &self.schema).context(failed)?;
+        let buffered = std::mem::take(&mut self.buffered);
+        for batch in InMemory::sort(buffered, self.key) {
+            writer.write(&batch?).context(failed)?;
+        }
+        writer.finish().context(failed)?;
+        writer.into_inner().context(failed)?.flush().context(failed)?;
+        file.rewind().context(failed)?;
+        self.buffered_bytes = 0;
+        self.runs.push(file);
+        Ok(())
+    }
+
+    /// Gives all rows back in order.
+    ///
+    /// # Errors
+    /// A disk that fails.
+    pub fn finish(mut self) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
+        if self.runs.is_empty() {
+            let sorted = InMemory::sort(self.buffered, self.key);
+            return Ok(Box::new(sorted) as Box<dyn Iterator<Item = Result<RecordBatch>>>);
+        }
+        if !self.buffered.is_empty() {
+            self.spill()?;
+        }
+        Ok(Box::new(Merge::new(self.runs, self.key)?))
+    }
+}
+
+/// Batches that are put in order as they are taken out.
+struct InMemory {
+    batches: Vec<RecordBatch>,
+    order: std::vec::IntoIter<(usize, usize)>,
+}
+
+impl InMemory {
+    fn sort(batches: Vec<RecordBatch>, key: Key) -> Self {
+        let mut order: Vec<(usize, usize)> = batches
+            .iter()
+            .enumerate()
+            .flat_map(|(number, batch)| (0..batch.num_rows()).map(move |row| (number, row)))
+            .collect();
+        let columns: Vec<_> = batches.iter().map(|batch| key.columns(batch)).collect();
+        order.par_sort_unstable_by(|left, right| {
+            compare(columns[left.0], left.1, columns[right.0], right.1).then_with(|| left.cmp(right))
+        });
+        Self {
+            order: order.into_iter(),
+            batches,
+        }
+    }
+}
+
+impl Iterator for InMemory {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let order: Vec<_> = self.order.by_ref().take(BATCH_ROWS).collect();
+        if order.is_empty() {
+            return None;
+        }
+        let batches: Vec<&RecordBatch> = self.batches.iter().collect();
+        Some(interleave_record_batch(&batches, &order).context(|| "failed to put rows in order"))
+    }
+}
+
+/// A sorted run on disk, a batch of it in memory.
+struct Run {
+    reader: StreamReader<BufReader<File>>,
+    batch: RecordBatch,
+    row: usize,
+}
+
+/// Merges sorted runs. There are few of them, so the smallest head is found by looking at each.
+struct Merge {
+    runs: Vec<Run>,
+    key: Key,
+}
+
+impl Merge {
+    fn new(files: Vec<File>, key: Key) -> Result<Self> {
+        let mut runs = Vec::with_capacity(files.len());
+        for file in files {
+            let reader = StreamReader::try_new(BufReader::with_capacity(1 << 20, file), None);
+            let mut reader = reader.context(|| "failed to read a temporary file")?;
+            if let Some(batch) = reader.next() {
+                runs.push(Run {
+                    batch: batch.context(|| "failed to read a temporary file")?,
+                    reader,
+                    row: 0,
+                });
+            }
+        }
+        Ok(Self { runs, key })
+    }
+
+    /// The next rows in order, until one run's batch is used up or enough are there.
+    fn step(&mut self) -> Result<Option<RecordBatch>> {
+        if self.runs.is_empty() {
+            return Ok(None);
+        }
+        let columns: Vec<_> = self.runs.iter().map(|run| self.key.columns(&run.batch)).collect();
+        let mut rows: Vec<usize> = self.runs.iter().map(|run| run.row).collect();
+        let mut order = Vec::with_capacity(BATCH_ROWS);
+        let used_up = loop {
+            let first = |&left: &usize, &right: &usize| {
+                compare(columns[left], rows[left], columns[right], rows[right]).then_with(|| left.cmp(&right))
+            };
+            let Some(least) = (0..rows.len()).min_by(first) else {
+                break None;
+            };
+            order.push((least, rows[least]));
+            rows[least] += 1;
+            if rows[least] == self.runs[least].batch.num_rows() {
+                break Some(least);
+            }
+            if order.len() == BATCH_ROWS {
+                break None;
+            }
+        };
+        let batches: Vec<&RecordBatch> = self.runs.iter().map(|run| &run.batch).collect();
+        let merged = interleave_record_batch(&batches, &order).context(|| "failed to put rows in order")?;
+        for (run, row) in self.runs.iter_mut().zip(rows) {
+            run.row = row;
+        }
+        if let Some(at) = used_up {
+            let run = &mut self.runs[at];
+            match run.reader.next() {
+                Some(batch) => {
+                    run.batch = batch.context(|| "failed to read a temporary file")?;
+                    run.row = 0;
+                }
+                // Removed in place: the order of runs is the order of arrival.
+                None => drop(self.runs.remove(at)),
+            }
+        }
+        Ok(Some(merged))
+    }
+}
+
+impl Iterator for Merge {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step()
+            .map_err(|error| Error::unexpected("failed to merge sorted rows").caused_by(error))
+            .transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::Int64Array;
+    use arrow_schema::{DataType, Field, Schema};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn rows_come_back_in_order_and_complete_however_small_the_memory(
+            batches in prop::collection::vec(prop::collection::vec(("[ab]{0,2}", prop::option::of("[ab]{0,2}")), 1..40), 0..12),
+            budget in prop_oneof![Just(1_usize), Just(4_000), Just(1 << 30)],
+        ) {
+            let schema = Arc::new(Schema::new(vec![
+                Field::new("target", DataType::Utf8, true),
+                Field::new("root_domain", DataType::Utf8, true),
+                Field::new("arrival", DataType::Int64, false),
+            ]));
+            let mut sorter = Sorter::new(Arc::clone(&schema), budget, std::env::temp_dir()).unwrap();
+            let mut expected = Vec::new();
+            for rows in batches {
+                let from = expected.len() as i64;
+                let arrival = Int64Array::from_iter_values(from..from + rows.len() as i64);
+                let columns: Vec<arrow_array::ArrayRef> = vec![
+                    Arc::new(StringArray::from_iter_values(rows.iter().map(|(target, _)| target))),
+                    Arc::new(StringArray::from_iter(rows.iter().map(|(_, root)| root.as_deref()))),
+                    Arc::new(arrival),
+                ];
+                sorter.push(RecordBatch::try_new(Arc::clone(&schema), columns).unwrap()).unwrap();
+                let numbered = (from..).zip(rows).map(|(arrival, (target, root))| (root, target, arrival));
+                expected.extend(numbered);
+            }
+            expected.sort();
+            let mut sorted = Vec::new();
+            for batch in sorter.finish().unwrap() {
+                let batch = batch.unwrap();
+                let (roots, targets) = (batch.column(1).as_string::<i32>(), batch.column(0).as_string::<i32>());
+                let arrivals = batch.column(2).as_primitive::<arrow_array::types::Int64Type>();
+                for row in 0..batch.num_rows() {
+                    sorted.push((text(roots, row).map(str::to_owned), targets.value(row).to_owned(), arrivals.value(row)));
+                }
+            }
+            prop_assert_eq!(sorted, expected);
+        }
+    }
+}

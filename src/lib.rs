@@ -1,0 +1,49 @@
+//! backlake turns lists of pages and domains into nightly Parquet snapshots of their backlink profiles.
+//!
+//! The way of the data, one direction, one named type at each door:
+//!
+//! ```text
+//! target lists                                     [`target`]     lines → TargetList: canonical, each counted once
+//!      │ TargetList
+//!      ▼
+//! the fewest valid requests                        [`plan`]       TargetList → Plan → Batch
+//!      │ Batch
+//!      ▼
+//! paid answers, archived before they are read      [`fetch`]      Batch → Attempt, by what [`provider`] says the API is
+//!      │ answer bytes
+//!      ▼
+//! rows, straight from the bytes                    [`flatten`]    bytes → RecordBatch, by [`contract`]
+//!      │ RecordBatch
+//!      ▼
+//! a snapshot, all there or not there               [`lake`]       RecordBatch → staged files → published Manifest
+//! ```
+//!
+//! [`pipeline`] reads what to do from a TOML file and is the only one that knows every stage; publishing reads from
+//! the archive alone, so a run that was broken off continues, and what was paid for is never asked again.
+//! [`simulator`] is the provider, embedded, for demos and tests. [`cli`] is the only place that prints.
+//!
+//! Four small files are shared by all: [`contract`], [`fate`], [`money`], [`error`]; and time comes from [`clock`].
+
+pub mod target;
+
+pub mod plan;
+
+pub mod provider;
+
+pub mod fetch;
+
+pub mod flatten;
+
+pub mod lake;
+
+pub mod pipeline;
+
+pub mod simulator;
+
+pub mod cli;
+
+pub mod clock;
+pub mod contract;
+pub mod error;
+pub mod fate;
+pub mod money;

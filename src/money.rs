@@ -1,0 +1,173 @@
+//! US dollars as decimals, never as floats: what a request costs and what a run may spend.
+
+use std::fmt;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Mul, Sub, SubAssign};
+use std::str::FromStr;
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The digits after the point that the lake keeps: `decimal(18,6)`, a millionth of a dollar.
+pub const SCALE: u32 = 6;
+
+/// An amount of US dollars, exact. Written as a decimal string, in JSON too, so that no reader rounds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Usd(Decimal);
+
+impl Usd {
+    /// Nothing.
+    pub const ZERO: Self = Self(Decimal::ZERO);
+
+    /// From millionths of a dollar.
+    #[must_use]
+    pub fn from_micros(micros: i64) -> Self {
+        Self(Decimal::new(micros, SCALE))
+    }
+
+    /// In millionths of a dollar, as the lake's `decimal(18,6)` holds it; parts of a millionth are rounded half to even.
+    #[must_use]
+    pub fn micros(self) -> i128 {
+        let mut scaled = self.0.round_dp(SCALE);
+        scaled.rescale(SCALE);
+        scaled.mantissa()
+    }
+
+    /// Whether it is below nothing.
+    #[must_use]
+    pub fn is_negative(self) -> bool {
+        self.0 < Decimal::ZERO
+    }
+
+    /// With two digits after the point and separators between thousands, for people.
+    #[must_use]
+    pub fn rounded(self) -> String {
+        let text = format!("{:.2}", self.0.round_dp(2));
+        let (whole, cents) = text.split_once('.').unwrap_or((&text, "00"));
+        format!("${}.{cents}", group_thousands(whole))
+    }
+}
+
+/// Puts a comma between each three digits: `1234567` becomes `1,234,567`.
+#[must_use]
+pub fn group_thousands(digits: &str) -> String {
+    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |rest| ("-", rest));
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3 + 1);
+    grouped.push_str(sign);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+impl FromStr for Usd {
+    type Err = rust_decimal::Error;
+
+    /// Accepts `25`, `25.00` and what JSON writes for small floats (`3.6e-05`).
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parsed = if text.contains(['e', 'E']) {
+            Decimal::from_scientific(text)
+        } else {
+            Decimal::from_str(text)
+        };
+        parsed.map(|amount| Self(amount.normalize()))
+    }
+}
+
+impl fmt::Display for Usd {
+    /// The bare number, at least two digits after the point: `0.06`, `25.00`, `0.000036`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = self.0.normalize();
+        if plain.scale() < 2 {
+            write!(f, "{plain:.2}")
+        } else {
+            write!(f, "{plain}")
+        }
+    }
+}
+
+impl Serialize for Usd {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Usd {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|_| {
+            serde::de::Error::custom(format!("`{text}` is no amount of dollars; write it as \"25.00\""))
+        })
+    }
+}
+
+impl Add for Usd {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+}
+
+impl AddAssign for Usd {
+    fn add_assign(&mut self, other: Self) {
+        self.0 += other.0;
+    }
+}
+
+impl Sub for Usd {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self(self.0 - other.0)
+    }
+}
+
+impl SubAssign for Usd {
+    fn sub_assign(&mut self, other: Self) {
+        self.0 -= other.0;
+    }
+}
+
+impl Mul<u64> for Usd {
+    type Output = Self;
+    fn mul(self, count: u64) -> Self {
+        Self(self.0 * Decimal::from(count))
+    }
+}
+
+impl Sum for Usd {
+    fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
+        amounts.fold(Self::ZERO, Add::add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dollars_are_written_so_that_no_digit_is_lost() {
+        for (given, shown, micros) in [
+            ("25", "25.00", 25_000_000),
+            ("0.02006", "0.02006", 20_060),
+            ("3.6e-05", "0.000036", 36),
+            ("0.060", "0.06", 60_000),
+        ] {
+            let amount: Usd = given.parse().unwrap();
+            assert_eq!(
+                (amount.to_string().as_str(), amount.micros()),
+                (shown, micros),
+                "{given}"
+            );
+        }
+    }
+
+    #[test]
+    fn thousands_are_grouped_for_people() {
+        assert_eq!(Usd::from_micros(1_234_567_891_000).rounded(), "$1,234,567.89");
+        assert_eq!(Usd::from_micros(60_000).rounded(), "$0.06");
+        assert_eq!(group_thousands("-123456"), "-123,456");
+    }
+}

@@ -1,0 +1,36 @@
+//! Credentials, from the environment only: a variable, or a file that a variable names.
+
+use secrecy::SecretString;
+
+use crate::error::{Context, Error, Result};
+use crate::fetch::Credentials;
+
+/// Reads `DATAFORSEO_LOGIN` and `DATAFORSEO_PASSWORD`, or the files that `…_FILE` name. `variable` gives the value
+/// of an environment variable.
+///
+/// # Errors
+/// A variable that is missing or empty, by name; a file that cannot be read.
+pub fn credentials(base_url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Credentials> {
+    let read = |name: &str| -> Result<String> {
+        let file = format!("{name}_FILE");
+        let value = match (variable(name), variable(&file)) {
+            (Some(value), _) => value,
+            (None, Some(path)) => {
+                std::fs::read_to_string(&path).usage(|| format!("failed to read {path} ({file})"))?
+            }
+            (None, None) => String::new(),
+        };
+        let value = value.trim();
+        if value.is_empty() {
+            return Err(Error::usage(format!("{name} is not set, and {base_url} needs credentials")).with_hint(
+                "set DATAFORSEO_LOGIN and DATAFORSEO_PASSWORD, or DATAFORSEO_LOGIN_FILE and DATAFORSEO_PASSWORD_FILE; \
+                 they are never read from the pipeline file",
+            ));
+        }
+        Ok(value.to_owned())
+    };
+    Ok(Credentials {
+        login: read("DATAFORSEO_LOGIN")?,
+        password: SecretString::from(read("DATAFORSEO_PASSWORD")?),
+    })
+}

@@ -1,0 +1,202 @@
+//! What plan, run and check have to say, for people and machines, and how a run goes.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
+
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::fate::Fates;
+use crate::fetch::Event;
+use crate::flatten::Irregularities;
+use crate::lake::Manifest;
+use crate::money::Usd;
+
+/// What `plan` finds: nothing is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlanReport {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The snapshot it is for.
+    pub snapshot: NaiveDate,
+    /// Input lines.
+    pub lines: u64,
+    /// Targets, each counted once.
+    pub targets: u64,
+    /// Root domains among them.
+    pub root_domains: u64,
+    /// Lines that repeat an earlier line's target.
+    pub duplicates: u64,
+    /// Lines that are no target.
+    pub invalid: u64,
+    /// The first few of them.
+    pub first_invalid: Vec<InvalidLine>,
+    /// Requests it takes.
+    pub requests: u64,
+    /// The fewest that could do.
+    pub lower_bound: u64,
+    /// Requests that filling batches in the order of the list would take.
+    pub requests_in_input_order: u64,
+    /// What the requests cost at the most.
+    pub cost_usd: Usd,
+    /// What the lower bound would cost.
+    pub cost_usd_lower_bound: Usd,
+    /// What filling in the order of the list would cost.
+    pub cost_usd_in_input_order: Usd,
+    /// The prices this is reckoned with.
+    pub price_per_request_usd: Usd,
+    /// The same for a row.
+    pub price_per_row_usd: Usd,
+    /// Seconds it takes at the account's pace.
+    pub seconds: u64,
+    /// The ceiling, if the pipeline has one.
+    pub max_cost_usd: Option<Usd>,
+}
+
+/// A line that is no target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InvalidLine {
+    /// The file it stands in.
+    pub source: String,
+    /// Its number there.
+    pub line: u64,
+    /// As written.
+    pub input: String,
+    /// Why it is no target.
+    pub reason: String,
+}
+
+/// How a run stands when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// The snapshot is published.
+    Published,
+    /// It was before; nothing was sent.
+    AlreadyPublished,
+    /// It is held open: the same command continues.
+    Open,
+}
+
+/// What `run` has done.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunReport {
+    /// The run's name.
+    pub run: String,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The snapshot.
+    pub snapshot: NaiveDate,
+    /// How it stands.
+    pub state: RunState,
+    /// Input lines.
+    pub lines: u64,
+    /// What became of them.
+    pub fates: Fates,
+    /// Requests sent, by all starts of the run.
+    pub requests: u64,
+    /// Those of them that did not bring an answer that counts.
+    pub retries: u64,
+    /// The fewest requests that could do.
+    pub lower_bound: u64,
+    /// Items in the answers.
+    pub items: u64,
+    /// Items that answer no asked target.
+    pub unmatched: u64,
+    /// What the answers say was charged.
+    pub cost_usd: Usd,
+    /// What may have been charged besides, at the most.
+    pub cost_unknown_usd: Usd,
+    /// Files published.
+    pub files: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Seconds since this start.
+    pub seconds: f64,
+    /// Values and fields that did not fit the contract.
+    pub irregularities: Irregularities,
+}
+
+/// A run's end: what it has done, and why it ended early, if it did.
+#[derive(Debug)]
+pub struct RunEnd {
+    /// What it has done.
+    pub report: RunReport,
+    /// Why the snapshot is not published.
+    pub error: Option<Error>,
+}
+
+/// What `check` finds: everything a run needs is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckReport {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// Whom it asks.
+    pub base_url: String,
+    /// Where it writes; it was tried.
+    pub lake: String,
+    /// What the account holds.
+    pub balance_usd: Option<Usd>,
+    /// What the account pays for a request.
+    pub price_per_request_usd: Option<Usd>,
+    /// What the account pays for a row.
+    pub price_per_row_usd: Option<Usd>,
+    /// Requests the account may send a minute.
+    pub requests_per_minute: Option<u32>,
+}
+
+/// How a run goes, for the one who watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// What is to be sent is known.
+    Planned {
+        /// Targets to be asked for.
+        targets: u64,
+        /// Requests planned.
+        requests: u64,
+        /// What they cost at the most.
+        max_cost: Usd,
+    },
+    /// Something came of a request.
+    Fetch(Event),
+    /// All is fetched; the tables are written.
+    Publishing {
+        /// Answers to be flattened.
+        answers: u64,
+    },
+    /// An answer is flattened.
+    Flattened,
+}
+
+impl RunReport {
+    /// Of a snapshot that is published.
+    pub(super) fn of_manifest(
+        manifest: &Manifest,
+        state: RunState,
+        start: DateTime<Utc>,
+        clock: &Clock,
+    ) -> Self {
+        Self {
+            run: manifest.run.clone(),
+            pipeline: manifest.pipeline.clone(),
+            snapshot: manifest.snapshot,
+            state,
+            lines: manifest.lines,
+            fates: manifest.fates,
+            requests: manifest.requests.sent,
+            retries: manifest.requests.retries,
+            lower_bound: manifest.requests.lower_bound,
+            items: manifest.items,
+            unmatched: manifest.unmatched,
+            cost_usd: manifest.requests.cost_usd,
+            cost_unknown_usd: manifest.requests.cost_unknown_usd,
+            files: manifest.files().count() as u64,
+            bytes: manifest.bytes(),
+            seconds: seconds(start, clock),
+            irregularities: manifest.irregularities.clone(),
+        }
+    }
+}
+
+pub(super) fn seconds(start: DateTime<Utc>, clock: &Clock) -> f64 {
+    (clock.now() - start).num_milliseconds() as f64 / 1000.0
+}

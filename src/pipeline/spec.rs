@@ -1,0 +1,456 @@
+//! A pipeline file as written ([`Spec`]) and ready to run ([`Pipeline`]): all validation stands between the two.
+//!
+//! What a flag says counts before the environment, that before the file, that before the default.
+
+use std::num::NonZeroU32;
+use std::ops::Range;
+use std::time::Duration;
+
+use chrono::NaiveDate;
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::fetch::{Limits, RetryPolicy, is_loopback};
+use crate::money::Usd;
+use crate::plan::Pace;
+use crate::provider::{
+    Endpoint, MAX_IN_FLIGHT, MAX_REQUESTS_PER_MINUTE, Prices, RankScale, SERVER_TIMEOUT, TaskOptions,
+};
+use crate::target::{BareUrl, Format, Rules, Sources, SuffixList};
+
+/// The pipeline file as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Spec {
+    name: Spanned<String>,
+    endpoint: Endpoint,
+    snapshot: Option<Spanned<String>>,
+    targets: TargetsSpec,
+    #[serde(default)]
+    request: RequestSpec,
+    #[serde(default)]
+    api: ApiSpec,
+    #[serde(default)]
+    simulator: SimulatorSpec,
+    price: Option<PriceSpec>,
+    #[serde(default)]
+    budget: BudgetSpec,
+    lake: LakeSpec,
+    #[serde(default)]
+    publish: PublishSpec,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TargetsSpec {
+    paths: Spanned<Vec<String>>,
+    format: Option<Format>,
+    #[serde(default = "default_column")]
+    column: String,
+    #[serde(default)]
+    keep: Vec<String>,
+    #[serde(default)]
+    bare_url: BareUrl,
+    #[serde(default)]
+    suffixes: SuffixList,
+}
+
+fn default_column() -> String {
+    "url".to_owned()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RequestSpec {
+    include_subdomains: bool,
+    rank_scale: RankScale,
+}
+
+impl Default for RequestSpec {
+    fn default() -> Self {
+        Self {
+            include_subdomains: true,
+            rank_scale: RankScale::default(),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ApiSpec {
+    base_url: Option<Spanned<String>>,
+    max_in_flight: Option<Spanned<i64>>,
+    requests_per_minute: Option<Spanned<i64>>,
+    timeout_seconds: Option<Spanned<i64>>,
+    max_answer_mib: Option<Spanned<i64>>,
+    max_attempts: Option<Spanned<i64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SimulatorSpec {
+    seed: Option<u64>,
+    latency_ms: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PriceSpec {
+    per_request_usd: Spanned<Usd>,
+    per_row_usd: Spanned<Usd>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct BudgetSpec {
+    max_cost_usd: Option<Spanned<Usd>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LakeSpec {
+    url: Spanned<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PublishSpec {
+    max_failed_ratio: Option<Spanned<f64>>,
+}
+
+/// What flags and environment say in place of the file.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// In place of `[lake] url`.
+    pub lake: Option<String>,
+    /// In place of `snapshot`.
+    pub snapshot: Option<NaiveDate>,
+    /// In place of `[api] base_url`.
+    pub base_url: Option<String>,
+    /// In place of `[budget] max_cost_usd`.
+    pub max_cost_usd: Option<Usd>,
+}
+
+/// Whom to ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Api {
+    /// The embedded simulator.
+    Simulator(SimulatorOptions),
+    /// A host; credentials come from the environment.
+    Remote(String),
+}
+
+/// How the embedded simulator behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SimulatorOptions {
+    /// Decides its population.
+    pub seed: u64,
+    /// How long it takes for an answer.
+    pub latency: Duration,
+}
+
+/// A pipeline, ready to run: nothing in it needs checking again.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// Its name, in manifests and tags.
+    pub name: String,
+    /// What is asked.
+    pub endpoint: Endpoint,
+    /// The snapshot's date.
+    pub snapshot: NaiveDate,
+    /// Where targets come from.
+    pub sources: Sources,
+    /// How lines become targets.
+    pub rules: Rules,
+    /// What is asked for beside the targets.
+    pub options: TaskOptions,
+    /// Whom to ask.
+    pub api: Api,
+    /// Requests under way at once.
+    pub max_in_flight: NonZeroU32,
+    /// Requests a minute.
+    pub requests_per_minute: NonZeroU32,
+    /// What an answer may take.
+    pub limits: Limits,
+    /// What to do after a failure.
+    pub retry: RetryPolicy,
+    /// What the account pays.
+    pub prices: Prices,
+    /// What a run may cost.
+    pub max_cost_usd: Option<Usd>,
+    /// Where the lake stands.
+    pub lake: String,
+    /// The share of targets that may fail in a snapshot that is published.
+    pub max_failed_ratio: f64,
+}
+
+/// How long a full request is taken to last when a plan's time is estimated.
+const EXPECTED_LATENCY: Duration = Duration::from_secs(5);
+
+impl Pipeline {
+    /// Reads and checks a pipeline file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is no TOML, has an unknown key, a wrong type or an impossible value: with the file,
+    /// the line, the key and what is allowed.
+    pub fn load(path: &str, overrides: Overrides, clock: &Clock) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Error::usage(format!("failed to read pipeline file {path}"))
+                .caused_by(error)
+                .with_hint("pass the path of a pipeline file, for example pipelines/demo.toml")
+        })?;
+        Self::parse(path, &text, overrides, clock)
+    }
+
+    /// Checks the text of a pipeline file; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`Pipeline::load`].
+    pub fn parse(path: &str, text: &str, overrides: Overrides, clock: &Clock) -> Result<Self> {
+        let file = File { path, text };
+        let spec: Spec = toml::from_str(text).map_err(|error| file.syntax(&error))?;
+        file.resolve(spec, overrides, clock)
+    }
+
+    /// The pace at which requests are expected to go.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        let latency = match &self.api {
+            Api::Simulator(options) => options.latency,
+            Api::Remote(_) => EXPECTED_LATENCY,
+        };
+        Pace {
+            max_in_flight: self.max_in_flight.get(),
+            requests_per_minute: self.requests_per_minute.get(),
+            latency,
+        }
+    }
+}
+
+/// A pipeline file, for messages that say where.
+struct File<'a> {
+    path: &'a str,
+    text: &'a str,
+}
+
+impl File<'_> {
+    fn line(&self, span: &Range<usize>) -> usize {
+        self.text[..span.start.min(self.text.len())].matches('\n').count() + 1
+    }
+
+    fn syntax(&self, error: &toml::de::Error) -> Error {
+        let place = error.span().map_or_else(String::new, |span| {
+            let line = self.line(&span);
+            let text = self.text.lines().nth(line - 1).unwrap_or_default();
+            match text.split_once('=') {
+                Some((key, _)) => format!(", line {line}, key `{}`", key.trim()),
+                None => format!(", line {line}"),
+            }
+        });
+        let message = error.message().lines().collect::<Vec<_>>().join("; ");
+        Error::usage(format!("{}{place}: {message}", self.path))
+            .with_hint("pipelines/nightly.toml explains every key; correct it and run the same command again")
+    }
+
+    fn refuse<T>(&self, key: &str, value: &Spanned<T>, message: &str) -> Error {
+        Error::usage(format!(
+            "{}, line {}, key `{key}`: {message}",
+            self.path,
+            self.line(&value.span())
+        ))
+    }
+
+    /// A number within bounds, or the default.
+    fn number(
+        &self,
+        key: &str,
+        value: Option<Spanned<i64>>,
+        bounds: (u32, u32),
+        default: u32,
+    ) -> Result<NonZeroU32> {
+        let number = match &value {
+            None => Some(default),
+            Some(given) => u32::try_from(*given.get_ref())
+                .ok()
+                .filter(|given| (bounds.0..=bounds.1).contains(given)),
+        };
+        match (number.and_then(NonZeroU32::new), value) {
+            (Some(number), _) => Ok(number),
+            (None, Some(given)) => {
+                let message = format!("{} is not from {} to {}", given.get_ref(), bounds.0, bounds.1);
+                Err(self.refuse(key, &given, &message))
+            }
+            (None, None) => Err(Error::unexpected(format!("the default of `{key}` is zero"))),
+        }
+    }
+
+    fn dollars(&self, key: &str, value: &Spanned<Usd>) -> Result<Usd> {
+        if value.get_ref().is_negative() {
+            return Err(self.refuse(
+                key,
+                value,
+                &format!("{} is negative; write it as \"25.00\"", value.get_ref()),
+            ));
+        }
+        Ok(*value.get_ref())
+    }
+
+    fn resolve(&self, spec: Spec, overrides: Overrides, clock: &Clock) -> Result<Pipeline> {
+        let name = spec.name.get_ref();
+        if name.is_empty()
+            || name.len() > 60
+            || !name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+        {
+            return Err(self.refuse(
+                "name",
+                &spec.name,
+                "a name has 1 to 60 letters, digits, `_` and `-`",
+            ));
+        }
+        let snapshot = match (overrides.snapshot, &spec.snapshot) {
+            (Some(snapshot), _) => snapshot,
+            (None, Some(text)) => text
+                .get_ref()
+                .parse()
+                .map_err(|_| self.refuse("snapshot", text, "no date; write it as \"2026-11-23\""))?,
+            (None, None) => clock.today(),
+        };
+        if spec.targets.paths.get_ref().is_empty() {
+            return Err(self.refuse("targets.paths", &spec.targets.paths, "names no file"));
+        }
+        let ApiSpec {
+            base_url,
+            max_in_flight,
+            requests_per_minute,
+            timeout_seconds,
+            max_answer_mib,
+            max_attempts,
+        } = spec.api;
+        let simulator = SimulatorOptions {
+            seed: spec.simulator.seed.unwrap_or(1),
+            latency: Duration::from_millis(spec.simulator.latency_ms.unwrap_or(0)),
+        };
+        let from_file = base_url.as_ref().map(|url| url.get_ref().clone());
+        let api = match overrides.base_url.clone().or(from_file).as_deref() {
+            None | Some("simulator") => Api::Simulator(simulator),
+            Some(url) => {
+                if let Err(message) = check_base_url(url) {
+                    return Err(match (&overrides.base_url, &base_url) {
+                        (None, Some(spanned)) => self.refuse("api.base_url", spanned, &message),
+                        _ => Error::usage(format!("--base-url: {message}")),
+                    });
+                }
+                Api::Remote(url.to_owned())
+            }
+        };
+        let max_cost_usd = match (overrides.max_cost_usd, &spec.budget.max_cost_usd) {
+            (Some(given), _) if given.is_negative() => {
+                return Err(Error::usage(format!("--max-cost-usd: {given} is negative")));
+            }
+            (Some(given), _) => Some(given),
+            (None, Some(given)) => Some(self.dollars("budget.max_cost_usd", given)?),
+            (None, None) => None,
+        };
+        let prices = match &spec.price {
+            None => Prices::default(),
+            Some(price) => Prices {
+                per_request: self.dollars("price.per_request_usd", &price.per_request_usd)?,
+                per_row: self.dollars("price.per_row_usd", &price.per_row_usd)?,
+            },
+        };
+        let max_failed_ratio = match &spec.publish.max_failed_ratio {
+            None => 0.0,
+            Some(ratio) if (0.0..=1.0).contains(ratio.get_ref()) => *ratio.get_ref(),
+            Some(ratio) => {
+                return Err(self.refuse(
+                    "publish.max_failed_ratio",
+                    ratio,
+                    &format!("{} is not from 0.0 to 1.0", ratio.get_ref()),
+                ));
+            }
+        };
+        let lake = overrides.lake.unwrap_or_else(|| spec.lake.url.get_ref().clone());
+        if lake.is_empty() {
+            return Err(self.refuse("lake.url", &spec.lake.url, "names no place"));
+        }
+        let server_timeout = SERVER_TIMEOUT.as_secs() as u32;
+        let timeout = self.number(
+            "api.timeout_seconds",
+            timeout_seconds,
+            (server_timeout + 1, 3600),
+            server_timeout + 30,
+        )?;
+        let max_answer = self.number("api.max_answer_mib", max_answer_mib, (1, 1024), 256)?;
+        let retry = RetryPolicy::default();
+        Ok(Pipeline {
+            name: name.clone(),
+            endpoint: spec.endpoint,
+            snapshot,
+            sources: Sources {
+                paths: spec.targets.paths.into_inner(),
+                format: spec.targets.format,
+                column: spec.targets.column,
+                keep: spec.targets.keep,
+            },
+            rules: Rules {
+                bare_url: spec.targets.bare_url,
+                suffixes: spec.targets.suffixes,
+            },
+            options: TaskOptions {
+                include_subdomains: spec.request.include_subdomains,
+                rank_scale: spec.request.rank_scale,
+            },
+            api,
+            max_in_flight: self.number(
+                "api.max_in_flight",
+                max_in_flight,
+                (1, MAX_IN_FLIGHT),
+                MAX_IN_FLIGHT,
+            )?,
+            requests_per_minute: self.number(
+                "api.requests_per_minute",
+                requests_per_minute,
+                (1, MAX_REQUESTS_PER_MINUTE),
+                2_000,
+            )?,
+            limits: Limits {
+                timeout: Duration::from_secs(u64::from(timeout.get())),
+                max_body: u64::from(max_answer.get()) << 20,
+            },
+            retry: RetryPolicy {
+                max_attempts: self
+                    .number("api.max_attempts", max_attempts, (1, 20), retry.max_attempts)?
+                    .get(),
+                ..retry
+            },
+            prices,
+            max_cost_usd,
+            lake,
+            max_failed_ratio,
+        })
+    }
+}
+
+/// Holds a host to what credentials may be sent to.
+fn check_base_url(url: &str) -> Result<(), String> {
+    let parsed: url::Url = url
+        .parse()
+        .map_err(|error| format!("`{url}` is neither \"simulator\" nor a URL: {error}"))?;
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err(
+            "credentials do not belong into a URL; set DATAFORSEO_LOGIN and DATAFORSEO_PASSWORD".to_owned(),
+        );
+    }
+    match parsed.scheme() {
+        "https" => Ok(()),
+        "http" if is_loopback(&parsed) => Ok(()),
+        "http" => Err(format!(
+            "{url} would send the credentials unencrypted; use https://"
+        )),
+        scheme => Err(format!("scheme `{scheme}` is not https")),
+    }
+}

@@ -1,0 +1,109 @@
+//! What the provider says of the account, free of charge: balance, limits and prices.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::money::Usd;
+
+/// What the account pays for the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prices {
+    /// For each request.
+    pub per_request: Usd,
+    /// For each returned row.
+    pub per_row: Usd,
+}
+
+impl Default for Prices {
+    /// The provider's list prices since 2026-07-01.
+    fn default() -> Self {
+        Self {
+            per_request: Usd::from_micros(24_000),
+            per_row: Usd::from_micros(36),
+        }
+    }
+}
+
+impl Prices {
+    /// What so many requests with so many rows in all cost.
+    #[must_use]
+    pub fn cost(&self, requests: u64, rows: u64) -> Usd {
+        self.per_request * requests + self.per_row * rows
+    }
+}
+
+/// The account, as `user_data` tells it. Whatever the provider leaves out is none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Account {
+    /// Dollars left.
+    pub balance: Option<Usd>,
+    /// Dollars that may be spent a day, if the user has set a limit.
+    pub daily_limit: Option<Usd>,
+    /// Requests a minute.
+    pub requests_per_minute: Option<u32>,
+    /// What a request and a row cost.
+    pub prices: Option<Prices>,
+}
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    tasks: Option<Vec<Option<AnswerTask<'a>>>>,
+}
+
+#[derive(Deserialize)]
+struct AnswerTask<'a> {
+    #[serde(borrow)]
+    result: Option<Vec<Option<&'a RawValue>>>,
+}
+
+impl Account {
+    /// Reads the body of a successful `user_data` answer.
+    ///
+    /// # Errors
+    /// A body that is no such answer.
+    pub fn read(body: &[u8]) -> serde_json::Result<Self> {
+        let answer: Answer<'_> = serde_json::from_slice(body)?;
+        let result = answer
+            .tasks
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|task| task.result)
+            .flatten()
+            .flatten()
+            .next();
+        let Some(result) = result else {
+            return Ok(Self::default());
+        };
+        let result: serde_json::Value = serde_json::from_str(result.get())?;
+        let amount = |pointer: &str| -> Option<Usd> {
+            result
+                .pointer(pointer)
+                .filter(|value| value.is_number())
+                .and_then(|value| value.to_string().parse().ok())
+        };
+        let costs = result.pointer("/price/backlinks/bulk_pages_summary/live/priority_normal");
+        let price = |kind: &str| -> Option<Usd> {
+            let mut costs = costs?.as_array()?.iter();
+            costs
+                .find(|cost| cost["cost_type"] == kind)?
+                .get("cost")?
+                .to_string()
+                .parse()
+                .ok()
+        };
+        Ok(Self {
+            balance: amount("/money/balance"),
+            daily_limit: amount("/money/limits/day/value").or_else(|| amount("/money/limits/day")),
+            requests_per_minute: result
+                .pointer("/rates/limits/minute")
+                .and_then(serde_json::Value::as_u64)
+                .and_then(|limit| u32::try_from(limit).ok()),
+            prices: match (price("per_request"), price("per_result")) {
+                (Some(per_request), Some(per_row)) => Some(Prices { per_request, per_row }),
+                _ => None,
+            },
+        })
+    }
+}

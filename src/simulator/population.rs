@@ -1,0 +1,349 @@
+//! Whom the simulator knows: the backlink profile of every target on every day, as a pure function.
+//!
+//! Counts are heavy-tailed, a page shares the strength of its root domain, maps look like those of recorded answers,
+//! and from day to day a profile drifts: a slow trend of its own, a little noise, pages found and lost. What is
+//! always so in real answers is so here: the types add up to `referring_pages`, maps are sorted by count, a page
+//! without backlinks has zeros and six nulls.
+
+use chrono::{Days, NaiveDate};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Counts by key, highest first.
+pub type CountsByKey = Option<Vec<(&'static str, i64)>>;
+
+/// The backlink profile of a target on a day: an item of an answer without its `type` and `url`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "each field is the provider's field of its name")]
+pub struct Page {
+    pub rank: i64,
+    pub main_domain_rank: i64,
+    pub backlinks: i64,
+    pub first_seen: Option<String>,
+    pub lost_date: Option<String>,
+    pub backlinks_spam_score: i64,
+    pub broken_backlinks: i64,
+    pub broken_pages: i64,
+    pub referring_domains: i64,
+    pub referring_domains_nofollow: i64,
+    pub referring_main_domains: i64,
+    pub referring_main_domains_nofollow: i64,
+    pub referring_ips: i64,
+    pub referring_subnets: i64,
+    pub referring_pages: i64,
+    pub referring_pages_nofollow: i64,
+    #[serde(serialize_with = "in_order")]
+    pub referring_links_tld: CountsByKey,
+    #[serde(serialize_with = "in_order")]
+    pub referring_links_types: CountsByKey,
+    #[serde(serialize_with = "in_order")]
+    pub referring_links_attributes: CountsByKey,
+    #[serde(serialize_with = "in_order")]
+    pub referring_links_platform_types: CountsByKey,
+    #[serde(serialize_with = "in_order")]
+    pub referring_links_semantic_locations: CountsByKey,
+    #[serde(serialize_with = "in_order")]
+    pub referring_links_countries: CountsByKey,
+}
+
+fn in_order<S: Serializer>(counts: &CountsByKey, serializer: S) -> Result<S::Ok, S::Error> {
+    let Some(counts) = counts else {
+        return serializer.serialize_none();
+    };
+    let mut map = serializer.serialize_map(Some(counts.len()))?;
+    for (key, count) in counts {
+        map.serialize_entry(key, count)?;
+    }
+    map.end()
+}
+
+const TLDS: [&str; 40] = [
+    "com", "net", "org", "de", "io", "co.uk", "info", "ru", "fr", "nl", "it", "dev", "pl", "eu", "es",
+    "com.br", "in", "ca", "ch", "at", "jp", "com.au", "se", "cz", "be", "co", "me", "us", "xyz", "edu",
+    "app", "hu", "dk", "no", "fi", "blog", "pics", "best", "cn", "tv",
+];
+const TYPES: [&str; 7] = [
+    "anchor",
+    "image",
+    "redirect",
+    "link",
+    "canonical",
+    "alternate",
+    "meta",
+];
+const ATTRIBUTES: [&str; 7] = [
+    "noopener",
+    "nofollow",
+    "noreferrer",
+    "external",
+    "ugc",
+    "sponsored",
+    "alternate",
+];
+const PLATFORMS: [&str; 8] = [
+    "unknown",
+    "cms",
+    "blogs",
+    "organization",
+    "message-boards",
+    "news",
+    "ecommerce",
+    "wikis",
+];
+const LOCATIONS: [&str; 11] = [
+    "",
+    "article",
+    "section",
+    "main",
+    "footer",
+    "details",
+    "figcaption",
+    "figure",
+    "header",
+    "aside",
+    "nav",
+];
+const COUNTRIES: [&str; 24] = [
+    "", "US", "WW", "IN", "GB", "DE", "IO", "CO", "FR", "IT", "BR", "ES", "NL", "PL", "CA", "RU", "JP", "AU",
+    "SE", "CH", "AT", "PT", "CZ", "TR",
+];
+
+/// Every target's profile on every day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Population {
+    seed: u64,
+}
+
+impl Population {
+    /// The population of this seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { seed }
+    }
+
+    /// The profile of a target on a day; none if the provider has no such page then.
+    #[must_use]
+    pub fn page(&self, date: NaiveDate, target: &str, root_domain: &str) -> Option<Page> {
+        let epoch = NaiveDate::from_ymd_opt(2026, 1, 1).unwrap_or_default();
+        let day = (date - epoch).num_days();
+        let mut own = Draws::new(self.seed, &[target.as_bytes()]);
+        let mut domain = Draws::new(self.seed ^ 0xD0_3A11, &[root_domain.as_bytes()]);
+        let mut today = Draws::new(self.seed ^ 0x70_DA11, &[target.as_bytes(), &day.to_le_bytes()]);
+
+        // One in fifty is never known, one in twenty is found on some day of the year.
+        let known = own.unit();
+        let found_on = (own.unit() * 365.0) as i64;
+        if known < 0.02 || (known < 0.07 && day < found_on) {
+            return None;
+        }
+        let strength = domain.normal();
+        let main_domain_rank = (160.0 + 120.0 * strength).clamp(0.0, 990.0) as i64;
+        let has_links = own.unit() < 0.78;
+        if !has_links {
+            return Some(Self::without_links(main_domain_rank));
+        }
+        let trend = own.normal() * 0.35;
+        let season = 0.04 * ((day as f64) / 29.5 + own.unit() * std::f64::consts::TAU).sin();
+        let growth = (trend * day as f64 / 365.0 + season + 0.015 * today.normal()).exp();
+        let size = (1.8 + 1.9 * own.normal() + 0.8 * strength).exp().min(5e7);
+        let referring_pages = (size * growth).ceil().max(1.0) as i64;
+
+        let part = |share: f64, of: i64| ((of as f64 * share).round() as i64).clamp(0, of);
+        let at_least_one = |share: f64, of: i64| part(share, of).max(1);
+        let backlinks = referring_pages + part(own.unit().powi(2) * 1.5, referring_pages);
+        let spread = 0.15 + 0.85 * own.unit();
+        let referring_domains = at_least_one(spread / (referring_pages as f64).powf(0.15), referring_pages);
+        let referring_main_domains = at_least_one(0.85 + 0.15 * own.unit(), referring_domains);
+        let referring_ips = at_least_one(0.6 + 0.4 * own.unit(), referring_domains);
+        let referring_subnets = at_least_one(0.6 + 0.4 * own.unit(), referring_ips);
+        let nofollow = own.unit().powi(2);
+        let referring_pages_nofollow = part(nofollow, referring_pages);
+        let referring_domains_nofollow = part(nofollow, referring_domains);
+        let referring_main_domains_nofollow = part(nofollow, referring_main_domains);
+        let first_day = (own.unit() * 2_500.0) as u64 + 30;
+        let first_second = (own.unit() * 86_400.0) as u32;
+        let first_seen = stamp(epoch - Days::new(first_day), first_second);
+        let lost = own.unit();
+        let lost_ago = (today.unit().powi(2) * 40.0) as u64;
+        let lost_date = (lost < 0.35).then(|| stamp(date - Days::new(lost_ago), (lost * 1e5) as u32));
+
+        let (has_attributes, extra_labels) = (own.unit() < 0.85, own.unit());
+        Some(Page {
+            rank: ((referring_main_domains as f64).ln() * 55.0 + own.unit() * 40.0).clamp(0.0, 1000.0) as i64,
+            main_domain_rank,
+            backlinks,
+            first_seen: Some(first_seen),
+            lost_date,
+            backlinks_spam_score: (own.unit().powi(3) * 100.0) as i64,
+            broken_backlinks: part(own.unit().powi(4) * 0.3, backlinks),
+            broken_pages: i64::from(own.unit() < 0.05),
+            referring_domains,
+            referring_domains_nofollow,
+            referring_main_domains,
+            referring_main_domains_nofollow,
+            referring_ips,
+            referring_subnets,
+            referring_pages,
+            referring_pages_nofollow,
+            referring_links_tld: Some(split(referring_pages, &TLDS, &mut own)),
+            referring_links_types: Some(split(referring_pages, &TYPES, &mut own)),
+            referring_links_attributes: has_attributes
+                .then(|| split(part(0.7, referring_pages).max(1), &ATTRIBUTES, &mut own)),
+            // A link can count under several platforms.
+            referring_links_platform_types: Some(split(
+                referring_pages + part(extra_labels, referring_pages),
+                &PLATFORMS,
+                &mut own,
+            )),
+            referring_links_semantic_locations: Some(split(referring_pages, &LOCATIONS, &mut own)),
+            referring_links_countries: Some(split(referring_pages, &COUNTRIES, &mut own)),
+        })
+    }
+
+    fn without_links(main_domain_rank: i64) -> Page {
+        Page {
+            rank: 0,
+            main_domain_rank,
+            backlinks: 0,
+            first_seen: None,
+            lost_date: None,
+            backlinks_spam_score: 0,
+            broken_backlinks: 0,
+            broken_pages: 0,
+            referring_domains: 0,
+            referring_domains_nofollow: 0,
+            referring_main_domains: 0,
+            referring_main_domains_nofollow: 0,
+            referring_ips: 0,
+            referring_subnets: 0,
+            referring_pages: 0,
+            referring_pages_nofollow: 0,
+            referring_links_tld: None,
+            referring_links_types: None,
+            referring_links_attributes: None,
+            referring_links_platform_types: None,
+            referring_links_semantic_locations: None,
+            referring_links_countries: None,
+        }
+    }
+}
+
+/// Shares a number out among keys, the first ones likelier and larger, until nothing is left.
+fn split(total: i64, keys: &[&'static str], draws: &mut Draws) -> Vec<(&'static str, i64)> {
+    let mut counts: Vec<(&'static str, i64)> = Vec::new();
+    let mut left = total;
+    let skip = 0.15 + 0.5 * draws.unit();
+    for (at, key) in keys.iter().enumerate() {
+        if left == 0 {
+            break;
+        }
+        let last = at + 1 == keys.len();
+        if !last && draws.unit() < skip && at > 0 {
+            continue;
+        }
+        let share = ((left as f64) * (0.35 + 0.5 * draws.unit())).ceil() as i64;
+        let count = if last { left } else { share.clamp(1, left) };
+        counts.push((key, count));
+        left -= count;
+    }
+    counts.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+    counts
+}
+
+/// A moment as the provider writes it.
+fn stamp(date: NaiveDate, second: u32) -> String {
+    let (hour, minute) = (second / 3600 % 24, second / 60 % 60);
+    format!("{date} {hour:02}:{minute:02}:{:02} +00:00", second % 60)
+}
+
+/// Random numbers that depend on nothing but their key.
+pub(super) struct Draws(u64);
+
+impl Draws {
+    pub(super) fn new(seed: u64, key: &[&[u8]]) -> Self {
+        Self(key.iter().fold(seed, |seed, part| xxh3_64_with_seed(part, seed)))
+    }
+
+    /// The next 64 bits (SplitMix64).
+    pub(super) fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        bits ^ (bits >> 31)
+    }
+
+    /// A number from 0 up to 1, 1 excluded.
+    pub(super) fn unit(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// A number of mean 0 and deviation 1, near enough to the normal distribution: twelve uniform ones, added.
+    fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day(day: u32) -> NaiveDate {
+        NaiveDate::from_ymd_opt(2026, 11, day).unwrap()
+    }
+
+    #[test]
+    fn a_profile_is_the_same_whenever_it_is_asked_for() {
+        let page = |seed| Population::new(seed).page(day(23), "https://example.com/a", "example.com");
+        assert_eq!(page(1), page(1));
+        assert_ne!(page(1), page(2));
+    }
+
+    #[test]
+    fn profiles_keep_what_real_answers_keep() {
+        let population = Population::new(1);
+        let (mut known, mut linked) = (0, 0);
+        for n in 0..2_000 {
+            let Some(page) = population.page(day(23), &format!("https://example.com/{n}"), "example.com")
+            else {
+                continue;
+            };
+            known += 1;
+            let sum = |counts: &CountsByKey| counts.iter().flatten().map(|&(_, count)| count).sum::<i64>();
+            assert_eq!(sum(&page.referring_links_types), page.referring_pages);
+            assert_eq!(page.backlinks == 0, page.referring_links_tld.is_none());
+            for counts in [&page.referring_links_tld, &page.referring_links_countries]
+                .into_iter()
+                .flatten()
+            {
+                assert!(counts.is_sorted_by(|left, right| left.1 >= right.1));
+                assert!(counts.iter().all(|&(_, count)| count > 0));
+            }
+            assert!(page.backlinks >= page.referring_pages && page.referring_pages >= page.referring_domains);
+            assert!(
+                page.referring_domains >= page.referring_ips && page.referring_ips >= page.referring_subnets
+            );
+            linked += i32::from(page.backlinks > 0);
+        }
+        assert!((1_850..2_000).contains(&known), "{known}");
+        assert!((1_300..1_700).contains(&linked), "{linked}");
+    }
+
+    #[test]
+    fn profiles_drift_from_day_to_day_but_do_not_jump() {
+        let population = Population::new(1);
+        let page = |on, n: i32| population.page(day(on), &format!("https://example.com/{n}"), "example.com");
+        let (mut changed, mut known) = (0, 0);
+        for n in 0..500 {
+            if let (Some(before), Some(after)) = (page(22, n), page(23, n)) {
+                known += 1;
+                changed += i32::from(before != after);
+                assert_eq!(before.first_seen, after.first_seen);
+                let ratio = (after.backlinks + 5) as f64 / (before.backlinks + 5) as f64;
+                assert!((0.7..1.4).contains(&ratio), "{before:?} {after:?}");
+            }
+        }
+        assert!(changed > known / 4, "{changed} of {known}");
+    }
+}

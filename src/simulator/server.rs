@@ -1,0 +1,579 @@
+//! The HTTP side of the simulator: routes, credentials, limits, books, and answers as the provider writes them.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use axum::routing::{get, post};
+use base64::Engine as _;
+use bytes::Bytes;
+use chrono::{DateTime, NaiveDateTime, Timelike, Utc};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::population::{Draws, Page};
+use super::rules::{Accepted, check, one_task};
+use super::{Behaviour, Charge, Population, Script, Scripted};
+use crate::clock::Clock;
+use crate::money::Usd;
+use crate::provider::{Endpoint, code};
+use crate::target::{TargetKind, stem};
+
+/// What all requests share.
+#[derive(Debug)]
+pub(super) struct State {
+    behaviour: Behaviour,
+    clock: Clock,
+    pub(super) population: Population,
+    pub(super) ledger: Mutex<Vec<Charge>>,
+    pub(super) script: Script,
+    in_flight: AtomicUsize,
+    pub(super) most_in_flight: AtomicUsize,
+    /// The minute that is counted, and its requests.
+    minute: Mutex<(i64, u32)>,
+    tasks: AtomicU64,
+}
+
+impl State {
+    pub(super) fn new(behaviour: Behaviour, clock: Clock) -> Self {
+        Self {
+            population: Population::new(behaviour.seed),
+            behaviour,
+            clock,
+            ledger: Mutex::default(),
+            script: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            most_in_flight: AtomicUsize::new(0),
+            minute: Mutex::default(),
+            tasks: AtomicU64::new(0),
+        }
+    }
+
+    fn balance(&self) -> Usd {
+        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        self.behaviour.balance - ledger.iter().map(|charge| charge.cost).sum()
+    }
+
+    /// Whether one more request fits into this minute; counts it.
+    fn fits_minute(&self) -> bool {
+        let now = self.clock.now().timestamp() / 60;
+        let mut minute = self.minute.lock().unwrap_or_else(PoisonError::into_inner);
+        if minute.0 != now {
+            *minute = (now, 0);
+        }
+        minute.1 += 1;
+        minute.1 <= self.behaviour.requests_per_minute
+    }
+
+    fn authorised(&self, headers: &HeaderMap) -> bool {
+        let expected = format!("{}:{}", self.behaviour.login, self.behaviour.password);
+        let expected = format!(
+            "Basic {}",
+            base64::engine::general_purpose::STANDARD.encode(expected)
+        );
+        headers
+            .get(header::AUTHORIZATION)
+            .is_some_and(|given| given.as_bytes() == expected.as_bytes())
+    }
+
+    /// An id in the provider's form, unique in this simulator.
+    fn next_id(&self) -> String {
+        let number = self.tasks.fetch_add(1, Ordering::Relaxed);
+        let now = self.clock.now();
+        let hash = Draws::new(self.behaviour.seed, &[&number.to_le_bytes()]).bits() >> 16;
+        format!(
+            "{}-1535-{:04}-0000-{hash:012x}",
+            now.format("%m%d%H%M"),
+            576 + number % 9000
+        )
+    }
+}
+
+pub(super) fn router(state: Arc<State>) -> Router {
+    Router::new()
+        .route(Endpoint::BulkPagesSummary.path(), post(bulk_pages_summary))
+        .route("/v3/appendix/user_data", get(user_data))
+        .route("/v3/backlinks/id_list", post(id_list))
+        .route("/v3/backlinks/errors", post(errors))
+        .fallback(not_found)
+        .layer(DefaultBodyLimit::max(16 << 20))
+        .with_state(state)
+}
+
+type Shared = axum::extract::State<Arc<State>>;
+
+/// Counts a request as under way for as long as it lives.
+struct InFlight<'a>(&'a State);
+
+impl<'a> InFlight<'a> {
+    fn enter(state: &'a State) -> (Self, usize) {
+        let now = state.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        state.most_in_flight.fetch_max(now, Ordering::Relaxed);
+        (Self(state), now)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn bulk_pages_summary(state: Shared, headers: HeaderMap, body: Bytes) -> Response {
+    let state = state.0;
+    let (_guard, in_flight) = InFlight::enter(&state);
+    if !state.authorised(&headers) {
+        return refused_login(&headers);
+    }
+    if in_flight > state.behaviour.max_in_flight as usize {
+        return envelope_only(
+            code::TOO_MANY_AT_ONCE,
+            "Too many simultaneous requests.",
+            &headers,
+        );
+    }
+    if !state.fits_minute() {
+        return answer(
+            &Envelope::of_failed_task(&state, code::RATE_PER_MINUTE, "Rate limit per minute exceeded."),
+            &headers,
+        );
+    }
+    state.clock.sleep(state.behaviour.latency).await;
+    let scripted = state
+        .script
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .pop_front();
+    if let Some(scripted) = scripted {
+        return as_scripted(scripted);
+    }
+    let worker = Arc::clone(&state);
+    let work = tokio::task::spawn_blocking(move || answer(&perform(&worker, &body), &headers));
+    work.await.unwrap_or_else(|_| {
+        plain(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "text/html",
+            "<html>500</html>".into(),
+        )
+    })
+}
+
+/// Does a task: checks it, looks its targets up, enters the charge.
+fn perform(state: &State, body: &[u8]) -> Envelope {
+    let accepted = match one_task(body).and_then(check) {
+        Ok(accepted) => accepted,
+        Err(refusal) => return Envelope::of_failed_task(state, refusal.code, &refusal.message),
+    };
+    let prices = &state.behaviour.prices;
+    if state.balance() < prices.cost(1, accepted.targets.len() as u64) {
+        return Envelope::of_failed_task(state, code::OUT_OF_FUNDS, "Insufficient funds.");
+    }
+    let date = state.behaviour.date.unwrap_or_else(|| state.clock.today());
+    let scale = if accepted.posted["rank_scale"] == "one_hundred" {
+        10
+    } else {
+        1
+    };
+    let mut stems: HashMap<&str, u32> = HashMap::new();
+    for (text, _) in &accepted.targets {
+        *stems.entry(stem(text)).or_default() += 1;
+    }
+    let mut items: Vec<Item> = accepted
+        .targets
+        .iter()
+        .filter_map(|(text, known)| {
+            let mut page = state.population.page(date, known.text(), known.root_domain())?;
+            page.rank /= scale;
+            page.main_domain_rank /= scale;
+            let alone = stems[stem(text)] == 1;
+            Some(Item {
+                kind: "backlinks_page_summary",
+                url: as_provider_writes(known.text(), known.kind(), alone),
+                page,
+            })
+        })
+        .collect();
+    let id = state.next_id();
+    shuffle(
+        &mut items,
+        &mut Draws::new(state.behaviour.seed, &[id.as_bytes()]),
+    );
+    let cost = prices.cost(1, items.len() as u64);
+    state
+        .ledger
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(Charge {
+            id: id.clone(),
+            tag: accepted.tag().map(str::to_owned),
+            posted: state.clock.now(),
+            status_code: code::OK,
+            targets: accepted.targets.len(),
+            items: items.len(),
+            cost,
+        });
+    Envelope::of_items(id, accepted, items, cost)
+}
+
+/// The provider does not always write a url as it was asked. Only where the target stays clear without ambiguity.
+fn as_provider_writes(target: &str, kind: TargetKind, alone: bool) -> String {
+    let draw = Draws::new(0x0F_0122, &[target.as_bytes()]).bits() % 100;
+    match (kind, alone) {
+        (TargetKind::Page, true) if draw < 3 && !target.contains('?') => match target.strip_suffix('/') {
+            Some(bare) if bare.matches('/').count() > 2 => bare.to_owned(),
+            Some(_) => target.to_owned(),
+            None => format!("{target}/"),
+        },
+        (TargetKind::Domain | TargetKind::Subdomain, true) if draw < 30 => format!("https://{target}/"),
+        (TargetKind::Domain | TargetKind::Subdomain, true) if draw < 40 => format!("http://www.{target}/"),
+        _ => target.to_owned(),
+    }
+}
+
+fn shuffle<T>(items: &mut [T], draws: &mut Draws) {
+    for last in (1..items.len()).rev() {
+        items.swap(last, (draws.bits() % (last as u64 + 1)) as usize);
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope {
+    version: &'static str,
+    status_code: u32,
+    status_message: &'static str,
+    time: &'static str,
+    cost: f64,
+    tasks_count: u32,
+    /// Unreliable at the provider, so here it never tells of a failed task.
+    tasks_error: u32,
+    tasks: [Task; 1],
+}
+
+#[derive(Serialize)]
+struct Task {
+    id: String,
+    status_code: u32,
+    status_message: String,
+    time: &'static str,
+    cost: f64,
+    result_count: u32,
+    path: [&'static str; 4],
+    data: Value,
+    result: Option<[TaskResult; 1]>,
+}
+
+#[derive(Serialize)]
+struct TaskResult {
+    total_count: usize,
+    items_count: usize,
+    items: Option<Vec<Item>>,
+}
+
+#[derive(Serialize)]
+struct Item {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    url: String,
+    #[serde(flatten)]
+    page: Page,
+}
+
+const VERSION: &str = "0.1.20261123";
+
+impl Envelope {
+    fn of(task: Task) -> Self {
+        Self {
+            version: VERSION,
+            status_code: code::OK,
+            status_message: "Ok.",
+            time: "0.1566 sec.",
+            cost: task.cost,
+            tasks_count: 1,
+            tasks_error: 0,
+            tasks: [task],
+        }
+    }
+
+    fn of_items(id: String, accepted: Accepted, items: Vec<Item>, cost: Usd) -> Self {
+        let count = items.len();
+        // Where there is nothing to return, `items` is null and not empty.
+        let items = (count > 0).then_some(items);
+        Self::of(Task {
+            id,
+            status_code: code::OK,
+            status_message: "Ok.".to_owned(),
+            time: "0.0989 sec.",
+            cost: float(cost),
+            result_count: 1,
+            path: ["v3", "backlinks", Endpoint::BulkPagesSummary.function(), "live"],
+            data: echo(accepted.posted),
+            result: Some([TaskResult {
+                total_count: count,
+                items_count: count,
+                items,
+            }]),
+        })
+    }
+
+    fn of_failed_task(state: &State, status_code: u32, message: &str) -> Self {
+        Self::of(Task {
+            id: state.next_id(),
+            status_code,
+            status_message: message.to_owned(),
+            time: "0 sec.",
+            cost: 0.0,
+            result_count: 0,
+            path: ["v3", "backlinks", Endpoint::BulkPagesSummary.function(), "live"],
+            data: echo(Value::Null),
+            result: None,
+        })
+    }
+}
+
+/// The posted parameters as an answer repeats them.
+fn echo(posted: Value) -> Value {
+    let mut data = serde_json::Map::new();
+    data.insert("api".to_owned(), "backlinks".into());
+    data.insert(
+        "function".to_owned(),
+        Endpoint::BulkPagesSummary.function().into(),
+    );
+    if let Value::Object(posted) = posted {
+        data.extend(posted);
+    }
+    Value::Object(data)
+}
+
+/// Money as the provider writes it: a JSON number.
+fn float(amount: Usd) -> f64 {
+    amount.to_string().parse().unwrap_or_default()
+}
+
+async fn user_data(state: Shared, headers: HeaderMap) -> Response {
+    if !state.authorised(&headers) {
+        return refused_login(&headers);
+    }
+    let prices = &state.behaviour.prices;
+    let live = json!({"live": {"priority_normal": [
+        {"cost_type": "per_request", "cost": float(prices.per_request)},
+        {"cost_type": "per_result", "cost": float(prices.per_row)},
+    ]}});
+    let result = json!({
+        "login": state.behaviour.login,
+        "timezone": "Etc/UTC",
+        "rates": {
+            "limits": {"minute": state.behaviour.requests_per_minute},
+            "statistics": {},
+        },
+        "money": {
+            "total": float(state.behaviour.balance),
+            "balance": float(state.balance()),
+            "limits": {"day": null},
+        },
+        "price": {"backlinks": {"bulk_pages_summary": live}},
+    });
+    free(
+        &state,
+        &["v3", "appendix", "user_data"],
+        Value::Null,
+        json!([result]),
+        &headers,
+    )
+}
+
+/// A list of tasks between two moments, from a free endpoint.
+async fn id_list(state: Shared, headers: HeaderMap, body: Bytes) -> Response {
+    if !state.authorised(&headers) {
+        return refused_login(&headers);
+    }
+    let task = match one_task(&body) {
+        Ok(task) => task,
+        Err(refusal) => {
+            return answer(
+                &Envelope::of_failed_task(&state, refusal.code, &refusal.message),
+                &headers,
+            );
+        }
+    };
+    let (Some(from), Some(to)) = (moment(&task["datetime_from"]), moment(&task["datetime_to"])) else {
+        let message = "Invalid Field: 'datetime_from'.";
+        return answer(
+            &Envelope::of_failed_task(&state, code::INVALID_FIELD, message),
+            &headers,
+        );
+    };
+    let limit = task["limit"].as_u64().unwrap_or(1000).min(1000) as usize;
+    let offset = task["offset"].as_u64().unwrap_or(0) as usize;
+    let with_metadata = task["include_metadata"].as_bool().unwrap_or(false);
+    let rows: Vec<Value> = {
+        let ledger = state.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut charges: Vec<&Charge> = ledger
+            .iter()
+            .filter(|charge| (from..=to).contains(&charge.posted.with_nanosecond(0).unwrap_or(charge.posted)))
+            .collect();
+        if task["sort"] == "desc" {
+            charges.reverse();
+        }
+        let rows = charges.into_iter().skip(offset).take(limit).map(|charge| {
+            let posted = charge.posted.format("%Y-%m-%d %H:%M:%S +00:00").to_string();
+            let metadata = json!({"api": "backlinks", "function": Endpoint::BulkPagesSummary.function(), "tag": charge.tag});
+            json!({
+                "id": charge.id,
+                "url": format!("https://api.dataforseo.com{}", Endpoint::BulkPagesSummary.path()),
+                "datetime_posted": posted,
+                "datetime_done": posted,
+                "status": charge.status_code.to_string(),
+                "cost": float(charge.cost),
+                "metadata": if with_metadata { metadata } else { Value::Null },
+            })
+        });
+        rows.collect()
+    };
+    free(
+        &state,
+        &["v3", "backlinks", "id_list"],
+        task,
+        json!(rows),
+        &headers,
+    )
+}
+
+async fn errors(state: Shared, headers: HeaderMap, body: Bytes) -> Response {
+    if !state.authorised(&headers) {
+        return refused_login(&headers);
+    }
+    let posted = one_task(&body).unwrap_or(Value::Null);
+    free(
+        &state,
+        &["v3", "backlinks", "errors"],
+        posted,
+        json!([]),
+        &headers,
+    )
+}
+
+/// A moment as the provider writes it.
+fn moment(value: &Value) -> Option<DateTime<Utc>> {
+    let text = value.as_str()?;
+    let naive = NaiveDateTime::parse_from_str(text.trim_end_matches(" +00:00"), "%Y-%m-%d %H:%M:%S");
+    naive.ok().map(|naive| naive.and_utc())
+}
+
+async fn not_found(headers: HeaderMap) -> Response {
+    let mut response = envelope_only(code::NOT_FOUND, "Not Found.", &headers);
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
+}
+
+fn refused_login(headers: &HeaderMap) -> Response {
+    let mut response = envelope_only(
+        code::NOT_AUTHORISED,
+        "You are not Authorized to Access this resource.",
+        headers,
+    );
+    *response.status_mut() = StatusCode::UNAUTHORIZED;
+    response
+}
+
+/// An answer of a free endpoint.
+fn free(state: &State, path: &[&str], data: Value, result: Value, headers: &HeaderMap) -> Response {
+    let count = result.as_array().map_or(0, Vec::len);
+    answer(
+        &json!({
+            "version": VERSION,
+            "status_code": code::OK,
+            "status_message": "Ok.",
+            "time": "0.0156 sec.",
+            "cost": 0,
+            "tasks_count": 1,
+            "tasks_error": 0,
+            "tasks": [{
+                "id": state.next_id(),
+                "status_code": code::OK,
+                "status_message": "Ok.",
+                "time": "0.0098 sec.",
+                "cost": 0,
+                "result_count": count,
+                "path": path,
+                "data": data,
+                "result": result,
+            }],
+        }),
+        headers,
+    )
+}
+
+/// An error on the envelope itself, without tasks.
+fn envelope_only(status_code: u32, message: &str, headers: &HeaderMap) -> Response {
+    answer(
+        &json!({
+            "version": VERSION,
+            "status_code": status_code,
+            "status_message": message,
+            "time": "0 sec.",
+            "cost": 0,
+            "tasks_count": 0,
+            "tasks_error": 0,
+            "tasks": null,
+        }),
+        headers,
+    )
+}
+
+/// Writes an answer, gzipped if the client takes that.
+fn answer(body: &impl Serialize, headers: &HeaderMap) -> Response {
+    let Ok(json) = serde_json::to_vec(body) else {
+        return plain(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "text/html",
+            "<html>500</html>".into(),
+        );
+    };
+    let takes_gzip = headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.split(',').any(|part| part.trim().starts_with("gzip")));
+    if !takes_gzip {
+        return plain(StatusCode::OK, "application/json", json);
+    }
+    let mut encoder = GzEncoder::new(Vec::with_capacity(json.len() / 4), Compression::fast());
+    let zipped = encoder
+        .write_all(&json)
+        .and_then(|()| encoder.finish())
+        .unwrap_or_default();
+    let mut response = plain(StatusCode::OK, "application/json", zipped);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
+    response
+}
+
+fn as_scripted(scripted: Scripted) -> Response {
+    let mut response = Response::new(Body::from(scripted.body));
+    *response.status_mut() =
+        StatusCode::from_u16(scripted.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in scripted.headers {
+        if let Ok(value) = value.parse() {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+fn plain(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static(content_type),
+    );
+    response
+}

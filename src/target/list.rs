@@ -1,0 +1,321 @@
+//! The target list: every input line once, every target once, in little memory.
+//!
+//! # Memory
+//! About 60 bytes a line besides the target's text; the line as written is kept only where it differs from the
+//! canonical form. Ten million lines of 50 bytes take about 1.2 GB.
+
+use std::sync::mpsc;
+use std::thread;
+
+use rayon::prelude::*;
+
+use super::canonical::{Canonical, Invalid, Rules, TargetKind, canonical};
+use super::source::{Block, Sources};
+use super::texts::{Interner, Text, Texts};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The number of a target in its [`TargetList`], in the order of first appearance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TargetId(pub u32);
+
+/// A target: keeps the provider's rules, and is the only one of its canonical form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// Its number in the list.
+    pub id: TargetId,
+    /// The form in which it is sent.
+    pub text: &'a str,
+    /// What it is.
+    pub kind: TargetKind,
+    /// The root domain it counts under.
+    pub root_domain: &'a str,
+}
+
+/// An input line and what it stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// The file it stood in, or `-`.
+    pub source: &'a str,
+    /// Its number there, from 1.
+    pub number: u64,
+    /// As written.
+    pub input: &'a str,
+    /// What it stands for.
+    pub end: LineEnd<'a>,
+}
+
+/// What an input line stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineEnd<'a> {
+    /// A target, for the first time.
+    Target(TargetId),
+    /// A target that an earlier line has named.
+    Duplicate {
+        /// The target.
+        of: TargetId,
+        /// The index of the earlier line.
+        first: usize,
+    },
+    /// No target, for this reason.
+    Invalid(&'a str),
+}
+
+#[derive(Debug)]
+struct LineEntry {
+    /// As written; none if that is the canonical form.
+    input: Option<Text>,
+    number: u32,
+    /// A target's number, or with [`INVALID`] set a reason's.
+    stands_for: u32,
+    source: u32,
+}
+
+const INVALID: u32 = 1 << 31;
+
+#[derive(Debug)]
+struct TargetEntry {
+    root: u32,
+    first_line: u32,
+    kind: TargetKind,
+}
+
+/// Every input line once, every target once.
+#[derive(Debug, Default)]
+pub struct TargetList {
+    store: Texts,
+    sources: Vec<String>,
+    lines: Vec<LineEntry>,
+    targets: Interner,
+    entries: Vec<TargetEntry>,
+    roots: Interner,
+    reasons: Interner,
+    keep: Vec<String>,
+    label_texts: Interner,
+    /// As many numbers a line as columns are kept, one more than the label's own; 0 for none.
+    labels: Vec<u32>,
+    invalid: usize,
+}
+
+impl TargetList {
+    /// Reads all sources, canonicalising on all cores.
+    ///
+    /// # Errors
+    /// A source that is missing or broken, by name and line. A line that is no target is no error: it is kept, with
+    /// the reason.
+    pub fn read(sources: &Sources, rules: &Rules) -> Result<Self> {
+        let files = sources.files()?;
+        let mut list = Self {
+            keep: sources.keep.clone(),
+            sources: files.clone(),
+            ..Self::default()
+        };
+        thread::scope(|scope| {
+            let (send, blocks) = mpsc::sync_channel::<Block>(4);
+            let reader = scope.spawn(move || {
+                for (number, path) in files.iter().enumerate() {
+                    // The receiver hangs up only after an error of its own.
+                    let sink = &mut |block| {
+                        send.send(block)
+                            .map_err(|_| Error::unexpected("reading was given up"))
+                    };
+                    sources.read(number, path, sink)?;
+                }
+                Ok(())
+            });
+            let mut outcome = Ok(());
+            for block in blocks {
+                let read: Vec<Result<Canonical, Invalid>> = block
+                    .lines
+                    .par_iter()
+                    .map(|line| match &line.problem {
+                        Some(problem) => Err(problem.clone()),
+                        None => canonical(block.text(line), rules),
+                    })
+                    .with_min_len(256)
+                    .collect();
+                outcome = list.add(&block, read);
+                if outcome.is_err() {
+                    break;
+                }
+            }
+            let read = reader
+                .join()
+                .unwrap_or_else(|_| Err(Error::unexpected("reading the target lists panicked")));
+            outcome.and(read)
+        })?;
+        for interner in [&mut list.roots, &mut list.reasons, &mut list.label_texts] {
+            interner.seal();
+        }
+        list.lines.shrink_to_fit();
+        Ok(list)
+    }
+
+    fn add(&mut self, block: &Block, read: Vec<Result<Canonical, Invalid>>) -> Result<()> {
+        for (at, (line, read)) in block.lines.iter().zip(read).enumerate() {
+            let input = block.text(line);
+            let index = u32::try_from(self.lines.len())
+                .ok()
+                .filter(|&index| index < INVALID);
+            let (Some(index), Ok(number)) = (index, u32::try_from(line.number)) else {
+                let most = INVALID;
+                return Err(
+                    Error::new(ErrorKind::Usage, format!("more than {most} lines of targets"))
+                        .with_hint("split the list over several pipelines"),
+                );
+            };
+            let (input, stands_for) = match read {
+                Ok(target) => {
+                    let (id, new) = self.targets.insert(&mut self.store, target.text());
+                    if new {
+                        let (root, _) = self.roots.insert(&mut self.store, target.root_domain());
+                        self.entries.push(TargetEntry {
+                            root,
+                            first_line: index,
+                            kind: target.kind(),
+                        });
+                    }
+                    ((target.text() != input).then(|| self.store.push(input)), id)
+                }
+                Err(reason) => {
+                    self.invalid += 1;
+                    let (reason, _) = self.reasons.insert(&mut self.store, &reason.to_string());
+                    (Some(self.store.push(input)), reason | INVALID)
+                }
+            };
+            self.lines.push(LineEntry {
+                input,
+                number,
+                stands_for,
+                source: block.source as u32,
+            });
+            for label in &block.labels[at * self.keep.len()..][..self.keep.len()] {
+                let number = label
+                    .as_ref()
+                    .map_or(0, |label| self.label_texts.insert(&mut self.store, label).0 + 1);
+                self.labels.push(number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Input lines: all but blank ones and comments.
+    #[must_use]
+    pub fn line_count(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Targets, each counted once.
+    #[must_use]
+    pub fn target_count(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Root domains the targets count under.
+    #[must_use]
+    pub fn root_domain_count(&self) -> usize {
+        self.roots.len()
+    }
+
+    /// Lines that are no target.
+    #[must_use]
+    pub fn invalid_count(&self) -> usize {
+        self.invalid
+    }
+
+    /// Lines that repeat an earlier line's target.
+    #[must_use]
+    pub fn duplicate_count(&self) -> usize {
+        self.line_count() - self.target_count() - self.invalid
+    }
+
+    /// The names of the columns carried along.
+    #[must_use]
+    pub fn keep(&self) -> &[String] {
+        &self.keep
+    }
+
+    /// A line by its index.
+    #[must_use]
+    pub fn line(&self, index: usize) -> Line<'_> {
+        let entry = &self.lines[index];
+        let end = if entry.stands_for & INVALID != 0 {
+            LineEnd::Invalid(self.reasons.get(&self.store, entry.stands_for & !INVALID))
+        } else {
+            let id = TargetId(entry.stands_for);
+            let first = self.entries[id.0 as usize].first_line as usize;
+            if first == index {
+                LineEnd::Target(id)
+            } else {
+                LineEnd::Duplicate { of: id, first }
+            }
+        };
+        let input = match (entry.input, end) {
+            (Some(input), _) => self.store.get(input),
+            (None, _) => self.targets.get(&self.store, entry.stands_for),
+        };
+        let source = &self.sources[entry.source as usize];
+        Line {
+            source,
+            number: u64::from(entry.number),
+            input,
+            end,
+        }
+    }
+
+    /// All lines in the order read.
+    pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        (0..self.lines.len()).map(|index| self.line(index))
+    }
+
+    /// The labels of a line: name and value, in the order of [`TargetList::keep`], without those that have no value.
+    pub fn labels(&self, index: usize) -> impl Iterator<Item = (&str, &str)> {
+        let numbers = &self.labels[index * self.keep.len()..][..self.keep.len()];
+        let named = self.keep.iter().zip(numbers).filter(|&(_, &number)| number > 0);
+        named.map(|(name, &number)| (name.as_str(), self.label_texts.get(&self.store, number - 1)))
+    }
+
+    /// A target by its number.
+    #[must_use]
+    pub fn target(&self, id: TargetId) -> Target<'_> {
+        let entry = &self.entries[id.0 as usize];
+        Target {
+            id,
+            text: self.targets.get(&self.store, id.0),
+            kind: entry.kind,
+            root_domain: self.roots.get(&self.store, entry.root),
+        }
+    }
+
+    /// The target of this canonical form.
+    #[must_use]
+    pub fn find(&self, text: &str) -> Option<TargetId> {
+        self.targets.find(&self.store, text).map(TargetId)
+    }
+
+    /// All targets in the order of first appearance.
+    pub fn targets(&self) -> impl Iterator<Item = Target<'_>> {
+        (0..self.entries.len() as u32).map(|id| self.target(TargetId(id)))
+    }
+
+    /// The number of the root domain of a target, from 0, in the order of first appearance.
+    #[must_use]
+    pub fn root_domain_of(&self, id: TargetId) -> u32 {
+        self.entries[id.0 as usize].root
+    }
+
+    /// How many targets each root domain has, by its number.
+    #[must_use]
+    pub fn root_domain_sizes(&self) -> Vec<u32> {
+        let mut sizes = vec![0; self.roots.len()];
+        for entry in &self.entries {
+            sizes[entry.root as usize] += 1;
+        }
+        sizes
+    }
+
+    /// The root domain of a number.
+    #[must_use]
+    pub fn root_domain(&self, number: u32) -> &str {
+        self.roots.get(&self.store, number)
+    }
+}

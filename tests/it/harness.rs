@@ -1,0 +1,189 @@
+//! What the tests share: a pipeline in a folder of its own, run in this process or as the real program.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_select::concat::concat_batches;
+use backlake::clock::Clock;
+use backlake::contract::Table;
+use backlake::error::Result;
+use backlake::pipeline::{Overrides, Pipeline, RunEnd, Surroundings, run};
+use backlake::simulator::{Behaviour, LOGIN, PASSWORD, Simulator};
+use chrono::{DateTime, NaiveDate, Utc};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use tempfile::TempDir;
+
+/// A folder with a target list, a pipeline file and a lake.
+pub(crate) struct Site {
+    pub(crate) folder: TempDir,
+    /// Lines after those that every pipeline file has.
+    extra: String,
+    targets: String,
+}
+
+/// The snapshot that all tests make.
+pub(crate) fn date() -> NaiveDate {
+    "2026-11-23".parse().unwrap()
+}
+
+/// When all tests take place.
+pub(crate) fn noon() -> DateTime<Utc> {
+    date().and_hms_opt(12, 0, 0).unwrap().and_utc()
+}
+
+impl Site {
+    /// A site with this target list, one a line.
+    pub(crate) fn new(targets: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut list = String::new();
+        for target in targets {
+            let _ = writeln!(list, "{}", target.as_ref());
+        }
+        let path = folder.path().join("targets.txt");
+        std::fs::write(&path, list).unwrap();
+        let targets = format!("paths = [\"{}\"]", path.display());
+        Self {
+            folder,
+            extra: String::new(),
+            targets,
+        }
+    }
+
+    /// Says more in the pipeline file.
+    pub(crate) fn with(mut self, extra: &str) -> Self {
+        self.extra.push_str(extra);
+        self.extra.push('\n');
+        self
+    }
+
+    /// Replaces the `[targets]` table's lines.
+    pub(crate) fn with_targets(mut self, lines: &str) -> Self {
+        lines.clone_into(&mut self.targets);
+        self
+    }
+
+    /// Writes a file into the folder and returns its path.
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    pub(crate) fn lake(&self) -> PathBuf {
+        self.folder.path().join("lake")
+    }
+
+    /// The pipeline file as text.
+    pub(crate) fn text(&self) -> String {
+        format!(
+            "name = \"test\"\nendpoint = \"backlinks/bulk_pages_summary\"\nsnapshot = \"2026-11-23\"\n\
+             [lake]\nurl = \"{}\"\n[targets]\n{}\n{}",
+            self.lake().display(),
+            self.targets,
+            self.extra
+        )
+    }
+
+    pub(crate) fn pipeline(&self, base_url: &str) -> Pipeline {
+        let overrides = Overrides {
+            base_url: Some(base_url.to_owned()),
+            ..Overrides::default()
+        };
+        Pipeline::parse("test.toml", &self.text(), overrides, &Clock::simulated(noon())).unwrap()
+    }
+
+    /// Runs the pipeline against this simulator, in this process, on a clock that never waits.
+    pub(crate) async fn run(&self, simulator: &Simulator, clock: &Clock) -> Result<RunEnd> {
+        run(&self.pipeline(&simulator.url()), &surroundings(clock)).await
+    }
+
+    /// Runs the real program on this site's pipeline file.
+    pub(crate) fn program(&self, command: &str, more: &[&str]) -> Output {
+        let file = self.write("pipeline.toml", self.text());
+        program().arg(command).arg(file).args(more).output().unwrap()
+    }
+
+    /// All rows of a table of the published snapshot.
+    pub(crate) fn table(&self, table: Table) -> RecordBatch {
+        read_table(&self.lake(), table)
+    }
+}
+
+/// The surroundings of a run in a test: a clock that never waits, and the simulator's credentials.
+pub(crate) fn surroundings(clock: &Clock) -> Surroundings<'static> {
+    Surroundings {
+        clock: clock.clone(),
+        seed: 7,
+        variable: &|name| match name {
+            "DATAFORSEO_LOGIN" => Some(LOGIN.to_owned()),
+            "DATAFORSEO_PASSWORD" => Some(PASSWORD.to_owned()),
+            _ => None,
+        },
+        hear: &|_| {},
+    }
+}
+
+/// A simulator and the clock that it shares with the run.
+pub(crate) async fn simulator(behaviour: Behaviour) -> (Simulator, Clock) {
+    let clock = Clock::simulated(noon());
+    let behaviour = Behaviour {
+        date: Some(date()),
+        ..behaviour
+    };
+    (
+        Simulator::start(behaviour, clock.clone(), 0).await.unwrap(),
+        clock,
+    )
+}
+
+/// The real program, without what the environment might say.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_backlake"));
+    for (name, _) in
+        std::env::vars().filter(|(name, _)| name.starts_with("BACKLAKE_") || name.starts_with("DATAFORSEO_"))
+    {
+        command.env_remove(name);
+    }
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command
+}
+
+/// The files of a table's snapshot, by name.
+pub(crate) fn files(lake: &Path, table: Table) -> Vec<PathBuf> {
+    let folder = lake.join(table.name()).join(format!("snapshot_date={}", date()));
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    files
+}
+
+/// All rows of a table's snapshot, in the order of its files.
+pub(crate) fn read_table(lake: &Path, table: Table) -> RecordBatch {
+    let schema = table.contract().schema();
+    let mut batches = Vec::new();
+    for file in files(lake, table) {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file).unwrap()).unwrap();
+        for batch in reader.build().unwrap() {
+            // Readers name the inner fields of maps in their own way; here they bear the contract's names.
+            let batch = batch.unwrap();
+            let columns = batch
+                .columns()
+                .iter()
+                .zip(schema.fields())
+                .map(|(column, field)| arrow_cast::cast(column, field.data_type()).unwrap());
+            batches.push(RecordBatch::try_new(Arc::clone(&schema), columns.collect()).unwrap());
+        }
+    }
+    concat_batches(&schema, &batches).unwrap()
+}
+
+/// What a program printed, for messages and comparisons.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

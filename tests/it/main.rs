@@ -1,0 +1,12 @@
+//! The promises of backlake, a module each. Nothing here needs a network beyond loopback, and nothing waits.
+
+mod architecture;
+mod bad_input;
+mod command_line;
+mod fetching;
+mod flattening;
+mod harness;
+mod planning;
+mod publishing;
+mod targets;
+mod truth;
