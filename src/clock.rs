@@ -32,10 +32,7 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         match &self.0 {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "this is the one place that may ask the machine"
-            )]
+            #[expect(clippy::disallowed_methods, reason = "this is the one place that may ask the machine")]
             Kind::System => Utc::now(),
             Kind::Simulated(now) => *now.lock().unwrap_or_else(PoisonError::into_inner),
         }

@@ -116,14 +116,8 @@ impl ColumnType {
 
 /// A map from text, with the field names that Parquet's specification gives them.
 fn map_of(value: DataType) -> DataType {
-    let entry = vec![
-        Field::new("key", DataType::Utf8, false),
-        Field::new("value", value, true),
-    ];
-    DataType::Map(
-        Arc::new(Field::new("key_value", DataType::Struct(entry.into()), false)),
-        false,
-    )
+    let entry = vec![Field::new("key", DataType::Utf8, false), Field::new("value", value, true)];
+    DataType::Map(Arc::new(Field::new("key_value", DataType::Struct(entry.into()), false)), false)
 }
 
 /// One column of a table.
@@ -200,26 +194,11 @@ impl Contract {
     fn parse(text: &str) -> Self {
         #[expect(clippy::expect_used, reason = "compiled in, and read by a test")]
         let file: ContractFile = toml::from_str(text).expect("a contract that is compiled in");
-        let fields = file
-            .column
-            .iter()
-            .map(|column| Field::new(&column.name, column.kind.arrow(), column.nullable));
+        let fields =
+            file.column.iter().map(|column| Field::new(&column.name, column.kind.arrow(), column.nullable));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let ContractFile {
-            table,
-            version,
-            description,
-            sort,
-            column: columns,
-        } = file;
-        Self {
-            table,
-            version,
-            description,
-            sort,
-            columns,
-            schema,
-        }
+        let ContractFile { table, version, description, sort, column: columns } = file;
+        Self { table, version, description, sort, columns, schema }
     }
 
     /// The schema of the table's record batches and files. Partition columns stand in the path, not here.
@@ -298,11 +277,7 @@ mod tests {
             let contract = table.contract();
             assert_eq!(contract.table, table.name());
             for key in &contract.sort {
-                assert!(
-                    contract.schema().index_of(key).is_ok(),
-                    "{} sorts by {key}",
-                    contract.table
-                );
+                assert!(contract.schema().index_of(key).is_ok(), "{} sorts by {key}", contract.table);
             }
             for column in &contract.columns {
                 assert!(
@@ -320,10 +295,7 @@ mod tests {
         assert!(DIMENSIONS.is_sorted());
         for (_, field) in DIMENSIONS {
             let schema = Table::Pages.contract().schema();
-            assert_eq!(
-                schema.field_with_name(field).unwrap().data_type(),
-                &ColumnType::CountsByKey.arrow()
-            );
+            assert_eq!(schema.field_with_name(field).unwrap().data_type(), &ColumnType::CountsByKey.arrow());
         }
     }
 }

@@ -85,13 +85,7 @@ pub struct Error {
 impl Error {
     /// An error of a kind; the message is lower case and has no full stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            hint: None,
-            reported: false,
-            source: None,
-        }
+        Self { kind, message: message.into(), hint: None, reported: false, source: None }
     }
 
     /// The command line, the pipeline file or a target list is wrong.

@@ -68,11 +68,8 @@ impl FromStr for Usd {
 
     /// Accepts `25`, `25.00` and what JSON writes for small floats (`3.6e-05`).
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parsed = if text.contains(['e', 'E']) {
-            Decimal::from_scientific(text)
-        } else {
-            Decimal::from_str(text)
-        };
+        let parsed =
+            if text.contains(['e', 'E']) { Decimal::from_scientific(text) } else { Decimal::from_str(text) };
         parsed.map(|amount| Self(amount.normalize()))
     }
 }
@@ -81,11 +78,7 @@ impl fmt::Display for Usd {
     /// The bare number, at least two digits after the point: `0.06`, `25.00`, `0.000036`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = self.0.normalize();
-        if plain.scale() < 2 {
-            write!(f, "{plain:.2}")
-        } else {
-            write!(f, "{plain}")
-        }
+        if plain.scale() < 2 { write!(f, "{plain:.2}") } else { write!(f, "{plain}") }
     }
 }
 
@@ -156,11 +149,7 @@ mod tests {
             ("0.060", "0.06", 60_000),
         ] {
             let amount: Usd = given.parse().unwrap();
-            assert_eq!(
-                (amount.to_string().as_str(), amount.micros()),
-                (shown, micros),
-                "{given}"
-            );
+            assert_eq!((amount.to_string().as_str(), amount.micros()), (shown, micros), "{given}");
         }
     }
 

@@ -26,21 +26,10 @@ fn text(report: &CheckReport) -> String {
     let _ = writeln!(text, "  {:<22}{}", "asks", report.base_url);
     let _ = writeln!(text, "  {:<22}{}", "writes to", report.lake);
     let _ = writeln!(text, "  {:<22}{}", "balance", known(report.balance_usd));
-    let _ = writeln!(
-        text,
-        "  {:<22}{}",
-        "price of a request",
-        known(report.price_per_request_usd)
-    );
-    let _ = writeln!(
-        text,
-        "  {:<22}{}",
-        "price of a row",
-        known(report.price_per_row_usd)
-    );
-    let limit = report
-        .requests_per_minute
-        .map_or_else(|| "not told".to_owned(), |limit| output::count(limit.into()));
+    let _ = writeln!(text, "  {:<22}{}", "price of a request", known(report.price_per_request_usd));
+    let _ = writeln!(text, "  {:<22}{}", "price of a row", known(report.price_per_row_usd));
+    let limit =
+        report.requests_per_minute.map_or_else(|| "not told".to_owned(), |limit| output::count(limit.into()));
     let _ = writeln!(text, "  {:<22}{limit}", "requests a minute");
     text
 }

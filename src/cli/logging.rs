@@ -24,15 +24,8 @@ pub(super) fn start(global: &Global) -> Screen {
         && !global.quiet
         && global.log_format == LogFormat::Text
         && global.output == Output::Text;
-    let target = if interactive {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    let screen = Screen {
-        bars: MultiProgress::with_draw_target(target),
-        interactive,
-    };
+    let target = if interactive { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let screen = Screen { bars: MultiProgress::with_draw_target(target), interactive };
     let level = match (global.quiet, global.verbose) {
         (true, _) => LevelFilter::ERROR,
         (false, 0) if interactive => LevelFilter::WARN,
@@ -41,19 +34,11 @@ pub(super) fn start(global: &Global) -> Screen {
         (false, _) => LevelFilter::TRACE,
     };
     // Other crates speak only when everything is asked for: ours say what matters.
-    let ours = if global.verbose < 2 {
-        format!("warn,backlake={level}")
-    } else {
-        level.to_string()
-    };
-    let filter = std::env::var("BACKLAKE_LOG")
-        .ok()
-        .and_then(|filters| filters.parse::<EnvFilter>().ok());
+    let ours = if global.verbose < 2 { format!("warn,backlake={level}") } else { level.to_string() };
+    let filter = std::env::var("BACKLAKE_LOG").ok().and_then(|filters| filters.parse::<EnvFilter>().ok());
     let filter = filter.unwrap_or_else(|| EnvFilter::new(ours));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(screen.clone())
-        .with_target(false);
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(screen.clone()).with_target(false);
     match global.log_format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).init(),
         LogFormat::Json => lines.json().init(),
@@ -88,9 +73,7 @@ pub(super) struct Lines(MultiProgress);
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0
-            .suspend(|| io::stderr().lock().write_all(line))
-            .map(|()| line.len())
+        self.0.suspend(|| io::stderr().lock().write_all(line)).map(|()| line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

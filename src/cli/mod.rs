@@ -121,29 +121,13 @@ struct PipelineArgs {
 }
 
 fn usd(text: &str) -> Result<Usd, String> {
-    text.parse()
-        .map_err(|_| "no amount of dollars; write it as 25.00".to_owned())
+    text.parse().map_err(|_| "no amount of dollars; write it as 25.00".to_owned())
 }
 
 impl PipelineArgs {
     fn load(self, clock: &Clock) -> Result<Pipeline> {
-        let Self {
-            file,
-            lake,
-            snapshot,
-            base_url,
-            max_cost_usd,
-        } = self;
-        Pipeline::load(
-            &file,
-            Overrides {
-                lake,
-                snapshot,
-                base_url,
-                max_cost_usd,
-            },
-            clock,
-        )
+        let Self { file, lake, snapshot, base_url, max_cost_usd } = self;
+        Pipeline::load(&file, Overrides { lake, snapshot, base_url, max_cost_usd }, clock)
     }
 }
 
@@ -186,10 +170,7 @@ pub fn main() -> ExitCode {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context(|| "failed to start the runtime")
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context(|| "failed to start the runtime")
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<()> {

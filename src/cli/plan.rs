@@ -12,56 +12,28 @@ pub(super) fn plan(pipeline: &Pipeline, output: Output) -> Result<()> {
 }
 
 fn text(report: &PlanReport, pipeline: &Pipeline) -> String {
-    let mut text = format!(
-        "plan of {} for {}: nothing is sent\n\n",
-        report.pipeline, report.snapshot
-    );
+    let mut text = format!("plan of {} for {}: nothing is sent\n\n", report.pipeline, report.snapshot);
     let domains = format!("in {}", counted(report.root_domains, "root domain"));
     let _ = writeln!(text, "  {:<14}{:>12}", "lines", count(report.lines));
-    let _ = writeln!(
-        text,
-        "  {:<14}{:>12}  {domains}",
-        "targets",
-        count(report.targets)
-    );
+    let _ = writeln!(text, "  {:<14}{:>12}  {domains}", "targets", count(report.targets));
     let _ = writeln!(text, "  {:<14}{:>12}", "duplicates", count(report.duplicates));
     let _ = writeln!(text, "  {:<14}{:>12}", "invalid", count(report.invalid));
     for line in &report.first_invalid {
-        let _ = writeln!(
-            text,
-            "      {} line {}: `{}`: {}",
-            line.source, line.line, line.input, line.reason
-        );
+        let _ = writeln!(text, "      {} line {}: `{}`: {}", line.source, line.line, line.input, line.reason);
     }
     if report.invalid > report.first_invalid.len() as u64 {
-        let _ = writeln!(
-            text,
-            "      and {} more",
-            count(report.invalid - report.first_invalid.len() as u64)
-        );
+        let _ =
+            writeln!(text, "      and {} more", count(report.invalid - report.first_invalid.len() as u64));
     }
-    let _ = writeln!(
-        text,
-        "\n  {:<14}{:>12}{:>14}{:>14}",
-        "", "requests", "cost", "time"
-    );
+    let _ = writeln!(text, "\n  {:<14}{:>12}{:>14}{:>14}", "", "requests", "cost", "time");
     let pace = pipeline.pace();
     for (name, requests, cost) in [
         ("planned", report.requests, report.cost_usd),
         ("lower bound", report.lower_bound, report.cost_usd_lower_bound),
-        (
-            "in input order",
-            report.requests_in_input_order,
-            report.cost_usd_in_input_order,
-        ),
+        ("in input order", report.requests_in_input_order, report.cost_usd_in_input_order),
     ] {
         let time = duration(pace.seconds(requests));
-        let _ = writeln!(
-            text,
-            "  {name:<14}{:>12}{:>14}{time:>14}",
-            count(requests),
-            cost.rounded()
-        );
+        let _ = writeln!(text, "  {name:<14}{:>12}{:>14}{time:>14}", count(requests), cost.rounded());
     }
     let _ = writeln!(
         text,

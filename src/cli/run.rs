@@ -17,10 +17,7 @@ use crate::money::Usd;
 use crate::pipeline::{self, Pipeline, Progress, RunReport, RunState, Surroundings};
 
 pub(super) async fn run(pipeline: &Pipeline, clock: &Clock, screen: &Screen, output: Output) -> Result<()> {
-    let watcher = Watcher {
-        screen,
-        state: Mutex::default(),
-    };
+    let watcher = Watcher { screen, state: Mutex::default() };
     // The one place where chance comes in: it names the run and draws the jitter.
     let seed = RandomState::new().hash_one(std::process::id());
     let around = Surroundings {
@@ -69,11 +66,7 @@ impl Watcher<'_> {
         let mut watched = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = &mut *watched;
         match progress {
-            Progress::Planned {
-                targets,
-                requests,
-                max_cost,
-            } => {
+            Progress::Planned { targets, requests, max_cost } => {
                 info!(targets, requests, max_cost_usd = %max_cost, "fetching");
                 (watched.targets, watched.requests) = (targets, requests);
                 watched.bar = Some(self.screen.bar(targets, FETCHING));
@@ -111,13 +104,7 @@ impl Watcher<'_> {
     }
 
     fn close(&self) {
-        if let Some(bar) = self
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .bar
-            .take()
-        {
+        if let Some(bar) = self.state.lock().unwrap_or_else(PoisonError::into_inner).bar.take() {
             bar.finish_and_clear();
         }
     }
@@ -127,11 +114,8 @@ impl Watched {
     fn show(&mut self) {
         if let Some(bar) = &self.bar {
             bar.set_position(self.targets_done);
-            let retries = if self.retries > 0 {
-                format!(" · {} retried", count(self.retries))
-            } else {
-                String::new()
-            };
+            let retries =
+                if self.retries > 0 { format!(" · {} retried", count(self.retries)) } else { String::new() };
             bar.set_message(format!(
                 "{}/{} batches · {}{retries}",
                 self.batches,
@@ -164,10 +148,7 @@ fn text(report: &RunReport, pipeline: &Pipeline) -> String {
                 report.run
             );
         }
-        RunState::Open => format!(
-            "snapshot {snapshot} is held open in {}: not published\n\n",
-            pipeline.lake
-        ),
+        RunState::Open => format!("snapshot {snapshot} is held open in {}: not published\n\n", pipeline.lake),
     };
     let _ = writeln!(text, "  {:<14}{:>12}", "lines", count(report.lines));
     for fate in Fate::ALL {
@@ -178,11 +159,7 @@ fn text(report: &RunReport, pipeline: &Pipeline) -> String {
     }
     let _ = write!(text, "  {:<14}{:>12}", "items", count(report.items));
     if report.unmatched > 0 {
-        let _ = write!(
-            text,
-            "  {} of them answer no asked target",
-            count(report.unmatched)
-        );
+        let _ = write!(text, "  {} of them answer no asked target", count(report.unmatched));
     }
     let retries = if report.retries > 0 {
         format!(", {} of them retried", count(report.retries))
@@ -198,20 +175,10 @@ fn text(report: &RunReport, pipeline: &Pipeline) -> String {
     );
     let _ = write!(text, "  {:<14}{:>12}", "cost", format!("${}", report.cost_usd));
     if report.cost_unknown_usd > Usd::ZERO {
-        let _ = write!(
-            text,
-            "  and up to ${} that no answer tells of",
-            report.cost_unknown_usd
-        );
+        let _ = write!(text, "  and up to ${} that no answer tells of", report.cost_unknown_usd);
     }
     if report.files > 0 {
-        let _ = write!(
-            text,
-            "\n  {:<14}{:>12}  {}",
-            "files",
-            count(report.files),
-            bytes(report.bytes)
-        );
+        let _ = write!(text, "\n  {:<14}{:>12}  {}", "files", count(report.files), bytes(report.bytes));
     }
     let _ = writeln!(
         text,

@@ -26,11 +26,7 @@ pub(super) async fn verify(args: &LakeArgs, output: Output) -> Result<()> {
     if problems == 0 {
         return Ok(());
     }
-    let error = Error::unexpected(format!(
-        "{} in {}",
-        counted(problems as u64, "problem"),
-        args.lake
-    ));
+    let error = Error::unexpected(format!("{} in {}", counted(problems as u64, "problem"), args.lake));
     Err(error
         .with_hint("do not trust the snapshots named above; restore their files from a copy")
         .mark_reported())

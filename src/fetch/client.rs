@@ -83,9 +83,7 @@ impl Client {
     /// # Errors
     /// A host other than loopback without https: credentials are not sent in the clear.
     pub fn new(base: &str, credentials: &Credentials, limits: Limits) -> Result<Self> {
-        let base: Url = base
-            .parse()
-            .usage(|| format!("[api] base_url: `{base}` is no URL"))?;
+        let base: Url = base.parse().usage(|| format!("[api] base_url: `{base}` is no URL"))?;
         if base.scheme() != "https" && !(base.scheme() == "http" && is_loopback(&base)) {
             return Err(Error::usage(format!(
                 "[api] base_url: {base} would send the credentials unencrypted"
@@ -107,12 +105,7 @@ impl Client {
         let mut authorization = HeaderValue::from_str(&format!("Basic {encoded}"))
             .map_err(|_| Error::new(ErrorKind::Account, "the credentials cannot be sent as HTTP Basic"))?;
         authorization.set_sensitive(true);
-        Ok(Self {
-            http,
-            base,
-            authorization,
-            limits,
-        })
+        Ok(Self { http, base, authorization, limits })
     }
 
     /// Posts a task to an endpoint.
@@ -120,11 +113,8 @@ impl Client {
     /// # Errors
     /// [`SendError`], which tells whether the request may have been charged.
     pub async fn post(&self, endpoint: Endpoint, body: Vec<u8>) -> Result<Reply, SendError> {
-        let request = self
-            .http
-            .post(self.url(endpoint.path()))
-            .header(CONTENT_TYPE, "application/json")
-            .body(body);
+        let request =
+            self.http.post(self.url(endpoint.path())).header(CONTENT_TYPE, "application/json").body(body);
         self.send(request).await
     }
 
@@ -143,9 +133,8 @@ impl Client {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Reply, SendError> {
-        let request = request
-            .header(AUTHORIZATION, self.authorization.clone())
-            .header(ACCEPT_ENCODING, "gzip");
+        let request =
+            request.header(AUTHORIZATION, self.authorization.clone()).header(ACCEPT_ENCODING, "gzip");
         let mut response = request.send().await.map_err(|error| {
             if error.is_connect() {
                 SendError::NotSent(chain(&error))
@@ -154,17 +143,11 @@ impl Client {
             }
         })?;
         let status = response.status().as_u16();
-        let zipped = response
-            .headers()
-            .get(CONTENT_ENCODING)
-            .is_some_and(|value| value.as_bytes() == b"gzip");
+        let zipped =
+            response.headers().get(CONTENT_ENCODING).is_some_and(|value| value.as_bytes() == b"gzip");
         let max = self.limits.max_body;
         let mut body = BytesMut::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| SendError::NoAnswer(chain(&error)))?
-        {
+        while let Some(chunk) = response.chunk().await.map_err(|error| SendError::NoAnswer(chain(&error)))? {
             if (body.len() + chunk.len()) as u64 > max {
                 return Err(SendError::TooLarge { max });
             }
@@ -173,9 +156,7 @@ impl Client {
         let body = body.freeze();
         let body = if zipped {
             let unzip = tokio::task::spawn_blocking(move || unzip(&body, max));
-            unzip
-                .await
-                .map_err(|error| SendError::NoAnswer(error.to_string()))??
+            unzip.await.map_err(|error| SendError::NoAnswer(error.to_string()))??
         } else {
             body
         };
@@ -185,10 +166,7 @@ impl Client {
 
 fn unzip(zipped: &[u8], max: u64) -> Result<Bytes, SendError> {
     let mut body = Vec::with_capacity(zipped.len().saturating_mul(8).min(1 << 22));
-    MultiGzDecoder::new(zipped)
-        .take(max + 1)
-        .read_to_end(&mut body)
-        .map_err(SendError::Encoding)?;
+    MultiGzDecoder::new(zipped).take(max + 1).read_to_end(&mut body).map_err(SendError::Encoding)?;
     if body.len() as u64 > max {
         return Err(SendError::TooLarge { max });
     }
@@ -208,11 +186,7 @@ pub fn is_loopback(url: &Url) -> bool {
 
 /// An error with its causes, in one line and without the URL.
 fn chain(error: &reqwest::Error) -> String {
-    let mut text = if error.is_timeout() {
-        "timed out".to_owned()
-    } else {
-        String::new()
-    };
+    let mut text = if error.is_timeout() { "timed out".to_owned() } else { String::new() };
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         if !text.is_empty() {

@@ -14,4 +14,4 @@ pub use client::{Client, Credentials, Limits, Reply, SendError, is_loopback};
 pub use ledger::{Attempt, AttemptId, Charged, Intent, Journal, Outcome};
 pub use permits::{Pacer, Purse};
 pub use retry::{Decision, Happened, RetryPolicy};
-pub use work::{BatchEnd, End, Event, Fetched, Fetcher, fetch};
+pub use work::{BatchEnd, End, Event, Fetched, Fetcher, Stopping, fetch};

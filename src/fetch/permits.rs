@@ -45,10 +45,7 @@ impl Pacer {
     /// A pacer for an account. At the start as many requests may leave together as may be under way at once.
     #[must_use]
     pub fn new(max_in_flight: NonZeroU32, requests_per_minute: NonZeroU32, clock: &Clock) -> Self {
-        let minutes = Minutes {
-            clock: clock.clone(),
-            start: clock.now(),
-        };
+        let minutes = Minutes { clock: clock.clone(), start: clock.now() };
         let quota = Quota::per_minute(requests_per_minute).allow_burst(max_in_flight);
         Self {
             at_once: Semaphore::new(max_in_flight.get() as usize),
@@ -65,9 +62,7 @@ impl Pacer {
     pub async fn leave(&self) -> Result<SemaphorePermit<'_>> {
         let permit = self.at_once.acquire().await.context(|| "the pacer is closed")?;
         while let Err(not_until) = self.a_minute.check() {
-            self.clock
-                .sleep(not_until.wait_time_from(self.minutes.now()))
-                .await;
+            self.clock.sleep(not_until.wait_time_from(self.minutes.now())).await;
         }
         Ok(permit)
     }
@@ -90,22 +85,14 @@ impl Purse {
     /// A purse with a ceiling, of which some is spent already.
     #[must_use]
     pub fn new(ceiling: Option<Usd>, spent: Usd) -> Self {
-        Self {
-            ceiling,
-            books: Mutex::new(Books {
-                spent,
-                reserved: Usd::ZERO,
-            }),
-        }
+        Self { ceiling, books: Mutex::new(Books { spent, reserved: Usd::ZERO }) }
     }
 
     /// Sets aside what a request may cost; false if the ceiling does not cover it.
     #[must_use]
     pub fn reserve(&self, worst: Usd) -> bool {
         let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
-        let covered = self
-            .ceiling
-            .is_none_or(|ceiling| books.spent + books.reserved + worst <= ceiling);
+        let covered = self.ceiling.is_none_or(|ceiling| books.spent + books.reserved + worst <= ceiling);
         if covered {
             books.reserved += worst;
         }
@@ -146,9 +133,6 @@ mod tests {
             drop(pacer.leave().await.unwrap());
         }
         let took = (clock.now() - start).num_milliseconds();
-        assert!(
-            (59_900..61_000).contains(&took),
-            "{took} ms for 65 requests at 60 a minute and 5 at once"
-        );
+        assert!((59_900..61_000).contains(&took), "{took} ms for 65 requests at 60 a minute and 5 at once");
     }
 }

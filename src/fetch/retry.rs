@@ -95,11 +95,7 @@ impl RetryPolicy {
             spread(self.base.saturating_mul(factor).min(self.longest))
         };
         let within = |tries: u32, wait: Duration| {
-            if attempt < tries {
-                Decision::Retry(wait)
-            } else {
-                Decision::GiveUp
-            }
+            if attempt < tries { Decision::Retry(wait) } else { Decision::GiveUp }
         };
         match class {
             StatusClass::Success => Decision::Done,
@@ -134,16 +130,8 @@ mod tests {
         for status in 100..=599 {
             let decision = decide(Happened::HttpStatus(status), 1);
             let again = matches!(status, 200..=299 | 408 | 425 | 429 | 500..=599);
-            assert_eq!(
-                matches!(decision, Decision::Retry(_)),
-                again,
-                "HTTP {status}: {decision:?}"
-            );
-            assert_ne!(
-                decision,
-                Decision::Done,
-                "HTTP {status} without an envelope is no answer"
-            );
+            assert_eq!(matches!(decision, Decision::Retry(_)), again, "HTTP {status}: {decision:?}");
+            assert_ne!(decision, Decision::Done, "HTTP {status} without an envelope is no answer");
         }
         for code in 20000..60000 {
             let expected = match code {
@@ -159,9 +147,7 @@ mod tests {
             };
             assert_eq!(decide(Happened::Status(code), 1), expected, "{code}");
         }
-        for code in [
-            40103, 40202, 40209, 50000, 50001, 50301, 50303, 50304, 50401, 59999,
-        ] {
+        for code in [40103, 40202, 40209, 50000, 50001, 50301, 50303, 50304, 50401, 59999] {
             assert!(retried(Happened::Status(code)), "{code}");
             let mut waited = Duration::ZERO;
             let mut tries = 1;
@@ -169,19 +155,13 @@ mod tests {
                 waited += wait;
                 tries += 1;
             }
-            assert!(
-                tries <= 20 && waited < Duration::from_secs(3600),
-                "{code}: {tries} tries, {waited:?}"
-            );
+            assert!(tries <= 20 && waited < Duration::from_secs(3600), "{code}: {tries} tries, {waited:?}");
         }
     }
 
     #[test]
     fn over_the_limit_per_minute_the_next_minute_is_awaited() {
         // The minute has 20 seconds left.
-        assert_eq!(
-            decide(Happened::Status(40202), 1),
-            Decision::Retry(Duration::from_secs(22))
-        );
+        assert_eq!(decide(Happened::Status(40202), 1), Decision::Retry(Duration::from_secs(22)));
     }
 }

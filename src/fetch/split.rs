@@ -15,10 +15,7 @@ pub(super) enum Parts<T> {
 
 /// Divides a refused batch by what the refusal says. `text` gives a target as it was posted.
 pub(super) fn split<T: Copy>(targets: &[T], text: impl Fn(T) -> String, message: &str) -> Parts<T> {
-    if ["'include_subdomains'", "'rank_scale'", "'tag'"]
-        .iter()
-        .any(|field| message.contains(field))
-    {
+    if ["'include_subdomains'", "'rank_scale'", "'tag'"].iter().any(|field| message.contains(field)) {
         return Parts::OtherField;
     }
     if let [alone] = targets {
@@ -56,10 +53,7 @@ mod tests {
         let split = |message: &str| split(&targets, str::to_owned, message);
         assert_eq!(
             split("Invalid Field: 'target' (https://a.com/b)."),
-            Parts::Named {
-                refused: targets[1],
-                rest: vec![targets[0], targets[2]]
-            }
+            Parts::Named { refused: targets[1], rest: vec![targets[0], targets[2]] }
         );
         assert_eq!(
             split("Invalid Field: 'targets'."),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::Utc;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use tokio::sync::watch;
 use tracing::{Instrument as _, debug, info_span, warn};
 
 use super::client::{Client, Reply, SendError};
@@ -53,6 +54,34 @@ pub struct Fetcher<'a, J> {
     pub entered: Mutex<Vec<Attempt>>,
     /// Hears how it goes.
     pub events: &'a (dyn Fn(Event) + Sync),
+    /// Says that no further request may leave.
+    pub stopping: Stopping,
+}
+
+/// Says that no further request may leave; those that wait give up waiting.
+#[derive(Debug)]
+pub struct Stopping(watch::Sender<bool>);
+
+impl Default for Stopping {
+    fn default() -> Self {
+        Self(watch::Sender::new(false))
+    }
+}
+
+impl Stopping {
+    fn set(&self) {
+        self.0.send_replace(true);
+    }
+
+    fn is_set(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Returns when it is said.
+    async fn wait(&self) {
+        // The sender lives as long as this, so waiting cannot fail.
+        let _ = self.0.subscribe().wait_for(|stopping| *stopping).await;
+    }
 }
 
 /// How it goes.
@@ -130,10 +159,7 @@ pub async fn fetch<J: Journal>(
     let mut planned = batches.fuse();
     let mut again: VecDeque<Batch> = VecDeque::new();
     let mut open = FuturesUnordered::new();
-    let mut fetched = Fetched {
-        ends: Vec::new(),
-        stopped: None,
-    };
+    let mut fetched = Fetched { ends: Vec::new(), stopped: None };
     loop {
         while fetched.stopped.is_none() && open.len() < fetcher.max_open {
             let next = again.pop_front().or_else(|| planned.next());
@@ -155,11 +181,7 @@ pub async fn fetch<J: Journal>(
             None => {}
             Some(came) => match came? {
                 Came::End(batch, end) => {
-                    fetched.ends.push(BatchEnd {
-                        batch: batch.number,
-                        targets: batch.targets,
-                        end,
-                    });
+                    fetched.ends.push(BatchEnd { batch: batch.number, targets: batch.targets, end });
                 }
                 Came::Split(parts) => {
                     for (targets, refused) in parts {
@@ -175,11 +197,7 @@ pub async fn fetch<J: Journal>(
                             }
                             None => {
                                 let root_domains = fetcher.root_domains(&targets);
-                                again.push_back(Batch {
-                                    number,
-                                    targets,
-                                    root_domains,
-                                });
+                                again.push_back(Batch { number, targets, root_domains });
                             }
                         }
                     }
@@ -190,6 +208,7 @@ pub async fn fetch<J: Journal>(
                         targets: batch.targets,
                         end: End::Unsent,
                     });
+                    fetcher.stopping.set();
                     fetched.stopped.get_or_insert(error);
                 }
             },
@@ -231,23 +250,26 @@ impl<J: Journal> Fetcher<'_, J> {
     async fn work(&self, batch: Batch, mut reserved: Usd) -> Result<Came> {
         let mut attempt = 1;
         loop {
-            let id = AttemptId {
-                batch: batch.number,
-                attempt,
-            };
+            let id = AttemptId { batch: batch.number, attempt };
             let span = info_span!("attempt", batch = id.batch, attempt);
-            let (tried, happened, message) = self.attempt(id, &batch, reserved).instrument(span).await?;
-            let decision = self
-                .retry
-                .decide(happened, attempt, self.clock.now(), self.jitter());
+            let permit = self.pacer.leave().await?;
+            if self.stopping.is_set() {
+                self.purse.settle(reserved, Some(Usd::ZERO));
+                return Ok(Came::End(batch, End::Unsent));
+            }
+            let tried = self.attempt(id, &batch, reserved).instrument(span).await;
+            let (tried, happened, message) = tried?;
+            let decision = self.retry.decide(happened, attempt, self.clock.now(), self.jitter());
+            if decision == Decision::Stop {
+                // Said before the next one gets this one's permit.
+                self.stopping.set();
+            }
+            drop(permit);
             match decision {
                 Decision::Done => {
                     let items = tried.items.unwrap_or_default();
                     self.enter(tried, Outcome::Ok).await?;
-                    (self.events)(Event::Answered {
-                        targets: batch.targets.len() as u64,
-                        items,
-                    });
+                    (self.events)(Event::Answered { targets: batch.targets.len() as u64, items });
                     return Ok(Came::End(batch, End::Answered(id)));
                 }
                 Decision::Retry(wait) => {
@@ -257,14 +279,14 @@ impl<J: Journal> Fetcher<'_, J> {
                         wait_seconds = wait.as_secs_f64(),
                         "{message}; trying again"
                     );
-                    let outcome = if happened == Happened::NoAnswer {
-                        Outcome::Ambiguous
-                    } else {
-                        Outcome::Retried
-                    };
+                    let outcome =
+                        if happened == Happened::NoAnswer { Outcome::Ambiguous } else { Outcome::Retried };
                     self.enter(tried, outcome).await?;
                     (self.events)(Event::Retried);
-                    self.clock.sleep(wait).await;
+                    tokio::select! {
+                        () = self.clock.sleep(wait) => {}
+                        () = self.stopping.wait() => return Ok(Came::End(batch, End::Unsent)),
+                    }
                     reserved = self.worst(&batch);
                     if !self.purse.reserve(reserved) {
                         return Ok(Came::Stop(batch, self.out_of_budget(reserved)));
@@ -279,11 +301,8 @@ impl<J: Journal> Fetcher<'_, J> {
                 }
                 Decision::GiveUp => {
                     warn!(batch = id.batch, attempt, "{message}; giving up");
-                    let outcome = if happened == Happened::NoAnswer {
-                        Outcome::Ambiguous
-                    } else {
-                        Outcome::Failed
-                    };
+                    let outcome =
+                        if happened == Happened::NoAnswer { Outcome::Ambiguous } else { Outcome::Failed };
                     self.enter(tried, outcome).await?;
                     return Ok(self.ended(batch, End::Failed(message)));
                 }
@@ -300,10 +319,7 @@ impl<J: Journal> Fetcher<'_, J> {
         let parts = match split(&batch.targets, text, &message) {
             Parts::OtherField => {
                 self.enter(tried, Outcome::Failed).await?;
-                return Ok(Came::Stop(
-                    batch,
-                    stop(Happened::Status(code::UNKNOWN_FIELD), &message),
-                ));
+                return Ok(Came::Stop(batch, stop(Happened::Status(code::UNKNOWN_FIELD), &message)));
             }
             Parts::Alone(_) => {
                 self.enter(tried, Outcome::Refused).await?;
@@ -320,18 +336,12 @@ impl<J: Journal> Fetcher<'_, J> {
             .map(|(targets, _)| targets.len())
             .sum::<usize>();
         let again = parts.iter().filter(|(_, refused)| refused.is_none()).count();
-        (self.events)(Event::Ended {
-            targets: ended as u64,
-            parts: again as u64,
-        });
+        (self.events)(Event::Ended { targets: ended as u64, parts: again as u64 });
         Ok(Came::Split(parts))
     }
 
     fn ended(&self, batch: Batch, end: End) -> Came {
-        (self.events)(Event::Ended {
-            targets: batch.targets.len() as u64,
-            parts: 0,
-        });
+        (self.events)(Event::Ended { targets: batch.targets.len() as u64, parts: 0 });
         Came::End(batch, end)
     }
 
@@ -341,29 +351,21 @@ impl<J: Journal> Fetcher<'_, J> {
             (self.events)(Event::Charged(cost));
         }
         self.journal.record(&attempt).await?;
-        self.entered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(attempt);
+        self.entered.lock().unwrap_or_else(PoisonError::into_inner).push(attempt);
         Ok(())
     }
 
-    /// One request: intent, leave, post, archive, read. Returns the entry, what happened, and it in words.
+    /// One request: intent, post, archive, read. Returns the entry, what happened, and it in words.
     async fn attempt(
         &self,
         id: AttemptId,
         batch: &Batch,
         reserved: Usd,
     ) -> Result<(Attempt, Happened, String)> {
-        let texts: Vec<&str> = batch
-            .targets
-            .iter()
-            .map(|&id| self.list.target(id).text)
-            .collect();
+        let texts: Vec<&str> = batch.targets.iter().map(|&id| self.list.target(id).text).collect();
         let tag = format!("{}/{id}", self.run);
         let body = provider::body(&texts, &self.options, &tag)
             .context(|| format!("failed to write request {id}"))?;
-        let permit = self.pacer.leave().await?;
         let sent_at = self.clock.now();
         let intent = Intent {
             id,
@@ -375,7 +377,6 @@ impl<J: Journal> Fetcher<'_, J> {
         };
         self.journal.intend(&intent).await?;
         let answer = self.client.post(self.endpoint, body).await;
-        drop(permit);
         let took = (self.clock.now() - sent_at).to_std().unwrap_or(Duration::ZERO);
         let mut entry = Attempt {
             id,
@@ -413,11 +414,7 @@ impl<J: Journal> Fetcher<'_, J> {
         };
         self.purse.settle(
             reserved,
-            if entry.charged == Charged::Unknown {
-                None
-            } else {
-                entry.cost_usd.or(Some(Usd::ZERO))
-            },
+            if entry.charged == Charged::Unknown { None } else { entry.cost_usd.or(Some(Usd::ZERO)) },
         );
         let message = entry.status_message.clone().unwrap_or_default();
         let message = match entry.status_code {
@@ -442,11 +439,7 @@ impl<J: Journal> Fetcher<'_, J> {
                 } else {
                     entry.status_message = Some(format!("HTTP {status} without an answer of the provider"));
                     // Nothing is charged for what is turned away; a broken server may have charged.
-                    entry.charged = if status < 500 {
-                        Charged::No
-                    } else {
-                        Charged::Unknown
-                    };
+                    entry.charged = if status < 500 { Charged::No } else { Charged::Unknown };
                     Happened::HttpStatus(status)
                 });
             }
@@ -470,10 +463,8 @@ impl<J: Journal> Fetcher<'_, J> {
             return Ok(Happened::Malformed);
         };
         let other_tag = task.tag.as_ref().is_some_and(|tag| *tag != entry.tag);
-        let other_function = task
-            .function
-            .as_ref()
-            .is_some_and(|function| function != self.endpoint.function());
+        let other_function =
+            task.function.as_ref().is_some_and(|function| function != self.endpoint.function());
         if other_tag || other_function {
             entry.status_message = Some("the answer is to another request".to_owned());
             return Ok(Happened::Malformed);

@@ -36,10 +36,7 @@ pub fn breakdowns(pages: &RecordBatch, field: &str, dimension: &str) -> Result<R
         // A null belongs to the key: not every reader of dictionaries looks for it among the values.
         let keys = match values.null_count() {
             0 => page.clone(),
-            _ => page
-                .iter()
-                .map(|row| row.filter(|&row| values.is_valid(row as usize)))
-                .collect(),
+            _ => page.iter().map(|row| row.filter(|&row| values.is_valid(row as usize))).collect(),
         };
         Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, values)?))
     };

@@ -88,9 +88,7 @@ fn originals(
     let mut object = String::from("{");
     for entry in sonic_rs::to_object_iter(item.as_raw_str()) {
         let (key, value) = entry?;
-        let column = items
-            .iter()
-            .position(|column| column.item.as_deref() == Some(&*key));
+        let column = items.iter().position(|column| column.item.as_deref() == Some(&*key));
         let counts = match column {
             None => &mut found.unknown_fields,
             Some(at) => {

@@ -1,8 +1,7 @@
 //! Which target each item answers: by key, never by position.
 
-use std::collections::HashMap;
-
 use arrow_array::{Array, StringArray};
+use hashbrown::HashMap;
 
 use crate::target::{Rules, Target, canonical, stem};
 
@@ -21,11 +20,8 @@ pub(super) fn match_rows(
     let Some(urls) = urls else {
         return matches;
     };
-    let by_text: HashMap<&str, usize> = targets
-        .iter()
-        .enumerate()
-        .map(|(at, target)| (target.text, at))
-        .collect();
+    let by_text: HashMap<&str, usize> =
+        targets.iter().enumerate().map(|(at, target)| (target.text, at)).collect();
     let mut open = vec![true; targets.len()];
     let mut left = Vec::new();
     for (row, url) in urls.iter().enumerate() {
@@ -38,13 +34,8 @@ pub(super) fn match_rows(
         }
     }
     left.retain(|&row| {
-        let own = urls
-            .is_valid(row)
-            .then(|| canonical(urls.value(row), rules).ok())
-            .flatten();
-        let target = own
-            .and_then(|own| by_text.get(own.text()).copied())
-            .filter(|&target| open[target]);
+        let own = urls.is_valid(row).then(|| canonical(urls.value(row), rules).ok()).flatten();
+        let target = own.and_then(|own| by_text.get(own.text()).copied()).filter(|&target| open[target]);
         if let Some(target) = target {
             open[target] = false;
             matches[row] = Some(target);
@@ -95,60 +86,35 @@ mod tests {
     use crate::target::{TargetId, TargetKind};
 
     fn matched(targets: &[&str], urls: &[&str]) -> Vec<Option<usize>> {
-        let target = |text| Target {
-            id: TargetId(0),
-            text,
-            kind: TargetKind::Page,
-            root_domain: "example.com",
-        };
+        let target =
+            |text| Target { id: TargetId(0), text, kind: TargetKind::Page, root_domain: "example.com" };
         let targets: Vec<Target<'_>> = targets.iter().copied().map(target).collect();
-        match_rows(
-            Some(&StringArray::from(urls.to_vec())),
-            urls.len(),
-            &targets,
-            &Rules::default(),
-        )
+        match_rows(Some(&StringArray::from(urls.to_vec())), urls.len(), &targets, &Rules::default())
     }
 
     #[test]
     fn rows_find_their_target_by_key_in_any_order() {
-        let targets = [
-            "https://example.com/",
-            "https://example.com/a",
-            "example.com",
-            "https://www.example.com/b",
-        ];
+        let targets =
+            ["https://example.com/", "https://example.com/a", "example.com", "https://www.example.com/b"];
         assert_eq!(
-            matched(
-                &targets,
-                &["example.com", "https://example.com/a", "https://example.com/"]
-            ),
+            matched(&targets, &["example.com", "https://example.com/a", "https://example.com/"]),
             [Some(2), Some(1), Some(0)]
         );
         assert_eq!(matched(&targets, &["HTTPS://EXAMPLE.com/a#x"]), [Some(1)]);
         assert_eq!(matched(&targets, &["http://example.com/b/"]), [Some(3)]);
         // With page and domain both open the url could be either.
         assert_eq!(matched(&targets, &["http://example.com/"]), [None]);
-        assert_eq!(
-            matched(&targets, &["https://example.com/", "http://example.com/"]),
-            [Some(0), Some(2)]
-        );
+        assert_eq!(matched(&targets, &["https://example.com/", "http://example.com/"]), [Some(0), Some(2)]);
     }
 
     #[test]
     fn a_second_row_for_a_target_stays_unmatched() {
         assert_eq!(
-            matched(
-                &["https://example.com/a"],
-                &["https://example.com/a", "https://example.com/a"]
-            ),
+            matched(&["https://example.com/a"], &["https://example.com/a", "https://example.com/a"]),
             [Some(0), None]
         );
         assert_eq!(
-            matched(
-                &["https://example.com/a"],
-                &["http://example.com/a", "https://example.com/a/"]
-            ),
+            matched(&["https://example.com/a"], &["http://example.com/a", "https://example.com/a/"]),
             [None, None]
         );
     }

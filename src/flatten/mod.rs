@@ -4,6 +4,7 @@
 //! stands in its column, or its original in `extra`; every row that answers an asked target is matched to it by key.
 
 mod breakdowns;
+mod columns;
 mod decode;
 mod extra;
 mod matching;
@@ -19,7 +20,6 @@ pub use breakdowns::breakdowns;
 pub use extra::Irregularities;
 
 use crate::contract::{Column, Table};
-use crate::provider::{MAX_DEPTH, depth_within};
 use crate::target::{Canonical, Rules, Target, canonical};
 
 /// An answer and what was asked.
@@ -51,12 +51,9 @@ pub struct Flattened {
 /// Why an answer could not be flattened.
 #[derive(Debug, Error)]
 pub enum FlattenError {
-    /// The body is no complete JSON.
-    #[error("the answer is no complete JSON: {0}")]
+    /// The body is no complete JSON, or is nested deeper than any answer.
+    #[error("the answer cannot be read as JSON: {0}")]
     Json(#[from] sonic_rs::Error),
-    /// The body is nested deeper than any answer.
-    #[error("the answer is nested deeper than {MAX_DEPTH} levels")]
-    TooDeep,
     /// The columns do not make up a batch: a defect.
     #[error("the columns do not fit the contract: {0}")]
     Contract(#[from] ArrowError),
@@ -65,26 +62,14 @@ pub enum FlattenError {
 /// Decodes an answer's items and matches them to the targets asked.
 ///
 /// # Errors
-/// A body that is no complete JSON. Values that do not fit are no error: they are kept in `extra` and counted.
+/// A body that is no complete JSON or is nested too deep. Values that do not fit are no error: they are kept in `extra` and counted.
 pub fn flatten(body: &[u8], asked: &Asked<'_>) -> Result<Flattened, FlattenError> {
-    if !depth_within(body, MAX_DEPTH) {
-        return Err(FlattenError::TooDeep);
-    }
     let contract = Table::Pages.contract();
-    let items: Vec<&Column> = contract
-        .columns
-        .iter()
-        .filter(|column| column.item.is_some())
-        .collect();
+    let items: Vec<&Column> = contract.columns.iter().filter(|column| column.item.is_some()).collect();
     let decoded = decode::decode(body, &items)?;
     let rows = decoded.rows;
-    let url = items
-        .iter()
-        .position(|column| column.name == "url")
-        .map(|at| Arc::clone(&decoded.columns[at]));
-    let urls = url
-        .as_ref()
-        .and_then(|url| url.as_any().downcast_ref::<StringArray>());
+    let url = items.iter().position(|column| column.name == "url").map(|at| Arc::clone(&decoded.columns[at]));
+    let urls = url.as_ref().and_then(|url| url.as_any().downcast_ref::<StringArray>());
     let matches = matching::match_rows(urls, rows, asked.targets, asked.rules);
     let keys = Keys::of(&matches, urls, asked);
     let (extra, irregularities) = extra::collect(body, &items, &decoded.irregular, rows)?;
@@ -99,14 +84,9 @@ pub fn flatten(body: &[u8], asked: &Asked<'_>) -> Result<Flattened, FlattenError
             "fetched_at" => {
                 Arc::new(TimestampMicrosecondArray::from_value(asked.fetched_at, rows).with_timezone("UTC"))
             }
-            "request_id" => Arc::new(StringArray::from_iter(std::iter::repeat_n(
-                asked.request_id,
-                rows,
-            ))),
+            "request_id" => Arc::new(StringArray::from_iter(std::iter::repeat_n(asked.request_id, rows))),
             "extra" => Arc::clone(&extra),
-            _ => decoded
-                .next()
-                .unwrap_or_else(|| arrow_array::new_null_array(&column.kind.arrow(), rows)),
+            _ => decoded.next().unwrap_or_else(|| arrow_array::new_null_array(&column.kind.arrow(), rows)),
         }
     });
     let pages = RecordBatch::try_new(contract.schema(), columns.collect())?;
@@ -115,12 +95,7 @@ pub fn flatten(body: &[u8], asked: &Asked<'_>) -> Result<Flattened, FlattenError
         returned[target] = true;
     }
     let unmatched = matches.iter().filter(|target| target.is_none()).count() as u64;
-    Ok(Flattened {
-        pages,
-        returned,
-        unmatched,
-        irregularities,
-    })
+    Ok(Flattened { pages, returned, unmatched, irregularities })
 }
 
 /// The columns that say which target a row belongs to.

@@ -50,10 +50,7 @@ impl Archive {
     /// The archive of this snapshot.
     #[must_use]
     pub fn new(store: Store, snapshot: NaiveDate) -> Self {
-        Self {
-            store,
-            layout: Layout { snapshot },
-        }
+        Self { store, layout: Layout { snapshot } }
     }
 
     /// The record of the run that fills this snapshot: the one that is there, or else this one.
@@ -152,11 +149,7 @@ impl Archive {
     async fn read<T: DeserializeOwned>(&self, path: &Path) -> Result<T> {
         let bytes = self.store.get(path).await?;
         let bytes = bytes.ok_or_else(|| Error::unexpected(format!("{path} has vanished from the lake")))?;
-        let bytes = if path.as_ref().ends_with(".zst") {
-            unpack(path, bytes).await?
-        } else {
-            bytes
-        };
+        let bytes = if path.as_ref().ends_with(".zst") { unpack(path, bytes).await? } else { bytes };
         serde_json::from_slice(&bytes).context(|| format!("failed to read {path} from the lake"))
     }
 }
@@ -164,9 +157,7 @@ impl Archive {
 impl Journal for Archive {
     async fn intend(&self, intent: &Intent) -> Result<()> {
         let json = serde_json::to_vec(intent).context(|| "failed to write an intent")?;
-        self.store
-            .put(&self.layout.intent(intent.id), pack(json.into()).await?)
-            .await
+        self.store.put(&self.layout.intent(intent.id), pack(json.into()).await?).await
     }
 
     async fn keep(&self, id: AttemptId, body: Bytes) -> Result<()> {
@@ -175,9 +166,7 @@ impl Journal for Archive {
 
     async fn record(&self, attempt: &Attempt) -> Result<()> {
         let json = serde_json::to_vec(attempt).context(|| "failed to write an attempt")?;
-        self.store
-            .put(&self.layout.attempt(attempt.id), json.into())
-            .await
+        self.store.put(&self.layout.attempt(attempt.id), json.into()).await
     }
 }
 
@@ -185,15 +174,11 @@ impl Journal for Archive {
 async fn pack(bytes: Bytes) -> Result<Bytes> {
     let packed = tokio::task::spawn_blocking(move || zstd::bulk::compress(&bytes, LEVEL)).await;
     let packed = packed.context(|| "compressing panicked")?;
-    packed
-        .map(Bytes::from)
-        .context(|| "failed to compress for the archive")
+    packed.map(Bytes::from).context(|| "failed to compress for the archive")
 }
 
 async fn unpack(path: &Path, packed: Bytes) -> Result<Bytes> {
     let unpacked = tokio::task::spawn_blocking(move || zstd::decode_all(packed.as_ref())).await;
     let unpacked = unpacked.context(|| "decompressing panicked")?;
-    unpacked
-        .map(Bytes::from)
-        .context(|| format!("failed to decompress {path}"))
+    unpacked.map(Bytes::from).context(|| format!("failed to decompress {path}"))
 }

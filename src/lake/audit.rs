@@ -43,16 +43,11 @@ pub async fn audit(store: &Store, snapshot: NaiveDate) -> Result<Option<Audit>> 
     let Some(manifest) = Manifest::read(store, snapshot).await? else {
         return Ok(None);
     };
-    let mut found = Findings {
-        problems: manifest.imbalances(),
-        ..Findings::default()
-    };
+    let mut found = Findings { problems: manifest.imbalances(), ..Findings::default() };
     let layout = Layout { snapshot };
     for table in Table::ALL {
         let Some(entry) = manifest.tables.get(table.name()) else {
-            found
-                .problems
-                .push(format!("the manifest names no table {}", table.name()));
+            found.problems.push(format!("the manifest names no table {}", table.name()));
             continue;
         };
         found.last_key = None;
@@ -67,16 +62,9 @@ pub async fn audit(store: &Store, snapshot: NaiveDate) -> Result<Option<Audit>> 
         }
     }
     for fate in Fate::ALL {
-        let (told, read) = (
-            manifest.fates.of(fate),
-            found.fates.get(fate.name()).copied().unwrap_or(0),
-        );
+        let (told, read) = (manifest.fates.of(fate), found.fates.get(fate.name()).copied().unwrap_or(0));
         if told != read {
-            found.problems.push(format!(
-                "{} targets are {}, the manifest says {told}",
-                read,
-                fate.name()
-            ));
+            found.problems.push(format!("{} targets are {}, the manifest says {told}", read, fate.name()));
         }
     }
     if found.cost_micros != manifest.requests.cost_usd.micros() {
@@ -88,25 +76,12 @@ pub async fn audit(store: &Store, snapshot: NaiveDate) -> Result<Option<Audit>> 
     }
     if found.returned != manifest.fates.returned {
         let told = manifest.fates.returned;
-        found.problems.push(format!(
-            "{} rows of pages are matched, the manifest says {told}",
-            found.returned
-        ));
+        found
+            .problems
+            .push(format!("{} rows of pages are matched, the manifest says {told}", found.returned));
     }
-    let Findings {
-        files,
-        rows,
-        bytes,
-        problems,
-        ..
-    } = found;
-    Ok(Some(Audit {
-        snapshot,
-        files,
-        rows,
-        bytes,
-        problems,
-    }))
+    let Findings { files, rows, bytes, problems, .. } = found;
+    Ok(Some(Audit { snapshot, files, rows, bytes, problems }))
 }
 
 #[derive(Default)]
@@ -146,19 +121,12 @@ impl Findings {
                 file.bytes
             ));
         }
-        let hash: String = Sha256::digest(&bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         if hash != file.sha256 {
-            self.problems.push(format!(
-                "{} has another SHA-256 than the manifest says",
-                file.path
-            ));
+            self.problems.push(format!("{} has another SHA-256 than the manifest says", file.path));
         }
         if let Err(error) = self.rows(table, file, bytes) {
-            self.problems
-                .push(format!("{} cannot be read: {error}", file.path));
+            self.problems.push(format!("{} cannot be read: {error}", file.path));
         }
         Ok(())
     }
@@ -168,10 +136,7 @@ impl Findings {
         let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).context(|| "failed to open it")?;
         let rows = builder.metadata().file_metadata().num_rows() as u64;
         if rows != file.rows {
-            self.problems.push(format!(
-                "{} has {rows} rows, the manifest says {}",
-                file.path, file.rows
-            ));
+            self.problems.push(format!("{} has {rows} rows, the manifest says {}", file.path, file.rows));
         }
         self.rows += rows;
         self.schema(contract, file, builder.schema());
@@ -179,27 +144,17 @@ impl Findings {
             contract.sort.iter().any(|key| key == name) || matches!(name, "fate" | "cost_usd" | "matched")
         };
         let columns = contract.columns.iter().enumerate();
-        let roots: Vec<usize> = columns
-            .filter(|(_, column)| wanted(&column.name))
-            .map(|(at, _)| at)
-            .collect();
+        let roots: Vec<usize> =
+            columns.filter(|(_, column)| wanted(&column.name)).map(|(at, _)| at).collect();
         let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
         let mut sorted = true;
-        for batch in builder
-            .with_projection(mask)
-            .build()
-            .context(|| "failed to open it")?
-        {
+        for batch in builder.with_projection(mask).build().context(|| "failed to open it")? {
             let batch = batch.context(|| "failed to decode it")?;
             sorted &= self.in_order(contract, &batch);
             self.count(table, &batch);
         }
         if !sorted {
-            self.problems.push(format!(
-                "{} is not sorted by {}",
-                file.path,
-                contract.sort.join(", ")
-            ));
+            self.problems.push(format!("{} is not sorted by {}", file.path, contract.sort.join(", ")));
         }
         Ok(())
     }
@@ -207,28 +162,19 @@ impl Findings {
     fn schema(&mut self, contract: &Contract, file: &ManifestFile, found: &arrow_schema::Schema) {
         let expected = contract.schema();
         let same = expected.fields().len() == found.fields().len()
-            && expected
-                .fields()
-                .iter()
-                .zip(found.fields())
-                .all(|(expected, found)| {
-                    expected.name() == found.name()
-                        && expected.is_nullable() == found.is_nullable()
-                        && same_type(expected.data_type(), found.data_type())
-                });
+            && expected.fields().iter().zip(found.fields()).all(|(expected, found)| {
+                expected.name() == found.name()
+                    && expected.is_nullable() == found.is_nullable()
+                    && same_type(expected.data_type(), found.data_type())
+            });
         if !same {
-            self.problems
-                .push(format!("{} has other columns than {}", file.path, contract.id()));
+            self.problems.push(format!("{} has other columns than {}", file.path, contract.id()));
         }
     }
 
     /// Whether the rows of a batch, and the row before them, are in order.
     fn in_order(&mut self, contract: &Contract, batch: &RecordBatch) -> bool {
-        let columns: Vec<_> = contract
-            .sort
-            .iter()
-            .filter_map(|key| batch.column_by_name(key))
-            .collect();
+        let columns: Vec<_> = contract.sort.iter().filter_map(|key| batch.column_by_name(key)).collect();
         let mut sorted = true;
         for row in 0..batch.num_rows() {
             let key: Vec<KeyPart> = columns
@@ -248,9 +194,7 @@ impl Findings {
     fn count(&mut self, table: Table, batch: &RecordBatch) {
         match table {
             Table::Targets => {
-                let fates = batch
-                    .column_by_name("fate")
-                    .and_then(|column| column.as_string_opt::<i32>());
+                let fates = batch.column_by_name("fate").and_then(|column| column.as_string_opt::<i32>());
                 for fate in fates.into_iter().flatten().flatten() {
                     *self.fates.entry(fate.to_owned()).or_default() += 1;
                 }
@@ -261,9 +205,7 @@ impl Findings {
                 self.cost_micros += costs.into_iter().flatten().flatten().sum::<i128>();
             }
             Table::Pages => {
-                let matched = batch
-                    .column_by_name("matched")
-                    .and_then(|column| column.as_boolean_opt());
+                let matched = batch.column_by_name("matched").and_then(|column| column.as_boolean_opt());
                 self.returned += matched.map_or(0, |matched| matched.true_count() as u64);
             }
             Table::Breakdowns => {}
@@ -275,10 +217,9 @@ impl Findings {
 fn same_type(left: &DataType, right: &DataType) -> bool {
     match (left, right) {
         (DataType::Map(left, _), DataType::Map(right, _)) => match (left.data_type(), right.data_type()) {
-            (DataType::Struct(left), DataType::Struct(right)) => left
-                .iter()
-                .zip(right.iter())
-                .all(|(left, right)| left.data_type() == right.data_type()),
+            (DataType::Struct(left), DataType::Struct(right)) => {
+                left.iter().zip(right.iter()).all(|(left, right)| left.data_type() == right.data_type())
+            }
             _ => false,
         },
         _ => left == right,

@@ -137,11 +137,7 @@ impl Manifest {
             self.fates.returned + self.unmatched,
         );
         hold("items and rows of pages", self.items, rows("pages"));
-        hold(
-            "requests sent and rows of requests",
-            self.requests.sent,
-            rows("requests"),
-        );
+        hold("requests sent and rows of requests", self.requests.sent, rows("requests"));
         for (name, table) in &self.tables {
             hold(
                 &format!("rows of {name} and those of its files"),
@@ -159,8 +155,5 @@ impl Manifest {
 /// A lake that fails.
 pub async fn snapshots(store: &Store) -> Result<Vec<NaiveDate>> {
     let objects = store.list(&Layout::manifests()).await?;
-    Ok(objects
-        .iter()
-        .filter_map(|object| Layout::date_of(&object.location))
-        .collect())
+    Ok(objects.iter().filter_map(|object| Layout::date_of(&object.location)).collect())
 }

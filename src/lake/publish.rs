@@ -30,20 +30,13 @@ impl Staging {
     pub async fn begin(store: &Store, snapshot: NaiveDate, run: &str) -> Result<Self> {
         let layout = Layout { snapshot };
         store.clear(&layout.staging_root()).await?;
-        Ok(Self {
-            store: store.clone(),
-            layout,
-            run: run.to_owned(),
-        })
+        Ok(Self { store: store.clone(), layout, run: run.to_owned() })
     }
 
     /// A writer for a table, or for a stretch of one whose files are numbered from `first`.
     #[must_use]
     pub fn writer(&self, table: Table, first: u32) -> TableWriter {
-        let paths = (
-            self.layout.staging(&self.run, table),
-            self.layout.partition(table),
-        );
+        let paths = (self.layout.staging(&self.run, table), self.layout.partition(table));
         TableWriter::new(self.store.clone(), table.contract(), paths, &self.run, first)
     }
 }
@@ -55,10 +48,8 @@ impl Staging {
 pub async fn publish(staging: &Staging, manifest: &Manifest) -> Result<()> {
     let imbalances = manifest.imbalances();
     if !imbalances.is_empty() {
-        return Err(
-            Error::unexpected(format!("the books do not balance: {}", imbalances.join("; ")))
-                .with_hint("nothing was published; the answers are archived: report this as a defect"),
-        );
+        return Err(Error::unexpected(format!("the books do not balance: {}", imbalances.join("; ")))
+            .with_hint("nothing was published; the answers are archived: report this as a defect"));
     }
     let Staging { store, layout, run } = staging;
     if store.get(&layout.manifest()).await?.is_some() {

@@ -43,10 +43,7 @@ struct Key {
 
 impl Key {
     fn columns(self, batch: &RecordBatch) -> (&StringArray, &StringArray) {
-        (
-            batch.column(self.root_domain).as_string(),
-            batch.column(self.target).as_string(),
-        )
+        (batch.column(self.root_domain).as_string(), batch.column(self.target).as_string())
     }
 }
 
@@ -60,9 +57,7 @@ fn compare(
     right: (&StringArray, &StringArray),
     and: usize,
 ) -> Ordering {
-    text(left.0, at)
-        .cmp(&text(right.0, and))
-        .then_with(|| text(left.1, at).cmp(&text(right.1, and)))
+    text(left.0, at).cmp(&text(right.0, and)).then_with(|| text(left.1, at).cmp(&text(right.1, and)))
 }
 
 impl Sorter {
@@ -72,19 +67,8 @@ impl Sorter {
     /// A schema without the two columns.
     pub fn new(schema: SchemaRef, budget: usize, scratch: PathBuf) -> Result<Self> {
         let column = |name: &str| schema.index_of(name).context(|| "the rows cannot be sorted");
-        let key = Key {
-            root_domain: column("root_domain")?,
-            target: column("target")?,
-        };
-        Ok(Self {
-            schema,
-            key,
-            buffered: Vec::new(),
-            buffered_bytes: 0,
-            budget,
-            scratch,
-            runs: Vec::new(),
-        })
+        let key = Key { root_domain: column("root_domain")?, target: column("target")? };
+        Ok(Self { schema, key, buffered: Vec::new(), buffered_bytes: 0, budget, scratch, runs: Vec::new() })
     }
 
     /// Takes a batch.
@@ -94,11 +78,7 @@ impl Sorter {
     pub fn push(&mut self, batch: RecordBatch) -> Result<()> {
         self.buffered_bytes += batch.get_array_memory_size();
         self.buffered.push(batch);
-        if self.buffered_bytes >= self.budget {
-            self.spill()
-        } else {
-            Ok(())
-        }
+        if self.buffered_bytes >= self.budget { self.spill() } else { Ok(()) }
     }
 
     fn spill(&mut self) -> Result<()> {
@@ -150,10 +130,7 @@ impl InMemory {
         order.par_sort_unstable_by(|left, right| {
             compare(columns[left.0], left.1, columns[right.0], right.1).then_with(|| left.cmp(right))
         });
-        Self {
-            order: order.into_iter(),
-            batches,
-        }
+        Self { order: order.into_iter(), batches }
     }
 }
 

@@ -38,20 +38,15 @@ impl Store {
         let failed = || format!("failed to open the lake at {url}");
         let root = root.canonicalize().usage(failed)?;
         let objects = LocalFileSystem::new_with_prefix(&root).usage(failed)?;
-        Ok(Self {
-            objects: Arc::new(objects),
-            root: Arc::new(root),
-        })
+        Ok(Self { objects: Arc::new(objects), root: Arc::new(root) })
     }
 
     fn local(url: &str) -> Result<&FsPath> {
         match url.split_once("://") {
             None => Ok(FsPath::new(url)),
             Some(("file", path)) => Ok(FsPath::new(path)),
-            Some((scheme, _)) => Err(
-                Error::usage(format!("[lake] url: {scheme}:// is not supported yet"))
-                    .with_hint("use a local path"),
-            ),
+            Some((scheme, _)) => Err(Error::usage(format!("[lake] url: {scheme}:// is not supported yet"))
+                .with_hint("use a local path")),
         }
     }
 
@@ -120,16 +115,8 @@ impl Store {
     /// Deletes everything below a folder.
     pub(super) async fn clear(&self, folder: &Path) -> Result<()> {
         let failed = || format!("failed to clear {folder} in the lake");
-        let found = self
-            .objects
-            .list(Some(folder))
-            .map_ok(|object| object.location)
-            .boxed();
-        self.objects
-            .delete_stream(found)
-            .try_collect::<Vec<_>>()
-            .await
-            .context(failed)?;
+        let found = self.objects.list(Some(folder)).map_ok(|object| object.location).boxed();
+        self.objects.delete_stream(found).try_collect::<Vec<_>>().await.context(failed)?;
         let directory = self.on_disk(folder);
         blocking(move || match std::fs::remove_dir_all(directory) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
@@ -174,15 +161,9 @@ impl Store {
 
 /// A directory's entries, made durable; where the system has no such thing, nothing.
 fn sync_directory(directory: &FsPath) -> std::io::Result<()> {
-    if cfg!(unix) {
-        std::fs::File::open(directory)?.sync_all()
-    } else {
-        Ok(())
-    }
+    if cfg!(unix) { std::fs::File::open(directory)?.sync_all() } else { Ok(()) }
 }
 
 async fn blocking(work: impl FnOnce() -> std::io::Result<()> + Send + 'static) -> std::io::Result<()> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(std::io::Error::other)?
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
 }

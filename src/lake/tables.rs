@@ -72,9 +72,8 @@ pub fn targets_batch<'a>(
         }
         labels.append(any).context(|| "failed to write labels")?;
     }
-    let [source, input, target, kind, root_domain, fate, reason, request_id] = text
-        .each_mut()
-        .map(|builder| -> ArrayRef { Arc::new(builder.finish()) });
+    let [source, input, target, kind, root_domain, fate, reason, request_id] =
+        text.each_mut().map(|builder| -> ArrayRef { Arc::new(builder.finish()) });
     let columns: Vec<ArrayRef> = vec![
         source,
         Arc::new(number.finish()),
@@ -93,11 +92,7 @@ pub fn targets_batch<'a>(
 }
 
 fn labels_builder() -> MapBuilder<StringBuilder, StringBuilder> {
-    let names = MapFieldNames {
-        entry: "key_value".into(),
-        key: "key".into(),
-        value: "value".into(),
-    };
+    let names = MapFieldNames { entry: "key_value".into(), key: "key".into(), value: "value".into() };
     MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
 }
 
@@ -108,30 +103,22 @@ fn labels_builder() -> MapBuilder<StringBuilder, StringBuilder> {
 pub fn requests_batch(attempts: &[Attempt]) -> Result<RecordBatch> {
     let count = |value: fn(&Attempt) -> Option<i64>| -> ArrayRef {
         let mut builder = Int64Builder::with_capacity(attempts.len());
-        attempts
-            .iter()
-            .for_each(|attempt| builder.append_option(value(attempt)));
+        attempts.iter().for_each(|attempt| builder.append_option(value(attempt)));
         Arc::new(builder.finish())
     };
     let text = |value: fn(&Attempt) -> Option<&str>| -> ArrayRef {
         let mut builder = StringBuilder::new();
-        attempts
-            .iter()
-            .for_each(|attempt| builder.append_option(value(attempt)));
+        attempts.iter().for_each(|attempt| builder.append_option(value(attempt)));
         Arc::new(builder.finish())
     };
     let time = |value: fn(&Attempt) -> DateTime<Utc>| -> ArrayRef {
         let mut builder = TimestampMicrosecondBuilder::with_capacity(attempts.len());
-        attempts
-            .iter()
-            .for_each(|attempt| builder.append_value(value(attempt).timestamp_micros()));
+        attempts.iter().for_each(|attempt| builder.append_value(value(attempt).timestamp_micros()));
         Arc::new(builder.finish().with_timezone("UTC"))
     };
     let mut cost =
         Decimal128Builder::with_capacity(attempts.len()).with_data_type(DataType::Decimal128(18, 6));
-    attempts
-        .iter()
-        .for_each(|attempt| cost.append_option(attempt.cost_usd.map(|cost| cost.micros())));
+    attempts.iter().for_each(|attempt| cost.append_option(attempt.cost_usd.map(|cost| cost.micros())));
     let columns: Vec<ArrayRef> = vec![
         count(|attempt| Some(i64::from(attempt.id.batch))),
         count(|attempt| Some(i64::from(attempt.id.attempt))),

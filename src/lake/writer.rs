@@ -123,16 +123,11 @@ impl TableWriter {
         self.next += 1;
         let upload = Upload::begin(&self.store, &self.staging.clone().join(name.as_str()))?;
         // Plain Parquet types say all that readers need; Arrow's own schema would only name our in-memory choices.
-        let options = ArrowWriterOptions::new()
-            .with_properties(self.properties.clone())
-            .with_skip_arrow_metadata(true);
+        let options =
+            ArrowWriterOptions::new().with_properties(self.properties.clone()).with_skip_arrow_metadata(true);
         let writer = ArrowWriter::try_new_with_options(upload, batch.schema(), options)
             .context(|| format!("failed to begin {name}"))?;
-        Ok(OpenFile {
-            name,
-            writer,
-            rows: 0,
-        })
+        Ok(OpenFile { name, writer, rows: 0 })
     }
 
     fn end(&mut self, file: OpenFile) -> Result<()> {
@@ -140,12 +135,7 @@ impl TableWriter {
         let failed = || format!("failed to write {name}");
         let (bytes, sha256) = writer.into_inner().context(failed)?.finish().context(failed)?;
         let path = self.partition.clone().join(name.as_str()).to_string();
-        self.done.push(ManifestFile {
-            path,
-            rows,
-            bytes,
-            sha256,
-        });
+        self.done.push(ManifestFile { path, rows, bytes, sha256 });
         Ok(())
     }
 }
@@ -171,20 +161,14 @@ fn properties(contract: &Contract, run: &str) -> WriterProperties {
                 properties.set_column_dictionary_enabled(ColumnPath::from(column.name.as_str()), false);
         }
         if let Some(at) = contract.sort.iter().position(|key| *key == column.name) {
-            sorting[at] = Some(SortingColumn {
-                column_idx: leaf,
-                descending: false,
-                nulls_first: true,
-            });
+            sorting[at] = Some(SortingColumn { column_idx: leaf, descending: false, nulls_first: true });
         }
         leaf += match column.kind {
             ColumnType::CountsByKey | ColumnType::TextsByKey => 2,
             _ => 1,
         };
     }
-    properties
-        .set_sorting_columns(Some(sorting.into_iter().flatten().collect()))
-        .build()
+    properties.set_sorting_columns(Some(sorting.into_iter().flatten().collect())).build()
 }
 
 /// A file on its way to the store; counts and hashes what passes.
@@ -199,25 +183,14 @@ impl Upload {
     fn begin(store: &Store, path: &Path) -> Result<Self> {
         let handle = Handle::try_current().context(|| "the writer needs the runtime")?;
         let objects = Arc::clone(store.objects());
-        let upload = handle
-            .block_on(objects.put_multipart(path))
-            .context(|| format!("failed to begin {path}"))?;
-        Ok(Self {
-            parts: WriteMultipart::new(upload),
-            handle,
-            hash: Sha256::new(),
-            bytes: 0,
-        })
+        let upload =
+            handle.block_on(objects.put_multipart(path)).context(|| format!("failed to begin {path}"))?;
+        Ok(Self { parts: WriteMultipart::new(upload), handle, hash: Sha256::new(), bytes: 0 })
     }
 
     fn finish(self) -> io::Result<(u64, String)> {
         self.handle.block_on(self.parts.finish())?;
-        let hash = self
-            .hash
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hash = self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         Ok((self.bytes, hash))
     }
 }

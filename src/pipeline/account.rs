@@ -13,10 +13,9 @@ use crate::simulator::{Behaviour, LOGIN, PASSWORD, Simulator};
 /// The credentials for the pipeline's host.
 pub(super) fn credentials_for(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<Credentials> {
     match &pipeline.api {
-        Api::Simulator(_) => Ok(Credentials {
-            login: LOGIN.to_owned(),
-            password: PASSWORD.to_owned().into(),
-        }),
+        Api::Simulator(_) => {
+            Ok(Credentials { login: LOGIN.to_owned(), password: PASSWORD.to_owned().into() })
+        }
         Api::Remote(url) => credentials(url, around.variable),
     }
 }
@@ -39,10 +38,7 @@ pub(super) async fn connect(
         ..Behaviour::default()
     };
     let simulator = Simulator::start(behaviour, around.clock.clone(), 0).await?;
-    Ok((
-        Client::new(&simulator.url(), credentials, pipeline.limits)?,
-        Some(simulator),
-    ))
+    Ok((Client::new(&simulator.url(), credentials, pipeline.limits)?, Some(simulator)))
 }
 
 /// Checks credentials, prices, balance and that the lake is writable; nothing is paid.
@@ -53,16 +49,9 @@ pub async fn check(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<Che
     let store = Store::create(&pipeline.lake)?;
     store.probe().await?;
     let (client, _simulator) = connect(pipeline, &credentials_for(pipeline, around)?, around).await?;
-    let refused = |message: String| {
-        Error::new(
-            ErrorKind::Account,
-            format!("failed to ask for the account: {message}"),
-        )
-    };
-    let reply = client
-        .user_data()
-        .await
-        .map_err(|error| refused(error.to_string()))?;
+    let refused =
+        |message: String| Error::new(ErrorKind::Account, format!("failed to ask for the account: {message}"));
+    let reply = client.user_data().await.map_err(|error| refused(error.to_string()))?;
     let envelope =
         Envelope::read(&reply.body).map_err(|error| refused(format!("HTTP {}: {error}", reply.status)))?;
     let (code, message) = envelope.status();

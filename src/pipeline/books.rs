@@ -55,10 +55,7 @@ impl Books {
                     }
                 }
                 states.set(&targets, Fate::Absent, Some(intent.id.batch), None);
-                self.answered.push(Answered {
-                    id: intent.id,
-                    targets,
-                });
+                self.answered.push(Answered { id: intent.id, targets });
             } else if attempt.outcome == Outcome::Refused
                 && let [text] = intent.targets.as_slice()
                 && let Some(id) = list.find(text)
@@ -94,10 +91,7 @@ impl Books {
                 End::Answered(id) => {
                     // Until flatten has found its row, an asked target counts as absent.
                     states.set(&end.targets, Fate::Absent, Some(end.batch), None);
-                    self.answered.push(Answered {
-                        id,
-                        targets: end.targets,
-                    });
+                    self.answered.push(Answered { id, targets: end.targets });
                 }
                 End::Refused(reason) => {
                     states.set(&end.targets, Fate::Refused, Some(end.batch), Some(&reason))
@@ -138,9 +132,7 @@ fn refusal(attempt: &Attempt) -> String {
 /// The request ids of answered batches.
 pub(super) fn request_ids(attempts: &[Attempt]) -> HashMap<u32, &str> {
     let answered = attempts.iter().filter(|attempt| attempt.outcome == Outcome::Ok);
-    answered
-        .filter_map(|attempt| Some((attempt.id.batch, attempt.request_id.as_deref()?)))
-        .collect()
+    answered.filter_map(|attempt| Some((attempt.id.batch, attempt.request_id.as_deref()?))).collect()
 }
 
 /// What became of each target, by its number.
@@ -160,14 +152,7 @@ struct TargetState {
 impl TargetStates {
     pub(super) fn new(targets: usize) -> Self {
         Self {
-            states: vec![
-                TargetState {
-                    fate: Fate::Unsent,
-                    batch: None,
-                    reason: None
-                };
-                targets
-            ],
+            states: vec![TargetState { fate: Fate::Unsent, batch: None, reason: None }; targets],
             reasons: Vec::new(),
         }
     }
@@ -190,9 +175,7 @@ impl TargetStates {
     /// Fate, reason and batch of a target.
     pub(super) fn of(&self, target: TargetId) -> (Fate, Option<&str>, Option<u32>) {
         let state = self.states[target.0 as usize];
-        let reason = state
-            .reason
-            .map(|reason| self.reasons[reason.get() as usize - 1].as_str());
+        let reason = state.reason.map(|reason| self.reasons[reason.get() as usize - 1].as_str());
         (state.fate, reason, state.batch.map(|batch| batch.get() - 1))
     }
 

@@ -40,10 +40,7 @@ const BATCH_LINES: usize = 8192;
 /// Files of the breakdowns are numbered by dimension: this many numbers each.
 const FILES_A_DIMENSION: u32 = 10_000;
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "everything a run has gathered comes together here, once"
-)]
+#[expect(clippy::too_many_arguments, reason = "everything a run has gathered comes together here, once")]
 pub(super) async fn publish_snapshot(
     pipeline: &Pipeline,
     clock: &Clock,
@@ -61,14 +58,8 @@ pub(super) async fn publish_snapshot(
     let mut tables: BTreeMap<String, TableManifest> = BTreeMap::new();
     let mut add = |table: Table, files: Vec<ManifestFile>| {
         let rows = files.iter().map(|file| file.rows).sum();
-        tables.insert(
-            table.name().to_owned(),
-            TableManifest {
-                contract: table.contract().id(),
-                rows,
-                files,
-            },
-        );
+        tables
+            .insert(table.name().to_owned(), TableManifest { contract: table.contract().id(), rows, files });
     };
 
     let fetched_at: HashMap<AttemptId, (i64, Option<String>)> = attempts
@@ -97,11 +88,8 @@ pub(super) async fn publish_snapshot(
                 break;
             }
         };
-        for (target, _) in answered[number]
-            .targets
-            .iter()
-            .zip(&answer.returned)
-            .filter(|(_, returned)| **returned)
+        for (target, _) in
+            answered[number].targets.iter().zip(&answer.returned).filter(|(_, returned)| **returned)
         {
             states.set_fate(*target, Fate::Returned);
         }
@@ -177,24 +165,15 @@ async fn flatten_answer(
     let id = answered.id;
     let body = archive.answer(id).await?;
     let body = body.ok_or_else(|| {
-        Error::unexpected(format!(
-            "the answer to attempt {id} has vanished from the archive"
-        ))
+        Error::unexpected(format!("the answer to attempt {id} has vanished from the archive"))
     })?;
     let (list, ids, rules) = (Arc::clone(list), answered.targets.clone(), *rules);
     let work = tokio::task::spawn_blocking(move || {
         let targets: Vec<Target<'_>> = ids.iter().map(|&id| list.target(id)).collect();
-        let asked = Asked {
-            targets: &targets,
-            rules: &rules,
-            request_id: request_id.as_deref(),
-            fetched_at,
-        };
+        let asked = Asked { targets: &targets, rules: &rules, request_id: request_id.as_deref(), fetched_at };
         flatten(&body, &asked)
     });
-    let flattened = work
-        .await
-        .context(|| format!("flattening the answer to attempt {id} panicked"))?;
+    let flattened = work.await.context(|| format!("flattening the answer to attempt {id} panicked"))?;
     flattened.context(|| format!("failed to flatten the answer to attempt {id}"))
 }
 
@@ -228,9 +207,8 @@ fn write_pages(
                 }
             }
             drop(send);
-            let unfolded = unfolded
-                .join()
-                .unwrap_or_else(|_| Err(Error::unexpected("writing the breakdowns panicked")));
+            let unfolded =
+                unfolded.join().unwrap_or_else(|_| Err(Error::unexpected("writing the breakdowns panicked")));
             Ok((writer.close(true)?, unfolded?))
         })
     })
@@ -239,9 +217,8 @@ fn write_pages(
 /// Unfolds sorted pages into six sorted stretches, a writer each: together they are the table in order.
 fn write_breakdowns(staging: &Staging, pages: mpsc::Receiver<RecordBatch>) -> Result<Vec<ManifestFile>> {
     let first = |number: usize| number as u32 * FILES_A_DIMENSION;
-    let mut writers: Vec<_> = (0..DIMENSIONS.len())
-        .map(|number| staging.writer(Table::Breakdowns, first(number)))
-        .collect();
+    let mut writers: Vec<_> =
+        (0..DIMENSIONS.len()).map(|number| staging.writer(Table::Breakdowns, first(number))).collect();
     for batch in pages {
         for ((dimension, field), writer) in DIMENSIONS.iter().zip(&mut writers) {
             let unfolded =
@@ -287,27 +264,16 @@ fn write_targets(
     });
     let request_ids = request_ids(attempts);
     let fate_of = |index: usize| match list.line(index).end {
-        LineEnd::Invalid(reason) => LineFate {
-            fate: Fate::Invalid,
-            reason: Some(reason),
-            batch: None,
-            request_id: None,
-        },
-        LineEnd::Duplicate { .. } => LineFate {
-            fate: Fate::Duplicate,
-            reason: None,
-            batch: None,
-            request_id: None,
-        },
+        LineEnd::Invalid(reason) => {
+            LineFate { fate: Fate::Invalid, reason: Some(reason), batch: None, request_id: None }
+        }
+        LineEnd::Duplicate { .. } => {
+            LineFate { fate: Fate::Duplicate, reason: None, batch: None, request_id: None }
+        }
         LineEnd::Target(id) => {
             let (fate, reason, batch) = states.of(id);
             let request_id = batch.and_then(|batch| request_ids.get(&batch).copied());
-            LineFate {
-                fate,
-                reason,
-                batch,
-                request_id,
-            }
+            LineFate { fate, reason, batch, request_id }
         }
     };
     let mut writer = staging.writer(Table::Targets, 0);

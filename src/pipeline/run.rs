@@ -15,7 +15,7 @@ use super::spec::Pipeline;
 use crate::clock::Clock;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::Fate;
-use crate::fetch::{Fetcher, Outcome, Pacer, Purse, fetch};
+use crate::fetch::{Fetcher, Outcome, Pacer, Purse, Stopping, fetch};
 use crate::flatten::Irregularities;
 use crate::lake::{Archive, Manifest, RunRecord, Store};
 use crate::plan::{Estimate, Plan, lower_bound, requests_in_input_order, sorted};
@@ -79,12 +79,7 @@ fn read_targets(pipeline: &Pipeline) -> Result<TargetList> {
     if list.target_count() == 0 {
         let first: Vec<String> = first_invalid(&list)
             .iter()
-            .map(|line| {
-                format!(
-                    "{} line {}: `{}`: {}",
-                    line.source, line.line, line.input, line.reason
-                )
-            })
+            .map(|line| format!("{} line {}: `{}`: {}", line.source, line.line, line.input, line.reason))
             .collect();
         return Err(Error::usage(format!(
             "none of {} lines is a valid target; the first: {}",
@@ -106,11 +101,7 @@ fn first_invalid(list: &TargetList) -> Vec<InvalidLine> {
         }),
         LineEnd::Target(_) | LineEnd::Duplicate { .. } => None,
     });
-    if list.invalid_count() == 0 {
-        Vec::new()
-    } else {
-        invalid.take(FIRST_INVALID).collect()
-    }
+    if list.invalid_count() == 0 { Vec::new() } else { invalid.take(FIRST_INVALID).collect() }
 }
 
 /// Fetches what is missing and publishes. Published already: says so.
@@ -118,9 +109,7 @@ fn first_invalid(list: &TargetList) -> Vec<InvalidLine> {
 /// # Errors
 /// What stops a run before it has anything to report. What stops it later stands in [`RunEnd::error`].
 pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEnd> {
-    let Surroundings {
-        clock, seed, hear, ..
-    } = around;
+    let Surroundings { clock, seed, hear, .. } = around;
     let start = clock.now();
     let store = Store::create(&pipeline.lake)?;
     store.probe().await?;
@@ -135,26 +124,15 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
     let list = tokio::task::spawn_blocking(move || read_targets(&reader)).await;
     let list = Arc::new(list.context(|| "reading the target lists panicked")??);
     let archive = Archive::new(store.clone(), pipeline.snapshot);
-    let name = format!(
-        "{}-{:06x}",
-        start.format("%Y%m%dT%H%M%SZ"),
-        fastrand::Rng::with_seed(*seed).u32(..) >> 8
-    );
-    let record = archive
-        .run_record(RunRecord {
-            run: name,
-            started_at: start,
-        })
-        .await?;
+    let name =
+        format!("{}-{:06x}", start.format("%Y%m%dT%H%M%SZ"), fastrand::Rng::with_seed(*seed).u32(..) >> 8);
+    let record = archive.run_record(RunRecord { run: name, started_at: start }).await?;
 
     let mut books = Books::default();
     let mut states = TargetStates::new(list.target_count());
     books.take_earlier(&archive, &list, &mut states).await?;
     let planner = Arc::clone(&list);
-    let unasked: Vec<bool> = list
-        .targets()
-        .map(|target| states.of(target.id).0 == Fate::Unsent)
-        .collect();
+    let unasked: Vec<bool> = list.targets().map(|target| states.of(target.id).0 == Fate::Unsent).collect();
     let planned = tokio::task::spawn_blocking(move || {
         let mut order = sorted(&planner);
         order.retain(|id| unasked[id.0 as usize]);
@@ -194,6 +172,7 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
             random: Mutex::new(fastrand::Rng::with_seed(*seed)),
             entered: Mutex::default(),
             events: &|event| hear(Progress::Fetch(event)),
+            stopping: Stopping::default(),
         };
         let first = books.next_batch;
         let batches = plan.batches().map(|mut batch| {
@@ -201,10 +180,7 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
             batch
         });
         let fetched = fetch(&fetcher, batches, first + plan.requests() as u32).await?;
-        let entered = fetcher
-            .entered
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
+        let entered = fetcher.entered.into_inner().unwrap_or_else(PoisonError::into_inner);
         books.take(fetched, entered, &mut states, pipeline)
     } else {
         None
@@ -229,10 +205,7 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
     books.attempts.sort_by_key(|attempt| attempt.id);
     let requests = books.totals(lower_bound(&list.root_domain_sizes()));
     if let Some(error) = held {
-        let items = books
-            .attempts
-            .iter()
-            .filter(|attempt| attempt.outcome == Outcome::Ok);
+        let items = books.attempts.iter().filter(|attempt| attempt.outcome == Outcome::Ok);
         let report = RunReport {
             run: record.run,
             pipeline: pipeline.name.clone(),
@@ -252,23 +225,13 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
             seconds: seconds(start, clock),
             irregularities: Irregularities::default(),
         };
-        return Ok(RunEnd {
-            report,
-            error: Some(error),
-        });
+        return Ok(RunEnd { report, error: Some(error) });
     }
-    hear(Progress::Publishing {
-        answers: books.answered.len() as u64,
-    });
-    let Books {
-        attempts, answered, ..
-    } = books;
+    hear(Progress::Publishing { answers: books.answered.len() as u64 });
+    let Books { attempts, answered, .. } = books;
     let manifest = publish_snapshot(
         pipeline, clock, &store, &archive, record, list, states, attempts, answered, requests, hear,
     );
     let manifest = manifest.await?;
-    Ok(RunEnd {
-        report: RunReport::of_manifest(&manifest, RunState::Published, start, clock),
-        error: None,
-    })
+    Ok(RunEnd { report: RunReport::of_manifest(&manifest, RunState::Published, start, clock), error: None })
 }

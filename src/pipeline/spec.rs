@@ -70,10 +70,7 @@ struct RequestSpec {
 
 impl Default for RequestSpec {
     fn default() -> Self {
-        Self {
-            include_subdomains: true,
-            rank_scale: RankScale::default(),
-        }
+        Self { include_subdomains: true, rank_scale: RankScale::default() }
     }
 }
 
@@ -255,11 +252,7 @@ impl File<'_> {
     }
 
     fn refuse<T>(&self, key: &str, value: &Spanned<T>, message: &str) -> Error {
-        Error::usage(format!(
-            "{}, line {}, key `{key}`: {message}",
-            self.path,
-            self.line(&value.span())
-        ))
+        Error::usage(format!("{}, line {}, key `{key}`: {message}", self.path, self.line(&value.span())))
     }
 
     /// A number within bounds, or the default.
@@ -272,9 +265,9 @@ impl File<'_> {
     ) -> Result<NonZeroU32> {
         let number = match &value {
             None => Some(default),
-            Some(given) => u32::try_from(*given.get_ref())
-                .ok()
-                .filter(|given| (bounds.0..=bounds.1).contains(given)),
+            Some(given) => {
+                u32::try_from(*given.get_ref()).ok().filter(|given| (bounds.0..=bounds.1).contains(given))
+            }
         };
         match (number.and_then(NonZeroU32::new), value) {
             (Some(number), _) => Ok(number),
@@ -301,15 +294,9 @@ impl File<'_> {
         let name = spec.name.get_ref();
         if name.is_empty()
             || name.len() > 60
-            || !name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+            || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
         {
-            return Err(self.refuse(
-                "name",
-                &spec.name,
-                "a name has 1 to 60 letters, digits, `_` and `-`",
-            ));
+            return Err(self.refuse("name", &spec.name, "a name has 1 to 60 letters, digits, `_` and `-`"));
         }
         let snapshot = match (overrides.snapshot, &spec.snapshot) {
             (Some(snapshot), _) => snapshot,
@@ -396,10 +383,7 @@ impl File<'_> {
                 column: spec.targets.column,
                 keep: spec.targets.keep,
             },
-            rules: Rules {
-                bare_url: spec.targets.bare_url,
-                suffixes: spec.targets.suffixes,
-            },
+            rules: Rules { bare_url: spec.targets.bare_url, suffixes: spec.targets.suffixes },
             options: TaskOptions {
                 include_subdomains: spec.request.include_subdomains,
                 rank_scale: spec.request.rank_scale,
@@ -437,20 +421,17 @@ impl File<'_> {
 
 /// Holds a host to what credentials may be sent to.
 fn check_base_url(url: &str) -> Result<(), String> {
-    let parsed: url::Url = url
-        .parse()
-        .map_err(|error| format!("`{url}` is neither \"simulator\" nor a URL: {error}"))?;
+    let parsed: url::Url =
+        url.parse().map_err(|error| format!("`{url}` is neither \"simulator\" nor a URL: {error}"))?;
     if !parsed.username().is_empty() || parsed.password().is_some() {
         return Err(
-            "credentials do not belong into a URL; set DATAFORSEO_LOGIN and DATAFORSEO_PASSWORD".to_owned(),
+            "credentials do not belong into a URL; set DATAFORSEO_LOGIN and DATAFORSEO_PASSWORD".to_owned()
         );
     }
     match parsed.scheme() {
         "https" => Ok(()),
         "http" if is_loopback(&parsed) => Ok(()),
-        "http" => Err(format!(
-            "{url} would send the credentials unencrypted; use https://"
-        )),
+        "http" => Err(format!("{url} would send the credentials unencrypted; use https://")),
         scheme => Err(format!("scheme `{scheme}` is not https")),
     }
 }

@@ -69,12 +69,7 @@ impl Plan {
             }
             ends.push(shares.len() as u32);
         }
-        Self {
-            order,
-            shares,
-            ends,
-            sizes,
-        }
+        Self { order, shares, ends, sizes }
     }
 
     /// How many requests it takes.
@@ -103,11 +98,7 @@ impl Plan {
             let stretch = |share: &Range<u32>| &self.order[share.start as usize..share.end as usize];
             let targets = shares.iter().flat_map(stretch).copied().collect();
             debug_assert!(shares.len() <= MAX_ROOT_DOMAINS);
-            Batch {
-                number: number as u32,
-                targets,
-                root_domains: shares.len() as u32,
-            }
+            Batch { number: number as u32, targets, root_domains: shares.len() as u32 }
         })
     }
 }

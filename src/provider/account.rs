@@ -17,10 +17,7 @@ pub struct Prices {
 impl Default for Prices {
     /// The provider's list prices since 2026-07-01.
     fn default() -> Self {
-        Self {
-            per_request: Usd::from_micros(24_000),
-            per_row: Usd::from_micros(36),
-        }
+        Self { per_request: Usd::from_micros(24_000), per_row: Usd::from_micros(36) }
     }
 }
 
@@ -86,20 +83,15 @@ impl Account {
         let costs = result.pointer("/price/backlinks/bulk_pages_summary/live/priority_normal");
         let price = |kind: &str| -> Option<Usd> {
             let mut costs = costs?.as_array()?.iter();
-            costs
-                .find(|cost| cost["cost_type"] == kind)?
-                .get("cost")?
-                .to_string()
-                .parse()
-                .ok()
+            costs.find(|cost| cost["cost_type"] == kind)?.get("cost")?.to_string().parse().ok()
         };
         Ok(Self {
             balance: amount("/money/balance"),
-            daily_limit: amount("/money/limits/day/value").or_else(|| amount("/money/limits/day")),
+            daily_limit: amount("/money/limits/day/total"),
             requests_per_minute: result
-                .pointer("/rates/limits/minute")
-                .and_then(serde_json::Value::as_u64)
-                .and_then(|limit| u32::try_from(limit).ok()),
+                .pointer("/rates/limits/minute/total")
+                .and_then(serde_json::Value::as_f64)
+                .map(|limit| limit as u32),
             prices: match (price("per_request"), price("per_result")) {
                 (Some(per_request), Some(per_row)) => Some(Prices { per_request, per_row }),
                 _ => None,

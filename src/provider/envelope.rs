@@ -109,11 +109,7 @@ impl Envelope {
     /// What was charged: the larger of the two figures, should they ever differ.
     #[must_use]
     pub fn charged(&self) -> Option<Usd> {
-        self.tasks
-            .iter()
-            .filter_map(|task| task.cost)
-            .chain(self.cost)
-            .max()
+        self.tasks.iter().filter_map(|task| task.cost).chain(self.cost).max()
     }
 
     /// Items that are not null, over all tasks.
@@ -124,8 +120,7 @@ impl Envelope {
 }
 
 /// Whether the brackets of a JSON text are nested at most `max` deep. Needs no stack, so no text can exhaust it.
-#[must_use]
-pub fn depth_within(json: &[u8], max: usize) -> bool {
+fn depth_within(json: &[u8], max: usize) -> bool {
     let (mut depth, mut at) = (0_usize, 0);
     while let Some(&byte) = json.get(at) {
         match byte {
@@ -156,13 +151,7 @@ pub fn depth_within(json: &[u8], max: usize) -> bool {
 
 /// The message of a JSON error without the excerpt of the text that follows it.
 fn first_line(error: &sonic_rs::Error) -> String {
-    error
-        .to_string()
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .trim_end()
-        .to_owned()
+    error.to_string().lines().next().unwrap_or_default().trim_end().to_owned()
 }
 
 fn usd(number: RawNumber) -> Option<Usd> {
@@ -234,10 +223,7 @@ mod tests {
         assert_eq!(envelope.status(), (20000, "Ok."));
         assert_eq!(envelope.charged(), Some("0.02006".parse().unwrap()));
         assert_eq!(envelope.items(), 2);
-        assert_eq!(
-            envelope.tasks[0].id.as_deref(),
-            Some("04241333-1535-0576-0000-a7b281e5516b")
-        );
+        assert_eq!(envelope.tasks[0].id.as_deref(), Some("04241333-1535-0576-0000-a7b281e5516b"));
     }
 
     #[test]
@@ -248,11 +234,7 @@ mod tests {
             r#"{"status_code":20000,"tasks":[{"result":[null,{"items":null}]}]}"#,
             r#"{"status_code":20000,"tasks":[{"data":null,"result":[{"items":[null,null]}]}]}"#,
         ] {
-            assert_eq!(
-                Envelope::read(body.as_bytes()).map(|envelope| envelope.items()),
-                Ok(0),
-                "{body}"
-            );
+            assert_eq!(Envelope::read(body.as_bytes()).map(|envelope| envelope.items()), Ok(0), "{body}");
         }
     }
 
@@ -265,25 +247,10 @@ mod tests {
     #[test]
     fn what_is_no_answer_is_told_apart() {
         let whole = include_str!("../../data/responses/01_seed_bulk_pages_summary_ok.json").trim_end();
-        for body in [
-            "",
-            "<html>",
-            "{}",
-            "[]",
-            "null",
-            &whole[..whole.len() - 1],
-            &whole[..1000],
-        ] {
-            assert!(
-                matches!(Envelope::read(body.as_bytes()), Err(Malformed::NotJson(_))),
-                "{body}"
-            );
+        for body in ["", "<html>", "{}", "[]", "null", &whole[..whole.len() - 1], &whole[..1000]] {
+            assert!(matches!(Envelope::read(body.as_bytes()), Err(Malformed::NotJson(_))), "{body}");
         }
-        let deep = format!(
-            r#"{{"status_code":20000,"x":{}{}}}"#,
-            "[".repeat(10_000),
-            "]".repeat(10_000)
-        );
+        let deep = format!(r#"{{"status_code":20000,"x":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
         assert_eq!(Envelope::read(deep.as_bytes()), Err(Malformed::TooDeep));
         assert!(depth_within(br#"{"a":"[[[[[[\"[[["}"#, 1));
     }

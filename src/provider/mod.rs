@@ -8,7 +8,7 @@ mod status;
 use std::time::Duration;
 
 pub use account::{Account, Prices};
-pub use envelope::{Envelope, Malformed, Task, depth_within};
+pub use envelope::{Envelope, Malformed, Task};
 pub use request::{Endpoint, RankScale, TaskOptions, body};
 pub use status::{StatusClass, code};
 

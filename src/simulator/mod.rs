@@ -139,9 +139,7 @@ impl Simulator {
         let listener = TcpListener::bind(address)
             .await
             .usage(|| format!("failed to start the simulator on 127.0.0.1:{port}"))?;
-        let address = listener
-            .local_addr()
-            .context(|| "failed to ask for the simulator's port")?;
+        let address = listener.local_addr().context(|| "failed to ask for the simulator's port")?;
         let state = Arc::new(State::new(behaviour, clock));
         let router = server::router(Arc::clone(&state));
         let server = tokio::spawn(async move {
@@ -149,11 +147,7 @@ impl Simulator {
                 tracing::error!(%error, "the simulator stopped");
             }
         });
-        Ok(Self {
-            address,
-            state,
-            server,
-        })
+        Ok(Self { address, state, server })
     }
 
     /// Where it answers: `http://127.0.0.1:<port>`.
@@ -171,28 +165,18 @@ impl Simulator {
     /// Its books: every task it was asked for, in order.
     #[must_use]
     pub fn ledger(&self) -> Vec<Charge> {
-        self.state
-            .ledger
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.state.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The most requests that were under way at once.
     #[must_use]
     pub fn most_in_flight(&self) -> usize {
-        self.state
-            .most_in_flight
-            .load(std::sync::atomic::Ordering::Relaxed)
+        self.state.most_in_flight.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Answers the next requests by this script, then by its own mind again.
     pub fn script(&self, answers: impl IntoIterator<Item = Scripted>) {
-        self.state
-            .script
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(answers);
+        self.state.script.lock().unwrap_or_else(PoisonError::into_inner).extend(answers);
     }
 
     /// Serves until the process ends.

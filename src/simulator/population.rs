@@ -63,47 +63,13 @@ const TLDS: [&str; 40] = [
     "com.br", "in", "ca", "ch", "at", "jp", "com.au", "se", "cz", "be", "co", "me", "us", "xyz", "edu",
     "app", "hu", "dk", "no", "fi", "blog", "pics", "best", "cn", "tv",
 ];
-const TYPES: [&str; 7] = [
-    "anchor",
-    "image",
-    "redirect",
-    "link",
-    "canonical",
-    "alternate",
-    "meta",
-];
-const ATTRIBUTES: [&str; 7] = [
-    "noopener",
-    "nofollow",
-    "noreferrer",
-    "external",
-    "ugc",
-    "sponsored",
-    "alternate",
-];
-const PLATFORMS: [&str; 8] = [
-    "unknown",
-    "cms",
-    "blogs",
-    "organization",
-    "message-boards",
-    "news",
-    "ecommerce",
-    "wikis",
-];
-const LOCATIONS: [&str; 11] = [
-    "",
-    "article",
-    "section",
-    "main",
-    "footer",
-    "details",
-    "figcaption",
-    "figure",
-    "header",
-    "aside",
-    "nav",
-];
+const TYPES: [&str; 7] = ["anchor", "image", "redirect", "link", "canonical", "alternate", "meta"];
+const ATTRIBUTES: [&str; 7] =
+    ["noopener", "nofollow", "noreferrer", "external", "ugc", "sponsored", "alternate"];
+const PLATFORMS: [&str; 8] =
+    ["unknown", "cms", "blogs", "organization", "message-boards", "news", "ecommerce", "wikis"];
+const LOCATIONS: [&str; 11] =
+    ["", "article", "section", "main", "footer", "details", "figcaption", "figure", "header", "aside", "nav"];
 const COUNTRIES: [&str; 24] = [
     "", "US", "WW", "IN", "GB", "DE", "IO", "CO", "FR", "IT", "BR", "ES", "NL", "PL", "CA", "RU", "JP", "AU",
     "SE", "CH", "AT", "PT", "CZ", "TR",
@@ -313,10 +279,7 @@ mod tests {
             let sum = |counts: &CountsByKey| counts.iter().flatten().map(|&(_, count)| count).sum::<i64>();
             assert_eq!(sum(&page.referring_links_types), page.referring_pages);
             assert_eq!(page.backlinks == 0, page.referring_links_tld.is_none());
-            for counts in [&page.referring_links_tld, &page.referring_links_countries]
-                .into_iter()
-                .flatten()
-            {
+            for counts in [&page.referring_links_tld, &page.referring_links_countries].into_iter().flatten() {
                 assert!(counts.is_sorted_by(|left, right| left.1 >= right.1));
                 assert!(counts.iter().all(|&(_, count)| count > 0));
             }

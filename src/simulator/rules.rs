@@ -16,10 +16,7 @@ pub(super) struct Refusal {
 
 impl Refusal {
     fn new(code: u32, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
+        Self { code, message: message.into() }
     }
 
     fn field(name: &str) -> Self {
@@ -49,14 +46,10 @@ pub(super) fn one_task(body: &[u8]) -> Result<Value, Refusal> {
     match serde_json::from_slice(body) {
         Ok(Value::Array(mut tasks)) if tasks.len() == 1 && tasks[0].is_object() => Ok(tasks.remove(0)),
         Ok(Value::Array(tasks)) if tasks.is_empty() => Err(Refusal::new(code::EMPTY, "POST Data Is Empty.")),
-        Ok(Value::Array(tasks)) if tasks.len() > 1 => Err(Refusal::new(
-            code::ONE_TASK,
-            "You can set only one task at a time.",
-        )),
-        _ => Err(Refusal::new(
-            code::BAD_STRUCTURE,
-            "POST Data Structure Is Invalid.",
-        )),
+        Ok(Value::Array(tasks)) if tasks.len() > 1 => {
+            Err(Refusal::new(code::ONE_TASK, "You can set only one task at a time."))
+        }
+        _ => Err(Refusal::new(code::BAD_STRUCTURE, "POST Data Structure Is Invalid.")),
     }
 }
 
@@ -65,6 +58,8 @@ pub(super) fn check(posted: Value) -> Result<Accepted, Refusal> {
     let fields = posted.as_object().into_iter().flatten();
     for (name, value) in fields {
         let fits = match name.as_str() {
+            // The provider's own client posts what is not set as null.
+            "include_subdomains" | "rank_scale" | "tag" if value.is_null() => true,
             "targets" => value.is_array(),
             "include_subdomains" => value.is_boolean(),
             "rank_scale" => matches!(value.as_str(), Some("one_hundred" | "one_thousand")),
@@ -80,10 +75,7 @@ pub(super) fn check(posted: Value) -> Result<Accepted, Refusal> {
             return Err(Refusal::field(name));
         }
     }
-    let targets = posted
-        .get("targets")
-        .and_then(Value::as_array)
-        .ok_or_else(|| Refusal::field("targets"))?;
+    let targets = posted.get("targets").and_then(Value::as_array).ok_or_else(|| Refusal::field("targets"))?;
     if !(1..=MAX_TARGETS).contains(&targets.len()) {
         return Err(Refusal::field("targets"));
     }
@@ -91,9 +83,7 @@ pub(super) fn check(posted: Value) -> Result<Accepted, Refusal> {
     let mut accepted = Vec::with_capacity(targets.len());
     for (at, target) in targets.iter().enumerate() {
         let text = target.as_str().ok_or_else(|| Refusal::field("targets"))?;
-        let known = canonical(text, &Rules::default())
-            .ok()
-            .filter(|known| keeps_form(text, known));
+        let known = canonical(text, &Rules::default()).ok().filter(|known| keeps_form(text, known));
         let Some(known) = known else {
             // The real texts vary: some name the target, some do not.
             return Err(if at % 2 == 0 {
@@ -111,10 +101,7 @@ pub(super) fn check(posted: Value) -> Result<Accepted, Refusal> {
     if roots.len() > MAX_ROOT_DOMAINS {
         return Err(Refusal::field("targets"));
     }
-    Ok(Accepted {
-        targets: accepted,
-        posted,
-    })
+    Ok(Accepted { targets: accepted, posted })
 }
 
 /// Whether a target is written as the provider asks: a domain bare and without `www.`, a page with its scheme.
@@ -146,6 +133,10 @@ mod tests {
                 json!({"targets": [page], "tag": "t", "rank_scale": "one_hundred", "include_subdomains": false}),
                 code::OK,
             ),
+            (
+                json!({"targets": [page], "tag": null, "rank_scale": null, "include_subdomains": null}),
+                code::OK,
+            ),
             (json!({"targets": pages(1000)}), code::OK),
             (json!({"targets": pages(1001)}), code::INVALID_FIELD),
             (json!({"targets": domains(100)}), code::OK),
@@ -155,24 +146,12 @@ mod tests {
             (json!({}), code::INVALID_FIELD),
             (json!({"targets": [page, null]}), code::INVALID_FIELD),
             (json!({"targets": ["www.example.com"]}), code::INVALID_FIELD),
-            (
-                json!({"targets": ["https://example.com(not set)"]}),
-                code::INVALID_FIELD,
-            ),
+            (json!({"targets": ["https://example.com(not set)"]}), code::INVALID_FIELD),
             (json!({"targets": ["localhost"]}), code::INVALID_FIELD),
             (json!({"targets": [page, page]}), code::DUPLICATE),
-            (
-                json!({"targets": [page], "tag": "x".repeat(256)}),
-                code::INVALID_FIELD,
-            ),
-            (
-                json!({"targets": [page], "rank_scale": "ten"}),
-                code::INVALID_FIELD,
-            ),
-            (
-                json!({"targets": [page], "include_subdomains": "yes"}),
-                code::INVALID_FIELD,
-            ),
+            (json!({"targets": [page], "tag": "x".repeat(256)}), code::INVALID_FIELD),
+            (json!({"targets": [page], "rank_scale": "ten"}), code::INVALID_FIELD),
+            (json!({"targets": [page], "include_subdomains": "yes"}), code::INVALID_FIELD),
             (json!({"targets": [page], "limit": 10}), code::UNKNOWN_FIELD),
         ] {
             assert_eq!(refusal(task.clone()), expected, "{task}");

@@ -75,13 +75,8 @@ impl State {
 
     fn authorised(&self, headers: &HeaderMap) -> bool {
         let expected = format!("{}:{}", self.behaviour.login, self.behaviour.password);
-        let expected = format!(
-            "Basic {}",
-            base64::engine::general_purpose::STANDARD.encode(expected)
-        );
-        headers
-            .get(header::AUTHORIZATION)
-            .is_some_and(|given| given.as_bytes() == expected.as_bytes())
+        let expected = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(expected));
+        headers.get(header::AUTHORIZATION).is_some_and(|given| given.as_bytes() == expected.as_bytes())
     }
 
     /// An id in the provider's form, unique in this simulator.
@@ -89,11 +84,7 @@ impl State {
         let number = self.tasks.fetch_add(1, Ordering::Relaxed);
         let now = self.clock.now();
         let hash = Draws::new(self.behaviour.seed, &[&number.to_le_bytes()]).bits() >> 16;
-        format!(
-            "{}-1535-{:04}-0000-{hash:012x}",
-            now.format("%m%d%H%M"),
-            576 + number % 9000
-        )
+        format!("{}-1535-{:04}-0000-{hash:012x}", now.format("%m%d%H%M"), 576 + number % 9000)
     }
 }
 
@@ -134,11 +125,7 @@ async fn bulk_pages_summary(state: Shared, headers: HeaderMap, body: Bytes) -> R
         return refused_login(&headers);
     }
     if in_flight > state.behaviour.max_in_flight as usize {
-        return envelope_only(
-            code::TOO_MANY_AT_ONCE,
-            "Too many simultaneous requests.",
-            &headers,
-        );
+        return envelope_only(code::TOO_MANY_AT_ONCE, "Too many simultaneous requests.", &headers);
     }
     if !state.fits_minute() {
         return answer(
@@ -147,23 +134,14 @@ async fn bulk_pages_summary(state: Shared, headers: HeaderMap, body: Bytes) -> R
         );
     }
     state.clock.sleep(state.behaviour.latency).await;
-    let scripted = state
-        .script
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .pop_front();
+    let scripted = state.script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     if let Some(scripted) = scripted {
         return as_scripted(scripted);
     }
     let worker = Arc::clone(&state);
     let work = tokio::task::spawn_blocking(move || answer(&perform(&worker, &body), &headers));
-    work.await.unwrap_or_else(|_| {
-        plain(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "text/html",
-            "<html>500</html>".into(),
-        )
-    })
+    work.await
+        .unwrap_or_else(|_| plain(StatusCode::INTERNAL_SERVER_ERROR, "text/html", "<html>500</html>".into()))
 }
 
 /// Does a task: checks it, looks its targets up, enters the charge.
@@ -177,11 +155,7 @@ fn perform(state: &State, body: &[u8]) -> Envelope {
         return Envelope::of_failed_task(state, code::OUT_OF_FUNDS, "Insufficient funds.");
     }
     let date = state.behaviour.date.unwrap_or_else(|| state.clock.today());
-    let scale = if accepted.posted["rank_scale"] == "one_hundred" {
-        10
-    } else {
-        1
-    };
+    let scale = if accepted.posted["rank_scale"] == "one_hundred" { 10 } else { 1 };
     let mut stems: HashMap<&str, u32> = HashMap::new();
     for (text, _) in &accepted.targets {
         *stems.entry(stem(text)).or_default() += 1;
@@ -202,24 +176,17 @@ fn perform(state: &State, body: &[u8]) -> Envelope {
         })
         .collect();
     let id = state.next_id();
-    shuffle(
-        &mut items,
-        &mut Draws::new(state.behaviour.seed, &[id.as_bytes()]),
-    );
+    shuffle(&mut items, &mut Draws::new(state.behaviour.seed, &[id.as_bytes()]));
     let cost = prices.cost(1, items.len() as u64);
-    state
-        .ledger
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(Charge {
-            id: id.clone(),
-            tag: accepted.tag().map(str::to_owned),
-            posted: state.clock.now(),
-            status_code: code::OK,
-            targets: accepted.targets.len(),
-            items: items.len(),
-            cost,
-        });
+    state.ledger.lock().unwrap_or_else(PoisonError::into_inner).push(Charge {
+        id: id.clone(),
+        tag: accepted.tag().map(str::to_owned),
+        posted: state.clock.now(),
+        status_code: code::OK,
+        targets: accepted.targets.len(),
+        items: items.len(),
+        cost,
+    });
     Envelope::of_items(id, accepted, items, cost)
 }
 
@@ -315,11 +282,7 @@ impl Envelope {
             result_count: 1,
             path: ["v3", "backlinks", Endpoint::BulkPagesSummary.function(), "live"],
             data: echo(accepted.posted),
-            result: Some([TaskResult {
-                total_count: count,
-                items_count: count,
-                items,
-            }]),
+            result: Some([TaskResult { total_count: count, items_count: count, items }]),
         })
     }
 
@@ -342,10 +305,7 @@ impl Envelope {
 fn echo(posted: Value) -> Value {
     let mut data = serde_json::Map::new();
     data.insert("api".to_owned(), "backlinks".into());
-    data.insert(
-        "function".to_owned(),
-        Endpoint::BulkPagesSummary.function().into(),
-    );
+    data.insert("function".to_owned(), Endpoint::BulkPagesSummary.function().into());
     if let Value::Object(posted) = posted {
         data.extend(posted);
     }
@@ -370,23 +330,17 @@ async fn user_data(state: Shared, headers: HeaderMap) -> Response {
         "login": state.behaviour.login,
         "timezone": "Etc/UTC",
         "rates": {
-            "limits": {"minute": state.behaviour.requests_per_minute},
+            "limits": {"minute": {"total": state.behaviour.requests_per_minute}},
             "statistics": {},
         },
         "money": {
             "total": float(state.behaviour.balance),
             "balance": float(state.balance()),
-            "limits": {"day": null},
+            "limits": {"day": {"total": null}},
         },
         "price": {"backlinks": {"bulk_pages_summary": live}},
     });
-    free(
-        &state,
-        &["v3", "appendix", "user_data"],
-        Value::Null,
-        json!([result]),
-        &headers,
-    )
+    free(&state, &["v3", "appendix", "user_data"], Value::Null, json!([result]), &headers)
 }
 
 /// A list of tasks between two moments, from a free endpoint.
@@ -397,18 +351,12 @@ async fn id_list(state: Shared, headers: HeaderMap, body: Bytes) -> Response {
     let task = match one_task(&body) {
         Ok(task) => task,
         Err(refusal) => {
-            return answer(
-                &Envelope::of_failed_task(&state, refusal.code, &refusal.message),
-                &headers,
-            );
+            return answer(&Envelope::of_failed_task(&state, refusal.code, &refusal.message), &headers);
         }
     };
     let (Some(from), Some(to)) = (moment(&task["datetime_from"]), moment(&task["datetime_to"])) else {
         let message = "Invalid Field: 'datetime_from'.";
-        return answer(
-            &Envelope::of_failed_task(&state, code::INVALID_FIELD, message),
-            &headers,
-        );
+        return answer(&Envelope::of_failed_task(&state, code::INVALID_FIELD, message), &headers);
     };
     let limit = task["limit"].as_u64().unwrap_or(1000).min(1000) as usize;
     let offset = task["offset"].as_u64().unwrap_or(0) as usize;
@@ -437,13 +385,7 @@ async fn id_list(state: Shared, headers: HeaderMap, body: Bytes) -> Response {
         });
         rows.collect()
     };
-    free(
-        &state,
-        &["v3", "backlinks", "id_list"],
-        task,
-        json!(rows),
-        &headers,
-    )
+    free(&state, &["v3", "backlinks", "id_list"], task, json!(rows), &headers)
 }
 
 async fn errors(state: Shared, headers: HeaderMap, body: Bytes) -> Response {
@@ -451,13 +393,7 @@ async fn errors(state: Shared, headers: HeaderMap, body: Bytes) -> Response {
         return refused_login(&headers);
     }
     let posted = one_task(&body).unwrap_or(Value::Null);
-    free(
-        &state,
-        &["v3", "backlinks", "errors"],
-        posted,
-        json!([]),
-        &headers,
-    )
+    free(&state, &["v3", "backlinks", "errors"], posted, json!([]), &headers)
 }
 
 /// A moment as the provider writes it.
@@ -474,11 +410,8 @@ async fn not_found(headers: HeaderMap) -> Response {
 }
 
 fn refused_login(headers: &HeaderMap) -> Response {
-    let mut response = envelope_only(
-        code::NOT_AUTHORISED,
-        "You are not Authorized to Access this resource.",
-        headers,
-    );
+    let mut response =
+        envelope_only(code::NOT_AUTHORISED, "You are not Authorized to Access this resource.", headers);
     *response.status_mut() = StatusCode::UNAUTHORIZED;
     response
 }
@@ -531,11 +464,7 @@ fn envelope_only(status_code: u32, message: &str, headers: &HeaderMap) -> Respon
 /// Writes an answer, gzipped if the client takes that.
 fn answer(body: &impl Serialize, headers: &HeaderMap) -> Response {
     let Ok(json) = serde_json::to_vec(body) else {
-        return plain(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "text/html",
-            "<html>500</html>".into(),
-        );
+        return plain(StatusCode::INTERNAL_SERVER_ERROR, "text/html", "<html>500</html>".into());
     };
     let takes_gzip = headers
         .get(header::ACCEPT_ENCODING)
@@ -545,14 +474,9 @@ fn answer(body: &impl Serialize, headers: &HeaderMap) -> Response {
         return plain(StatusCode::OK, "application/json", json);
     }
     let mut encoder = GzEncoder::new(Vec::with_capacity(json.len() / 4), Compression::fast());
-    let zipped = encoder
-        .write_all(&json)
-        .and_then(|()| encoder.finish())
-        .unwrap_or_default();
+    let zipped = encoder.write_all(&json).and_then(|()| encoder.finish()).unwrap_or_default();
     let mut response = plain(StatusCode::OK, "application/json", zipped);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
+    response.headers_mut().insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
     response
 }
 
@@ -571,9 +495,6 @@ fn as_scripted(scripted: Scripted) -> Response {
 fn plain(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static(content_type),
-    );
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
     response
 }

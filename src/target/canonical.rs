@@ -145,9 +145,7 @@ pub fn canonical(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
     }
     match scheme(line) {
         Some("http" | "https") => page(line, rules),
-        Some(scheme) => Err(Invalid::OtherScheme {
-            scheme: scheme.to_owned(),
-        }),
+        Some(scheme) => Err(Invalid::OtherScheme { scheme: scheme.to_owned() }),
         None => domain(line, rules),
     }
 }
@@ -156,31 +154,21 @@ pub fn canonical(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
 fn scheme(line: &str) -> Option<&str> {
     let (scheme, rest) = line.split_once(':')?;
     let named = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
     if !rest.starts_with("//")
         && (!named || scheme.contains('.') || rest.starts_with(|c: char| c.is_ascii_digit()))
     {
         return None;
     }
-    ["https", "http"]
-        .into_iter()
-        .find(|known| scheme.eq_ignore_ascii_case(known))
-        .or(Some(scheme))
+    ["https", "http"].into_iter().find(|known| scheme.eq_ignore_ascii_case(known)).or(Some(scheme))
 }
 
 fn page(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
     let mut url = Url::parse(line).map_err(|error| match error {
         url::ParseError::EmptyHost => Invalid::EmptyHost,
-        error => Invalid::BadUrl {
-            detail: error.to_string(),
-        },
+        error => Invalid::BadUrl { detail: error.to_string() },
     })?;
-    if !line
-        .split_once(':')
-        .is_some_and(|(_, rest)| rest.starts_with("//"))
-    {
+    if !line.split_once(':').is_some_and(|(_, rest)| rest.starts_with("//")) {
         return Err(Invalid::PageWithoutScheme);
     }
     if !url.username().is_empty() || url.password().is_some() || has_user_info(line) {
@@ -198,9 +186,7 @@ fn page(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
         check_host(host.trim_end_matches('.'))?;
         if host.ends_with('.') {
             let host = host.trim_end_matches('.').to_owned();
-            url.set_host(Some(&host)).map_err(|error| Invalid::BadUrl {
-                detail: error.to_string(),
-            })?;
+            url.set_host(Some(&host)).map_err(|error| Invalid::BadUrl { detail: error.to_string() })?;
         }
     }
     let bare = url.path() == "/" && url.query().is_none() && url.port().is_none();
@@ -218,11 +204,7 @@ fn page(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
     if let Cow::Owned(normal) = normal_percent(&text[after_host..]) {
         text.replace_range(after_host.., &normal);
     }
-    Ok(Canonical {
-        text,
-        kind: TargetKind::Page,
-        root,
-    })
+    Ok(Canonical { text, kind: TargetKind::Page, root })
 }
 
 /// Whether an `@` stands in the part between `//` and the path: the `url` crate drops an empty user name silently.
@@ -234,11 +216,7 @@ fn has_user_info(line: &str) -> bool {
 
 fn domain(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
     if line.contains(['/', '?', '#', '\\']) {
-        return Err(if line.starts_with('/') {
-            Invalid::EmptyHost
-        } else {
-            Invalid::PageWithoutScheme
-        });
+        return Err(if line.starts_with('/') { Invalid::EmptyHost } else { Invalid::PageWithoutScheme });
     }
     if line.contains('@') {
         return Err(Invalid::UserInfo);
@@ -254,19 +232,13 @@ fn domain(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
         Ok(Host::Ipv4(address)) => {
             let text = address.to_string();
             let root = 0..text.len();
-            return Ok(Canonical {
-                text,
-                kind: TargetKind::Domain,
-                root,
-            });
+            return Ok(Canonical { text, kind: TargetKind::Domain, root });
         }
         Ok(Host::Domain(host)) => host,
         Ok(Host::Ipv6(_)) => return Err(Invalid::Ipv6),
         Err(url::ParseError::EmptyHost) => return Err(Invalid::EmptyHost),
         Err(_) => {
-            return Err(Invalid::BadHost {
-                host: line.to_owned(),
-            });
+            return Err(Invalid::BadHost { host: line.to_owned() });
         }
     };
     check_host(&host)?;
@@ -278,36 +250,22 @@ fn domain(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
         host = rest.to_owned();
     }
     let root = host.len() - root_domain(&host, rules.suffixes).len()..host.len();
-    let kind = if root.start == 0 {
-        TargetKind::Domain
-    } else {
-        TargetKind::Subdomain
-    };
-    Ok(Canonical {
-        text: host,
-        kind,
-        root,
-    })
+    let kind = if root.start == 0 { TargetKind::Domain } else { TargetKind::Subdomain };
+    Ok(Canonical { text: host, kind, root })
 }
 
 /// Holds a host to what DNS allows, `_` included; the `url` crate lets more pass.
 fn check_host(host: &str) -> Result<(), Invalid> {
     let fits = |label: &str| {
         (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
     };
     if host.is_empty() {
         Err(Invalid::EmptyHost)
     } else if host.len() > 253 || !host.split('.').all(fits) {
-        Err(Invalid::BadHost {
-            host: host.to_owned(),
-        })
+        Err(Invalid::BadHost { host: host.to_owned() })
     } else if !host.contains('.') {
-        Err(Invalid::SingleLabel {
-            host: host.to_owned(),
-        })
+        Err(Invalid::SingleLabel { host: host.to_owned() })
     } else {
         Ok(())
     }
@@ -321,11 +279,8 @@ fn root_domain(host: &str, suffixes: SuffixList) -> &str {
     if suffixes == SuffixList::Icann {
         // The ICANN suffix lies within the private one: ask again for what remains without its first label.
         while suffix.typ() == Some(Type::Private) {
-            let shorter = suffix
-                .as_bytes()
-                .iter()
-                .position(|&b| b == b'.')
-                .map(|dot| &suffix.as_bytes()[dot + 1..]);
+            let shorter =
+                suffix.as_bytes().iter().position(|&b| b == b'.').map(|dot| &suffix.as_bytes()[dot + 1..]);
             match shorter.and_then(|rest| List.suffix(rest)) {
                 Some(outer) => suffix = outer,
                 None => break,
@@ -343,10 +298,7 @@ fn root_domain(host: &str, suffixes: SuffixList) -> &str {
 /// A url without scheme, `www.` and final slash: what two ways to write the same page have in common.
 #[must_use]
 pub fn stem(url: &str) -> &str {
-    let rest = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"))
-        .unwrap_or(url);
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or(url);
     let rest = rest.strip_prefix("www.").unwrap_or(rest);
     rest.strip_suffix('/').unwrap_or(rest)
 }
@@ -374,11 +326,7 @@ fn normal_percent(text: &str) -> Cow<'_, str> {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
             normal.push(byte);
         } else {
-            normal.extend([
-                b'%',
-                bytes[at + 1].to_ascii_uppercase(),
-                bytes[at + 2].to_ascii_uppercase(),
-            ]);
+            normal.extend([b'%', bytes[at + 1].to_ascii_uppercase(), bytes[at + 2].to_ascii_uppercase()]);
         }
         at += 3;
     }
@@ -393,13 +341,7 @@ mod tests {
 
     fn form(line: &str) -> Result<(String, TargetKind, String), String> {
         canonical(line, &Rules::default())
-            .map(|target| {
-                (
-                    target.text().to_owned(),
-                    target.kind(),
-                    target.root_domain().to_owned(),
-                )
-            })
+            .map(|target| (target.text().to_owned(), target.kind(), target.root_domain().to_owned()))
             .map_err(|invalid| invalid.to_string())
     }
 
@@ -408,66 +350,21 @@ mod tests {
         use TargetKind::{Domain, Page, Subdomain};
         for (line, text, kind, root) in [
             ("https://Example.COM", "https://example.com/", Page, "example.com"),
-            (
-                "HTTP://www.example.com:80/a/../b?q=1#top",
-                "http://www.example.com/b?q=1",
-                Page,
-                "example.com",
-            ),
-            (
-                "https://example.com:8443/",
-                "https://example.com:8443/",
-                Page,
-                "example.com",
-            ),
-            (
-                "https://bücher.example.de/ü",
-                "https://xn--bcher-kva.example.de/%C3%BC",
-                Page,
-                "example.de",
-            ),
-            (
-                "https://example.com/%7euser/%3a%2f",
-                "https://example.com/~user/%3A%2F",
-                Page,
-                "example.com",
-            ),
-            (
-                "https://example.com/100%/%7e",
-                "https://example.com/100%/%7e",
-                Page,
-                "example.com",
-            ),
-            (
-                "https://example.com./x",
-                "https://example.com/x",
-                Page,
-                "example.com",
-            ),
-            (
-                "https://example.com/a b",
-                "https://example.com/a%20b",
-                Page,
-                "example.com",
-            ),
+            ("HTTP://www.example.com:80/a/../b?q=1#top", "http://www.example.com/b?q=1", Page, "example.com"),
+            ("https://example.com:8443/", "https://example.com:8443/", Page, "example.com"),
+            ("https://bücher.example.de/ü", "https://xn--bcher-kva.example.de/%C3%BC", Page, "example.de"),
+            ("https://example.com/%7euser/%3a%2f", "https://example.com/~user/%3A%2F", Page, "example.com"),
+            ("https://example.com/100%/%7e", "https://example.com/100%/%7e", Page, "example.com"),
+            ("https://example.com./x", "https://example.com/x", Page, "example.com"),
+            ("https://example.com/a b", "https://example.com/a%20b", Page, "example.com"),
             ("http://192.0.2.7/x", "http://192.0.2.7/x", Page, "192.0.2.7"),
             ("  WWW.Example.co.uk ", "example.co.uk", Domain, "example.co.uk"),
             ("docs.example.com.", "docs.example.com", Subdomain, "example.com"),
             ("a.github.io", "a.github.io", Domain, "a.github.io"),
-            (
-                "https://a.b.github.io/",
-                "https://a.b.github.io/",
-                Page,
-                "b.github.io",
-            ),
+            ("https://a.b.github.io/", "https://a.b.github.io/", Page, "b.github.io"),
             ("github.io", "github.io", Domain, "github.io"),
             ("192.0.2.7", "192.0.2.7", Domain, "192.0.2.7"),
-            (
-                "_dmarc.example.com",
-                "_dmarc.example.com",
-                Subdomain,
-                "example.com",
-            ),
+            ("_dmarc.example.com", "_dmarc.example.com", Subdomain, "example.com"),
         ] {
             assert_eq!(form(line), Ok((text.to_owned(), kind, root.to_owned())), "{line}");
         }
@@ -477,17 +374,11 @@ mod tests {
     fn what_breaks_the_rules_is_told_why() {
         for (line, reason) in [
             ("", "empty"),
-            (
-                "https://user:secret@example.com/",
-                "holds user info before the host",
-            ),
+            ("https://user:secret@example.com/", "holds user info before the host"),
             ("https://@example.com/", "holds user info before the host"),
             ("someone@example.com", "holds user info before the host"),
             ("ftp://example.com/", "scheme `ftp` is not http or https"),
-            (
-                "mailto:someone@example.com",
-                "scheme `mailto` is not http or https",
-            ),
+            ("mailto:someone@example.com", "scheme `mailto` is not http or https"),
             ("javascript:alert(1)", "scheme `javascript` is not http or https"),
             ("localhost", "host `localhost` has a single label"),
             ("https://localhost/x", "host `localhost` has a single label"),
@@ -496,17 +387,11 @@ mod tests {
             ("//example.com/", "no host"),
             ("example.com/page", "a page needs http:// or https:// in front"),
             ("https:example.com", "a page needs http:// or https:// in front"),
-            (
-                "example.com:8080",
-                "a domain has no port; write a page with http:// or https:// in front",
-            ),
+            ("example.com:8080", "a domain has no port; write a page with http:// or https:// in front"),
             ("https://example.com/\u{7}", "holds a control character"),
             ("https://exa\tmple.com/", "holds a control character"),
             ("https://[::1]/", "an IPv6 host is no domain name"),
-            (
-                "https://example.com(not set)",
-                "no URL: invalid international domain name",
-            ),
+            ("https://example.com(not set)", "no URL: invalid international domain name"),
             ("*.example.com", "host `*.example.com` is no domain name"),
             ("a..example.com", "host `a..example.com` is no domain name"),
             ("https://example.com:99999/", "no URL: invalid port number"),
@@ -517,10 +402,7 @@ mod tests {
 
     #[test]
     fn a_bare_url_is_a_domain_where_the_pipeline_says_so() {
-        let rules = Rules {
-            bare_url: BareUrl::Domain,
-            ..Rules::default()
-        };
+        let rules = Rules { bare_url: BareUrl::Domain, ..Rules::default() };
         let text = |line| canonical(line, &rules).unwrap().text().to_owned();
         assert_eq!(text("https://www.example.com"), "example.com");
         assert_eq!(text("https://www.example.com/#x"), "example.com");
@@ -530,10 +412,7 @@ mod tests {
 
     #[test]
     fn icann_alone_counts_all_of_a_private_suffix_as_one() {
-        let rules = Rules {
-            suffixes: SuffixList::Icann,
-            ..Rules::default()
-        };
+        let rules = Rules { suffixes: SuffixList::Icann, ..Rules::default() };
         for (line, root) in [
             ("https://a.b.github.io/", "github.io"),
             ("shop.blogspot.co.uk", "blogspot.co.uk"),

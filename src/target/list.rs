@@ -104,20 +104,14 @@ impl TargetList {
     /// the reason.
     pub fn read(sources: &Sources, rules: &Rules) -> Result<Self> {
         let files = sources.files()?;
-        let mut list = Self {
-            keep: sources.keep.clone(),
-            sources: files.clone(),
-            ..Self::default()
-        };
+        let mut list = Self { keep: sources.keep.clone(), sources: files.clone(), ..Self::default() };
         thread::scope(|scope| {
             let (send, blocks) = mpsc::sync_channel::<Block>(4);
             let reader = scope.spawn(move || {
                 for (number, path) in files.iter().enumerate() {
                     // The receiver hangs up only after an error of its own.
-                    let sink = &mut |block| {
-                        send.send(block)
-                            .map_err(|_| Error::unexpected("reading was given up"))
-                    };
+                    let sink =
+                        &mut |block| send.send(block).map_err(|_| Error::unexpected("reading was given up"));
                     sources.read(number, path, sink)?;
                 }
                 Ok(())
@@ -138,9 +132,8 @@ impl TargetList {
                     break;
                 }
             }
-            let read = reader
-                .join()
-                .unwrap_or_else(|_| Err(Error::unexpected("reading the target lists panicked")));
+            let read =
+                reader.join().unwrap_or_else(|_| Err(Error::unexpected("reading the target lists panicked")));
             outcome.and(read)
         })?;
         for interner in [&mut list.roots, &mut list.reasons, &mut list.label_texts] {
@@ -153,26 +146,18 @@ impl TargetList {
     fn add(&mut self, block: &Block, read: Vec<Result<Canonical, Invalid>>) -> Result<()> {
         for (at, (line, read)) in block.lines.iter().zip(read).enumerate() {
             let input = block.text(line);
-            let index = u32::try_from(self.lines.len())
-                .ok()
-                .filter(|&index| index < INVALID);
+            let index = u32::try_from(self.lines.len()).ok().filter(|&index| index < INVALID);
             let (Some(index), Ok(number)) = (index, u32::try_from(line.number)) else {
                 let most = INVALID;
-                return Err(
-                    Error::new(ErrorKind::Usage, format!("more than {most} lines of targets"))
-                        .with_hint("split the list over several pipelines"),
-                );
+                return Err(Error::new(ErrorKind::Usage, format!("more than {most} lines of targets"))
+                    .with_hint("split the list over several pipelines"));
             };
             let (input, stands_for) = match read {
                 Ok(target) => {
                     let (id, new) = self.targets.insert(&mut self.store, target.text());
                     if new {
                         let (root, _) = self.roots.insert(&mut self.store, target.root_domain());
-                        self.entries.push(TargetEntry {
-                            root,
-                            first_line: index,
-                            kind: target.kind(),
-                        });
+                        self.entries.push(TargetEntry { root, first_line: index, kind: target.kind() });
                     }
                     ((target.text() != input).then(|| self.store.push(input)), id)
                 }
@@ -182,16 +167,10 @@ impl TargetList {
                     (Some(self.store.push(input)), reason | INVALID)
                 }
             };
-            self.lines.push(LineEntry {
-                input,
-                number,
-                stands_for,
-                source: block.source as u32,
-            });
+            self.lines.push(LineEntry { input, number, stands_for, source: block.source as u32 });
             for label in &block.labels[at * self.keep.len()..][..self.keep.len()] {
-                let number = label
-                    .as_ref()
-                    .map_or(0, |label| self.label_texts.insert(&mut self.store, label).0 + 1);
+                let number =
+                    label.as_ref().map_or(0, |label| self.label_texts.insert(&mut self.store, label).0 + 1);
                 self.labels.push(number);
             }
         }
@@ -243,23 +222,14 @@ impl TargetList {
         } else {
             let id = TargetId(entry.stands_for);
             let first = self.entries[id.0 as usize].first_line as usize;
-            if first == index {
-                LineEnd::Target(id)
-            } else {
-                LineEnd::Duplicate { of: id, first }
-            }
+            if first == index { LineEnd::Target(id) } else { LineEnd::Duplicate { of: id, first } }
         };
         let input = match (entry.input, end) {
             (Some(input), _) => self.store.get(input),
             (None, _) => self.targets.get(&self.store, entry.stands_for),
         };
         let source = &self.sources[entry.source as usize];
-        Line {
-            source,
-            number: u64::from(entry.number),
-            input,
-            end,
-        }
+        Line { source, number: u64::from(entry.number), input, end }
     }
 
     /// All lines in the order read.

@@ -86,17 +86,10 @@ impl Block {
             }
             Err(error) => {
                 self.text.push_str(&String::from_utf8_lossy(bytes));
-                problem.or(Some(Invalid::NotUtf8 {
-                    at: error.valid_up_to() + 1,
-                }))
+                problem.or(Some(Invalid::NotUtf8 { at: error.valid_up_to() + 1 }))
             }
         };
-        self.lines.push(RawLine {
-            number,
-            problem,
-            start,
-            end: self.text.len(),
-        });
+        self.lines.push(RawLine { number, problem, start, end: self.text.len() });
     }
 }
 
@@ -114,12 +107,10 @@ impl Sources {
             if path == "-" {
                 files.push(path.clone());
             } else if Path::new(path).is_dir() {
-                return Err(
-                    Error::usage(format!("target list {path} is a directory")).with_hint(format!(
-                        "name its files, for example \"{}/*.txt\"",
-                        path.trim_end_matches('/')
-                    )),
-                );
+                return Err(Error::usage(format!("target list {path} is a directory")).with_hint(format!(
+                    "name its files, for example \"{}/*.txt\"",
+                    path.trim_end_matches('/')
+                )));
             } else if Path::new(path).exists() {
                 files.push(path.clone());
             } else if path.contains(['*', '?', '[']) {
@@ -132,18 +123,14 @@ impl Sources {
                     }
                 }
                 if files.len() == before {
-                    return Err(
-                        Error::usage(format!("[targets] paths: {path} matches no file")).with_hint(
-                            "globs are relative to the working directory; correct it or create the list",
-                        ),
-                    );
+                    return Err(Error::usage(format!("[targets] paths: {path} matches no file")).with_hint(
+                        "globs are relative to the working directory; correct it or create the list",
+                    ));
                 }
             } else {
-                return Err(
-                    Error::usage(format!("target list {path} does not exist")).with_hint(
-                        "paths are relative to the working directory; correct it or create the list",
-                    ),
-                );
+                return Err(Error::usage(format!("target list {path} does not exist")).with_hint(
+                    "paths are relative to the working directory; correct it or create the list",
+                ));
             }
         }
         let mut seen = HashSet::new();
@@ -170,9 +157,8 @@ impl Sources {
             } else if compression == Compression::None {
                 File::open(path).usage(failed)?
             } else {
-                let mut plain = compression
-                    .reader(BufReader::new(File::open(path).usage(failed)?))
-                    .usage(failed)?;
+                let mut plain =
+                    compression.reader(BufReader::new(File::open(path).usage(failed)?)).usage(failed)?;
                 spool(&mut plain).usage(|| format!("failed to decompress target list {path}"))?
             };
             return self.parquet(source, path, file, sink);
@@ -212,16 +198,12 @@ impl Sources {
             if line.trim_ascii().is_empty() {
                 return Ok(());
             }
-            let row = match (
-                problem,
-                serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(line),
-            ) {
-                (Some(problem), _) => Err(problem),
-                (None, Err(error)) => Err(Invalid::NotJson {
-                    detail: error.to_string(),
-                }),
-                (None, Ok(row)) => Ok(row),
-            };
+            let row =
+                match (problem, serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(line)) {
+                    (Some(problem), _) => Err(problem),
+                    (None, Err(error)) => Err(Invalid::NotJson { detail: error.to_string() }),
+                    (None, Ok(row)) => Ok(row),
+                };
             let label = |value: Option<&serde_json::Value>| match value {
                 None | Some(serde_json::Value::Null) => None,
                 Some(serde_json::Value::String(text)) => Some(text.as_str().into()),
@@ -238,16 +220,11 @@ impl Sources {
                             blocks.block.push(number, text.as_bytes(), None)
                         }
                         Some(_) | None => {
-                            let problem = Invalid::NoColumn {
-                                column: self.column.clone(),
-                            };
+                            let problem = Invalid::NoColumn { column: self.column.clone() };
                             blocks.block.push(number, line, Some(problem));
                         }
                     }
-                    blocks
-                        .block
-                        .labels
-                        .extend(self.keep.iter().map(|name| label(row.get(name))));
+                    blocks.block.labels.extend(self.keep.iter().map(|name| label(row.get(name))));
                 }
             }
             blocks.flush_if_full()
@@ -255,43 +232,34 @@ impl Sources {
         blocks.finish()
     }
 
-    fn csv(&self, source: usize, path: &str, reader: Box<dyn BufRead>, sink: Sink<'_>) -> Result<()> {
+    fn csv(&self, source: usize, path: &str, mut reader: Box<dyn BufRead>, sink: Sink<'_>) -> Result<()> {
         let failed = || format!("failed to read target list {path}");
+        // The csv crate counts the second half of CRLF with the row that follows it.
+        let start = reader.fill_buf().usage(failed)?;
+        let first_end = start.iter().position(|&byte| byte == b'\n');
+        let behind = u64::from(first_end.is_some_and(|end| start[..end].ends_with(b"\r")));
         let mut rows = csv::ReaderBuilder::new().flexible(true).from_reader(reader);
         let header = rows.byte_headers().usage(failed)?.clone();
         let position = |name: &str| {
-            header
-                .iter()
-                .position(|field| field.trim_ascii() == name.as_bytes())
-                .ok_or_else(|| {
-                    let names: Vec<_> = header
-                        .iter()
-                        .map(|field| String::from_utf8_lossy(field).into_owned())
-                        .collect();
-                    missing_column(path, name, &names)
-                })
+            header.iter().position(|field| field.trim_ascii() == name.as_bytes()).ok_or_else(|| {
+                let names: Vec<_> =
+                    header.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect();
+                missing_column(path, name, &names)
+            })
         };
         let column = position(&self.column)?;
-        let keep = self
-            .keep
-            .iter()
-            .map(|name| position(name))
-            .collect::<Result<Vec<_>>>()?;
+        let keep = self.keep.iter().map(|name| position(name)).collect::<Result<Vec<_>>>()?;
         let mut blocks = Blocks::new(source, sink);
         let mut row = csv::ByteRecord::new();
         while rows.read_byte_record(&mut row).usage(failed)? {
-            let number = row.position().map_or(0, csv::Position::line);
+            let number = row.position().map_or(0, csv::Position::line) + behind;
             match row.get(column) {
                 Some(field) if field.len() > MAX_LINE => {
-                    blocks
-                        .block
-                        .push(number, cut(field), Some(Invalid::TooLong { max: MAX_LINE }));
+                    blocks.block.push(number, cut(field), Some(Invalid::TooLong { max: MAX_LINE }));
                 }
                 Some(field) => blocks.block.push(number, field, None),
                 None => {
-                    let problem = Invalid::NoColumn {
-                        column: self.column.clone(),
-                    };
+                    let problem = Invalid::NoColumn { column: self.column.clone() };
                     blocks.block.push(number, &[], Some(problem));
                 }
             }
@@ -305,53 +273,29 @@ impl Sources {
     fn parquet(&self, source: usize, path: &str, file: File, sink: Sink<'_>) -> Result<()> {
         let failed = || format!("failed to read target list {path} as Parquet");
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).usage(failed)?;
-        let names: Vec<String> = builder
-            .schema()
-            .fields()
-            .iter()
-            .map(|field| field.name().clone())
-            .collect();
+        let names: Vec<String> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
         for name in std::iter::once(&self.column).chain(&self.keep) {
             if !names.contains(name) {
                 return Err(missing_column(path, name, &names));
             }
         }
         let wanted = |name: &String| *name == self.column || self.keep.contains(name);
-        let roots = names
-            .iter()
-            .enumerate()
-            .filter(|(_, name)| wanted(name))
-            .map(|(at, _)| at);
+        let roots = names.iter().enumerate().filter(|(_, name)| wanted(name)).map(|(at, _)| at);
         let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-        let rows = builder
-            .with_projection(mask)
-            .with_batch_size(BLOCK_LINES)
-            .build()
-            .usage(failed)?;
+        let rows = builder.with_projection(mask).with_batch_size(BLOCK_LINES).build().usage(failed)?;
         let mut blocks = Blocks::new(source, sink);
         let mut number = 0;
         for batch in rows {
             let batch = batch.usage(failed)?;
             let targets = self.column_as_text(&batch, &self.column, path)?;
             let targets = targets.as_string::<i32>();
-            let kept = self
-                .keep
-                .iter()
-                .map(|name| as_text(&batch, name, path))
-                .collect::<Result<Vec<_>>>()?;
+            let kept =
+                self.keep.iter().map(|name| as_text(&batch, name, path)).collect::<Result<Vec<_>>>()?;
             for row in 0..batch.num_rows() {
                 number += 1;
-                let text = if targets.is_valid(row) {
-                    targets.value(row)
-                } else {
-                    ""
-                };
+                let text = if targets.is_valid(row) { targets.value(row) } else { "" };
                 if text.len() > MAX_LINE {
-                    blocks.block.push(
-                        number,
-                        cut(text.as_bytes()),
-                        Some(Invalid::TooLong { max: MAX_LINE }),
-                    );
+                    blocks.block.push(number, cut(text.as_bytes()), Some(Invalid::TooLong { max: MAX_LINE }));
                 } else {
                     blocks.block.push(number, text.as_bytes(), None);
                 }
@@ -367,9 +311,7 @@ impl Sources {
     }
 
     fn column_as_text(&self, batch: &RecordBatch, name: &str, path: &str) -> Result<ArrayRef> {
-        let kind = batch
-            .column_by_name(name)
-            .map(|column| column.data_type().clone());
+        let kind = batch.column_by_name(name).map(|column| column.data_type().clone());
         let inner = match &kind {
             Some(DataType::Dictionary(_, value)) => Some(value.as_ref()),
             other => other.as_ref(),
@@ -398,11 +340,8 @@ fn cut(text: &[u8]) -> &[u8] {
 }
 
 fn missing_column(path: &str, name: &str, names: &[String]) -> Error {
-    Error::usage(format!(
-        "target list {path} has no column `{name}`; it has: {}",
-        names.join(", ")
-    ))
-    .with_hint("set [targets] column (or keep) to one of them")
+    Error::usage(format!("target list {path} has no column `{name}`; it has: {}", names.join(", ")))
+        .with_hint("set [targets] column (or keep) to one of them")
 }
 
 fn format_of(name: &str) -> Result<Format> {
@@ -411,10 +350,10 @@ fn format_of(name: &str) -> Result<Format> {
         Some("csv") => Ok(Format::Csv),
         Some("ndjson" | "jsonl") => Ok(Format::Ndjson),
         Some("parquet") => Ok(Format::Parquet),
-        _ => Err(Error::usage(format!(
-            "target list {name}: its format cannot be told from its name"
-        ))
-        .with_hint("name it .txt, .csv, .ndjson or .parquet (then .gz or .zst), or set [targets] format")),
+        _ => Err(Error::usage(format!("target list {name}: its format cannot be told from its name"))
+            .with_hint(
+                "name it .txt, .csv, .ndjson or .parquet (then .gz or .zst), or set [targets] format",
+            )),
     }
 }
 
@@ -430,10 +369,7 @@ impl Compression {
         Ok(match self {
             Self::None => Box::new(raw),
             Self::Gzip => Box::new(BufReader::with_capacity(1 << 18, MultiGzDecoder::new(raw))),
-            Self::Zstd => Box::new(BufReader::with_capacity(
-                1 << 18,
-                zstd::Decoder::with_buffer(raw)?,
-            )),
+            Self::Zstd => Box::new(BufReader::with_capacity(1 << 18, zstd::Decoder::with_buffer(raw)?)),
         })
     }
 }
@@ -454,14 +390,10 @@ fn sniffed(
 }
 
 fn skip_byte_order_mark(reader: &mut Box<dyn BufRead>, path: &str) -> Result<()> {
-    let start = reader
-        .fill_buf()
-        .usage(|| format!("failed to read target list {path}"))?;
+    let start = reader.fill_buf().usage(|| format!("failed to read target list {path}"))?;
     if start.starts_with(&[0xFF, 0xFE]) || start.starts_with(&[0xFE, 0xFF]) {
-        return Err(Error::usage(format!(
-            "target list {path} is not UTF-8: it begins as UTF-16 does"
-        ))
-        .with_hint("save the list as UTF-8"));
+        return Err(Error::usage(format!("target list {path} is not UTF-8: it begins as UTF-16 does"))
+            .with_hint("save the list as UTF-8"));
     }
     if start.starts_with(&[0xEF, 0xBB, 0xBF]) {
         reader.consume(3);
@@ -487,13 +419,7 @@ fn each_line(
     for number in 1.. {
         line.clear();
         let failed = || format!("failed to read target list {path}, line {number}");
-        if reader
-            .by_ref()
-            .take(MAX_LINE as u64 + 2)
-            .read_until(b'\n', &mut line)
-            .usage(failed)?
-            == 0
-        {
+        if reader.by_ref().take(MAX_LINE as u64 + 2).read_until(b'\n', &mut line).usage(failed)? == 0 {
             break;
         }
         if line.last() == Some(&b'\n') {
@@ -534,23 +460,14 @@ struct Blocks<'a> {
 
 impl<'a> Blocks<'a> {
     fn new(source: usize, sink: Sink<'a>) -> Self {
-        Self {
-            block: Block {
-                source,
-                ..Block::default()
-            },
-            sink,
-        }
+        Self { block: Block { source, ..Block::default() }, sink }
     }
 
     fn flush_if_full(&mut self) -> Result<()> {
         if self.block.lines.len() < BLOCK_LINES && self.block.text.len() < BLOCK_BYTES {
             return Ok(());
         }
-        let next = Block {
-            source: self.block.source,
-            ..Block::default()
-        };
+        let next = Block { source: self.block.source, ..Block::default() };
         (self.sink)(std::mem::replace(&mut self.block, next))
     }
 

@@ -24,11 +24,7 @@ impl Texts {
     /// Keeps a text of at most [`MAX_TEXT`] bytes; a longer one is cut at a character's border.
     pub(super) fn push(&mut self, text: &str) -> Text {
         let text = &text[..text.floor_char_boundary(MAX_TEXT)];
-        if self
-            .blocks
-            .last()
-            .is_none_or(|block| block.len() + text.len() > BLOCK)
-        {
+        if self.blocks.last().is_none_or(|block| block.len() + text.len() > BLOCK) {
             self.blocks.push(String::with_capacity(BLOCK));
         }
         let number = self.blocks.len() - 1;
@@ -43,9 +39,7 @@ impl Texts {
         let offset = (text.0 >> LENGTH_BITS) as usize;
         let start = offset % BLOCK;
         // A text that ends flush with its block, or an empty one behind it, starts at the block's end.
-        self.blocks
-            .get(offset / BLOCK)
-            .map_or("", |block| &block[start..start + length])
+        self.blocks.get(offset / BLOCK).map_or("", |block| &block[start..start + length])
     }
 }
 
@@ -66,8 +60,7 @@ impl Interner {
         let half = half_hash(text);
         let number = self.texts.len() as u32;
         self.texts.push(store.push(text));
-        self.table
-            .insert_unique(spread(half), (half, number), |&(half, _)| spread(half));
+        self.table.insert_unique(spread(half), (half, number), |&(half, _)| spread(half));
         (number, true)
     }
 

@@ -1,1 +1,101 @@
-//! x
+//! The picture in lib.rs is true: who imports whom, and that generated documentation is what generates it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use backlake::contract;
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The modules that the files of a module name behind `crate::`.
+fn imports(module: &str) -> BTreeSet<String> {
+    let folder = root().join("src").join(module);
+    let files = if folder.is_dir() { sources(&folder) } else { vec![folder.with_extension("rs")] };
+    let mut found = BTreeSet::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for (at, _) in text.match_indices("crate::") {
+            let name: String =
+                text[at + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            found.insert(name);
+        }
+    }
+    found.remove(module);
+    found
+}
+
+#[test]
+fn a_stage_imports_only_what_comes_before_it() {
+    let shared = ["clock", "contract", "error", "fate", "money"];
+    for (module, may) in [
+        ("target", &[][..]),
+        ("provider", &[]),
+        ("plan", &["provider", "target"]),
+        ("fetch", &["plan", "provider", "target"]),
+        ("flatten", &["provider", "target"]),
+        ("lake", &["fetch", "flatten", "provider", "target"]),
+        ("simulator", &["provider", "target"]),
+        ("pipeline", &["target", "plan", "provider", "fetch", "flatten", "lake", "simulator"]),
+        ("contract", &[]),
+        ("error", &[]),
+        ("money", &[]),
+        ("fate", &[]),
+        ("clock", &[]),
+    ] {
+        for import in imports(module) {
+            assert!(
+                may.contains(&import.as_str()) || shared.contains(&import.as_str()),
+                "{module} imports {import}"
+            );
+        }
+    }
+}
+
+#[test]
+fn only_one_place_talks_to_the_network_and_only_one_prints() {
+    for file in sources(&root().join("src")) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let name = file.strip_prefix(root()).unwrap().display().to_string();
+        assert!(!text.contains("reqwest::") || name == "src/fetch/client.rs", "{name} uses reqwest");
+        assert!(!text.contains("polars::") || name.starts_with("src/history/"), "{name} uses polars");
+        assert!(!text.contains("io::stdout") || name.starts_with("src/cli/"), "{name} prints");
+        assert!(text.starts_with("//!"), "{name} does not say what it is for");
+    }
+}
+
+#[test]
+fn the_documentation_of_the_tables_is_what_the_contracts_say() {
+    let file = root().join("schemas/README.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&file, contract::markdown()).unwrap();
+    }
+    let written = std::fs::read_to_string(file).unwrap();
+    assert_eq!(written, contract::markdown(), "run UPDATE_DOCS=1 cargo test the_documentation_of_the_tables");
+}
+
+#[test]
+fn a_published_contract_never_changes() {
+    // The hash of each contract file as it was published; a change is a new version in a new file.
+    use xxhash_rust::xxh3::xxh3_64;
+    for (file, hash) in
+        [("pages.v1.toml", 0_u64), ("breakdowns.v1.toml", 0), ("targets.v1.toml", 0), ("requests.v1.toml", 0)]
+    {
+        let text = std::fs::read_to_string(root().join("schemas").join(file)).unwrap();
+        assert_eq!(xxh3_64(text.as_bytes()), hash, "{file} has changed");
+    }
+}

@@ -1,1 +1,116 @@
-//! x
+//! The command line keeps its contract with schedulers and people: help, machine output, completions, exit codes.
+
+use crate::harness::{Site, program, text};
+
+fn out(args: &[&str]) -> String {
+    let output = program().args(args).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+#[test]
+fn help_shows_examples_and_exit_codes() {
+    let help = out(&["--help"]);
+    for word in ["Examples:", "backlake plan pipelines/nightly.toml", "Exit codes:", "5 targets failed"] {
+        assert!(help.contains(word), "`{word}` is not in: {help}");
+    }
+    assert!(out(&["run", "--help"]).contains("DATAFORSEO_PASSWORD_FILE"));
+}
+
+#[test]
+fn every_shell_gets_completions() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(out(&["completions", shell]).contains("snapshots"), "{shell}");
+    }
+}
+
+#[test]
+fn machines_get_all_that_was_promised_them() {
+    let site = Site::new(["https://example.com/", "https://example.com/#x", "nonsense", "example.org"]);
+    let json = |command: &str| -> serde_json::Value {
+        let output = site.program(command, &["--output", "json", "-q"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert_eq!(text(&output.stderr), "", "{command} -q prints to standard error");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let plan = json("plan");
+    for (key, value) in [
+        ("lines", serde_json::json!(4)),
+        ("targets", 2.into()),
+        ("root_domains", 2.into()),
+        ("duplicates", 1.into()),
+        ("invalid", 1.into()),
+        ("requests", 1.into()),
+        ("lower_bound", 1.into()),
+        ("requests_in_input_order", 1.into()),
+        ("cost_usd", "0.024072".into()),
+        ("cost_usd_in_input_order", "0.024072".into()),
+    ] {
+        assert_eq!(plan[key], value, "{key}");
+    }
+    assert!(plan["seconds"].is_u64());
+    assert_eq!(plan["first_invalid"][0]["reason"], "host `nonsense` has a single label");
+    let run = json("run");
+    for key in [
+        "run",
+        "snapshot",
+        "state",
+        "fates",
+        "requests",
+        "retries",
+        "items",
+        "cost_usd",
+        "cost_unknown_usd",
+        "files",
+        "bytes",
+        "seconds",
+    ] {
+        assert!(!run[key].is_null(), "{key} is missing");
+    }
+    assert_eq!((&run["state"], &run["fates"]["duplicate"]), (&"published".into(), &1.into()));
+    assert_eq!(json("run")["state"], "already_published");
+    assert_eq!(json("check")["balance_usd"], "1000000.00");
+}
+
+#[test]
+fn errors_reach_machines_too() {
+    let output = program().args(["run", "no/such.toml", "--output", "json"]).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["error"]["exit_code"], 2);
+    assert!(report["error"]["message"].as_str().unwrap().contains("no/such.toml"));
+}
+
+#[test]
+fn log_lines_can_be_json() {
+    let site = Site::new(["https://example.com/"]);
+    let output = site.program("run", &["--log-format", "json"]);
+    let log = text(&output.stderr);
+    let lines: Vec<serde_json::Value> =
+        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert!(lines.iter().any(|line| line["fields"]["message"] == "published"), "{log}");
+}
+
+#[test]
+fn a_flag_counts_before_the_environment_and_that_before_the_file() {
+    let site = Site::new(["https://example.com/"]);
+    let file = site.write("pipeline.toml", site.text());
+    let snapshot = |flag: &[&str], variable: Option<&str>| {
+        let mut command = program();
+        command.arg("plan").arg(&file).args(flag).args(["--output", "json"]);
+        if let Some(date) = variable {
+            command.env("BACKLAKE_SNAPSHOT", date);
+        }
+        let report: serde_json::Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
+        report["snapshot"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(snapshot(&[], None), "2026-11-23");
+    assert_eq!(snapshot(&[], Some("2026-01-02")), "2026-01-02");
+    assert_eq!(snapshot(&["--snapshot", "2026-03-04"], Some("2026-01-02")), "2026-03-04");
+}
+
+#[test]
+fn the_shipped_pipelines_are_valid() {
+    for file in ["pipelines/demo.toml", "pipelines/nightly.toml"] {
+        assert_eq!(out(&["plan", file, "-q"]), "");
+    }
+}

@@ -45,11 +45,7 @@ impl Site {
         let path = folder.path().join("targets.txt");
         std::fs::write(&path, list).unwrap();
         let targets = format!("paths = [\"{}\"]", path.display());
-        Self {
-            folder,
-            extra: String::new(),
-            targets,
-        }
+        Self { folder, extra: String::new(), targets }
     }
 
     /// Says more in the pipeline file.
@@ -88,10 +84,7 @@ impl Site {
     }
 
     pub(crate) fn pipeline(&self, base_url: &str) -> Pipeline {
-        let overrides = Overrides {
-            base_url: Some(base_url.to_owned()),
-            ..Overrides::default()
-        };
+        let overrides = Overrides { base_url: Some(base_url.to_owned()), ..Overrides::default() };
         Pipeline::parse("test.toml", &self.text(), overrides, &Clock::simulated(noon())).unwrap()
     }
 
@@ -129,14 +122,8 @@ pub(crate) fn surroundings(clock: &Clock) -> Surroundings<'static> {
 /// A simulator and the clock that it shares with the run.
 pub(crate) async fn simulator(behaviour: Behaviour) -> (Simulator, Clock) {
     let clock = Clock::simulated(noon());
-    let behaviour = Behaviour {
-        date: Some(date()),
-        ..behaviour
-    };
-    (
-        Simulator::start(behaviour, clock.clone(), 0).await.unwrap(),
-        clock,
-    )
+    let behaviour = Behaviour { date: Some(date()), ..behaviour };
+    (Simulator::start(behaviour, clock.clone(), 0).await.unwrap(), clock)
 }
 
 /// The real program, without what the environment might say.
@@ -154,11 +141,8 @@ pub(crate) fn program() -> Command {
 /// The files of a table's snapshot, by name.
 pub(crate) fn files(lake: &Path, table: Table) -> Vec<PathBuf> {
     let folder = lake.join(table.name()).join(format!("snapshot_date={}", date()));
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files
 }

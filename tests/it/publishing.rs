@@ -1,1 +1,146 @@
-//! x
+//! A snapshot is all there or not there, and reads the same to everyone; what is wrong with one is found and named.
+
+use std::path::PathBuf;
+
+use backlake::contract::Table;
+use backlake::pipeline::RunState;
+use backlake::simulator::Behaviour;
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
+
+use crate::harness::{Site, files, program, simulator, text};
+
+async fn published() -> Site {
+    let lines = (0..900)
+        .map(|n| if n % 3 == 0 { format!("d{n}.com") } else { format!("https://e{}.org/{n}", n % 40) });
+    let site = Site::new(lines.chain(["not a target".to_owned()]));
+    let (simulator, clock) = simulator(Behaviour::default()).await;
+    let end = site.run(&simulator, &clock).await.unwrap();
+    assert!(end.error.is_none(), "{:?}", end.error);
+    site
+}
+
+/// The findings of `verify`, and whether it was satisfied.
+fn verify(site: &Site) -> (bool, Vec<String>) {
+    let output = program().arg("verify").arg(site.lake()).args(["--output", "json"]).output().unwrap();
+    let audits: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let problems = audits[0]["problems"].as_array().unwrap();
+    (output.status.success(), problems.iter().map(|problem| problem.as_str().unwrap().to_owned()).collect())
+}
+
+fn file(site: &Site, table: Table) -> PathBuf {
+    files(&site.lake(), table).remove(0)
+}
+
+#[tokio::test]
+async fn a_published_snapshot_passes_its_audit_and_is_listed() {
+    let site = published().await;
+    assert_eq!(verify(&site), (true, Vec::new()));
+    let output = program().arg("snapshots").arg(site.lake()).output().unwrap();
+    assert!(text(&output.stderr).contains("2026-11-23"), "{}", text(&output.stderr));
+    assert!(!site.lake().join("_staging/2026-11-23").exists());
+}
+
+#[tokio::test]
+async fn running_again_says_that_it_is_published_and_sends_nothing() {
+    let site = published().await;
+    let (simulator, clock) = simulator(Behaviour::default()).await;
+    let end = site.run(&simulator, &clock).await.unwrap();
+    assert!(end.error.is_none());
+    assert_eq!((end.report.state, simulator.ledger().len()), (RunState::AlreadyPublished, 0));
+    let output = site.program("run", &[]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).contains("was published before"), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
+async fn a_flipped_bit_is_found() {
+    let site = published().await;
+    let path = file(&site, Table::Pages);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let (satisfied, problems) = verify(&site);
+    assert!(!satisfied);
+    assert!(
+        problems.iter().any(|problem| problem.contains("pages/") && problem.contains("another SHA-256")),
+        "{problems:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_missing_a_cut_and_a_stray_file_are_found() {
+    let site = published().await;
+    std::fs::remove_file(file(&site, Table::Requests)).unwrap();
+    let targets = file(&site, Table::Targets);
+    let bytes = std::fs::read(&targets).unwrap();
+    std::fs::write(&targets, &bytes[..bytes.len() - 10]).unwrap();
+    std::fs::write(file(&site, Table::Pages).with_file_name("stray.parquet"), bytes).unwrap();
+    let (satisfied, problems) = verify(&site);
+    assert!(!satisfied);
+    for words in [
+        ["requests/", "is missing"],
+        ["targets/", "cannot be read"],
+        ["stray.parquet", "named by no manifest"],
+    ] {
+        assert!(
+            problems.iter().any(|problem| words.iter().all(|word| problem.contains(word))),
+            "{words:?}: {problems:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_edited_by_hand_is_found() {
+    let site = published().await;
+    let path = site.lake().join("_snapshots/2026-11-23.json");
+    let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    manifest["fates"]["returned"] = (manifest["fates"]["returned"].as_u64().unwrap() - 1).into();
+    manifest["requests"]["cost_usd"] = "0.01".into();
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    let (satisfied, problems) = verify(&site);
+    assert!(!satisfied);
+    for word in ["the sum of their fates", "are returned, the manifest says", "the manifest says $0.01"] {
+        assert!(problems.iter().any(|problem| problem.contains(word)), "{word}: {problems:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_broken_off_publication_left_is_replaced() {
+    let site = published().await;
+    // As if the machine had gone down between the tables and the manifest.
+    std::fs::remove_file(site.lake().join("_snapshots/2026-11-23.json")).unwrap();
+    std::fs::write(file(&site, Table::Breakdowns).with_file_name("half.parquet"), "").unwrap();
+    let (simulator, clock) = simulator(Behaviour::default()).await;
+    let end = site.run(&simulator, &clock).await.unwrap();
+    assert_eq!((end.report.state, simulator.ledger().len()), (RunState::Published, 0));
+    assert_eq!(verify(&site), (true, Vec::new()));
+}
+
+#[tokio::test]
+async fn files_say_what_they_are_and_how_they_are_sorted() {
+    let site = published().await;
+    for table in Table::ALL {
+        for path in files(&site.lake(), table) {
+            let reader = SerializedFileReader::new(std::fs::File::open(&path).unwrap()).unwrap();
+            let metadata = reader.metadata();
+            let pairs = metadata.file_metadata().key_value_metadata().unwrap();
+            assert!(
+                pairs
+                    .iter()
+                    .any(|pair| pair.key == "backlake.contract" && pair.value == Some(table.contract().id()))
+            );
+            let row_group = metadata.row_group(0);
+            let sorting: Vec<String> = row_group
+                .sorting_columns()
+                .unwrap()
+                .iter()
+                .map(|column| row_group.column(column.column_idx as usize).column_path().string())
+                .collect();
+            assert_eq!(sorting, table.contract().sort, "{}", path.display());
+            for column in row_group.columns() {
+                assert!(column.compression().to_string().starts_with("ZSTD"), "{}", column.column_path());
+            }
+        }
+    }
+}

@@ -1,1 +1,260 @@
-//! x
+//! Every input line is read, from any format, and ends in exactly one fate.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray as _;
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema};
+use backlake::contract::Table;
+use backlake::plan::Plan;
+use backlake::simulator::Behaviour;
+use backlake::target::{LineEnd, Rules, Sources, TargetList};
+use parquet::arrow::ArrowWriter;
+use proptest::prelude::*;
+
+use crate::harness::{Site, program, simulator, text};
+
+const LINES: [&str; 4] =
+    ["https://example.com/a", "Example.ORG", "not a target", "https://EXAMPLE.com/a#again"];
+
+fn read(path: &std::path::Path, keep: &[&str]) -> TargetList {
+    let sources = Sources {
+        paths: vec![path.display().to_string()],
+        format: None,
+        column: "url".to_owned(),
+        keep: keep.iter().map(|&name| name.to_owned()).collect(),
+    };
+    TargetList::read(&sources, &Rules::default()).unwrap()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// The same four lines in every format, with a column to keep where there can be one.
+fn forms() -> Vec<(&'static str, Vec<u8>)> {
+    let csv: String =
+        LINES.iter().enumerate().map(|(n, line)| format!("client {n},\"{line}\"\r\n")).collect();
+    let ndjson: String = LINES
+        .iter()
+        .enumerate()
+        .map(|(n, line)| format!("{{\"url\":\"{line}\",\"client\":\"client {n}\",\"x\":[1]}}\n"))
+        .collect();
+    let schema = Schema::new(vec![
+        Field::new("n", DataType::Int64, false),
+        Field::new("url", DataType::Utf8, true),
+        Field::new("client", DataType::Utf8, true),
+    ]);
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from_iter_values(0..4)),
+        Arc::new(StringArray::from(LINES.to_vec())),
+        Arc::new(StringArray::from_iter_values((0..4).map(|n| format!("client {n}")))),
+    ];
+    let batch = RecordBatch::try_new(Arc::new(schema), columns).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    let parquet = writer.into_inner().unwrap();
+    vec![
+        ("txt", format!("# a comment\n\n{}", LINES.join("\r\n")).into_bytes()),
+        ("csv", format!("\u{feff}client,url\r\n{csv}").into_bytes()),
+        ("ndjson", ndjson.into_bytes()),
+        ("parquet", parquet),
+    ]
+}
+
+#[test]
+fn every_format_and_compression_gives_the_same_targets() {
+    let folder = tempfile::tempdir().unwrap();
+    for (ending, bytes) in forms() {
+        for (packed, bytes) in [
+            ("", bytes.clone()),
+            (".gz", gzip(&bytes)),
+            (".zst", zstd::encode_all(bytes.as_slice(), 1).unwrap()),
+        ] {
+            let path = folder.path().join(format!("list.{ending}{packed}"));
+            std::fs::write(&path, bytes).unwrap();
+            let keep: &[&str] = if ending == "txt" { &[] } else { &["client"] };
+            let list = read(&path, keep);
+            let targets: Vec<&str> = list.targets().map(|target| target.text).collect();
+            assert_eq!(targets, ["https://example.com/a", "example.org"], "{ending}{packed}");
+            assert_eq!(
+                (list.line_count(), list.duplicate_count(), list.invalid_count()),
+                (4, 1, 1),
+                "{ending}{packed}"
+            );
+            let numbers: Vec<u64> = list.lines().map(|line| line.number).collect();
+            let expected = match ending {
+                "txt" => [3, 4, 5, 6],
+                "csv" => [2, 3, 4, 5],
+                _ => [1, 2, 3, 4],
+            };
+            assert_eq!(numbers, expected, "{ending}{packed}");
+            let inputs: Vec<&str> = list.lines().map(|line| line.input).collect();
+            assert_eq!(inputs, LINES, "{ending}{packed}");
+            assert_eq!(
+                list.line(3).end,
+                LineEnd::Duplicate { of: list.targets().next().unwrap().id, first: 0 }
+            );
+            if !keep.is_empty() {
+                assert_eq!(list.labels(2).collect::<Vec<_>>(), [("client", "client 2")], "{ending}{packed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn standard_input_is_read_in_any_form_it_can_have() {
+    let plain = LINES.join("\n").into_bytes();
+    for bytes in [plain.clone(), gzip(&plain), zstd::encode_all(plain.as_slice(), 1).unwrap()] {
+        let site = Site::new([""]).with_targets("paths = [\"-\"]");
+        let file = site.write("pipeline.toml", site.text());
+        let mut child = program()
+            .arg("plan")
+            .arg(file)
+            .args(["--output", "json"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(&bytes).unwrap();
+        let report: serde_json::Value =
+            serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
+        assert_eq!(
+            (&report["lines"], &report["targets"], &report["invalid"]),
+            (&4.into(), &2.into(), &1.into())
+        );
+        assert_eq!(report["first_invalid"][0]["source"], "-");
+    }
+}
+
+#[test]
+fn globs_and_files_are_read_in_order_and_each_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["b.txt", "a.txt", "c.csv"] {
+        std::fs::write(folder.path().join(name), format!("url\n{name}.com\n")).unwrap();
+    }
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let paths = vec![path("c.csv"), path("*.txt"), path("a.txt")];
+    let sources = Sources { paths, format: None, column: "url".to_owned(), keep: Vec::new() };
+    let list = TargetList::read(&sources, &Rules::default()).unwrap();
+    let targets: Vec<&str> = list.targets().map(|target| target.text).collect();
+    assert_eq!(targets, ["c.csv.com", "a.txt.com", "b.txt.com"]);
+}
+
+#[test]
+fn a_line_of_any_length_ends_in_a_fate() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.txt");
+    std::fs::write(&path, format!("https://a.com/{}\nhttps://b.com/\n", "x".repeat(3 << 20))).unwrap();
+    let list = read(&path, &[]);
+    assert_eq!((list.line_count(), list.invalid_count()), (2, 1));
+    assert_eq!(list.line(0).end, LineEnd::Invalid("longer than 65536 bytes"));
+    assert_eq!(list.line(1).number, 2);
+}
+
+#[test]
+fn rows_that_lack_their_target_are_invalid_and_told_why() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes, reasons) in [
+        (
+            "a.ndjson",
+            "{\"other\":1}\n{\"url\":null}\n[1]\n{\"url\":\"a.com\"",
+            &["no `url` in this row", "no `url` in this row", "not a JSON", "not a JSON"][..],
+        ),
+        ("a.csv", "client,url\nx\ny,\n", &["no `url` in this row", "empty"]),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let list = read(&path, &[]);
+        assert_eq!(list.line_count(), reasons.len(), "{name}");
+        for (line, reason) in list.lines().zip(reasons) {
+            assert!(
+                matches!(line.end, LineEnd::Invalid(told) if told.starts_with(reason)),
+                "{name}: {line:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_columns_arrive_as_labels_in_the_targets_table() {
+    let site = Site::new([""]);
+    let path = site
+        .write("list.csv", "url,client,tier\nhttps://a.com/,Acme,1\nlocalhost,Bolt,2\nhttps://a.com/,,3\n");
+    let site = site.with_targets(&format!("paths = [\"{}\"]\nkeep = [\"client\", \"tier\"]", path.display()));
+    let (simulator, clock) = simulator(Behaviour::default()).await;
+    assert!(site.run(&simulator, &clock).await.unwrap().error.is_none());
+    let targets = site.table(Table::Targets);
+    let column = |name: &str| targets.column_by_name(name).unwrap();
+    let (labels, lines) =
+        (column("labels").as_map(), column("line").as_primitive::<arrow_array::types::Int64Type>());
+    let mut found = HashMap::new();
+    for row in 0..targets.num_rows() {
+        let entries = labels.value(row);
+        let (keys, values) = (entries.column(0).as_string::<i32>(), entries.column(1).as_string::<i32>());
+        let pairs: Vec<String> = keys
+            .iter()
+            .zip(values)
+            .map(|(key, value)| format!("{}={}", key.unwrap(), value.unwrap()))
+            .collect();
+        found.insert(lines.value(row), pairs.join(" "));
+    }
+    assert_eq!(found[&2], "client=Acme tier=1");
+    assert_eq!(found[&3], "client=Bolt tier=2");
+    assert_eq!(found[&4], "client= tier=3");
+    // The third line repeats the first.
+    let reasons = column("reason").as_string::<i32>();
+    let told: Vec<&str> = reasons.iter().flatten().filter(|reason| reason.contains("the same as")).collect();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].ends_with("list.csv line 2"), "{told:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_file_is_read_to_its_end_and_every_target_is_in_one_batch(
+        bytes in prop::collection::vec(
+            prop_oneof![
+                4 => "(https?://)?(www\\.)?[a-c]{1,2}\\.(com|co\\.uk|github\\.io)(/[a-z]{0,2})?".prop_map(String::into_bytes),
+                1 => prop::collection::vec(any::<u8>(), 0..20),
+            ],
+            0..300,
+        ),
+        format in prop_oneof![Just("txt"), Just("csv"), Just("ndjson")],
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(format!("list.{format}"));
+        std::fs::write(&path, bytes.join(&b'\n')).unwrap();
+        let sources = Sources {
+            paths: vec![path.display().to_string()],
+            format: None,
+            column: "url".to_owned(),
+            keep: Vec::new(),
+        };
+        let Ok(list) = TargetList::read(&sources, &Rules::default()) else {
+            // Only what is no list as a whole: UTF-16, or a csv without the column.
+            return Ok(());
+        };
+        let ends = list.lines().filter(|line| matches!(line.end, LineEnd::Target(_))).count();
+        prop_assert_eq!(ends, list.target_count());
+        prop_assert_eq!(list.line_count(), list.target_count() + list.duplicate_count() + list.invalid_count());
+        let mut asked: Vec<u32> = Plan::of(&list).batches().flat_map(|batch| batch.targets).map(|id| id.0).collect();
+        asked.sort_unstable();
+        prop_assert_eq!(asked, (0..list.target_count() as u32).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn the_real_list_is_planned_at_its_bound() {
+    let output = program().args(["plan", "pipelines/demo.toml", "--output", "json"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["requests"], report["lower_bound"]);
+    assert_eq!(report["lines"], 4842);
+}

@@ -1,0 +1,69 @@
+//! How long a plan takes and how much memory, reading included: `cargo bench --bench plan [-- --large]`.
+//!
+//! One million targets; with `--large` ten million, too. Each is measured in a process of its own.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::Command;
+use std::time::Instant;
+
+use backlake::clock::Clock;
+use backlake::pipeline::{Overrides, Pipeline, plan};
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    if let Some(at) = args.iter().position(|arg| arg == "--measure") {
+        return measure(&args[at + 1]);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let sizes: &[usize] =
+        if args.iter().any(|arg| arg == "--large") { &[1_000_000, 10_000_000] } else { &[1_000_000] };
+    for &targets in sizes {
+        let list = folder.path().join("list.txt");
+        write_list(&list, targets);
+        let child = Command::new(&args[0]).arg("--measure").arg(&list).output().expect("a child");
+        print!("{}", String::from_utf8_lossy(&child.stdout));
+        eprint!("{}", String::from_utf8_lossy(&child.stderr));
+    }
+}
+
+/// Pages of domains whose sizes have a heavy tail, in an order that mixes them.
+fn write_list(path: &std::path::Path, targets: usize) {
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path).expect("a file"));
+    let mut line = String::new();
+    for n in 0..targets as u64 {
+        // A permutation of 0..targets (the factor is prime), then a few large domains and ever more small ones.
+        let at = n.wrapping_mul(7_368_787) % targets as u64;
+        let domain = (at as f64).powf(0.82) as u64;
+        line.clear();
+        let _ = write!(line, "https://www.site{domain}.com/blog/category-{}/post-{at}\n", at % 17);
+        file.write_all(line.as_bytes()).expect("a line");
+    }
+    file.flush().expect("a file");
+}
+
+fn measure(list: &str) {
+    let text = format!(
+        "name = \"bench\"\nendpoint = \"backlinks/bulk_pages_summary\"\n[targets]\npaths = [\"{list}\"]\n[lake]\nurl = \"none\"\n"
+    );
+    let pipeline =
+        Pipeline::parse("bench.toml", &text, Overrides::default(), &Clock::system()).expect("a pipeline");
+    let start = Instant::now();
+    let report = plan(&pipeline).expect("a plan");
+    println!(
+        "{:>10} targets in {:>7} root domains: {:>6} requests (bound {}), {:.2} s, peak {} MB",
+        report.targets,
+        report.root_domains,
+        report.requests,
+        report.lower_bound,
+        start.elapsed().as_secs_f64(),
+        peak_megabytes(),
+    );
+}
+
+/// The most memory that this process has held.
+fn peak_megabytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|peak| peak.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
+}

@@ -1,0 +1,76 @@
+//! Whether a run's memory grows with its batches: `cargo bench --bench run`.
+//!
+//! Runs of 200 and 2,000 batches, full ones (1000 targets of few domains) and such of 100 domains each. The run is a
+//! process of its own, the simulator stays in this one. What grows with the list is the list itself.
+
+use std::process::Command;
+use std::time::Instant;
+
+use backlake::clock::Clock;
+use backlake::pipeline::{Overrides, Pipeline, Surroundings, run};
+use backlake::simulator::{Behaviour, LOGIN, PASSWORD, Simulator};
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    if let Some(at) = args.iter().position(|arg| arg == "--measure") {
+        return runtime.block_on(measure(&args[at + 1]));
+    }
+    let simulator =
+        runtime.block_on(Simulator::start(Behaviour::default(), Clock::system(), 0)).expect("a simulator");
+    for (name, batches, a_batch) in [
+        ("100 domains", 200, 100),
+        ("100 domains", 2_000, 100),
+        ("1000 pages", 200, 1000),
+        ("1000 pages", 2_000, 1000),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let list = folder.path().join("list.txt");
+        let line = |n: usize| match a_batch {
+            100 => format!("site{n}.com\n"),
+            _ => format!("https://www.site{}.com/blog/post-{n}\n", n / 40),
+        };
+        std::fs::write(&list, (0..batches * a_batch).map(line).collect::<String>()).expect("a list");
+        let text = format!(
+            "name = \"bench\"\nendpoint = \"backlinks/bulk_pages_summary\"\n[targets]\npaths = [\"{}\"]\n\
+             [api]\nbase_url = \"{}\"\nrequests_per_minute = 10000\n[lake]\nurl = \"{}\"\n",
+            list.display(),
+            simulator.url(),
+            folder.path().join("lake").display(),
+        );
+        print!("{batches:>5} batches of {name}: ");
+        let child = Command::new(&args[0]).args(["--measure", &text]).output().expect("a child");
+        print!("{}", String::from_utf8_lossy(&child.stdout));
+        eprint!("{}", String::from_utf8_lossy(&child.stderr));
+    }
+}
+
+async fn measure(text: &str) {
+    let clock = Clock::system();
+    let pipeline = Pipeline::parse("bench.toml", text, Overrides::default(), &clock).expect("a pipeline");
+    let around = Surroundings {
+        clock,
+        seed: 1,
+        variable: &|name| Some(if name == "DATAFORSEO_LOGIN" { LOGIN } else { PASSWORD }.to_owned()),
+        hear: &|_| {},
+    };
+    let start = Instant::now();
+    let end = run(&pipeline, &around).await.expect("a run");
+    assert!(end.error.is_none(), "{:?}", end.error);
+    let report = end.report;
+    println!(
+        "{} requests, {} items, {:.0} MB of Parquet, {:.1} s, peak {} MB",
+        report.requests,
+        report.items,
+        report.bytes as f64 / 1e6,
+        start.elapsed().as_secs_f64(),
+        peak_megabytes(),
+    );
+}
+
+/// The most memory that this process has held.
+fn peak_megabytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|peak| peak.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
