@@ -4,6 +4,8 @@
 //! The rounds of all routes are interleaved, so that a machine whose speed drifts is fair to each. Required: at least
 //! 1.2 times the typed structs and 3 times arrow-json, for pages alone.
 
+#![expect(clippy::expect_used, clippy::print_stdout, reason = "a bench prints, and ends where it fails")]
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +22,9 @@ use backlake::target::{Rules, Target, TargetId, TargetKind};
 use chrono::{DateTime, NaiveDate};
 use serde::Deserialize;
 use serde_json::json;
+
+/// Does an answer by its number.
+type Route<'a> = Box<dyn Fn(usize) + 'a>;
 
 const ANSWERS: usize = 24;
 const ROUNDS: usize = 15;
@@ -45,7 +50,7 @@ fn main() {
         flatten(&answers[at].1, &asked).expect("an answer").pages
     };
     let schema = item_schema();
-    let mut routes: Vec<(&str, Box<dyn Fn(usize)>)> = vec![
+    let mut routes: Vec<(&str, Route<'_>)> = vec![
         ("backlake, pages (matching included)", Box::new(|at| drop(black_box(pages(at))))),
         ("typed structs into builders", Box::new(|at| drop(black_box(typed(&answers[at].1, &schema))))),
         ("arrow-json", Box::new(|at| drop(black_box(arrow_json(&answers[at].1, &schema))))),

@@ -2,6 +2,15 @@
 //!
 //! One million targets; with `--large` ten million, too. Each is measured in a process of its own.
 
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a bench prints, and ends where it fails"
+)]
+
+mod peak;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::Command;
@@ -9,6 +18,8 @@ use std::time::Instant;
 
 use backlake::clock::Clock;
 use backlake::pipeline::{Overrides, Pipeline, plan};
+
+use peak::peak_megabytes;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -36,7 +47,7 @@ fn write_list(path: &std::path::Path, targets: usize) {
         let at = n.wrapping_mul(7_368_787) % targets as u64;
         let domain = (at as f64).powf(0.82) as u64;
         line.clear();
-        let _ = write!(line, "https://www.site{domain}.com/blog/category-{}/post-{at}\n", at % 17);
+        let _ = writeln!(line, "https://www.site{domain}.com/blog/category-{}/post-{at}", at % 17);
         file.write_all(line.as_bytes()).expect("a line");
     }
     file.flush().expect("a file");
@@ -59,11 +70,4 @@ fn measure(list: &str) {
         start.elapsed().as_secs_f64(),
         peak_megabytes(),
     );
-}
-
-/// The most memory that this process has held.
-fn peak_megabytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    peak.and_then(|peak| peak.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
 }

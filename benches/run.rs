@@ -3,12 +3,23 @@
 //! Runs of 200 and 2,000 batches, full ones (1000 targets of few domains) and such of 100 domains each. The run is a
 //! process of its own, the simulator stays in this one. What grows with the list is the list itself.
 
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a bench prints, and ends where it fails"
+)]
+
+mod peak;
+
 use std::process::Command;
 use std::time::Instant;
 
 use backlake::clock::Clock;
 use backlake::pipeline::{Overrides, Pipeline, Surroundings, run};
 use backlake::simulator::{Behaviour, LOGIN, PASSWORD, Simulator};
+
+use peak::peak_megabytes;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -66,11 +77,4 @@ async fn measure(text: &str) {
         start.elapsed().as_secs_f64(),
         peak_megabytes(),
     );
-}
-
-/// The most memory that this process has held.
-fn peak_megabytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    peak.and_then(|peak| peak.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
 }

@@ -70,6 +70,7 @@ impl Watcher<'_> {
                 info!(targets, requests, max_cost_usd = %max_cost, "fetching");
                 (watched.targets, watched.requests) = (targets, requests);
                 watched.bar = Some(self.screen.bar(targets, FETCHING));
+                watched.show();
             }
             Progress::Fetch(event) => {
                 match event {

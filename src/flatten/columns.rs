@@ -169,7 +169,7 @@ fn micros(text: &str) -> Option<i64> {
 }
 
 /// Texts in Arrow's layout that can be taken back.
-struct TextBuffer {
+pub(super) struct TextBuffer {
     data: Vec<u8>,
     offsets: Vec<i32>,
     valid: NullBufferBuilder,
@@ -210,7 +210,7 @@ impl TextBuffer {
 }
 
 /// Maps from text to count, in the order received.
-struct CountsDecoder {
+pub(super) struct CountsDecoder {
     keys: TextBuffer,
     values: Vec<i64>,
     values_valid: NullBufferBuilder,
