@@ -11,7 +11,7 @@ use arrow_schema::DataType;
 use chrono::{DateTime, NaiveDate};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::decode::SKIP;
+use super::decode::Walk;
 use crate::contract::ColumnType;
 
 /// Decodes the values of one column; as a seed it returns whether the value fits.
@@ -135,7 +135,7 @@ impl<'de> Visitor<'de> for &mut ColumnDecoder {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<bool, A::Error> {
-        SKIP.visit_seq(elements)?;
+        Walk::past().visit_seq(elements)?;
         Ok(self.misfit())
     }
 
@@ -143,7 +143,7 @@ impl<'de> Visitor<'de> for &mut ColumnDecoder {
         if let ColumnDecoder::Counts(maps) = self {
             return maps.read(entries);
         }
-        SKIP.visit_map(entries)?;
+        Walk::past().visit_map(entries)?;
         Ok(self.misfit())
     }
 }
@@ -357,12 +357,12 @@ impl<'de> Visitor<'de> for MapValue {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<Self::Value, A::Error> {
-        SKIP.visit_seq(elements)?;
+        Walk::past().visit_seq(elements)?;
         Ok(Err(NoCount))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Self::Value, A::Error> {
-        SKIP.visit_map(entries)?;
+        Walk::past().visit_map(entries)?;
         Ok(Err(NoCount))
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn decode(body: &[u8], items: &[&Column]) -> Result<Decoded, FlattenE
         irregular: Vec::new(),
     };
     let mut json = sonic_rs::Deserializer::from_slice(body);
-    Descend { level: 0, arrays: 0, decoder: &mut decoder }.deserialize(&mut json)?;
+    Walk { depth: 0, toward: Some((&mut decoder, 0)) }.deserialize(&mut json)?;
     json.end()?;
     Ok(Decoded {
         rows: decoder.rows,
@@ -63,7 +63,7 @@ pub(super) fn decode(body: &[u8], items: &[&Column]) -> Result<Decoded, FlattenE
     })
 }
 
-struct Decoder<'c> {
+pub(super) struct Decoder<'c> {
     names: Vec<&'c str>,
     columns: Vec<ColumnDecoder>,
     rows: usize,
@@ -71,17 +71,31 @@ struct Decoder<'c> {
 }
 
 /// The way from an answer's root to its items.
-const PATH: [&str; 3] = ["tasks", "result", "items"];
+pub(super) const PATH: [&str; 3] = ["tasks", "result", "items"];
 
-/// Goes down [`PATH`], over arrays and nulls at any level, and skips everything beside it.
-struct Descend<'d, 'c> {
-    level: usize,
-    /// Arrays within arrays on this level.
-    arrays: usize,
-    decoder: &'d mut Decoder<'c>,
+/// Walks over a value: down [`PATH`] where there is a decoder at its end, else past it. Arrays and nulls may stand at
+/// any level. Its depth is limited, so that no answer can exhaust the stack.
+pub(super) struct Walk<'d, 'c> {
+    depth: usize,
+    /// Who takes the items, and the part of the path that comes next.
+    toward: Option<(&'d mut Decoder<'c>, usize)>,
 }
 
-impl<'de> DeserializeSeed<'de> for Descend<'_, '_> {
+impl Walk<'_, '_> {
+    /// Past a value that is not wanted.
+    pub(super) fn past() -> Self {
+        Self { depth: 0, toward: None }
+    }
+
+    fn deeper<E: de::Error>(&self) -> Result<usize, E> {
+        if self.depth == MAX_DEPTH {
+            return Err(E::custom(format_args!("nested deeper than {MAX_DEPTH} levels")));
+        }
+        Ok(self.depth + 1)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -89,103 +103,38 @@ impl<'de> DeserializeSeed<'de> for Descend<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Descend<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an answer")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
-        while let Some(wanted) = fields.next_key_seed(KeyIs(PATH.get(self.level)))? {
-            if wanted {
-                fields.next_value_seed(Descend {
-                    level: self.level + 1,
-                    arrays: 0,
-                    decoder: self.decoder,
-                })?;
-            } else {
-                fields.next_value_seed(SKIP)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
-        if self.level == PATH.len() {
-            while elements.next_element_seed(Item(self.decoder))?.is_some() {}
-        } else if self.arrays > MAX_DEPTH {
-            return Err(de::Error::custom(format_args!("nested deeper than {MAX_DEPTH} levels")));
-        } else {
-            let Self { level, arrays, decoder } = self;
-            while elements.next_element_seed(Descend { level, arrays: arrays + 1, decoder })?.is_some() {}
-        }
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-}
-
-/// A value that is passed over, at most so many levels deep, so that no answer can exhaust the stack.
-pub(super) struct Skip(usize);
-
-/// Passes over a value that is an element or a field of an item.
-pub(super) const SKIP: Skip = Skip(MAX_DEPTH);
-
-impl Skip {
-    fn inner<E: de::Error>(&self) -> Result<Self, E> {
-        let left = self.0.checked_sub(1);
-        left.map(Self).ok_or_else(|| E::custom(format_args!("nested deeper than {MAX_DEPTH} levels")))
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Skip {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Skip {
+impl<'de> Visitor<'de> for Walk<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        while entries.next_key_seed(KeyIs(None))?.is_some() {
-            entries.next_value_seed(self.inner()?)?;
+    fn visit_map<A: MapAccess<'de>>(mut self, mut fields: A) -> Result<(), A::Error> {
+        let depth = self.deeper()?;
+        let wanted = self.toward.as_ref().and_then(|(_, next)| PATH.get(*next));
+        while let Some(found) = fields.next_key_seed(KeyIs(wanted))? {
+            let toward =
+                self.toward.as_mut().filter(|_| found).map(|(decoder, next)| (&mut **decoder, *next + 1));
+            fields.next_value_seed(Walk { depth, toward })?;
         }
         Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
-        while elements.next_element_seed(self.inner()?)?.is_some() {}
-        Ok(())
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<(), A::Error> {
+        let depth = self.deeper()?;
+        if let Some((decoder, next)) = &mut self.toward
+            && *next == PATH.len()
+        {
+            while elements.next_element_seed(Item(decoder))?.is_some() {}
+            return Ok(());
+        }
+        loop {
+            let toward = self.toward.as_mut().map(|(decoder, next)| (&mut **decoder, *next));
+            if elements.next_element_seed(Walk { depth, toward })?.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
@@ -272,13 +221,13 @@ impl<'de> Visitor<'de> for Item<'_, '_> {
         while let Some(found) = fields.next_key_seed(Field { names, next })? {
             let Some(column) = found else {
                 irregular.push(Irregular::Unknown { row });
-                fields.next_value_seed(SKIP)?;
+                fields.next_value_seed(Walk::past())?;
                 continue;
             };
             next = column + 1;
             if seen & (1 << column) != 0 {
                 irregular.push(Irregular::Repeated { row, column });
-                fields.next_value_seed(SKIP)?;
+                fields.next_value_seed(Walk::past())?;
                 continue;
             }
             seen |= 1 << column;
@@ -295,7 +244,7 @@ impl<'de> Visitor<'de> for Item<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<(), A::Error> {
-        SKIP.visit_seq(elements)?;
+        Walk::past().visit_seq(elements)?;
         self.no_object();
         Ok(())
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sonic_rs::{JsonType, JsonValueTrait, LazyValue};
 
 use super::FlattenError;
-use super::decode::Irregular;
+use super::decode::{Irregular, PATH};
 use crate::contract::Column;
 
 /// What did not fit the contract, counted by field.
@@ -120,7 +120,6 @@ fn each_item(
     level: usize,
     take: &mut dyn FnMut(LazyValue<'_>) -> Result<(), FlattenError>,
 ) -> Result<(), FlattenError> {
-    const PATH: [&str; 3] = ["tasks", "result", "items"];
     match json.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'{') if level < PATH.len() => {
             for entry in sonic_rs::to_object_iter(json) {
