@@ -19,8 +19,10 @@ use rayon::slice::ParallelSliceMut as _;
 
 use crate::error::{Context, Error, Result};
 
-/// Rows of one sorted batch.
+/// Rows of one batch that is given back.
 const BATCH_ROWS: usize = 8192;
+/// Rows of one batch of a spilled run; while runs are merged, one of each is in memory.
+const SPILL_ROWS: usize = 1024;
 
 /// Takes batches in any order and gives their rows back in order. Equal keys keep the order of arrival.
 #[derive(Debug)]
@@ -86,7 +88,7 @@ impl Sorter {
         let mut file = tempfile::tempfile_in(&self.scratch).context(failed)?;
         let mut writer = StreamWriter::try_new(BufWriter::new(&mut file), &self.schema).context(failed)?;
         let buffered = std::mem::take(&mut self.buffered);
-        for batch in InMemory::sort(buffered, self.key) {
+        for batch in InMemory::sort(buffered, self.key, SPILL_ROWS) {
             writer.write(&batch?).context(failed)?;
         }
         writer.finish().context(failed)?;
@@ -103,7 +105,7 @@ impl Sorter {
     /// A disk that fails.
     pub fn finish(mut self) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
         if self.runs.is_empty() {
-            let sorted = InMemory::sort(self.buffered, self.key);
+            let sorted = InMemory::sort(self.buffered, self.key, BATCH_ROWS);
             return Ok(Box::new(sorted) as Box<dyn Iterator<Item = Result<RecordBatch>>>);
         }
         if !self.buffered.is_empty() {
@@ -117,10 +119,11 @@ impl Sorter {
 struct InMemory {
     batches: Vec<RecordBatch>,
     order: std::vec::IntoIter<(usize, usize)>,
+    batch_rows: usize,
 }
 
 impl InMemory {
-    fn sort(batches: Vec<RecordBatch>, key: Key) -> Self {
+    fn sort(batches: Vec<RecordBatch>, key: Key, batch_rows: usize) -> Self {
         let mut order: Vec<(usize, usize)> = batches
             .iter()
             .enumerate()
@@ -130,7 +133,7 @@ impl InMemory {
         order.par_sort_unstable_by(|left, right| {
             compare(columns[left.0], left.1, columns[right.0], right.1).then_with(|| left.cmp(right))
         });
-        Self { order: order.into_iter(), batches }
+        Self { order: order.into_iter(), batches, batch_rows }
     }
 }
 
@@ -138,7 +141,7 @@ impl Iterator for InMemory {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let order: Vec<_> = self.order.by_ref().take(BATCH_ROWS).collect();
+        let order: Vec<_> = self.order.by_ref().take(self.batch_rows).collect();
         if order.is_empty() {
             return None;
         }

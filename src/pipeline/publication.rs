@@ -30,7 +30,7 @@ use crate::plan::sorted;
 use crate::target::{LineEnd, Rules, Target, TargetList};
 
 /// Bytes of pages that are buffered before they are spilled.
-const SORT_BUDGET: usize = 128 << 20;
+const SORT_BUDGET: usize = 64 << 20;
 /// Answers that are read and flattened at once.
 const AT_ONCE: usize = 4;
 /// Batches between two threads.

@@ -122,7 +122,7 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
     let credentials = credentials_for(pipeline, around)?;
     let reader = pipeline.clone();
     let list = tokio::task::spawn_blocking(move || read_targets(&reader)).await;
-    let list = Arc::new(list.context(|| "reading the target lists panicked")??);
+    let mut list = list.context(|| "reading the target lists panicked")??;
     let archive = Archive::new(store.clone(), pipeline.snapshot);
     let name =
         format!("{}-{:06x}", start.format("%Y%m%dT%H%M%SZ"), fastrand::Rng::with_seed(*seed).u32(..) >> 8);
@@ -131,6 +131,8 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
     let mut books = Books::default();
     let mut states = TargetStates::new(list.target_count());
     books.take_earlier(&archive, &list, &mut states).await?;
+    list.seal();
+    let list = Arc::new(list);
     let planner = Arc::clone(&list);
     let unasked: Vec<bool> = list.targets().map(|target| states.of(target.id).0 == Fate::Unsent).collect();
     let planned = tokio::task::spawn_blocking(move || {
@@ -227,6 +229,7 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
         };
         return Ok(RunEnd { report, error: Some(error) });
     }
+    drop(plan);
     hear(Progress::Publishing { answers: books.answered.len() as u64 });
     let Books { attempts, answered, .. } = books;
     let manifest = publish_snapshot(
