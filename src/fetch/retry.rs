@@ -45,10 +45,10 @@ pub enum Decision {
 ///
 /// | what happened | tries | wait before the next |
 /// |---|---|---|
-/// | no connection, no whole answer, no JSON, server trouble | `max_attempts` | doubling from `base` to `longest` |
+/// | no connection, no whole answer, server trouble | `max_attempts` | doubling from `base` to `longest` |
 /// | limit per minute | `max_waits` | until the next minute |
 /// | too many at once | `max_waits` | doubling from `base` to `longest` |
-/// | 50304 | 3 | doubling |
+/// | a body that is no answer, 50304 | 3 | doubling |
 /// | a bad target | - | none: the batch is split |
 /// | account, defect, posted too often | - | none: the run stops |
 ///
@@ -84,7 +84,9 @@ impl RetryPolicy {
     #[must_use]
     pub fn decide(&self, happened: Happened, attempt: u32, now: DateTime<Utc>, jitter: f64) -> Decision {
         let class = match happened {
-            Happened::NotSent | Happened::NoAnswer | Happened::Malformed => StatusClass::Server,
+            Happened::NotSent | Happened::NoAnswer => StatusClass::Server,
+            // It is paid for, and the next may well be the same.
+            Happened::Malformed => StatusClass::ServerFewTries,
             Happened::Status(code::INVALID_FIELD | code::DUPLICATE) => return Decision::Isolate,
             Happened::Status(code) => StatusClass::of(code),
             Happened::HttpStatus(status) => StatusClass::of_http(status),

@@ -448,7 +448,7 @@ impl<J: Journal> Fetcher<'_, J> {
         entry.status_code = Some(status_code);
         entry.status_message = Some(message.to_owned());
         entry.request_id = envelope.tasks.first().and_then(|task| task.id.clone());
-        entry.items = Some(envelope.items());
+        entry.items = Some(envelope.items);
         entry.cost_usd = envelope.charged();
         entry.charged = match entry.cost_usd {
             Some(cost) if cost > Usd::ZERO => Charged::Yes,

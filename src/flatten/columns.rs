@@ -11,8 +11,8 @@ use arrow_schema::DataType;
 use chrono::{DateTime, NaiveDate};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::decode::Walk;
 use crate::contract::ColumnType;
+use crate::provider::Walk;
 
 /// Decodes the values of one column; as a seed it returns whether the value fits.
 pub(super) enum ColumnDecoder {

@@ -7,12 +7,12 @@
 use std::fmt;
 
 use arrow_array::ArrayRef;
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::FlattenError;
 use super::columns::ColumnDecoder;
 use crate::contract::Column;
-use crate::provider::MAX_DEPTH;
+use crate::provider::{TakeItem, Walk};
 
 /// The rows of an answer, a column for each field of the contract.
 pub(super) struct Decoded {
@@ -54,7 +54,7 @@ pub(super) fn decode(body: &[u8], items: &[&Column]) -> Result<Decoded, FlattenE
         irregular: Vec::new(),
     };
     let mut json = sonic_rs::Deserializer::from_slice(body);
-    Walk { depth: 0, toward: Some((&mut decoder, 0)) }.deserialize(&mut json)?;
+    Walk::to_items(&mut decoder).deserialize(&mut json)?;
     json.end()?;
     Ok(Decoded {
         rows: decoder.rows,
@@ -63,138 +63,21 @@ pub(super) fn decode(body: &[u8], items: &[&Column]) -> Result<Decoded, FlattenE
     })
 }
 
-pub(super) struct Decoder<'c> {
+struct Decoder<'c> {
     names: Vec<&'c str>,
     columns: Vec<ColumnDecoder>,
     rows: usize,
     irregular: Vec<Irregular>,
 }
 
-/// The way from an answer's root to its items.
-pub(super) const PATH: [&str; 3] = ["tasks", "result", "items"];
-
-/// Walks over a value: down [`PATH`] where there is a decoder at its end, else past it. Arrays and nulls may stand at
-/// any level. Its depth is limited, so that no answer can exhaust the stack.
-pub(super) struct Walk<'d, 'c> {
-    depth: usize,
-    /// Who takes the items, and the part of the path that comes next.
-    toward: Option<(&'d mut Decoder<'c>, usize)>,
-}
-
-impl Walk<'_, '_> {
-    /// Past a value that is not wanted.
-    pub(super) fn past() -> Self {
-        Self { depth: 0, toward: None }
-    }
-
-    fn deeper<E: de::Error>(&self) -> Result<usize, E> {
-        if self.depth == MAX_DEPTH {
-            return Err(E::custom(format_args!("nested deeper than {MAX_DEPTH} levels")));
-        }
-        Ok(self.depth + 1)
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Walk<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut fields: A) -> Result<(), A::Error> {
-        let depth = self.deeper()?;
-        let wanted = self.toward.as_ref().and_then(|(_, next)| PATH.get(*next));
-        while let Some(found) = fields.next_key_seed(KeyIs(wanted))? {
-            let toward =
-                self.toward.as_mut().filter(|_| found).map(|(decoder, next)| (&mut **decoder, *next + 1));
-            fields.next_value_seed(Walk { depth, toward })?;
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<(), A::Error> {
-        let depth = self.deeper()?;
-        if let Some((decoder, next)) = &mut self.toward
-            && *next == PATH.len()
-        {
-            while elements.next_element_seed(Item(decoder))?.is_some() {}
-            return Ok(());
-        }
-        loop {
-            let toward = self.toward.as_mut().map(|(decoder, next)| (&mut **decoder, *next));
-            if elements.next_element_seed(Walk { depth, toward })?.is_none() {
-                return Ok(());
-            }
-        }
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-}
-
-/// Whether a key is the one wanted.
-struct KeyIs(Option<&'static &'static str>);
-
-impl<'de> DeserializeSeed<'de> for KeyIs {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for KeyIs {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
-        Ok(self.0 == Some(&key))
+impl TakeItem for Decoder<'_> {
+    fn take<'de, D: Deserializer<'de>>(&mut self, item: D) -> Result<(), D::Error> {
+        item.deserialize_any(Item(self))
     }
 }
 
 /// One element of `items`: a row, unless it is null.
 struct Item<'d, 'c>(&'d mut Decoder<'c>);
-
-impl<'de> DeserializeSeed<'de> for Item<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
 
 impl Item<'_, '_> {
     /// A row of nulls for what is no object.

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use sonic_rs::{JsonType, JsonValueTrait, LazyValue};
 
 use super::FlattenError;
-use super::decode::{Irregular, PATH};
+use super::decode::Irregular;
 use crate::contract::Column;
+use crate::provider::PATH;
 
 /// What did not fit the contract, counted by field.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

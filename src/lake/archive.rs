@@ -121,7 +121,7 @@ impl Archive {
         attempt.status_code = Some(status_code);
         attempt.status_message = Some(message.to_owned());
         attempt.request_id = task.and_then(|task| task.id.clone());
-        attempt.items = Some(envelope.items());
+        attempt.items = Some(envelope.items);
         attempt.cost_usd = envelope.charged();
         attempt.charged = match attempt.cost_usd {
             Some(cost) if cost > Usd::ZERO => Charged::Yes,

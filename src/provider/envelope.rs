@@ -1,28 +1,21 @@
 //! The envelope around every answer: two levels of status, what it cost, how many items came.
 //!
-//! Reading it walks the whole answer, so that one that is cut off or is no JSON is known at once; the items
-//! themselves are left to flatten. Everything is nullable, and `tasks_error` is not believed.
+//! Reading it walks the whole answer as flatten will, so that one that flatten could not read is known at once; the
+//! items themselves are left to flatten. Everything is nullable, and `tasks_error` is not believed.
 
-use std::fmt;
-
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::de::DeserializeSeed as _;
 use serde::{Deserialize, Deserializer};
 use sonic_rs::RawNumber;
 use thiserror::Error;
 
-use super::{MAX_DEPTH, code};
+use super::code;
+use super::walk::{TakeItem, Walk};
 use crate::money::Usd;
 
-/// Why a body is no answer.
+/// Why a body is no answer: it is no JSON, is cut off, is nested too deep, or holds no envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Malformed {
-    /// The body is no JSON, or is cut off.
-    #[error("the answer is no complete JSON: {0}")]
-    NotJson(String),
-    /// The body is nested deeper than any answer.
-    #[error("the answer is nested deeper than {MAX_DEPTH} levels")]
-    TooDeep,
-}
+#[error("the answer cannot be read as JSON: {0}")]
+pub struct Malformed(String);
 
 /// An answer without its items.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +28,8 @@ pub struct Envelope {
     pub cost: Option<Usd>,
     /// The tasks that are not null; this program posts one.
     pub tasks: Vec<Task>,
+    /// Items that are not null, over all tasks.
+    pub items: u64,
 }
 
 /// A task of an answer without its items.
@@ -52,8 +47,6 @@ pub struct Task {
     pub tag: Option<String>,
     /// The last part but one of its path: the function that answered.
     pub function: Option<String>,
-    /// Items that are not null.
-    pub items: u64,
 }
 
 impl Envelope {
@@ -62,13 +55,14 @@ impl Envelope {
     /// # Errors
     /// [`Malformed`] if the body is no complete JSON or holds no envelope.
     pub fn read(body: &[u8]) -> Result<Self, Malformed> {
-        if !depth_within(body, MAX_DEPTH) {
-            return Err(Malformed::TooDeep);
-        }
-        let wire: Wire =
-            sonic_rs::from_slice(body).map_err(|error| Malformed::NotJson(first_line(&error)))?;
+        let not_json = |error: sonic_rs::Error| Malformed(first_line(&error));
+        let mut counter = Counter::default();
+        let mut json = sonic_rs::Deserializer::from_slice(body);
+        Walk::to_items(&mut counter).deserialize(&mut json).map_err(not_json)?;
+        json.end().map_err(not_json)?;
+        let wire: Wire = sonic_rs::from_slice(body).map_err(not_json)?;
         let Some(status_code) = wire.status_code else {
-            return Err(Malformed::NotJson("it has no status_code".to_owned()));
+            return Err(Malformed("it has no status_code".to_owned()));
         };
         let tasks = wire.tasks.into_iter().flatten().flatten().map(|task| {
             let data = task.data.unwrap_or_default();
@@ -79,14 +73,6 @@ impl Envelope {
                 cost: task.cost.and_then(usd),
                 tag: data.tag,
                 function: data.function,
-                items: task
-                    .result
-                    .into_iter()
-                    .flatten()
-                    .flatten()
-                    .filter_map(|result| result.items)
-                    .map(|n| n.0)
-                    .sum(),
             }
         });
         Ok(Self {
@@ -94,6 +80,7 @@ impl Envelope {
             status_message: wire.status_message.unwrap_or_default(),
             cost: wire.cost.and_then(usd),
             tasks: tasks.collect(),
+            items: counter.0,
         })
     }
 
@@ -111,42 +98,6 @@ impl Envelope {
     pub fn charged(&self) -> Option<Usd> {
         self.tasks.iter().filter_map(|task| task.cost).chain(self.cost).max()
     }
-
-    /// Items that are not null, over all tasks.
-    #[must_use]
-    pub fn items(&self) -> u64 {
-        self.tasks.iter().map(|task| task.items).sum()
-    }
-}
-
-/// Whether the brackets of a JSON text are nested at most `max` deep. Needs no stack, so no text can exhaust it.
-fn depth_within(json: &[u8], max: usize) -> bool {
-    let (mut depth, mut at) = (0_usize, 0);
-    while let Some(&byte) = json.get(at) {
-        match byte {
-            b'"' => {
-                at += 1;
-                while let Some(&byte) = json.get(at) {
-                    match byte {
-                        b'"' => break,
-                        b'\\' => at += 1,
-                        _ => {}
-                    }
-                    at += 1;
-                }
-            }
-            b'[' | b'{' => {
-                depth += 1;
-                if depth > max {
-                    return false;
-                }
-            }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        at += 1;
-    }
-    true
 }
 
 /// The message of a JSON error without the excerpt of the text that follows it.
@@ -173,7 +124,6 @@ struct WireTask {
     status_message: Option<String>,
     cost: Option<RawNumber>,
     data: Option<WireData>,
-    result: Option<Vec<Option<WireResult>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -182,33 +132,14 @@ struct WireData {
     function: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct WireResult {
-    items: Option<ItemCount>,
-}
+/// Counts the items that are not null.
+#[derive(Default)]
+struct Counter(u64);
 
-/// How many elements of an array are not null.
-struct ItemCount(u64);
-
-impl<'de> Deserialize<'de> for ItemCount {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Count;
-        impl<'de> Visitor<'de> for Count {
-            type Value = ItemCount;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array of items")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<ItemCount, A::Error> {
-                let mut count = 0;
-                while let Some(item) = items.next_element::<Option<IgnoredAny>>()? {
-                    count += u64::from(item.is_some());
-                }
-                Ok(ItemCount(count))
-            }
-        }
-        deserializer.deserialize_seq(Count)
+impl TakeItem for Counter {
+    fn take<'de, D: Deserializer<'de>>(&mut self, item: D) -> Result<(), D::Error> {
+        self.0 += u64::from(Walk::past().deserialize(item)?);
+        Ok(())
     }
 }
 
@@ -222,7 +153,7 @@ mod tests {
         let envelope = Envelope::read(body).unwrap();
         assert_eq!(envelope.status(), (20000, "Ok."));
         assert_eq!(envelope.charged(), Some("0.02006".parse().unwrap()));
-        assert_eq!(envelope.items(), 2);
+        assert_eq!(envelope.items, 2);
         assert_eq!(envelope.tasks[0].id.as_deref(), Some("04241333-1535-0576-0000-a7b281e5516b"));
     }
 
@@ -234,7 +165,7 @@ mod tests {
             r#"{"status_code":20000,"tasks":[{"result":[null,{"items":null}]}]}"#,
             r#"{"status_code":20000,"tasks":[{"data":null,"result":[{"items":[null,null]}]}]}"#,
         ] {
-            assert_eq!(Envelope::read(body.as_bytes()).map(|envelope| envelope.items()), Ok(0), "{body}");
+            assert_eq!(Envelope::read(body.as_bytes()).map(|envelope| envelope.items), Ok(0), "{body}");
         }
     }
 
@@ -248,10 +179,9 @@ mod tests {
     fn what_is_no_answer_is_told_apart() {
         let whole = include_str!("../../data/responses/01_seed_bulk_pages_summary_ok.json").trim_end();
         for body in ["", "<html>", "{}", "[]", "null", &whole[..whole.len() - 1], &whole[..1000]] {
-            assert!(matches!(Envelope::read(body.as_bytes()), Err(Malformed::NotJson(_))), "{body}");
+            assert!(Envelope::read(body.as_bytes()).is_err(), "{body}");
         }
         let deep = format!(r#"{{"status_code":20000,"x":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
-        assert_eq!(Envelope::read(deep.as_bytes()), Err(Malformed::TooDeep));
-        assert!(depth_within(br#"{"a":"[[[[[[\"[[["}"#, 1));
+        assert!(Envelope::read(deep.as_bytes()).unwrap_err().to_string().contains("nested deeper"));
     }
 }

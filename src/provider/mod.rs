@@ -4,6 +4,7 @@ mod account;
 mod envelope;
 mod request;
 mod status;
+mod walk;
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ pub use account::{Account, Prices};
 pub use envelope::{Envelope, Malformed, Task};
 pub use request::{Endpoint, RankScale, TaskOptions, body};
 pub use status::{StatusClass, code};
+pub use walk::{PATH, TakeItem, Walk};
 
 /// The provider's live host.
 pub const BASE_URL: &str = "https://api.dataforseo.com";
