@@ -33,6 +33,12 @@ impl Usd {
         scaled.mantissa()
     }
 
+    /// Rounded half to even to what the lake holds, a millionth of a dollar.
+    #[must_use]
+    pub fn to_scale(self) -> Self {
+        Self(self.0.round_dp(SCALE))
+    }
+
     /// Whether it is below nothing.
     #[must_use]
     pub fn is_negative(self) -> bool {

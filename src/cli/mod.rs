@@ -74,21 +74,38 @@ enum LogFormat {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show what would be sent and what it would cost; nothing is sent
+    #[command(
+        after_long_help = "Examples:\n  backlake plan pipelines/demo.toml\n  backlake plan pipelines/nightly.toml --output json\n  zcat pages.txt.gz | backlake plan from-stdin.toml        (with paths = [\"-\"])"
+    )]
     Plan(PipelineArgs),
     /// Fetch what is missing and publish the snapshot; started again it continues
     #[command(after_long_help = RUN_EXAMPLES)]
     Run(PipelineArgs),
     /// Check configuration, credentials, prices, balance and that the lake is writable; nothing is paid
+    #[command(
+        after_long_help = "Examples:\n  backlake check pipelines/demo.toml\n  DATAFORSEO_LOGIN=… DATAFORSEO_PASSWORD_FILE=… backlake check pipelines/nightly.toml"
+    )]
     Check(PipelineArgs),
     /// Audit published snapshots: files, hashes, counts, order, fates, money
+    #[command(
+        after_long_help = "Examples:\n  backlake verify lake\n  backlake verify lake --snapshot 2026-11-23 --output json"
+    )]
     Verify(LakeArgs),
     /// List published snapshots
+    #[command(
+        after_long_help = "Examples:\n  backlake snapshots lake\n  backlake snapshots lake --output json"
+    )]
     Snapshots(LakeArgs),
     /// Serve the simulated provider on loopback until it is stopped
+    #[command(
+        after_long_help = "Examples:\n  backlake simulate\n  backlake simulate --port 0 --seed 7 --date 2026-11-23 --latency-ms 500"
+    )]
     Simulate(simulate::SimulateArgs),
     /// Show the tables' columns: type, unit, meaning, source
+    #[command(after_long_help = "Examples:\n  backlake schema pages\n  backlake schema --markdown")]
     Schema(schema::SchemaArgs),
     /// Print shell completions
+    #[command(after_long_help = "Examples:\n  backlake completions bash > /etc/bash_completion.d/backlake")]
     Completions {
         /// The shell
         shell: clap_complete::Shell,

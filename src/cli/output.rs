@@ -21,7 +21,11 @@ pub(super) enum Output {
 /// Prints a report for whom it is asked for; `text` is made only for people.
 pub(super) fn report(report: &impl Serialize, text: impl FnOnce() -> String, output: Output) -> Result<()> {
     match output {
-        Output::Text => written(io::stderr().lock().write_all(text().as_bytes())),
+        Output::Text => {
+            // The work is done, whether or not anyone reads of it.
+            let _ = io::stderr().lock().write_all(text().as_bytes());
+            Ok(())
+        }
         Output::Json => {
             let mut json = serde_json::to_string_pretty(report).context(|| "failed to write the report")?;
             json.push('\n');

@@ -19,7 +19,14 @@ fn text(report: &PlanReport, pipeline: &Pipeline) -> String {
     let _ = writeln!(text, "  {:<14}{:>12}", "duplicates", count(report.duplicates));
     let _ = writeln!(text, "  {:<14}{:>12}", "invalid", count(report.invalid));
     for line in &report.first_invalid {
-        let _ = writeln!(text, "      {} line {}: `{}`: {}", line.source, line.line, line.input, line.reason);
+        let _ = writeln!(
+            text,
+            "      {} line {}: `{}`: {}",
+            line.source,
+            line.line,
+            line.input.escape_debug(),
+            line.reason.escape_debug()
+        );
     }
     if report.invalid > report.first_invalid.len() as u64 {
         let _ =

@@ -37,7 +37,7 @@ fn text(manifests: &[Manifest]) -> String {
             count(manifest.requests.sent),
             format!("${}", manifest.requests.cost_usd),
             bytes(manifest.bytes()),
-            manifest.pipeline,
+            manifest.question.pipeline,
         );
     }
     text

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::LakeArgs;
 use super::output::{self, Output, bytes, counted};
 use crate::error::{Error, Result};
-use crate::lake::{Audit, Store, audit, snapshots};
+use crate::lake::{Audit, Store, audit, snapshots, unpublished};
 
 pub(super) async fn verify(args: &LakeArgs, output: Output) -> Result<()> {
     let store = Store::open(&args.lake)?;
@@ -21,18 +21,19 @@ pub(super) async fn verify(args: &LakeArgs, output: Output) -> Result<()> {
                 .with_hint("`backlake snapshots` lists what is")
         })?);
     }
-    output::report(&audits, || text(&audits), output)?;
-    let problems: usize = audits.iter().map(|audit| audit.problems.len()).sum();
+    let strays = if args.snapshot.is_none() { unpublished(&store).await? } else { Vec::new() };
+    output::report(&audits, || text(&audits, &strays), output)?;
+    let problems = audits.iter().map(|audit| audit.problems.len()).sum::<usize>() + strays.len();
     if problems == 0 {
         return Ok(());
     }
     let error = Error::unexpected(format!("{} in {}", counted(problems as u64, "problem"), args.lake));
     Err(error
-        .with_hint("do not trust the snapshots named above; restore their files from a copy")
+        .with_hint("do not trust what is named above; restore its files from a copy, or run its pipeline again where there is no manifest")
         .mark_reported())
 }
 
-fn text(audits: &[Audit]) -> String {
+fn text(audits: &[Audit], strays: &[String]) -> String {
     let mut text = String::new();
     for audit in audits {
         let verdict = if audit.problems.is_empty() { "ok" } else { "BROKEN" };
@@ -47,6 +48,9 @@ fn text(audits: &[Audit]) -> String {
         for problem in &audit.problems {
             let _ = writeln!(text, "    {problem}");
         }
+    }
+    for stray in strays {
+        let _ = writeln!(text, "{stray}");
     }
     if audits.is_empty() {
         text.push_str("no snapshot is published\n");

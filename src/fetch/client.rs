@@ -64,8 +64,13 @@ pub enum SendError {
         max: u64,
     },
     /// The answer's body cannot be decompressed.
-    #[error("failed to decompress the answer: {0}")]
-    Encoding(io::Error),
+    #[error("failed to decompress the answer: {cause}")]
+    Encoding {
+        /// Why.
+        cause: io::Error,
+        /// The body as received.
+        body: Bytes,
+    },
 }
 
 /// Speaks to one host with one account.
@@ -90,7 +95,12 @@ impl Client {
             ))
             .with_hint("use https:// (http:// is for a simulator on this machine only)"));
         }
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder();
+        if is_loopback(&base) {
+            // What a proxy would read of plain http is the credentials.
+            http = http.no_proxy();
+        }
+        let http = http
             .user_agent(concat!("backlake/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
@@ -164,9 +174,12 @@ impl Client {
     }
 }
 
-fn unzip(zipped: &[u8], max: u64) -> Result<Bytes, SendError> {
+fn unzip(zipped: &Bytes, max: u64) -> Result<Bytes, SendError> {
     let mut body = Vec::with_capacity(zipped.len().saturating_mul(8).min(1 << 22));
-    MultiGzDecoder::new(zipped).take(max + 1).read_to_end(&mut body).map_err(SendError::Encoding)?;
+    MultiGzDecoder::new(zipped.as_ref())
+        .take(max + 1)
+        .read_to_end(&mut body)
+        .map_err(|cause| SendError::Encoding { cause, body: zipped.clone() })?;
     if body.len() as u64 > max {
         return Err(SendError::TooLarge { max });
     }

@@ -13,5 +13,5 @@ mod work;
 pub use client::{Client, Credentials, Limits, Reply, SendError, is_loopback};
 pub use ledger::{Attempt, AttemptId, Charged, Intent, Journal, Outcome};
 pub use permits::{Pacer, Purse};
-pub use retry::{Decision, Happened, RetryPolicy};
+pub use retry::{Decision, Happened, RetryPolicy, Tries};
 pub use work::{BatchEnd, End, Event, Fetched, Fetcher, Stopping, fetch};

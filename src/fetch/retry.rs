@@ -15,10 +15,36 @@ pub enum Happened {
     NoAnswer,
     /// A whole body came that is no answer. It may have been charged.
     Malformed,
+    /// The body was larger than allowed. It may have been charged, and would be as large again.
+    TooLarge,
     /// An answer came with this status.
     Status(u32),
     /// A body without envelope came under this HTTP status.
     HttpStatus(u16),
+}
+
+/// How often a batch was tried, by why it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tries {
+    /// Against trouble of the network or the server.
+    pub failures: u32,
+    /// Against the account's limits.
+    pub waits: u32,
+}
+
+impl Tries {
+    /// Counts a try by what came of it.
+    pub fn count(&mut self, happened: Happened) {
+        let class = match happened {
+            Happened::Status(code) => StatusClass::of(code),
+            Happened::HttpStatus(status) => StatusClass::of_http(status),
+            _ => StatusClass::Server,
+        };
+        match class {
+            StatusClass::RatePerMinute | StatusClass::TooManyAtOnce => self.waits += 1,
+            _ => self.failures += 1,
+        }
+    }
 }
 
 /// What to do next.
@@ -46,13 +72,14 @@ pub enum Decision {
 /// | what happened | tries | wait before the next |
 /// |---|---|---|
 /// | no connection, no whole answer, server trouble | `max_attempts` | doubling from `base` to `longest` |
+/// | a body that is too large | 1 | none: it would be as large again |
 /// | limit per minute | `max_waits` | until the next minute |
 /// | too many at once | `max_waits` | doubling from `base` to `longest` |
 /// | a body that is no answer, 50304 | 3 | doubling |
 /// | a bad target | - | none: the batch is split |
 /// | account, defect, posted too often | - | none: the run stops |
 ///
-/// Every wait is drawn between half and all of the stated time, so that many batches do not return at once.
+/// Waiting for the account's limits uses up no try against trouble. Every wait is drawn between half and all of the stated time, so that many batches do not return at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Tries of one batch against trouble of the network or the server.
@@ -80,33 +107,36 @@ impl Default for RetryPolicy {
 const FEW_TRIES: u32 = 3;
 
 impl RetryPolicy {
-    /// Decides what follows the `attempt`th try (from 1). `jitter` is a random number from 0 to 1.
+    /// Decides what follows a try, which `tries` counts already. `jitter` is a random number from 0 to 1.
     #[must_use]
-    pub fn decide(&self, happened: Happened, attempt: u32, now: DateTime<Utc>, jitter: f64) -> Decision {
+    pub fn decide(&self, happened: Happened, tries: Tries, now: DateTime<Utc>, jitter: f64) -> Decision {
         let class = match happened {
             Happened::NotSent | Happened::NoAnswer => StatusClass::Server,
             // It is paid for, and the next may well be the same.
             Happened::Malformed => StatusClass::ServerFewTries,
+            Happened::TooLarge => return Decision::GiveUp,
             Happened::Status(code::INVALID_FIELD | code::DUPLICATE) => return Decision::Isolate,
             Happened::Status(code) => StatusClass::of(code),
             Happened::HttpStatus(status) => StatusClass::of_http(status),
         };
         let spread = |wait: Duration| wait.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0));
-        let doubling = || {
-            let factor = 2_u32.saturating_pow(attempt.saturating_sub(1).min(16));
+        let doubling = |tries: u32| {
+            let factor = 2_u32.saturating_pow(tries.saturating_sub(1).min(16));
             spread(self.base.saturating_mul(factor).min(self.longest))
         };
-        let within = |tries: u32, wait: Duration| {
-            if attempt < tries { Decision::Retry(wait) } else { Decision::GiveUp }
+        let within = |tries: u32, most: u32, wait: Duration| {
+            if tries < most { Decision::Retry(wait) } else { Decision::GiveUp }
         };
         match class {
             StatusClass::Success => Decision::Done,
-            StatusClass::Server => within(self.max_attempts, doubling()),
-            StatusClass::ServerFewTries => within(self.max_attempts.min(FEW_TRIES), doubling()),
-            StatusClass::TooManyAtOnce => within(self.max_waits, doubling()),
+            StatusClass::Server => within(tries.failures, self.max_attempts, doubling(tries.failures)),
+            StatusClass::ServerFewTries => {
+                within(tries.failures, self.max_attempts.min(FEW_TRIES), doubling(tries.failures))
+            }
+            StatusClass::TooManyAtOnce => within(tries.waits, self.max_waits, doubling(tries.waits)),
             StatusClass::RatePerMinute => {
                 let to_next_minute = Duration::from_secs(u64::from(60 - now.second().min(59)));
-                within(self.max_waits, to_next_minute + spread(self.base))
+                within(tries.waits, self.max_waits, to_next_minute + spread(self.base))
             }
             StatusClass::BatchRefused => Decision::Refused,
             StatusClass::Account | StatusClass::Defect | StatusClass::PostedTooOften => Decision::Stop,
@@ -118,9 +148,11 @@ impl RetryPolicy {
 mod tests {
     use super::*;
 
-    fn decide(happened: Happened, attempt: u32) -> Decision {
+    fn decide(happened: Happened, times: u32) -> Decision {
         let now = DateTime::from_timestamp(1_790_000_080, 0).unwrap();
-        RetryPolicy::default().decide(happened, attempt, now, 1.0)
+        let mut tries = Tries::default();
+        (0..times).for_each(|_| tries.count(happened));
+        RetryPolicy::default().decide(happened, tries, now, 1.0)
     }
 
     #[test]
@@ -159,6 +191,17 @@ mod tests {
             }
             assert!(tries <= 20 && waited < Duration::from_secs(3600), "{code}: {tries} tries, {waited:?}");
         }
+    }
+
+    #[test]
+    fn waiting_for_a_limit_uses_up_no_try_against_trouble() {
+        let now = DateTime::from_timestamp(1_790_000_080, 0).unwrap();
+        let mut tries = Tries::default();
+        (0..19).for_each(|_| tries.count(Happened::Status(40209)));
+        tries.count(Happened::Status(50000));
+        let decision = RetryPolicy::default().decide(Happened::Status(50000), tries, now, 1.0);
+        assert!(matches!(decision, Decision::Retry(_)), "{decision:?}");
+        assert_eq!(decide(Happened::TooLarge, 1), Decision::GiveUp);
     }
 
     #[test]

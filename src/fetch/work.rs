@@ -13,7 +13,7 @@ use tracing::{Instrument as _, debug, info_span, warn};
 use super::client::{Client, Reply, SendError};
 use super::ledger::{Attempt, AttemptId, Charged, Intent, Journal, Outcome};
 use super::permits::{Pacer, Purse};
-use super::retry::{Decision, Happened, RetryPolicy};
+use super::retry::{Decision, Happened, RetryPolicy, Tries};
 use super::split::{Parts, split};
 use crate::clock::Clock;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -143,19 +143,18 @@ pub struct Fetched {
 /// What came of a batch on its way.
 enum Came {
     End(Batch, End),
-    Split(Vec<(Vec<TargetId>, Option<String>)>),
+    Split(Vec<TargetId>, Vec<TargetId>),
     Stop(Batch, Error),
 }
 
 /// Sends all batches and waits for their ends. New batches, from splitting, are numbered from `next_number`.
 ///
-/// # Errors
-/// A journal that fails: without books nothing more is sent. What the provider refuses is no error but an end.
+/// A journal that fails stops it, too, and stands in [`Fetched::stopped`]; the batch it failed for has no end then.
 pub async fn fetch<J: Journal>(
     fetcher: &Fetcher<'_, J>,
     batches: impl Iterator<Item = Batch>,
     mut next_number: u32,
-) -> Result<Fetched> {
+) -> Fetched {
     let mut planned = batches.fuse();
     let mut again: VecDeque<Batch> = VecDeque::new();
     let mut open = FuturesUnordered::new();
@@ -179,27 +178,20 @@ pub async fn fetch<J: Journal>(
         match open.next().await {
             None if fetched.stopped.is_some() || again.is_empty() => break,
             None => {}
-            Some(came) => match came? {
+            Some(Err(error)) => {
+                // Without books nothing more is sent; what is under way is paid for, so it is awaited and kept.
+                fetcher.stopping.set();
+                fetched.stopped.get_or_insert(error);
+            }
+            Some(Ok(came)) => match came {
                 Came::End(batch, end) => {
                     fetched.ends.push(BatchEnd { batch: batch.number, targets: batch.targets, end });
                 }
-                Came::Split(parts) => {
-                    for (targets, refused) in parts {
-                        let number = next_number;
+                Came::Split(left, right) => {
+                    for targets in [left, right] {
+                        let root_domains = fetcher.root_domains(&targets);
+                        again.push_back(Batch { number: next_number, targets, root_domains });
                         next_number += 1;
-                        match refused {
-                            Some(reason) => {
-                                fetched.ends.push(BatchEnd {
-                                    batch: number,
-                                    targets,
-                                    end: End::Refused(reason),
-                                });
-                            }
-                            None => {
-                                let root_domains = fetcher.root_domains(&targets);
-                                again.push_back(Batch { number, targets, root_domains });
-                            }
-                        }
                     }
                 }
                 Came::Stop(batch, error) => {
@@ -220,7 +212,7 @@ pub async fn fetch<J: Journal>(
         targets: batch.targets,
         end: End::Unsent,
     }));
-    Ok(fetched)
+    fetched
 }
 
 impl<J: Journal> Fetcher<'_, J> {
@@ -248,7 +240,7 @@ impl<J: Journal> Fetcher<'_, J> {
 
     /// Tries a batch, for which `reserved` is set aside, until it has ended.
     async fn work(&self, batch: Batch, mut reserved: Usd) -> Result<Came> {
-        let mut attempt = 1;
+        let (mut attempt, mut tries) = (1, Tries::default());
         loop {
             let id = AttemptId { batch: batch.number, attempt };
             let span = info_span!("attempt", batch = id.batch, attempt);
@@ -259,7 +251,8 @@ impl<J: Journal> Fetcher<'_, J> {
             }
             let tried = self.attempt(id, &batch, reserved).instrument(span).await;
             let (tried, happened, message) = tried?;
-            let decision = self.retry.decide(happened, attempt, self.clock.now(), self.jitter());
+            tries.count(happened);
+            let decision = self.retry.decide(happened, tries, self.clock.now(), self.jitter());
             if decision == Decision::Stop {
                 // Said before the next one gets this one's permit.
                 self.stopping.set();
@@ -297,7 +290,10 @@ impl<J: Journal> Fetcher<'_, J> {
                 Decision::Refused => {
                     warn!(batch = id.batch, "{message}; the batch is refused");
                     self.enter(tried, Outcome::Refused).await?;
-                    return Ok(self.ended(batch, End::Refused(message)));
+                    // Which of several it is that the provider refuses, nobody knows.
+                    let alone = batch.targets.len() == 1;
+                    let end = if alone { End::Refused(message) } else { End::Failed(message) };
+                    return Ok(self.ended(batch, end));
                 }
                 Decision::GiveUp => {
                     warn!(batch = id.batch, attempt, "{message}; giving up");
@@ -316,28 +312,23 @@ impl<J: Journal> Fetcher<'_, J> {
 
     async fn isolate(&self, batch: Batch, tried: Attempt, message: String) -> Result<Came> {
         let text = |id: TargetId| self.list.target(id).text.to_owned();
-        let parts = match split(&batch.targets, text, &message) {
+        match split(&batch.targets, text, &message) {
             Parts::OtherField => {
+                self.stopping.set();
                 self.enter(tried, Outcome::Failed).await?;
-                return Ok(Came::Stop(batch, stop(Happened::Status(code::UNKNOWN_FIELD), &message)));
+                Ok(Came::Stop(batch, stop(Happened::Status(code::UNKNOWN_FIELD), &message)))
             }
-            Parts::Alone(_) => {
+            Parts::Alone => {
                 self.enter(tried, Outcome::Refused).await?;
-                return Ok(self.ended(batch, End::Refused(message)));
+                Ok(self.ended(batch, End::Refused(message)))
             }
-            Parts::Named { refused, rest } => vec![(vec![refused], Some(message)), (rest, None)],
-            Parts::Halves(left, right) => vec![(left, None), (right, None)],
-        };
-        debug!(batch = batch.number, "a target is refused; asking in parts");
-        self.enter(tried, Outcome::Split).await?;
-        let ended = parts
-            .iter()
-            .filter(|(_, refused)| refused.is_some())
-            .map(|(targets, _)| targets.len())
-            .sum::<usize>();
-        let again = parts.iter().filter(|(_, refused)| refused.is_none()).count();
-        (self.events)(Event::Ended { targets: ended as u64, parts: again as u64 });
-        Ok(Came::Split(parts))
+            Parts::Two(left, right) => {
+                debug!(batch = batch.number, "a target is refused; asking in parts");
+                self.enter(tried, Outcome::Split).await?;
+                (self.events)(Event::Ended { targets: 0, parts: 2 });
+                Ok(Came::Split(left, right))
+            }
+        }
     }
 
     fn ended(&self, batch: Batch, end: End) -> Came {
@@ -408,7 +399,11 @@ impl<J: Journal> Fetcher<'_, J> {
                         Happened::NotSent
                     }
                     SendError::NoAnswer(_) => Happened::NoAnswer,
-                    SendError::TooLarge { .. } | SendError::Encoding(_) => Happened::Malformed,
+                    SendError::TooLarge { .. } => Happened::TooLarge,
+                    SendError::Encoding { body, .. } => {
+                        self.journal.keep(id, body).await?;
+                        Happened::Malformed
+                    }
                 }
             }
         };
@@ -478,7 +473,9 @@ fn stop(happened: Happened, message: &str) -> Error {
     let class = match happened {
         Happened::Status(code) => StatusClass::of(code),
         Happened::HttpStatus(status) => StatusClass::of_http(status),
-        Happened::NotSent | Happened::NoAnswer | Happened::Malformed => StatusClass::Server,
+        Happened::NotSent | Happened::NoAnswer | Happened::Malformed | Happened::TooLarge => {
+            StatusClass::Server
+        }
     };
     let error = Error::new(ErrorKind::Account, format!("the provider refuses: {message}"));
     match (class, happened) {

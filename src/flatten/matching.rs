@@ -33,25 +33,33 @@ pub(super) fn match_rows(
             _ => left.push(row),
         }
     }
-    left.retain(|&row| {
-        let own = urls.is_valid(row).then(|| canonical(urls.value(row), rules).ok()).flatten();
-        let target = own.and_then(|own| by_text.get(own.text()).copied()).filter(|&target| open[target]);
-        if let Some(target) = target {
-            open[target] = false;
-            matches[row] = Some(target);
+    let mut still_left: Vec<(usize, String)> = Vec::new();
+    for row in left {
+        if urls.is_null(row) {
+            continue;
         }
-        target.is_none()
-    });
-    if left.is_empty() {
+        let url = urls.value(row);
+        let own = canonical(url, rules).map_or_else(|_| url.to_owned(), |own| own.text().to_owned());
+        match by_text.get(own.as_str()) {
+            Some(&target) if open[target] => {
+                open[target] = false;
+                matches[row] = Some(target);
+            }
+            // Its target is answered already: this is a second row, not one that is written in another way.
+            Some(_) => {}
+            None => still_left.push((row, own)),
+        }
+    }
+    if still_left.is_empty() {
         return matches;
     }
     let mut by_stem: HashMap<&str, (Candidate, Candidate)> = HashMap::new();
     for (at, target) in targets.iter().enumerate().filter(|&(at, _)| open[at]) {
         by_stem.entry(stem(target.text)).or_default().1.add(at);
     }
-    for &row in left.iter().filter(|&&row| urls.is_valid(row)) {
-        if let Some((rows, _)) = by_stem.get_mut(stem(urls.value(row))) {
-            rows.add(row);
+    for (row, own) in &still_left {
+        if let Some((rows, _)) = by_stem.get_mut(stem(own)) {
+            rows.add(*row);
         }
     }
     for (row, target) in by_stem.into_values() {
@@ -102,6 +110,7 @@ mod tests {
         );
         assert_eq!(matched(&targets, &["HTTPS://EXAMPLE.com/a#x"]), [Some(1)]);
         assert_eq!(matched(&targets, &["http://example.com/b/"]), [Some(3)]);
+        assert_eq!(matched(&targets, &["https://WWW.Example.com/a/"]), [Some(1)]);
         // With page and domain both open the url could be either.
         assert_eq!(matched(&targets, &["http://example.com/"]), [None]);
         assert_eq!(matched(&targets, &["https://example.com/", "http://example.com/"]), [Some(0), Some(2)]);

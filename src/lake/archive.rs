@@ -10,13 +10,15 @@ use chrono::{DateTime, NaiveDate, Utc};
 use object_store::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use super::layout::Layout;
+use super::manifest::snapshots;
 use super::store::Store;
 use crate::error::{Context, Error, Result};
 use crate::fetch::{Attempt, AttemptId, Charged, Intent, Journal, Outcome};
 use crate::money::Usd;
-use crate::provider::{Envelope, code};
+use crate::provider::{Endpoint, Envelope, RankScale, code};
 
 /// The level at which answers are archived: they shrink to about an eighth, faster than they arrive.
 const LEVEL: i32 = 3;
@@ -28,6 +30,52 @@ pub struct RunRecord {
     pub run: String,
     /// When it was first started.
     pub started_at: DateTime<Utc>,
+    /// What it asks; a start that asks something else does not continue it.
+    pub question: Question,
+}
+
+/// What a run asks, and of whom: the same for all rows of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// The host, or the simulator and its seed.
+    pub asked_of: String,
+    /// Whether links to subdomains of a domain count.
+    pub include_subdomains: bool,
+    /// The scale of ranks.
+    pub rank_scale: RankScale,
+}
+
+impl Question {
+    /// In what another differs, in words; none if in nothing.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let fields = |question: &Self| -> [(&'static str, String); 5] {
+            [
+                ("pipeline", question.pipeline.clone()),
+                ("endpoint", format!("{:?}", question.endpoint)),
+                ("host", question.asked_of.clone()),
+                ("include_subdomains", question.include_subdomains.to_string()),
+                ("rank_scale", format!("{:?}", question.rank_scale)),
+            ]
+        };
+        let differing = fields(self).into_iter().zip(fields(other)).find(|(left, right)| left.1 != right.1);
+        differing.map(|((name, left), (_, right))| format!("{name} is {left} there and {right} here"))
+    }
+}
+
+/// The dates of runs that were begun and whose snapshot is not published, oldest first.
+///
+/// # Errors
+/// A lake that fails.
+pub async fn open_snapshots(store: &Store) -> Result<Vec<NaiveDate>> {
+    let published = snapshots(store).await?;
+    let begun = store.folders(&Layout::runs()).await?;
+    let begun = begun.iter().filter_map(|folder| folder.filename()?.parse().ok());
+    Ok(begun.filter(|date| !published.contains(date)).collect())
 }
 
 /// The archive of one snapshot.
@@ -73,12 +121,21 @@ impl Archive {
     pub async fn earlier(&self) -> Result<Vec<EarlierAttempt>> {
         let mut ended = BTreeMap::new();
         for object in self.store.list(&self.layout.attempts()).await? {
-            let attempt: Attempt = self.read(&object.location).await?;
-            ended.insert(attempt.id, attempt);
+            match self.read::<Attempt>(&object.location).await {
+                Ok(attempt) => drop(ended.insert(attempt.id, attempt)),
+                // The archive tells as much.
+                Err(error) => warn!(%error, "the entry of an attempt is unreadable"),
+            }
         }
         let mut earlier = Vec::new();
         for object in self.store.list(&self.layout.intents()).await? {
-            let intent: Intent = self.read(&object.location).await?;
+            let intent = match self.read::<Intent>(&object.location).await {
+                Ok(intent) => intent,
+                Err(error) => {
+                    warn!(%error, "what an attempt asked is unreadable; its targets are asked for again");
+                    continue;
+                }
+            };
             let attempt = match ended.remove(&intent.id) {
                 Some(attempt) => attempt,
                 None => self.as_archived(&intent).await?,
@@ -108,8 +165,13 @@ impl Archive {
             charged: Charged::Unknown,
             body_bytes: None,
         };
-        let Some(body) = self.answer(intent.id).await? else {
-            return Ok(attempt);
+        let body = match self.answer(intent.id).await {
+            Ok(Some(body)) => body,
+            Ok(None) => return Ok(attempt),
+            Err(error) => {
+                warn!(%error, "the answer to an attempt is unreadable; its targets are asked for again");
+                return Ok(attempt);
+            }
         };
         attempt.body_bytes = Some(body.len() as u64);
         let Ok(envelope) = Envelope::read(&body) else {
@@ -132,6 +194,17 @@ impl Archive {
             && task.is_some_and(|task| task.tag.as_ref().is_none_or(|tag| *tag == intent.tag));
         attempt.outcome = if good { Outcome::Ok } else { Outcome::Failed };
         Ok(attempt)
+    }
+
+    /// Enters that the archived answer to an attempt cannot be used, so that the next start asks again. What it cost
+    /// stays in the books.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn disown(&self, mut attempt: Attempt, reason: &str) -> Result<()> {
+        attempt.outcome = Outcome::Ambiguous;
+        attempt.status_message = Some(reason.to_owned());
+        self.record(&attempt).await
     }
 
     /// The answer to an attempt as received; none if there is none.

@@ -14,7 +14,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sha2::{Digest as _, Sha256};
 
 use super::layout::Layout;
-use super::manifest::{Manifest, ManifestFile};
+use super::manifest::{Manifest, ManifestFile, snapshots};
 use super::store::Store;
 use crate::contract::{Contract, Table};
 use crate::error::{Context, Result};
@@ -44,6 +44,9 @@ pub async fn audit(store: &Store, snapshot: NaiveDate) -> Result<Option<Audit>> 
         return Ok(None);
     };
     let mut found = Findings { problems: manifest.imbalances(), ..Findings::default() };
+    if manifest.snapshot != snapshot {
+        found.problems.push(format!("the manifest of {snapshot} is that of {}", manifest.snapshot));
+    }
     let layout = Layout { snapshot };
     for table in Table::ALL {
         let Some(entry) = manifest.tables.get(table.name()) else {
@@ -82,6 +85,23 @@ pub async fn audit(store: &Store, snapshot: NaiveDate) -> Result<Option<Audit>> 
     }
     let Findings { files, rows, bytes, problems, .. } = found;
     Ok(Some(Audit { snapshot, files, rows, bytes, problems }))
+}
+
+/// Partitions that readers see and no manifest vouches for: what a broken-off publication has left, or a stranger.
+///
+/// # Errors
+/// A lake that fails.
+pub async fn unpublished(store: &Store) -> Result<Vec<String>> {
+    let published: Vec<_> = snapshots(store).await?.into_iter().map(|snapshot| Layout { snapshot }).collect();
+    let mut found = Vec::new();
+    for table in Table::ALL {
+        for folder in store.folders(&Path::from(table.name())).await? {
+            if !published.iter().any(|layout| layout.partition(table) == folder) {
+                found.push(format!("{folder} has no manifest"));
+            }
+        }
+    }
+    Ok(found)
 }
 
 #[derive(Default)]

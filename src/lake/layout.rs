@@ -44,6 +44,11 @@ impl Layout {
         Path::from(format!("_archive/{}/{id}.json.zst", self.snapshot))
     }
 
+    /// The folder of what all runs need to continue, a folder a date.
+    pub(super) fn runs() -> Path {
+        Path::from("_runs")
+    }
+
     /// What names the run that fills this snapshot.
     pub(super) fn run(self) -> Path {
         Path::from(format!("_runs/{}/run.json", self.snapshot))

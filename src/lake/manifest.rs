@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::archive::Question;
 use super::layout::Layout;
 use super::store::Store;
 use crate::error::{Context, Error, Result};
@@ -19,8 +20,8 @@ pub struct Manifest {
     pub format: u32,
     /// The snapshot's date.
     pub snapshot: NaiveDate,
-    /// The pipeline's name.
-    pub pipeline: String,
+    /// What was asked, and of whom.
+    pub question: Question,
     /// The run that filled it.
     pub run: String,
     /// The program that wrote it.
@@ -50,7 +51,7 @@ pub struct Manifest {
 pub struct RequestTotals {
     /// Requests sent.
     pub sent: u64,
-    /// Those of them that did not bring an answer that counts.
+    /// Those of them that failed and were repeated, or broke off.
     pub retries: u64,
     /// The fewest requests that could do.
     pub lower_bound: u64,

@@ -13,8 +13,8 @@ mod store;
 mod tables;
 mod writer;
 
-pub use archive::{Archive, EarlierAttempt, RunRecord};
-pub use audit::{Audit, audit};
+pub use archive::{Archive, EarlierAttempt, Question, RunRecord, open_snapshots};
+pub use audit::{Audit, audit, unpublished};
 pub use layout::Layout;
 pub use manifest::{Manifest, ManifestFile, RequestTotals, TableManifest, snapshots};
 pub use publish::{Staging, publish};

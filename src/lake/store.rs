@@ -112,6 +112,14 @@ impl Store {
         Ok(objects)
     }
 
+    /// The folders right below a folder, by name.
+    pub(super) async fn folders(&self, folder: &Path) -> Result<Vec<Path>> {
+        let listed = self.objects.list_with_delimiter(Some(folder)).await;
+        let mut folders = listed.context(|| format!("failed to list {folder} in the lake"))?.common_prefixes;
+        folders.sort();
+        Ok(folders)
+    }
+
     /// Deletes everything below a folder.
     pub(super) async fn clear(&self, folder: &Path) -> Result<()> {
         let failed = || format!("failed to clear {folder} in the lake");

@@ -113,7 +113,11 @@ impl Books {
     pub(super) fn totals(&self, lower_bound: u64) -> RequestTotals {
         RequestTotals {
             sent: self.attempts.len() as u64,
-            retries: (self.attempts.len() - self.answered.len()) as u64,
+            retries: self
+                .attempts
+                .iter()
+                .filter(|attempt| matches!(attempt.outcome, Outcome::Retried | Outcome::Ambiguous))
+                .count() as u64,
             lower_bound,
             cost_usd: self.cost,
             cost_unknown_usd: self.cost_unknown,

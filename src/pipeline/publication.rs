@@ -18,7 +18,7 @@ use super::report::Progress;
 use super::spec::Pipeline;
 use crate::clock::Clock;
 use crate::contract::{DIMENSIONS, Table};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::Fate;
 use crate::fetch::{Attempt, AttemptId};
 use crate::flatten::{Asked, Flattened, Irregularities, breakdowns, flatten};
@@ -84,7 +84,7 @@ pub(super) async fn publish_snapshot(
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                failed = Some(error);
+                failed = Some((answered[number].id, error));
                 break;
             }
         };
@@ -106,8 +106,12 @@ pub(super) async fn publish_snapshot(
     drop(flattened);
     drop(rows);
     let written = writer.await.context(|| "writing the pages panicked")?;
-    if let Some(error) = failed {
-        return Err(error);
+    if let Some((id, error)) = failed {
+        if let Some(attempt) = attempts.into_iter().find(|attempt| attempt.id == id) {
+            archive.disown(attempt, &error.to_string()).await?;
+        }
+        let message = "an archived answer cannot be used; the next start asks for its targets again";
+        return Err(Error::new(ErrorKind::TargetsFailed, message).caused_by(error));
     }
     let (pages, breakdowns) = written?;
     add(Table::Pages, pages);
@@ -137,7 +141,7 @@ pub(super) async fn publish_snapshot(
     let manifest = Manifest {
         format: Manifest::FORMAT,
         snapshot: pipeline.snapshot,
-        pipeline: pipeline.name.clone(),
+        question: record.question,
         run: record.run,
         written_by: concat!("backlake ", env!("CARGO_PKG_VERSION")).to_owned(),
         started_at: record.started_at,

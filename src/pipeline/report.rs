@@ -94,7 +94,7 @@ pub struct RunReport {
     pub fates: Fates,
     /// Requests sent, by all starts of the run.
     pub requests: u64,
-    /// Those of them that did not bring an answer that counts.
+    /// Those of them that failed and were repeated, or broke off.
     pub retries: u64,
     /// The fewest requests that could do.
     pub lower_bound: u64,
@@ -177,7 +177,7 @@ impl RunReport {
     ) -> Self {
         Self {
             run: manifest.run.clone(),
-            pipeline: manifest.pipeline.clone(),
+            pipeline: manifest.question.pipeline.clone(),
             snapshot: manifest.snapshot,
             state,
             lines: manifest.lines,

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::account::{connect, credentials_for};
 use super::books::{Books, TargetStates};
@@ -14,10 +14,10 @@ use super::report::{InvalidLine, PlanReport, Progress, RunEnd, RunReport, RunSta
 use super::spec::Pipeline;
 use crate::clock::Clock;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::fate::Fate;
+use crate::fate::{Fate, Fates};
 use crate::fetch::{Fetcher, Outcome, Pacer, Purse, Stopping, fetch};
 use crate::flatten::Irregularities;
-use crate::lake::{Archive, Manifest, RunRecord, Store};
+use crate::lake::{Archive, Manifest, Question, RunRecord, Store, open_snapshots};
 use crate::plan::{Estimate, Plan, lower_bound, requests_in_input_order, sorted};
 use crate::target::{LineEnd, TargetList};
 
@@ -79,7 +79,15 @@ fn read_targets(pipeline: &Pipeline) -> Result<TargetList> {
     if list.target_count() == 0 {
         let first: Vec<String> = first_invalid(&list)
             .iter()
-            .map(|line| format!("{} line {}: `{}`: {}", line.source, line.line, line.input, line.reason))
+            .map(|line| {
+                format!(
+                    "{} line {}: `{}`: {}",
+                    line.source,
+                    line.line,
+                    line.input.escape_debug(),
+                    line.reason.escape_debug()
+                )
+            })
             .collect();
         return Err(Error::usage(format!(
             "none of {} lines is a valid target; the first: {}",
@@ -104,6 +112,42 @@ fn first_invalid(list: &TargetList) -> Vec<InvalidLine> {
     if list.invalid_count() == 0 { Vec::new() } else { invalid.take(FIRST_INVALID).collect() }
 }
 
+/// Why a snapshot is held open, if it is.
+fn too_many_failed(fates: &Fates, pipeline: &Pipeline) -> Option<Error> {
+    let targets = fates.total() - fates.duplicate - fates.invalid;
+    let ratio = fates.failed as f64 / targets as f64;
+    let message = if ratio > pipeline.max_failed_ratio {
+        let allowed = pipeline.max_failed_ratio;
+        format!(
+            "{} of {targets} targets failed, more than [publish] max_failed_ratio = {allowed} allows",
+            fates.failed
+        )
+    } else if fates.refused == targets {
+        format!("the provider refuses every one of {targets} targets")
+    } else {
+        return None;
+    };
+    Some(Error::new(ErrorKind::TargetsFailed, message))
+}
+
+/// Says in the hint which snapshot it is that the next start continues: the date may be another by then.
+fn with_date(error: Error, pipeline: &Pipeline) -> Error {
+    let hint = format!("{} (after midnight UTC with --snapshot {})", error.hint(), pipeline.snapshot);
+    error.with_hint(hint)
+}
+
+/// Refuses to mix answers to different questions in one snapshot.
+fn same_question(pipeline: &Pipeline, there: &Question) -> Result<()> {
+    match there.difference(&pipeline.question()) {
+        None => Ok(()),
+        Some(difference) => Err(Error::usage(format!(
+            "snapshot {} in {} is of another question: {difference}",
+            pipeline.snapshot, pipeline.lake
+        ))
+        .with_hint("nothing was sent; use another [lake] url for it, another --snapshot, or the options it was begun with")),
+    }
+}
+
 /// Fetches what is missing and publishes. Published already: says so.
 ///
 /// # Errors
@@ -114,6 +158,7 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
     let store = Store::create(&pipeline.lake)?;
     store.probe().await?;
     if let Some(manifest) = Manifest::read(&store, pipeline.snapshot).await? {
+        same_question(pipeline, &manifest.question)?;
         return Ok(RunEnd {
             report: RunReport::of_manifest(&manifest, RunState::AlreadyPublished, start, clock),
             error: None,
@@ -122,11 +167,16 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
     let credentials = credentials_for(pipeline, around)?;
     let reader = pipeline.clone();
     let list = tokio::task::spawn_blocking(move || read_targets(&reader)).await;
+    for date in open_snapshots(&store).await?.into_iter().filter(|date| *date != pipeline.snapshot) {
+        warn!("snapshot {date} was begun and is not published; `--snapshot {date}` continues it");
+    }
     let mut list = list.context(|| "reading the target lists panicked")??;
     let archive = Archive::new(store.clone(), pipeline.snapshot);
     let name =
         format!("{}-{:06x}", start.format("%Y%m%dT%H%M%SZ"), fastrand::Rng::with_seed(*seed).u32(..) >> 8);
-    let record = archive.run_record(RunRecord { run: name, started_at: start }).await?;
+    let record =
+        archive.run_record(RunRecord { run: name, started_at: start, question: pipeline.question() }).await?;
+    same_question(pipeline, &record.question)?;
 
     let mut books = Books::default();
     let mut states = TargetStates::new(list.target_count());
@@ -181,33 +231,29 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
             batch.number += first;
             batch
         });
-        let fetched = fetch(&fetcher, batches, first + plan.requests() as u32).await?;
+        let fetched = fetch(&fetcher, batches, first + plan.requests() as u32).await;
         let entered = fetcher.entered.into_inner().unwrap_or_else(PoisonError::into_inner);
         books.take(fetched, entered, &mut states, pipeline)
     } else {
         None
     };
 
-    let fates = states.fates(&list);
-    let failed_ratio = fates.failed as f64 / list.target_count() as f64;
-    let held = stopped.or_else(|| {
-        (failed_ratio > pipeline.max_failed_ratio).then(|| {
-            Error::new(
-                ErrorKind::TargetsFailed,
-                format!(
-                    "{} of {} targets failed, more than [publish] max_failed_ratio = {} allows",
-                    fates.failed,
-                    list.target_count(),
-                    pipeline.max_failed_ratio
-                ),
-            )
-        })
-    });
+    let mut fates = states.fates(&list);
+    let held = stopped.or_else(|| too_many_failed(&fates, pipeline));
     books.answered.sort_by_key(|answered| answered.id);
     books.attempts.sort_by_key(|attempt| attempt.id);
     let requests = books.totals(lower_bound(&list.root_domain_sizes()));
     if let Some(error) = held {
-        let items = books.attempts.iter().filter(|attempt| attempt.outcome == Outcome::Ok);
+        // Until the answers are flattened, it is known how many items came, not which targets they answer.
+        let items: u64 = books
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.outcome == Outcome::Ok)
+            .filter_map(|attempt| attempt.items)
+            .sum();
+        let answered = fates.absent;
+        fates.returned = items.min(answered);
+        fates.absent = answered - fates.returned;
         let report = RunReport {
             run: record.run,
             pipeline: pipeline.name.clone(),
@@ -218,8 +264,8 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
             requests: requests.sent,
             retries: requests.retries,
             lower_bound: requests.lower_bound,
-            items: items.filter_map(|attempt| attempt.items).sum(),
-            unmatched: 0,
+            items,
+            unmatched: items - fates.returned,
             cost_usd: requests.cost_usd,
             cost_unknown_usd: requests.cost_unknown_usd,
             files: 0,
@@ -227,7 +273,7 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
             seconds: seconds(start, clock),
             irregularities: Irregularities::default(),
         };
-        return Ok(RunEnd { report, error: Some(error) });
+        return Ok(RunEnd { report, error: Some(with_date(error, pipeline)) });
     }
     drop(plan);
     hear(Progress::Publishing { answers: books.answered.len() as u64 });
@@ -235,6 +281,6 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
     let manifest = publish_snapshot(
         pipeline, clock, &store, &archive, record, list, states, attempts, answered, requests, hear,
     );
-    let manifest = manifest.await?;
+    let manifest = manifest.await.map_err(|error| with_date(error, pipeline))?;
     Ok(RunEnd { report: RunReport::of_manifest(&manifest, RunState::Published, start, clock), error: None })
 }

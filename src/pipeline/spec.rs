@@ -2,6 +2,7 @@
 //!
 //! What a flag says counts before the environment, that before the file, that before the default.
 
+use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use toml::Spanned;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::fetch::{Limits, RetryPolicy, is_loopback};
+use crate::lake::Question;
 use crate::money::Usd;
 use crate::plan::Pace;
 use crate::provider::{
@@ -49,8 +51,7 @@ struct TargetsSpec {
     format: Option<Format>,
     #[serde(default = "default_column")]
     column: String,
-    #[serde(default)]
-    keep: Vec<String>,
+    keep: Option<Spanned<Vec<String>>>,
     #[serde(default)]
     bare_url: BareUrl,
     #[serde(default)]
@@ -211,6 +212,26 @@ impl Pipeline {
         file.resolve(spec, overrides, clock)
     }
 
+    /// What a run of this pipeline asks, and of whom.
+    #[must_use]
+    pub fn question(&self) -> Question {
+        Question {
+            pipeline: self.name.clone(),
+            endpoint: self.endpoint,
+            asked_of: match &self.api {
+                Api::Simulator(options) => format!("simulator, seed {}", options.seed),
+                // On this machine a port says nothing: a simulator takes another with each start.
+                Api::Remote(url) => url
+                    .parse()
+                    .ok()
+                    .and_then(|url: url::Url| url.host_str().map(str::to_owned))
+                    .unwrap_or_else(|| url.clone()),
+            },
+            include_subdomains: self.options.include_subdomains,
+            rank_scale: self.options.rank_scale,
+        }
+    }
+
     /// The pace at which requests are expected to go.
     #[must_use]
     pub fn pace(&self) -> Pace {
@@ -246,6 +267,8 @@ impl File<'_> {
                 None => format!(", line {line}"),
             }
         });
+        // A key that is missing stands on no line.
+        let place = if error.message().starts_with("missing field") { String::new() } else { place };
         let message = error.message().lines().collect::<Vec<_>>().join("; ");
         Error::usage(format!("{}{place}: {message}", self.path))
             .with_hint("pipelines/nightly.toml explains every key; correct it and run the same command again")
@@ -309,6 +332,16 @@ impl File<'_> {
         if spec.targets.paths.get_ref().is_empty() {
             return Err(self.refuse("targets.paths", &spec.targets.paths, "names no file"));
         }
+        let keep = match &spec.targets.keep {
+            None => Vec::new(),
+            Some(keep) => {
+                let mut seen = HashSet::new();
+                if let Some(again) = keep.get_ref().iter().find(|name| !seen.insert(name.as_str())) {
+                    return Err(self.refuse("targets.keep", keep, &format!("names `{again}` twice")));
+                }
+                keep.get_ref().clone()
+            }
+        };
         let ApiSpec {
             base_url,
             max_in_flight,
@@ -381,7 +414,7 @@ impl File<'_> {
                 paths: spec.targets.paths.into_inner(),
                 format: spec.targets.format,
                 column: spec.targets.column,
-                keep: spec.targets.keep,
+                keep,
             },
             rules: Rules { bare_url: spec.targets.bare_url, suffixes: spec.targets.suffixes },
             options: TaskOptions {

@@ -33,6 +33,13 @@ pub struct Share {
 /// Packs root domains, given by their number of targets, into batches within both caps.
 ///
 /// Takes time in the order of domains plus batches times their caps, and memory in the order of domains.
+///
+/// ```
+/// // One domain of 1500 targets fills a batch and a half; the small ones find room beside it.
+/// let batches = backlake::plan::pack(&[1500, 20, 3]);
+/// assert_eq!(batches.len(), 2);
+/// assert_eq!(batches.iter().flatten().map(|share| share.targets).sum::<u32>(), 1523);
+/// ```
 #[must_use]
 pub fn pack(sizes: &[u32]) -> Vec<Vec<Share>> {
     let mut rest = Rest::of(sizes);

@@ -93,10 +93,10 @@ impl Envelope {
         }
     }
 
-    /// What was charged: the larger of the two figures, should they ever differ.
+    /// What was charged, to a millionth of a dollar: the larger of the two figures, should they ever differ.
     #[must_use]
     pub fn charged(&self) -> Option<Usd> {
-        self.tasks.iter().filter_map(|task| task.cost).chain(self.cost).max()
+        self.tasks.iter().filter_map(|task| task.cost).chain(self.cost).max().map(Usd::to_scale)
     }
 }
 

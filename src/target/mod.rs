@@ -4,6 +4,7 @@
 //! provider's rules, and no two are the same.
 
 mod canonical;
+mod csv;
 mod list;
 mod source;
 mod texts;

@@ -17,10 +17,13 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::{Deserialize, Serialize};
 
 use super::canonical::Invalid;
+use super::csv::csv;
 use crate::error::{Context, Error, Result};
 
-/// The longest line that is looked at; a longer one is invalid.
-const MAX_LINE: usize = 1 << 16;
+/// The longest target that is looked at; a longer one is invalid.
+pub(super) const MAX_LINE: usize = 1 << 16;
+/// The longest row of ndjson, which may hold more than a target.
+const MAX_ROW: usize = 1 << 24;
 /// Lines in one block at the most.
 const BLOCK_LINES: usize = 8192;
 /// Bytes of text after which a block is handed on.
@@ -77,7 +80,16 @@ impl Block {
         &self.text[line.start..line.end]
     }
 
-    fn push(&mut self, number: u64, bytes: &[u8], problem: Option<Invalid>) {
+    /// A target as written, unless it is too long to be one.
+    pub(super) fn push_target(&mut self, number: u64, text: &[u8]) {
+        if text.len() > MAX_LINE {
+            self.push(number, cut(text), Some(Invalid::TooLong { max: MAX_LINE }));
+        } else {
+            self.push(number, text, None);
+        }
+    }
+
+    pub(super) fn push(&mut self, number: u64, bytes: &[u8], problem: Option<Invalid>) {
         let start = self.text.len();
         let problem = match std::str::from_utf8(bytes) {
             Ok(text) => {
@@ -94,7 +106,7 @@ impl Block {
 }
 
 /// Receives the blocks; an error ends the reading.
-type Sink<'a> = &'a mut dyn FnMut(Block) -> Result<()>;
+pub(super) type Sink<'a> = &'a mut dyn FnMut(Block) -> Result<()>;
 
 impl Sources {
     /// The files behind paths and globs, in order, each once.
@@ -168,19 +180,22 @@ impl Sources {
         } else {
             Box::new(BufReader::with_capacity(1 << 18, File::open(path).usage(failed)?))
         };
-        let mut plain = sniffed(raw, path == "-", compression).usage(failed)?;
+        let mut plain = sniffed(raw, path == "-", compression).map_err(|error| {
+            let error = Error::usage(failed()).caused_by(error);
+            error.with_hint("its ending says that it is compressed; if it is not, rename it, and if it is cut off, make it anew")
+        })?;
         skip_byte_order_mark(&mut plain, path)?;
         match format {
             Format::Txt => self.text(source, path, plain, sink),
             Format::Ndjson => self.ndjson(source, path, plain, sink),
-            Format::Csv => self.csv(source, path, plain, sink),
+            Format::Csv => csv(self, source, path, plain, sink),
             Format::Parquet => Ok(()),
         }
     }
 
     fn text(&self, source: usize, path: &str, reader: Box<dyn BufRead>, sink: Sink<'_>) -> Result<()> {
         let mut blocks = Blocks::new(source, sink);
-        each_line(reader, path, |number, line, problem| {
+        each_line(reader, path, MAX_LINE, |number, line, problem| {
             let bare = line.trim_ascii();
             if bare.is_empty() || bare.starts_with(b"#") {
                 return Ok(());
@@ -194,7 +209,7 @@ impl Sources {
 
     fn ndjson(&self, source: usize, path: &str, reader: Box<dyn BufRead>, sink: Sink<'_>) -> Result<()> {
         let mut blocks = Blocks::new(source, sink);
-        each_line(reader, path, |number, line, problem| {
+        each_line(reader, path, MAX_ROW, |number, line, problem| {
             if line.trim_ascii().is_empty() {
                 return Ok(());
             }
@@ -211,7 +226,7 @@ impl Sources {
             };
             match row {
                 Err(problem) => {
-                    blocks.block.push(number, line, Some(problem));
+                    blocks.block.push(number, cut(line), Some(problem));
                     blocks.block.labels.extend(self.keep.iter().map(|_| None));
                 }
                 Ok(row) => {
@@ -221,7 +236,7 @@ impl Sources {
                         }
                         Some(_) | None => {
                             let problem = Invalid::NoColumn { column: self.column.clone() };
-                            blocks.block.push(number, line, Some(problem));
+                            blocks.block.push(number, cut(line), Some(problem));
                         }
                     }
                     blocks.block.labels.extend(self.keep.iter().map(|name| label(row.get(name))));
@@ -229,44 +244,6 @@ impl Sources {
             }
             blocks.flush_if_full()
         })?;
-        blocks.finish()
-    }
-
-    fn csv(&self, source: usize, path: &str, mut reader: Box<dyn BufRead>, sink: Sink<'_>) -> Result<()> {
-        let failed = || format!("failed to read target list {path}");
-        // The csv crate counts the second half of CRLF with the row that follows it.
-        let start = reader.fill_buf().usage(failed)?;
-        let first_end = start.iter().position(|&byte| byte == b'\n');
-        let behind = u64::from(first_end.is_some_and(|end| start[..end].ends_with(b"\r")));
-        let mut rows = csv::ReaderBuilder::new().flexible(true).from_reader(reader);
-        let header = rows.byte_headers().usage(failed)?.clone();
-        let position = |name: &str| {
-            header.iter().position(|field| field.trim_ascii() == name.as_bytes()).ok_or_else(|| {
-                let names: Vec<_> =
-                    header.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect();
-                missing_column(path, name, &names)
-            })
-        };
-        let column = position(&self.column)?;
-        let keep = self.keep.iter().map(|name| position(name)).collect::<Result<Vec<_>>>()?;
-        let mut blocks = Blocks::new(source, sink);
-        let mut row = csv::ByteRecord::new();
-        while rows.read_byte_record(&mut row).usage(failed)? {
-            let number = row.position().map_or(0, csv::Position::line) + behind;
-            match row.get(column) {
-                Some(field) if field.len() > MAX_LINE => {
-                    blocks.block.push(number, cut(field), Some(Invalid::TooLong { max: MAX_LINE }));
-                }
-                Some(field) => blocks.block.push(number, field, None),
-                None => {
-                    let problem = Invalid::NoColumn { column: self.column.clone() };
-                    blocks.block.push(number, &[], Some(problem));
-                }
-            }
-            let label = |&at: &usize| row.get(at).map(|field| String::from_utf8_lossy(field).into());
-            blocks.block.labels.extend(keep.iter().map(label));
-            blocks.flush_if_full()?;
-        }
         blocks.finish()
     }
 
@@ -294,11 +271,7 @@ impl Sources {
             for row in 0..batch.num_rows() {
                 number += 1;
                 let text = if targets.is_valid(row) { targets.value(row) } else { "" };
-                if text.len() > MAX_LINE {
-                    blocks.block.push(number, cut(text.as_bytes()), Some(Invalid::TooLong { max: MAX_LINE }));
-                } else {
-                    blocks.block.push(number, text.as_bytes(), None);
-                }
+                blocks.block.push_target(number, text.as_bytes());
                 let label = |column: &ArrayRef| {
                     let column = column.as_string::<i32>();
                     column.is_valid(row).then(|| column.value(row).into())
@@ -330,22 +303,31 @@ fn as_text(batch: &RecordBatch, name: &str, path: &str) -> Result<ArrayRef> {
     let column = batch
         .column_by_name(name)
         .ok_or_else(|| Error::unexpected(format!("column `{name}` of {path} was not read")))?;
+    let column = match column.data_type() {
+        // The same moments under the one name of UTC that can be written without a database of zones.
+        DataType::Timestamp(unit, Some(_)) => {
+            let utc = DataType::Timestamp(*unit, Some("+00:00".into()));
+            &arrow_cast::cast(column, &utc).usage(|| format!("target list {path}: column `{name}`"))?
+        }
+        _ => column,
+    };
     arrow_cast::cast(column, &DataType::Utf8)
         .usage(|| format!("target list {path}: column `{name}` cannot be carried along as text"))
 }
 
 /// The first bytes of a text that is too long, as the targets table will show it.
-fn cut(text: &[u8]) -> &[u8] {
+pub(super) fn cut(text: &[u8]) -> &[u8] {
     &text[..text.len().min(256)]
 }
 
-fn missing_column(path: &str, name: &str, names: &[String]) -> Error {
+pub(super) fn missing_column(path: &str, name: &str, names: &[String]) -> Error {
     Error::usage(format!("target list {path} has no column `{name}`; it has: {}", names.join(", ")))
         .with_hint("set [targets] column (or keep) to one of them")
 }
 
 fn format_of(name: &str) -> Result<Format> {
-    match Path::new(name).extension().and_then(|ending| ending.to_str()) {
+    let ending = Path::new(name).extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+    match ending.as_deref() {
         Some("txt") => Ok(Format::Txt),
         Some("csv") => Ok(Format::Csv),
         Some("ndjson" | "jsonl") => Ok(Format::Ndjson),
@@ -381,6 +363,9 @@ fn sniffed(
     compression: Compression,
 ) -> io::Result<Box<dyn BufRead>> {
     let compression = match raw.fill_buf()? {
+        start if compression == Compression::Gzip && !start.starts_with(&[0x1f, 0x8b]) => {
+            return Err(io::Error::other("it is no gzip"));
+        }
         _ if !nameless => compression,
         [0x1f, 0x8b, ..] => Compression::Gzip,
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
@@ -413,22 +398,25 @@ fn spool(reader: &mut dyn Read) -> io::Result<File> {
 fn each_line(
     mut reader: Box<dyn BufRead>,
     path: &str,
+    max: usize,
     mut take: impl FnMut(u64, &[u8], Option<Invalid>) -> Result<()>,
 ) -> Result<()> {
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
         let failed = || format!("failed to read target list {path}, line {number}");
-        if reader.by_ref().take(MAX_LINE as u64 + 2).read_until(b'\n', &mut line).usage(failed)? == 0 {
+        if reader.by_ref().take(max as u64 + 2).read_until(b'\n', &mut line).usage(failed)? == 0 {
             break;
         }
-        if line.last() == Some(&b'\n') {
-            line.pop();
+        let ended = line.pop_if(|last| *last == b'\n').is_some();
+        if ended {
             line.pop_if(|last| *last == b'\r');
         }
-        if line.len() > MAX_LINE {
-            skip_line(&mut reader).usage(failed)?;
-            take(number, cut(&line), Some(Invalid::TooLong { max: MAX_LINE }))?;
+        if line.len() > max {
+            if !ended {
+                skip_line(&mut reader).usage(failed)?;
+            }
+            take(number, cut(&line), Some(Invalid::TooLong { max }))?;
         } else {
             take(number, &line, None)?;
         }
@@ -453,17 +441,17 @@ fn skip_line(reader: &mut dyn BufRead) -> io::Result<()> {
 }
 
 /// Gathers lines and hands them on a block at a time.
-struct Blocks<'a> {
-    block: Block,
+pub(super) struct Blocks<'a> {
+    pub(super) block: Block,
     sink: Sink<'a>,
 }
 
 impl<'a> Blocks<'a> {
-    fn new(source: usize, sink: Sink<'a>) -> Self {
+    pub(super) fn new(source: usize, sink: Sink<'a>) -> Self {
         Self { block: Block { source, ..Block::default() }, sink }
     }
 
-    fn flush_if_full(&mut self) -> Result<()> {
+    pub(super) fn flush_if_full(&mut self) -> Result<()> {
         if self.block.lines.len() < BLOCK_LINES && self.block.text.len() < BLOCK_BYTES {
             return Ok(());
         }
@@ -471,7 +459,7 @@ impl<'a> Blocks<'a> {
         (self.sink)(std::mem::replace(&mut self.block, next))
     }
 
-    fn finish(self) -> Result<()> {
+    pub(super) fn finish(self) -> Result<()> {
         (self.sink)(self.block)
     }
 }

@@ -84,6 +84,13 @@ fn a_csv_without_the_column_names_those_it_has() {
 }
 
 #[test]
+fn a_csv_with_an_open_quote_swallows_nothing() {
+    let rows = "b.com,x\n".repeat(500);
+    let site = list(site(), "list.csv", format!("url,note\na.com,\"never closed\n{rows}"), "");
+    refused(&site, 2, &["list.csv, line 2: a quote is opened and never closed"]);
+}
+
+#[test]
 fn a_broken_gzip_is_named() {
     refused(
         &list(site(), "fake.txt.gz", "https://example.com/\n", ""),
@@ -152,6 +159,26 @@ fn mistakes_in_a_pipeline_file_are_told_by_line_and_key() {
     ] {
         refused(&site().with(lines), 2, words);
     }
+}
+
+#[test]
+fn a_column_that_is_kept_twice_and_a_table_that_is_missing_are_told() {
+    let path = "paths = [\"data/targets/awesome.txt\"]";
+    refused(
+        &site().with_targets(&format!("{path}\nkeep = [\"a\", \"a\"]")),
+        2,
+        &["line 8, key `targets.keep`: names `a` twice"],
+    );
+    let site = site();
+    let file = site.write("other.toml", site.text().replace("[lake]", "[leak]"));
+    let output = crate::harness::program().arg("run").arg(file).output().unwrap();
+    assert!(text(&output.stderr).contains("unknown field `leak`"), "{}", text(&output.stderr));
+    let file = site.write(
+        "none.toml",
+        "name = \"x\"\nendpoint = \"backlinks/bulk_pages_summary\"\n[targets]\npaths = [\"a.txt\"]\n",
+    );
+    let output = crate::harness::program().arg("run").arg(file).output().unwrap();
+    assert!(text(&output.stderr).contains("none.toml: missing field `lake`"), "{}", text(&output.stderr));
 }
 
 #[test]

@@ -15,6 +15,10 @@ fn help_shows_examples_and_exit_codes() {
         assert!(help.contains(word), "`{word}` is not in: {help}");
     }
     assert!(out(&["run", "--help"]).contains("DATAFORSEO_PASSWORD_FILE"));
+    for command in ["plan", "run", "check", "verify", "snapshots", "simulate", "schema", "completions"] {
+        let help = out(&[command, "--help"]);
+        assert!(help.contains(&format!("Examples:\n  backlake {command}")), "{help}");
+    }
 }
 
 #[test]

@@ -55,6 +55,12 @@ impl Site {
         self
     }
 
+    /// Says something else in the pipeline file.
+    pub(crate) fn replaced(mut self, before: &str, after: &str) -> Self {
+        self.extra = self.extra.replace(before, after);
+        self
+    }
+
     /// Replaces the `[targets]` table's lines.
     pub(crate) fn with_targets(mut self, lines: &str) -> Self {
         lines.clone_into(&mut self.targets);

@@ -47,9 +47,37 @@ async fn running_again_says_that_it_is_published_and_sends_nothing() {
     let end = site.run(&simulator, &clock).await.unwrap();
     assert!(end.error.is_none());
     assert_eq!((end.report.state, simulator.ledger().len()), (RunState::AlreadyPublished, 0));
-    let output = site.program("run", &[]);
+    let output = site.program("run", &["--base-url", "http://127.0.0.1:1"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output.stderr).contains("was published before"), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
+async fn another_pipeline_is_not_told_that_its_snapshot_is_published() {
+    let site = published().await;
+    let file = site.write("other.toml", site.text().replace("name = \"test\"", "name = \"other\""));
+    let output = program().arg("run").arg(file).args(["--base-url", "http://127.0.0.1:1"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("pipeline is test there and other here"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[tokio::test]
+async fn what_no_manifest_vouches_for_is_found() {
+    let site = published().await;
+    let manifests = site.lake().join("_snapshots");
+    std::fs::copy(manifests.join("2026-11-23.json"), manifests.join("2026-11-24.json")).unwrap();
+    std::fs::create_dir_all(site.lake().join("pages/snapshot_date=2026-11-25")).unwrap();
+    std::fs::write(site.lake().join("pages/snapshot_date=2026-11-25/x.parquet"), "").unwrap();
+    let output = program().arg("verify").arg(site.lake()).output().unwrap();
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("2026-11-23  ok"), "{told}");
+    assert!(told.contains("the manifest of 2026-11-24 is that of 2026-11-23"), "{told}");
+    assert!(told.contains("pages/snapshot_date=2026-11-25 has no manifest"), "{told}");
 }
 
 #[tokio::test]

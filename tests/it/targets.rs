@@ -155,6 +155,31 @@ fn a_line_of_any_length_ends_in_a_fate() {
     assert_eq!((list.line_count(), list.invalid_count()), (2, 1));
     assert_eq!(list.line(0).end, LineEnd::Invalid("longer than 65536 bytes"));
     assert_eq!(list.line(1).number, 2);
+    // Around the limit no line is taken for a part of its neighbour.
+    for length in 65_534..65_540 {
+        let long = format!("https://a.com/{}", "x".repeat(length - 14));
+        std::fs::write(&path, format!("https://b.com/\n{long}\nhttps://c.com/\r\n{long}\r\nhttps://d.com/"))
+            .unwrap();
+        let list = read(&path, &[]);
+        assert_eq!(list.line_count(), 5, "{length}");
+        assert_eq!(list.invalid_count(), if length > 65_536 { 2 } else { 0 }, "{length}");
+    }
+}
+
+#[test]
+fn lines_of_a_csv_are_counted_as_an_editor_counts_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("list.csv");
+    for (text, numbers) in [
+        ("url\n\n\n\na.com\n\nb.com", &[5_u64, 7][..]),
+        ("url\r\n\r\na.com\r\nb.com\r\n", &[3, 4]),
+        ("url\ra.com\rb.com\r", &[2, 3]),
+        ("url,note\na.com,\"one\ntwo \"\"x\"\"\n\nthree\"\nb.com,\n", &[2, 6]),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let found: Vec<u64> = read(&path, &[]).lines().map(|line| line.number).collect();
+        assert_eq!(found, numbers, "{text:?}");
+    }
 }
 
 #[test]
