@@ -195,7 +195,7 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
         run = record.run,
         snapshot = %pipeline.snapshot,
         targets = list.target_count(),
-        answered = list.target_count() - plan.order().len(),
+        to_ask = plan.order().len(),
         requests = plan.requests(),
         "planned"
     );
