@@ -7,8 +7,10 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::retry::Happened;
 use crate::error::Result;
 use crate::money::Usd;
+use crate::provider::{Endpoint, Envelope, code};
 
 /// Names an attempt within a run: the batch, from 0, and the attempt at it, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -133,6 +135,59 @@ pub struct Attempt {
     pub charged: Charged,
     /// The size of the answer's body, decompressed.
     pub body_bytes: Option<u64>,
+}
+
+impl Attempt {
+    /// An attempt of which nothing is known yet but what was asked.
+    #[must_use]
+    pub fn of(intent: &Intent) -> Self {
+        Self {
+            id: intent.id,
+            tag: intent.tag.clone(),
+            request_id: None,
+            sent_at: intent.sent_at,
+            duration_ms: None,
+            targets: intent.targets.len() as u32,
+            root_domains: intent.root_domains,
+            http_status: None,
+            status_code: None,
+            status_message: None,
+            outcome: Outcome::Ambiguous,
+            items: None,
+            cost_usd: None,
+            charged: Charged::Unknown,
+            body_bytes: None,
+        }
+    }
+
+    /// Enters what an answer says of itself, and tells what it comes to.
+    pub fn answered(&mut self, envelope: &Envelope, endpoint: Endpoint) -> Happened {
+        let (status_code, message) = envelope.status();
+        let task = envelope.tasks.first();
+        self.status_code = Some(status_code);
+        self.status_message = Some(message.to_owned());
+        self.request_id = task.and_then(|task| task.id.clone());
+        self.items = Some(envelope.items);
+        self.cost_usd = envelope.charged();
+        self.charged = match self.cost_usd {
+            Some(cost) if cost > Usd::ZERO => Charged::Yes,
+            Some(_) => Charged::No,
+            None => Charged::Unknown,
+        };
+        if status_code != code::OK {
+            return Happened::Status(status_code);
+        }
+        let Some(task) = task else {
+            self.status_message = Some("the answer holds no task".to_owned());
+            return Happened::Malformed;
+        };
+        let other_tag = task.tag.as_ref().is_some_and(|tag| *tag != self.tag);
+        if other_tag || task.function.as_ref().is_some_and(|other| other != endpoint.function()) {
+            self.status_message = Some("the answer is to another request".to_owned());
+            return Happened::Malformed;
+        }
+        Happened::Status(code::OK)
+    }
 }
 
 /// Where a run's books are kept. Each call returns when what it was given is safe.

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::Utc;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
@@ -369,23 +368,8 @@ impl<J: Journal> Fetcher<'_, J> {
         self.journal.intend(&intent).await?;
         let answer = self.client.post(self.endpoint, body).await;
         let took = (self.clock.now() - sent_at).to_std().unwrap_or(Duration::ZERO);
-        let mut entry = Attempt {
-            id,
-            tag,
-            request_id: None,
-            sent_at: sent_at.with_timezone(&Utc),
-            duration_ms: Some(took.as_millis() as u64),
-            targets: batch.targets.len() as u32,
-            root_domains: batch.root_domains,
-            http_status: None,
-            status_code: None,
-            status_message: None,
-            outcome: Outcome::Failed,
-            items: None,
-            cost_usd: None,
-            charged: Charged::Unknown,
-            body_bytes: None,
-        };
+        let mut entry = Attempt::of(&intent);
+        entry.duration_ms = Some(took.as_millis() as u64);
         let happened = match answer {
             Ok(reply) => {
                 self.journal.keep(id, reply.body.clone()).await?;
@@ -439,32 +423,7 @@ impl<J: Journal> Fetcher<'_, J> {
                 });
             }
         };
-        let (status_code, message) = envelope.status();
-        entry.status_code = Some(status_code);
-        entry.status_message = Some(message.to_owned());
-        entry.request_id = envelope.tasks.first().and_then(|task| task.id.clone());
-        entry.items = Some(envelope.items);
-        entry.cost_usd = envelope.charged();
-        entry.charged = match entry.cost_usd {
-            Some(cost) if cost > Usd::ZERO => Charged::Yes,
-            Some(_) => Charged::No,
-            None => Charged::Unknown,
-        };
-        if status_code != code::OK {
-            return Ok(Happened::Status(status_code));
-        }
-        let Some(task) = envelope.tasks.first() else {
-            entry.status_message = Some("the answer holds no task".to_owned());
-            return Ok(Happened::Malformed);
-        };
-        let other_tag = task.tag.as_ref().is_some_and(|tag| *tag != entry.tag);
-        let other_function =
-            task.function.as_ref().is_some_and(|function| function != self.endpoint.function());
-        if other_tag || other_function {
-            entry.status_message = Some("the answer is to another request".to_owned());
-            return Ok(Happened::Malformed);
-        }
-        Ok(Happened::Status(code::OK))
+        Ok(entry.answered(&envelope, self.endpoint))
     }
 }
 

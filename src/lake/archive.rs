@@ -16,8 +16,7 @@ use super::layout::Layout;
 use super::manifest::snapshots;
 use super::store::Store;
 use crate::error::{Context, Error, Result};
-use crate::fetch::{Attempt, AttemptId, Charged, Intent, Journal, Outcome};
-use crate::money::Usd;
+use crate::fetch::{Attempt, AttemptId, Happened, Intent, Journal, Outcome};
 use crate::provider::{Endpoint, Envelope, RankScale, code};
 
 /// The level at which answers are archived: they shrink to about an eighth, faster than they arrive.
@@ -114,11 +113,11 @@ impl Archive {
         self.read(&path).await
     }
 
-    /// All attempts that were made, by batch and attempt.
+    /// All attempts that were made at this endpoint, by batch and attempt.
     ///
     /// # Errors
     /// A lake that fails, or a file in it that is broken.
-    pub async fn earlier(&self) -> Result<Vec<EarlierAttempt>> {
+    pub async fn earlier(&self, endpoint: Endpoint) -> Result<Vec<EarlierAttempt>> {
         let mut ended = BTreeMap::new();
         for object in self.store.list(&self.layout.attempts()).await? {
             match self.read::<Attempt>(&object.location).await {
@@ -138,7 +137,7 @@ impl Archive {
             };
             let attempt = match ended.remove(&intent.id) {
                 Some(attempt) => attempt,
-                None => self.as_archived(&intent).await?,
+                None => self.as_archived(&intent, endpoint).await?,
             };
             earlier.push(EarlierAttempt { intent, attempt });
         }
@@ -147,24 +146,9 @@ impl Archive {
     }
 
     /// How an attempt ended whose entry was never written: as its archived answer says, or ambiguous without one.
-    async fn as_archived(&self, intent: &Intent) -> Result<Attempt> {
-        let mut attempt = Attempt {
-            id: intent.id,
-            tag: intent.tag.clone(),
-            request_id: None,
-            sent_at: intent.sent_at,
-            duration_ms: None,
-            targets: intent.targets.len() as u32,
-            root_domains: intent.root_domains,
-            http_status: None,
-            status_code: None,
-            status_message: Some("the run broke off before the answer".to_owned()),
-            outcome: Outcome::Ambiguous,
-            items: None,
-            cost_usd: None,
-            charged: Charged::Unknown,
-            body_bytes: None,
-        };
+    async fn as_archived(&self, intent: &Intent, endpoint: Endpoint) -> Result<Attempt> {
+        let mut attempt = Attempt::of(intent);
+        attempt.status_message = Some("the run broke off before the answer".to_owned());
         let body = match self.answer(intent.id).await {
             Ok(Some(body)) => body,
             Ok(None) => return Ok(attempt),
@@ -178,20 +162,7 @@ impl Archive {
             attempt.status_message = Some("the run broke off before the answer was read".to_owned());
             return Ok(attempt);
         };
-        let (status_code, message) = envelope.status();
-        let task = envelope.tasks.first();
-        attempt.status_code = Some(status_code);
-        attempt.status_message = Some(message.to_owned());
-        attempt.request_id = task.and_then(|task| task.id.clone());
-        attempt.items = Some(envelope.items);
-        attempt.cost_usd = envelope.charged();
-        attempt.charged = match attempt.cost_usd {
-            Some(cost) if cost > Usd::ZERO => Charged::Yes,
-            Some(_) => Charged::No,
-            None => Charged::Unknown,
-        };
-        let good = status_code == code::OK
-            && task.is_some_and(|task| task.tag.as_ref().is_none_or(|tag| *tag == intent.tag));
+        let good = attempt.answered(&envelope, endpoint) == Happened::Status(code::OK);
         attempt.outcome = if good { Outcome::Ok } else { Outcome::Failed };
         Ok(attempt)
     }

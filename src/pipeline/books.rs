@@ -11,6 +11,7 @@ use crate::fate::{Fate, Fates};
 use crate::fetch::{Attempt, AttemptId, Charged, End, Fetched, Outcome};
 use crate::lake::{Archive, RequestTotals};
 use crate::money::Usd;
+use crate::provider::Endpoint;
 use crate::target::{TargetId, TargetList};
 
 /// What a run has sent, over all its starts.
@@ -38,11 +39,12 @@ impl Books {
     pub(super) async fn take_earlier(
         &mut self,
         archive: &Archive,
+        endpoint: Endpoint,
         list: &TargetList,
         states: &mut TargetStates,
     ) -> Result<()> {
         let mut vanished = 0;
-        for earlier in archive.earlier().await? {
+        for earlier in archive.earlier(endpoint).await? {
             let (intent, attempt) = (earlier.intent, earlier.attempt);
             self.next_batch = self.next_batch.max(intent.id.batch + 1);
             self.enter(&attempt, intent.reserved);

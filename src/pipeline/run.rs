@@ -180,7 +180,7 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
 
     let mut books = Books::default();
     let mut states = TargetStates::new(list.target_count());
-    books.take_earlier(&archive, &list, &mut states).await?;
+    books.take_earlier(&archive, pipeline.endpoint, &list, &mut states).await?;
     list.seal();
     let list = Arc::new(list);
     let planner = Arc::clone(&list);
