@@ -21,12 +21,6 @@ pub enum ErrorKind {
     Budget,
     /// More targets failed than the pipeline tolerates; the snapshot is held open.
     TargetsFailed,
-    /// Another run holds this snapshot.
-    Locked,
-    /// SIGINT arrived; what was in flight is archived.
-    Interrupted,
-    /// SIGTERM or SIGHUP arrived; what was in flight is archived.
-    Terminated,
 }
 
 impl ErrorKind {
@@ -39,9 +33,6 @@ impl ErrorKind {
             Self::Account => 3,
             Self::Budget => 4,
             Self::TargetsFailed => 5,
-            Self::Locked => 6,
-            Self::Interrupted => 130,
-            Self::Terminated => 143,
         }
     }
 
@@ -61,12 +52,6 @@ impl ErrorKind {
             }
             Self::TargetsFailed => {
                 "the snapshot is held open and the answers are archived; run the same command again to retry what failed, or raise [publish] max_failed_ratio"
-            }
-            Self::Locked => {
-                "wait for the other run to end; the same command then continues or says that the snapshot is published"
-            }
-            Self::Interrupted | Self::Terminated => {
-                "answers already paid for are archived; run the same command: it continues"
             }
         }
     }

@@ -44,8 +44,8 @@ Examples:
 
 Exit codes:
   0 done    1 unexpected    2 usage or pipeline file    3 the account or provider refuses
-  4 stopped at the budget    5 targets failed, snapshot held open    6 another run holds it
-  3 to 6 lose nothing: run the same command again, and it continues.";
+  4 stopped at the budget    5 targets failed, snapshot held open    130 and 143 interrupted
+  After all but 0 and 2 run the same command again: it continues, and pays for nothing it holds.";
 
 #[derive(Debug, Args)]
 struct Global {

@@ -307,6 +307,41 @@ async fn a_changed_list_is_planned_on_top_of_what_is_archived() {
     assert!(end.report.unmatched >= answered - 2 && end.report.items == returned + end.report.unmatched);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_killed_is_continued_and_its_answers_are_not_paid_again() {
+    let site = Site::new((0..3_000).map(|n| format!("site{n}.com"))).with("[api]\nmax_in_flight = 2");
+    let file = site.write("pipeline.toml", site.text());
+    let (simulator, _) = simulator(Behaviour::default()).await;
+    let start = || {
+        let mut command = program();
+        command.arg("run").arg(&file).args(["--base-url", &simulator.url()]);
+        command.env("DATAFORSEO_LOGIN", LOGIN).env("DATAFORSEO_PASSWORD", PASSWORD);
+        command
+    };
+    let mut child = start().stderr(Stdio::piped()).spawn().unwrap();
+    // The log says when a tenth is fetched; that is the moment.
+    let log = std::io::BufReader::new(child.stderr.take().unwrap());
+    let fetched = std::io::BufRead::lines(log).map(Result::unwrap).find(|line| line.contains("fetched"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(fetched.is_some());
+    // A file that was being written when the end came bears another ending.
+    let files = std::fs::read_dir(site.lake().join("_archive/2026-11-23"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let archived = files.filter(|path| path.extension().is_some_and(|ending| ending == "zst")).count();
+    let charged = simulator.ledger().len();
+    assert!(archived >= 3 && charged - archived <= 2, "{archived} of {charged} are archived");
+
+    let output = start().output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    // Of all that was charged before, only what was in flight is asked for again.
+    assert_eq!(simulator.ledger().len(), 30 + charged - archived);
+    let audit = program().arg("verify").arg(site.lake()).output().unwrap();
+    assert!(audit.status.success(), "{}", text(&audit.stderr));
+    assert_eq!(site.table(Table::Targets).num_rows(), 3_000);
+}
+
 #[test]
 fn credentials_appear_nowhere_in_what_a_run_leaves_behind() {
     let mut server = program()
