@@ -19,7 +19,7 @@
 //! ```
 //!
 //! [`pipeline`] reads what to do from a TOML file and is the only one that knows every stage; publishing reads from
-//! the archive alone, so a run that was broken off continues, and what was paid for is never asked again.
+//! the archive alone, so a run that was broken off continues, and what is archived is never asked for again.
 //! [`simulator`] is the provider, embedded, for demos and tests. [`cli`] is the only place that prints.
 //!
 //! Four small files are shared by all: [`contract`], [`fate`], [`money`], [`error`]; and time comes from [`clock`].

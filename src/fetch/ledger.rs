@@ -190,7 +190,8 @@ impl Attempt {
     }
 }
 
-/// Where a run's books are kept. Each call returns when what it was given is safe.
+/// Where a run's books are kept. Each call returns when what it was given is safe. A trait, because the lake that keeps
+/// them comes after this stage.
 pub trait Journal: Send + Sync {
     /// Enters what is about to be sent.
     fn intend(&self, intent: &Intent) -> impl Future<Output = Result<()>> + Send;

@@ -17,6 +17,7 @@ use super::manifest::snapshots;
 use super::store::Store;
 use crate::error::{Context, Error, Result};
 use crate::fetch::{Attempt, AttemptId, Happened, Intent, Journal, Outcome};
+use crate::money::Usd;
 use crate::provider::{Endpoint, Envelope, RankScale, code};
 
 /// The level at which answers are archived: they shrink to about an eighth, faster than they arrive.
@@ -87,8 +88,10 @@ pub struct Archive {
 /// An attempt that an earlier start of the run has made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EarlierAttempt {
-    /// What was asked.
-    pub intent: Intent,
+    /// What was asked for; nothing where that cannot be read any more.
+    pub targets: Vec<String>,
+    /// What it may have cost at the most.
+    pub reserved: Usd,
     /// How it ended, as entered, or as the archive tells where the run broke off before the entry.
     pub attempt: Attempt,
 }
@@ -113,21 +116,27 @@ impl Archive {
         self.read(&path).await
     }
 
-    /// All attempts that were made at this endpoint, by batch and attempt.
+    /// All attempts that were made at this endpoint, by batch and attempt, and the number of the next batch.
+    ///
+    /// Files that cannot be read are named in the log and worked around: of an entry the archive tells as much, and the
+    /// targets of an intent are asked for again. A number is never given twice, so nothing in the archive is written
+    /// over.
     ///
     /// # Errors
-    /// A lake that fails, or a file in it that is broken.
-    pub async fn earlier(&self, endpoint: Endpoint) -> Result<Vec<EarlierAttempt>> {
+    /// A lake that fails.
+    pub async fn earlier(&self, endpoint: Endpoint) -> Result<(Vec<EarlierAttempt>, u32)> {
+        let mut next_batch = 0;
         let mut ended = BTreeMap::new();
         for object in self.store.list(&self.layout.attempts()).await? {
+            next_batch = next_batch.max(Layout::batch_of(&object.location) + 1);
             match self.read::<Attempt>(&object.location).await {
                 Ok(attempt) => drop(ended.insert(attempt.id, attempt)),
-                // The archive tells as much.
                 Err(error) => warn!(%error, "the entry of an attempt is unreadable"),
             }
         }
         let mut earlier = Vec::new();
         for object in self.store.list(&self.layout.intents()).await? {
+            next_batch = next_batch.max(Layout::batch_of(&object.location) + 1);
             let intent = match self.read::<Intent>(&object.location).await {
                 Ok(intent) => intent,
                 Err(error) => {
@@ -139,10 +148,17 @@ impl Archive {
                 Some(attempt) => attempt,
                 None => self.as_archived(&intent, endpoint).await?,
             };
-            earlier.push(EarlierAttempt { intent, attempt });
+            earlier.push(EarlierAttempt { targets: intent.targets, reserved: intent.reserved, attempt });
         }
-        earlier.sort_by_key(|earlier| earlier.intent.id);
-        Ok(earlier)
+        // What they asked is lost, what they cost is not, nor are the rows they brought.
+        let without_intent = ended.into_values();
+        earlier.extend(without_intent.map(|attempt| EarlierAttempt {
+            targets: Vec::new(),
+            reserved: attempt.cost_usd.unwrap_or_default(),
+            attempt,
+        }));
+        earlier.sort_by_key(|earlier| earlier.attempt.id);
+        Ok((earlier, next_batch))
     }
 
     /// How an attempt ended whose entry was never written: as its archived answer says, or ambiguous without one.

@@ -74,6 +74,12 @@ impl Layout {
         Path::from(format!("_runs/{}/attempts/{id}.json", self.snapshot))
     }
 
+    /// The batch that the name of an intent's or an attempt's file begins with; 0 for a stranger.
+    pub(super) fn batch_of(path: &Path) -> u32 {
+        let name = path.filename().unwrap_or_default();
+        name.split_once('-').and_then(|(batch, _)| batch.parse().ok()).unwrap_or_default()
+    }
+
     /// The date that a manifest's path names.
     pub(super) fn date_of(path: &Path) -> Option<NaiveDate> {
         path.filename()?.strip_suffix(".json")?.parse().ok()

@@ -9,7 +9,7 @@ use super::spec::Pipeline;
 use crate::error::{Error, Result};
 use crate::fate::{Fate, Fates};
 use crate::fetch::{Attempt, AttemptId, Charged, End, Fetched, Outcome};
-use crate::lake::{Archive, RequestTotals};
+use crate::lake::{Archive, EarlierAttempt, RequestTotals};
 use crate::money::Usd;
 use crate::provider::Endpoint;
 use crate::target::{TargetId, TargetList};
@@ -44,26 +44,27 @@ impl Books {
         states: &mut TargetStates,
     ) -> Result<()> {
         let mut vanished = 0;
-        for earlier in archive.earlier(endpoint).await? {
-            let (intent, attempt) = (earlier.intent, earlier.attempt);
-            self.next_batch = self.next_batch.max(intent.id.batch + 1);
-            self.enter(&attempt, intent.reserved);
+        let (earlier, next_batch) = archive.earlier(endpoint).await?;
+        self.next_batch = next_batch;
+        for EarlierAttempt { targets: asked, reserved, attempt } in earlier {
+            let id = attempt.id;
+            self.enter(&attempt, reserved);
             if attempt.outcome == Outcome::Ok {
-                let mut targets = Vec::with_capacity(intent.targets.len());
-                for text in &intent.targets {
+                let mut targets = Vec::with_capacity(asked.len());
+                for text in &asked {
                     match list.find(text) {
                         Some(id) => targets.push(id),
                         None => vanished += 1,
                     }
                 }
-                states.set(&targets, Fate::Absent, Some(intent.id.batch), None);
-                self.answered.push(Answered { id: intent.id, targets });
+                states.set(&targets, Fate::Absent, Some(id.batch), None);
+                self.answered.push(Answered { id, targets });
             } else if attempt.outcome == Outcome::Refused
-                && let [text] = intent.targets.as_slice()
-                && let Some(id) = list.find(text)
+                && let [text] = asked.as_slice()
+                && let Some(target) = list.find(text)
             {
                 let reason = refusal(&attempt);
-                states.set(&[id], Fate::Refused, Some(intent.id.batch), Some(&reason));
+                states.set(&[target], Fate::Refused, Some(id.batch), Some(&reason));
             }
             self.attempts.push(attempt);
         }

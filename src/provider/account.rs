@@ -34,8 +34,6 @@ impl Prices {
 pub struct Account {
     /// Dollars left.
     pub balance: Option<Usd>,
-    /// Dollars that may be spent a day, if the user has set a limit.
-    pub daily_limit: Option<Usd>,
     /// Requests a minute.
     pub requests_per_minute: Option<u32>,
     /// What a request and a row cost.
@@ -87,7 +85,6 @@ impl Account {
         };
         Ok(Self {
             balance: amount("/money/balance"),
-            daily_limit: amount("/money/limits/day/total"),
             requests_per_minute: result
                 .pointer("/rates/limits/minute/total")
                 .and_then(serde_json::Value::as_f64)

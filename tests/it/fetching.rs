@@ -142,6 +142,25 @@ async fn damaged_books_are_worked_around_and_nothing_is_published_without_its_an
 }
 
 #[tokio::test]
+async fn an_intent_that_is_lost_costs_no_answer_and_no_number_is_given_twice() {
+    let site = Site::new(pages(1500)).with("[api]\nmax_in_flight = 1\nmax_attempts = 1");
+    let (simulator, clock) = simulator(Behaviour::default()).await;
+    simulator.script([Scripted::code(50000)]);
+    site.run(&simulator, &clock).await.unwrap();
+    std::fs::write(site.lake().join("_runs/2026-11-23/intents/00001-1.json.zst"), "").unwrap();
+    let paid = site.lake().join("_archive/2026-11-23/00001-1.json.zst");
+    let before = std::fs::read(&paid).unwrap();
+    let end = site.run(&simulator, &clock).await.unwrap();
+    published(&end);
+    assert_eq!(std::fs::read(paid).unwrap(), before, "a paid answer was written over");
+    let ledger = simulator.ledger();
+    assert_eq!(end.report.cost_usd, ledger.iter().map(|charge| charge.cost).sum());
+    // The rows of the answer nobody can tell the question of are kept, beside those of the new one.
+    assert_eq!(end.report.items, ledger.iter().map(|charge| charge.items as u64).sum::<u64>());
+    assert_eq!(end.report.unmatched, ledger[0].items as u64);
+}
+
+#[tokio::test]
 async fn an_answer_that_is_none_is_kept_and_asked_again() {
     let whole = include_bytes!("../../data/responses/01_seed_bulk_pages_summary_ok.json");
     let deep = format!(r#"{{"status_code":20000,"tasks":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
