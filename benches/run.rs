@@ -29,7 +29,7 @@ fn main() {
         return runtime.block_on(measure(&args[at + 1]));
     }
     let simulator =
-        runtime.block_on(Simulator::start(Behaviour::default(), Clock::system(), 0)).expect("a simulator");
+        runtime.block_on(Simulator::start(Behaviour::default(), &Clock::system(), 0)).expect("a simulator");
     for (name, batches, a_batch) in [
         ("100 domains", 200, 100),
         ("100 domains", 2_000, 100),
@@ -60,14 +60,10 @@ fn main() {
 async fn measure(text: &str) {
     let clock = Clock::system();
     let pipeline = Pipeline::parse("bench.toml", text, Overrides::default(), &clock).expect("a pipeline");
-    plan(&pipeline).expect("a plan");
+    let variable = |name: &str| Some(if name == "DATAFORSEO_LOGIN" { LOGIN } else { PASSWORD }.to_owned());
+    let around = Surroundings { variable: &variable, ..Surroundings::of_process(&clock, 1) };
+    plan(&pipeline, &around).await.expect("a plan");
     let list = peak_megabytes();
-    let around = Surroundings {
-        clock,
-        seed: 1,
-        variable: &|name| Some(if name == "DATAFORSEO_LOGIN" { LOGIN } else { PASSWORD }.to_owned()),
-        hear: &|_| {},
-    };
     let start = Instant::now();
     let end = run(&pipeline, &around).await.expect("a run");
     assert!(end.error.is_none(), "{:?}", end.error);

@@ -1,40 +1,44 @@
-//! Time, handed in from outside: what the hour is, and how to wait.
+//! Time, handed in from outside: what the hour is, how long something takes, and how to wait.
 
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use tokio::time::Instant;
 
-/// Tells the time and waits. A test takes [`Clock::simulated`], which never waits.
+/// Tells the time and waits. A test takes [`Clock::simulated`] on a runtime whose time is paused: there, waiting
+/// costs nothing and every wait ends exactly when it should.
 #[derive(Debug, Clone)]
-pub struct Clock(Kind);
-
-#[derive(Debug, Clone)]
-enum Kind {
-    System,
-    Simulated(Arc<Mutex<DateTime<Utc>>>),
+pub struct Clock {
+    started: Instant,
+    /// What the clock on a simulated wall showed at `started`; none for the machine's.
+    wall: Option<Arc<Mutex<DateTime<Utc>>>>,
 }
 
 impl Clock {
     /// The machine's clock.
     #[must_use]
     pub fn system() -> Self {
-        Self(Kind::System)
+        Self { started: Instant::now(), wall: None }
     }
 
-    /// A clock that stands still until someone waits on it; waiting moves it on and returns at once.
+    /// A clock that shows `start` now and goes on with the runtime's time.
     #[must_use]
     pub fn simulated(start: DateTime<Utc>) -> Self {
-        Self(Kind::Simulated(Arc::new(Mutex::new(start))))
+        Self { started: Instant::now(), wall: Some(Arc::new(Mutex::new(start))) }
     }
 
     /// The time now.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
-        match &self.0 {
+        match &self.wall {
             #[expect(clippy::disallowed_methods, reason = "this is the one place that may ask the machine")]
-            Kind::System => Utc::now(),
-            Kind::Simulated(now) => *now.lock().unwrap_or_else(PoisonError::into_inner),
+            None => Utc::now(),
+            Some(wall) => {
+                let start = *wall.lock().unwrap_or_else(PoisonError::into_inner);
+                start + chrono::Duration::from_std(self.running()).unwrap_or_default()
+            }
         }
     }
 
@@ -44,17 +48,27 @@ impl Clock {
         self.now().date_naive()
     }
 
-    /// Waits for `duration`, or, on a simulated clock, moves the time on by it.
-    pub async fn sleep(&self, duration: Duration) {
-        match &self.0 {
-            #[expect(clippy::disallowed_methods, reason = "this is the one place that may wait")]
-            Kind::System => tokio::time::sleep(duration).await,
-            Kind::Simulated(now) => {
-                if let Ok(step) = chrono::Duration::from_std(duration) {
-                    *now.lock().unwrap_or_else(PoisonError::into_inner) += step;
-                }
-                tokio::task::yield_now().await;
-            }
+    /// How long this clock has been running: never goes back, whatever becomes of the wall's.
+    #[must_use]
+    pub fn running(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Sets a simulated wall clock forward or back, as someone who corrects it; nothing on the machine's.
+    pub fn set_wall(&self, by: chrono::Duration) {
+        if let Some(wall) = &self.wall {
+            *wall.lock().unwrap_or_else(PoisonError::into_inner) += by;
         }
+    }
+
+    /// Waits for `duration`.
+    pub async fn sleep(&self, duration: Duration) {
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that may wait")]
+        tokio::time::sleep(duration).await;
+    }
+
+    /// What `work` comes to, if it does within `limit`.
+    pub async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+        tokio::time::timeout(limit, work).await.ok()
     }
 }

@@ -21,6 +21,12 @@ pub enum ErrorKind {
     Budget,
     /// More targets failed than the pipeline tolerates; the snapshot is held open.
     TargetsFailed,
+    /// Another run holds the snapshot.
+    Locked,
+    /// SIGINT.
+    Interrupted,
+    /// SIGTERM or SIGHUP.
+    Terminated,
 }
 
 impl ErrorKind {
@@ -33,6 +39,10 @@ impl ErrorKind {
             Self::Account => 3,
             Self::Budget => 4,
             Self::TargetsFailed => 5,
+            Self::Locked => 6,
+            // As a shell reports a process that a signal has ended: 128 and the signal's number.
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
         }
     }
 
@@ -48,10 +58,16 @@ impl ErrorKind {
                 "answers already paid for are archived; settle it with the provider, then run the same command: it continues"
             }
             Self::Budget => {
-                "answers already paid for are archived; raise [budget] max_cost_usd or --max-cost-usd and run the same command: it continues"
+                "answers already paid for are archived; raise the ceiling ([budget], or --max-cost-usd and --max-minutes) and run the same command: it continues"
             }
             Self::TargetsFailed => {
                 "the snapshot is held open and the answers are archived; run the same command again to retry what failed, or raise [publish] max_failed_ratio"
+            }
+            Self::Locked => {
+                "nothing is lost; let the other run finish, then run the same command: it says that the snapshot is published, or continues"
+            }
+            Self::Interrupted | Self::Terminated => {
+                "what was answered is archived; run the same command again: it continues"
             }
         }
     }

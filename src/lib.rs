@@ -18,6 +18,9 @@
 //! a snapshot, all there or not there               [`lake`]       RecordBatch → staged files → published Manifest
 //! ```
 //!
+//! What makes a run survive: intents and answers are durable in the lake before they count, [`fetch::RetryPolicy`] decides
+//! what follows a failure, [`fetch::settle`] asks what was charged unseen, and [`lake::Lock`] lets one run at a time.
+//!
 //! [`pipeline`] reads what to do from a TOML file and is the only one that knows every stage; publishing reads from
 //! the archive alone, so a run that was broken off continues, and what is archived is never asked for again.
 //! [`simulator`] is the provider, embedded, for demos and tests. [`cli`] is the only place that prints.

@@ -2,20 +2,37 @@
 
 use std::fmt::Write as _;
 
+use clap::Args;
+
+use super::PipelineArgs;
 use super::output::{self, Output};
 use crate::clock::Clock;
-use crate::error::Result;
-use crate::pipeline::{self, CheckReport, Pipeline, Surroundings};
+use crate::error::{Error, Result};
+use crate::pipeline::{self, CheckReport, Pipeline, Reconciled, Surroundings};
 
-pub(super) async fn check(pipeline: &Pipeline, clock: &Clock, output: Output) -> Result<()> {
-    let around = Surroundings {
-        clock: clock.clone(),
-        seed: 0,
-        variable: &|name| std::env::var(name).ok(),
-        hear: &|_| {},
-    };
-    let report = pipeline::check(pipeline, &around).await?;
-    output::report(&report, || text(&report), output)
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    pub(super) pipeline: PipelineArgs,
+    /// Hold the books of the snapshot to the provider's list of tasks, request by request
+    #[arg(long)]
+    pub(super) reconcile: bool,
+}
+
+pub(super) async fn check(pipeline: &Pipeline, reconcile: bool, clock: &Clock, output: Output) -> Result<()> {
+    let report = pipeline::check(pipeline, &Surroundings::of_process(clock, 0), reconcile).await?;
+    output::report(&report, || text(&report), output)?;
+    match &report.reconciled {
+        Some(books) if books.different > 0 => {
+            let Reconciled { snapshot, different, .. } = books;
+            let message = format!(
+                "the books of snapshot {snapshot} differ from the provider's in {different} requests"
+            );
+            let hint = "a run that was broken off settles them when it is continued; otherwise ask the provider, with the tags above";
+            Err(Error::unexpected(message).with_hint(hint).mark_reported())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn text(report: &CheckReport) -> String {
@@ -31,5 +48,15 @@ fn text(report: &CheckReport) -> String {
     let limit =
         report.requests_per_minute.map_or_else(|| "not told".to_owned(), |limit| output::count(limit.into()));
     let _ = writeln!(text, "  {:<22}{limit}", "requests a minute");
+    if let Some(books) = &report.reconciled {
+        let _ = writeln!(text, "\nbooks of snapshot {}\n", books.snapshot);
+        let _ = writeln!(text, "  {:<22}{}", "requests", output::count(books.requests));
+        let _ = writeln!(text, "  {:<22}${}", "cost by the books", books.booked_usd);
+        let _ = writeln!(text, "  {:<22}${}", "by the provider", books.charged_usd);
+        let _ = writeln!(text, "  {:<22}{}", "different", output::count(books.different));
+        for difference in &books.first_differences {
+            let _ = writeln!(text, "    {difference}");
+        }
+    }
     text
 }

@@ -5,14 +5,17 @@
 
 mod check;
 mod logging;
+mod metrics;
 mod output;
 mod plan;
 mod run;
 mod schema;
+mod signals;
 mod simulate;
 mod snapshots;
 mod verify;
 
+use std::num::NonZeroU32;
 use std::process::ExitCode;
 
 use chrono::NaiveDate;
@@ -44,7 +47,8 @@ Examples:
 
 Exit codes:
   0 done    1 unexpected    2 usage or pipeline file    3 the account or provider refuses
-  4 stopped at the budget    5 targets failed, snapshot held open    130 and 143 interrupted
+  4 stopped at the budget    5 targets failed, snapshot held open    6 another run holds the snapshot
+  130 and 143 interrupted
   After all but 0 and 2 run the same command again: it continues, and pays for nothing it holds.";
 
 #[derive(Debug, Args)]
@@ -80,12 +84,12 @@ enum Command {
     Plan(PipelineArgs),
     /// Fetch what is missing and publish the snapshot; started again it continues
     #[command(after_long_help = RUN_EXAMPLES)]
-    Run(PipelineArgs),
+    Run(run::RunArgs),
     /// Check configuration, credentials, prices, balance and that the lake is writable; nothing is paid
     #[command(
-        after_long_help = "Examples:\n  backlake check pipelines/demo.toml\n  DATAFORSEO_LOGIN=… DATAFORSEO_PASSWORD_FILE=… backlake check pipelines/nightly.toml"
+        after_long_help = "Examples:\n  backlake check pipelines/demo.toml\n  backlake check pipelines/nightly.toml --reconcile --snapshot 2026-11-23\n  DATAFORSEO_LOGIN=… DATAFORSEO_PASSWORD_FILE=… backlake check pipelines/nightly.toml"
     )]
-    Check(PipelineArgs),
+    Check(check::CheckArgs),
     /// Audit published snapshots: files, hashes, counts, order, fates, money
     #[command(
         after_long_help = "Examples:\n  backlake verify lake\n  backlake verify lake --snapshot 2026-11-23 --output json"
@@ -135,6 +139,9 @@ struct PipelineArgs {
     /// In place of [budget] max_cost_usd
     #[arg(long, env = "BACKLAKE_MAX_COST_USD", value_name = "USD", value_parser = usd)]
     max_cost_usd: Option<Usd>,
+    /// In place of [budget] max_minutes: after so long nothing more is sent
+    #[arg(long, env = "BACKLAKE_MAX_MINUTES", value_name = "MINUTES")]
+    max_minutes: Option<NonZeroU32>,
 }
 
 fn usd(text: &str) -> Result<Usd, String> {
@@ -142,15 +149,16 @@ fn usd(text: &str) -> Result<Usd, String> {
 }
 
 impl PipelineArgs {
-    fn load(self, clock: &Clock) -> Result<Pipeline> {
-        let Self { file, lake, snapshot, base_url, max_cost_usd } = self;
-        Pipeline::load(&file, Overrides { lake, snapshot, base_url, max_cost_usd }, clock)
+    fn load(self, clock: &Clock, spend_what_is_left: bool) -> Result<Pipeline> {
+        let Self { file, lake, snapshot, base_url, max_cost_usd, max_minutes } = self;
+        let overrides = Overrides { lake, snapshot, base_url, max_cost_usd, max_minutes, spend_what_is_left };
+        Pipeline::load(&file, overrides, clock)
     }
 }
 
 #[derive(Debug, Args)]
 struct LakeArgs {
-    /// The lake: a path
+    /// The lake: a path, s3://, gs:// or az://
     lake: String,
     /// Only this snapshot
     #[arg(long, value_name = "DATE")]
@@ -166,9 +174,15 @@ pub fn main() -> ExitCode {
     let outcome = runtime().and_then(|runtime| {
         runtime.block_on(async {
             match command {
-                Command::Plan(args) => plan::plan(&args.load(&clock)?, global.output),
-                Command::Run(args) => run::run(&args.load(&clock)?, &clock, &screen, global.output).await,
-                Command::Check(args) => check::check(&args.load(&clock)?, &clock, global.output).await,
+                Command::Plan(args) => plan::plan(&args.load(&clock, false)?, &clock, global.output).await,
+                Command::Run(args) => {
+                    let pipeline = args.pipeline.load(&clock, args.spend_what_is_left)?;
+                    run::run(&pipeline, args.metrics_file, &clock, &screen, global.output).await
+                }
+                Command::Check(args) => {
+                    let pipeline = args.pipeline.load(&clock, false)?;
+                    check::check(&pipeline, args.reconcile, &clock, global.output).await
+                }
                 Command::Verify(args) => verify::verify(&args, global.output).await,
                 Command::Snapshots(args) => snapshots::list(&args, global.output).await,
                 Command::Simulate(args) => simulate::simulate(args, &clock).await,

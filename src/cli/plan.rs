@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use super::output::{self, Output, count, counted, duration};
+use crate::clock::Clock;
 use crate::error::Result;
-use crate::pipeline::{self, Pipeline, PlanReport};
+use crate::pipeline::{self, Pipeline, PlanReport, PricesFrom, Surroundings};
 
-pub(super) fn plan(pipeline: &Pipeline, output: Output) -> Result<()> {
-    let report = pipeline::plan(pipeline)?;
+pub(super) async fn plan(pipeline: &Pipeline, clock: &Clock, output: Output) -> Result<()> {
+    let report = pipeline::plan(pipeline, &Surroundings::of_process(clock, 0)).await?;
     output::report(&report, || text(&report, pipeline), output)
 }
 
@@ -44,13 +45,22 @@ fn text(report: &PlanReport, pipeline: &Pipeline) -> String {
     }
     let _ = writeln!(
         text,
-        "\n  at ${} a request and ${} a row, {} in flight and {} requests a minute, {} s an answer",
-        report.price_per_request_usd,
-        report.price_per_row_usd,
+        "\n  at ${} a request and ${} a row ({}), {} in flight and {} requests a minute, {} s an answer",
+        report.means.price_per_request_usd,
+        report.means.price_per_row_usd,
+        match report.means.prices_from {
+            PricesFrom::File => "[price]",
+            PricesFrom::Account => "the account's prices",
+            PricesFrom::List => "list prices",
+        },
         pace.max_in_flight,
         count(u64::from(pace.requests_per_minute)),
         pace.latency.as_secs_f64(),
     );
+    if let (Some(balance), Some(covers)) = (report.means.balance_usd, report.balance_covers) {
+        let verdict = if covers { "covers it" } else { "does not cover it: the run will not start" };
+        let _ = writeln!(text, "  the balance of {} {verdict}", balance.rounded());
+    }
     if let Some(ceiling) = report.max_cost_usd {
         let verdict = if report.cost_usd > ceiling {
             "does not cover it: the run will stop there"

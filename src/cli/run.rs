@@ -2,32 +2,62 @@
 
 use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, RandomState};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+use clap::Args;
 use indicatif::ProgressBar;
 use tracing::info;
 
 use super::logging::Screen;
+use super::metrics::Metrics;
 use super::output::{self, Output, bytes, count, counted, duration};
+use super::{PipelineArgs, signals};
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fate::Fate;
-use crate::fetch::Event;
+use crate::fetch::{Event, Outcome};
 use crate::money::Usd;
 use crate::pipeline::{self, Pipeline, Progress, RunReport, RunState, Surroundings};
 
-pub(super) async fn run(pipeline: &Pipeline, clock: &Clock, screen: &Screen, output: Output) -> Result<()> {
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) pipeline: PipelineArgs,
+    /// Go on though the balance does not cover the plan
+    #[arg(long)]
+    pub(super) spend_what_is_left: bool,
+    /// Write metrics to this file, for the node exporter's textfile collector
+    #[arg(long, env = "BACKLAKE_METRICS_FILE", value_name = "FILE")]
+    pub(super) metrics_file: Option<PathBuf>,
+}
+
+pub(super) async fn run(
+    pipeline: &Pipeline,
+    metrics_file: Option<PathBuf>,
+    clock: &Clock,
+    screen: &Screen,
+    output: Output,
+) -> Result<()> {
+    let metrics = metrics_file.map(|file| Metrics::new(&file, pipeline, clock)).transpose()?;
     let watcher = Watcher { screen, state: Mutex::default() };
     // The one place where chance comes in: it names the run and draws the jitter.
     let seed = RandomState::new().hash_one(std::process::id());
-    let around = Surroundings {
-        clock: clock.clone(),
-        seed,
-        variable: &|name| std::env::var(name).ok(),
-        hear: &|progress| watcher.hear(progress),
+    let hear = |progress: Progress| {
+        if let Some(metrics) = &metrics {
+            metrics.hear(&progress);
+        }
+        watcher.hear(progress);
     };
+    let around = Surroundings { hear: &hear, ..Surroundings::of_process(clock, seed) };
+    signals::listen(&around.stop)?;
     let end = pipeline::run(pipeline, &around).await;
     watcher.close();
+    if let Some(metrics) = &metrics {
+        let error = end.as_ref().map_or_else(Some, |end| end.error.as_ref());
+        let report = end.as_ref().ok().map(|end| &end.report);
+        metrics.end(report, error.map_or(0, |error: &Error| error.kind().exit_code()));
+    }
     let end = end?;
     let mut json = serde_json::to_value(&end.report).unwrap_or_default();
     if let Some(error) = &end.error {
@@ -53,6 +83,7 @@ struct Watched {
     answers: u64,
     flattened: u64,
     retries: u64,
+    splits: u64,
     cost: Usd,
     /// Tenths of the whole that the log has told.
     told: u64,
@@ -66,26 +97,31 @@ impl Watcher<'_> {
         let mut watched = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = &mut *watched;
         match progress {
-            Progress::Planned { targets, requests, max_cost } => {
-                info!(targets, requests, max_cost_usd = %max_cost, "fetching");
-                (watched.targets, watched.requests) = (targets, requests);
-                watched.bar = Some(self.screen.bar(targets, FETCHING));
+            Progress::Planned { targets, requests, max_cost, means } => {
+                info!(
+                    targets,
+                    requests,
+                    max_cost_usd = %max_cost,
+                    balance_usd = means.balance_usd.map(tracing::field::display),
+                    per_request_usd = %means.price_per_request_usd,
+                    per_row_usd = %means.price_per_row_usd,
+                    prices_from = ?means.prices_from,
+                    "fetching"
+                );
+                (watched.targets, watched.requests) =
+                    (watched.targets_done + targets, watched.batches + requests);
+                watched.bar = Some(self.screen.bar(watched.targets, FETCHING));
                 watched.show();
             }
             Progress::Fetch(event) => {
-                match event {
-                    Event::Answered { targets, .. } => {
-                        watched.batches += 1;
-                        watched.targets_done += targets;
-                    }
-                    Event::Ended { targets, parts } => {
-                        watched.batches += 1;
-                        watched.requests += parts;
-                        watched.targets_done += targets;
-                    }
-                    Event::Retried => watched.retries += 1,
-                    Event::Charged(cost) => watched.cost += cost,
+                let Event::Attempt { outcome, cost, targets, .. } = event else { return };
+                match outcome {
+                    Outcome::Retried | Outcome::Ambiguous if targets == 0 => watched.retries += 1,
+                    Outcome::Split => watched.splits += 1,
+                    _ => watched.batches += 1,
                 }
+                watched.targets_done += targets;
+                watched.cost += cost.unwrap_or_default();
                 watched.show();
             }
             Progress::Publishing { answers } => {
@@ -101,6 +137,7 @@ impl Watcher<'_> {
                     bar.set_position(watched.flattened);
                 }
             }
+            Progress::Staged | Progress::Moved | Progress::Manifested => {}
         }
     }
 
@@ -115,12 +152,15 @@ impl Watched {
     fn show(&mut self) {
         if let Some(bar) = &self.bar {
             bar.set_position(self.targets_done);
-            let retries =
-                if self.retries > 0 { format!(" · {} retried", count(self.retries)) } else { String::new() };
+            let told = |number: u64, what: &str| match number {
+                0 => String::new(),
+                number => format!(" · {} {what}", count(number)),
+            };
+            let (retries, splits) = (told(self.retries, "retried"), told(self.splits, "split"));
             bar.set_message(format!(
-                "{}/{} batches · {}{retries}",
+                "{}/{} batches · {}{retries}{splits}",
                 self.batches,
-                self.requests,
+                self.requests.max(self.batches),
                 self.cost.rounded()
             ));
         }
@@ -188,6 +228,14 @@ fn text(report: &RunReport, pipeline: &Pipeline) -> String {
         duration(report.seconds.round() as u64),
         report.run
     );
+    if report.vanished > 0 {
+        let vanished = counted(report.vanished, "target");
+        let _ =
+            writeln!(text, "  {vanished} of earlier answers are no longer in the list; their rows are kept");
+    }
+    if let Some(balance) = report.means.and_then(|means| means.balance_usd) {
+        let _ = writeln!(text, "  {:<14}{:>12}  before the first request", "balance", balance.rounded());
+    }
     let odd = &report.irregularities;
     for (field, number) in &odd.unknown_fields {
         let _ = writeln!(

@@ -31,7 +31,7 @@ pub(super) async fn simulate(args: SimulateArgs, clock: &Clock) -> Result<()> {
         latency: std::time::Duration::from_millis(args.latency_ms),
         ..Behaviour::default()
     };
-    let simulator = Simulator::start(behaviour, clock.clone(), args.port).await?;
+    let simulator = Simulator::start(behaviour, clock, args.port).await?;
     // On standard output, so that a script can wait for it and read the port.
     output::raw(&format!(
         "simulating the provider at {} (login {LOGIN}, password {PASSWORD})\n",

@@ -1,17 +1,25 @@
-//! HTTP, and the only user of reqwest: posts a body, returns the whole answer or says how far it came.
+//! Speaks to the provider with one account: posts a body, returns the whole answer or says how far it came.
+//!
+//! What comes back is not trusted: its size before and after decompression, the number of its headers, the time it
+//! takes in all and between two bytes are bounded, and nothing in it is believed before it is read to its end.
 
 use std::fmt;
 use std::io::{self, Read};
-use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, Timelike as _, Utc};
 use flate2::read::MultiGzDecoder;
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use futures::StreamExt as _;
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
-use url::{Host, Url};
+use url::Url;
 
+use super::wire::{Https, Wire, is_loopback};
+use crate::clock::Clock;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::provider::Endpoint;
 
@@ -35,6 +43,8 @@ impl fmt::Debug for Credentials {
 pub struct Limits {
     /// From sending to the last byte.
     pub timeout: Duration,
+    /// Between two bytes of the body.
+    pub stall: Duration,
     /// Bytes of the body, before and after decompression.
     pub max_body: u64,
 }
@@ -46,6 +56,8 @@ pub struct Reply {
     pub status: u16,
     /// The body, decompressed.
     pub body: Bytes,
+    /// How long the provider asks to wait before the next request, if it does.
+    pub wait: Option<Duration>,
 }
 
 /// Why there is no answer.
@@ -73,13 +85,17 @@ pub enum SendError {
     },
 }
 
+/// Headers of an answer at the most.
+const MAX_HEADERS: usize = 100;
+
 /// Speaks to one host with one account.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    wire: Arc<dyn Wire>,
     base: Url,
     authorization: HeaderValue,
     limits: Limits,
+    clock: Clock,
 }
 
 impl Client {
@@ -87,7 +103,7 @@ impl Client {
     ///
     /// # Errors
     /// A host other than loopback without https: credentials are not sent in the clear.
-    pub fn new(base: &str, credentials: &Credentials, limits: Limits) -> Result<Self> {
+    pub fn new(base: &str, credentials: &Credentials, limits: Limits, clock: &Clock) -> Result<Self> {
         let base: Url = base.parse().usage(|| format!("[api] base_url: `{base}` is no URL"))?;
         if base.scheme() != "https" && !(base.scheme() == "http" && is_loopback(&base)) {
             return Err(Error::usage(format!(
@@ -95,27 +111,27 @@ impl Client {
             ))
             .with_hint("use https:// (http:// is for a simulator on this machine only)"));
         }
-        let mut http = reqwest::Client::builder();
-        if is_loopback(&base) {
-            // What a proxy would read of plain http is the credentials.
-            http = http.no_proxy();
-        }
-        let http = http
-            .user_agent(concat!("backlake/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .connect_timeout(Duration::from_secs(15))
-            .timeout(limits.timeout)
-            .pool_idle_timeout(Duration::from_secs(50))
-            .tcp_nodelay(true)
-            .build()
-            .context(|| "failed to set up the HTTP client")?;
+        let wire = Arc::new(Https::new(&base)?);
+        Self::over(wire, base, credentials, limits, clock)
+    }
+
+    /// A client whose requests another wire carries.
+    ///
+    /// # Errors
+    /// Credentials that cannot be sent.
+    pub fn over(
+        wire: Arc<dyn Wire>,
+        base: Url,
+        credentials: &Credentials,
+        limits: Limits,
+        clock: &Clock,
+    ) -> Result<Self> {
         let pair = format!("{}:{}", credentials.login, credentials.password.expose_secret());
         let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair);
         let mut authorization = HeaderValue::from_str(&format!("Basic {encoded}"))
             .map_err(|_| Error::new(ErrorKind::Account, "the credentials cannot be sent as HTTP Basic"))?;
         authorization.set_sensitive(true);
-        Ok(Self { http, base, authorization, limits })
+        Ok(Self { wire, base, authorization, limits, clock: clock.clone() })
     }
 
     /// Posts a task to an endpoint.
@@ -123,9 +139,7 @@ impl Client {
     /// # Errors
     /// [`SendError`], which tells whether the request may have been charged.
     pub async fn post(&self, endpoint: Endpoint, body: Vec<u8>) -> Result<Reply, SendError> {
-        let request =
-            self.http.post(self.url(endpoint.path())).header(CONTENT_TYPE, "application/json").body(body);
-        self.send(request).await
+        self.send(Method::POST, endpoint.path(), body.into()).await
     }
 
     /// Asks what the provider knows of the account, free of charge.
@@ -133,7 +147,15 @@ impl Client {
     /// # Errors
     /// As [`Client::post`].
     pub async fn user_data(&self) -> Result<Reply, SendError> {
-        self.send(self.http.get(self.url("/v3/appendix/user_data"))).await
+        self.send(Method::GET, "/v3/appendix/user_data", Bytes::new()).await
+    }
+
+    /// Asks which tasks the account has run, free of charge.
+    ///
+    /// # Errors
+    /// As [`Client::post`].
+    pub async fn id_list(&self, body: Vec<u8>) -> Result<Reply, SendError> {
+        self.send(Method::POST, "/v3/backlinks/id_list", body.into()).await
     }
 
     fn url(&self, path: &str) -> Url {
@@ -142,36 +164,75 @@ impl Client {
         url
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Reply, SendError> {
-        let request =
-            request.header(AUTHORIZATION, self.authorization.clone()).header(ACCEPT_ENCODING, "gzip");
-        let mut response = request.send().await.map_err(|error| {
-            if error.is_connect() {
-                SendError::NotSent(chain(&error))
-            } else {
-                SendError::NoAnswer(chain(&error))
-            }
-        })?;
-        let status = response.status().as_u16();
-        let zipped =
-            response.headers().get(CONTENT_ENCODING).is_some_and(|value| value.as_bytes() == b"gzip");
+    async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Reply, SendError> {
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = self
+            .url(path)
+            .as_str()
+            .parse()
+            .map_err(|_| SendError::NotSent("the address cannot be written as a URI".to_owned()))?;
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.insert(AUTHORIZATION, self.authorization.clone());
+        let whole = self.clock.within(self.limits.timeout, self.receive(request)).await;
+        whole.unwrap_or_else(|| {
+            let limit = self.limits.timeout.as_secs();
+            Err(SendError::NoAnswer(format!("timed out: no whole answer in {limit} s")))
+        })
+    }
+
+    async fn receive(&self, request: Request<Bytes>) -> Result<Reply, SendError> {
+        let mut response = self.wire.send(request).await?;
+        if response.headers.len() > MAX_HEADERS {
+            return Err(SendError::NoAnswer(format!("the answer has more than {MAX_HEADERS} headers")));
+        }
         let max = self.limits.max_body;
         let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| SendError::NoAnswer(chain(&error)))? {
+        loop {
+            let Some(chunk) = self.clock.within(self.limits.stall, response.body.next()).await else {
+                let (limit, came) = (self.limits.stall.as_secs(), body.len());
+                return Err(SendError::NoAnswer(format!("stalled: no byte in {limit} s after {came} bytes")));
+            };
+            let Some(chunk) = chunk else { break };
+            let chunk = chunk.map_err(SendError::NoAnswer)?;
             if (body.len() + chunk.len()) as u64 > max {
                 return Err(SendError::TooLarge { max });
             }
             body.extend_from_slice(&chunk);
         }
         let body = body.freeze();
+        let zipped = response.headers.get(CONTENT_ENCODING).is_some_and(|value| value.as_bytes() == b"gzip");
         let body = if zipped {
             let unzip = tokio::task::spawn_blocking(move || unzip(&body, max));
             unzip.await.map_err(|error| SendError::NoAnswer(error.to_string()))??
         } else {
             body
         };
-        Ok(Reply { status, body })
+        let wait = asked_to_wait(&response.headers, self.clock.now());
+        Ok(Reply { status: response.status.as_u16(), body, wait })
     }
+}
+
+/// How long an answer's headers ask to wait: `Retry-After`, in seconds or as a date, or the rest of the minute
+/// when `X-RateLimit-Remaining` is used up. The provider documents neither; they are honoured if they come.
+fn asked_to_wait(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    if let Some(after) = text(RETRY_AFTER.as_str()) {
+        let date = || DateTime::parse_from_rfc2822(after).ok();
+        return match after.parse() {
+            Ok(seconds) => Some(Duration::from_secs(seconds)),
+            Err(_) => date().map(|date| (date.to_utc() - now).to_std().unwrap_or_default()),
+        };
+    }
+    let remaining: u64 = text("x-ratelimit-remaining")?.parse().ok()?;
+    (remaining == 0).then(|| to_next_minute(now))
+}
+
+/// How long it is to the next minute of the clock.
+pub(super) fn to_next_minute(now: DateTime<Utc>) -> Duration {
+    Duration::from_secs(u64::from(60 - now.second().min(59)))
 }
 
 fn unzip(zipped: &Bytes, max: u64) -> Result<Bytes, SendError> {
@@ -186,27 +247,26 @@ fn unzip(zipped: &Bytes, max: u64) -> Result<Bytes, SendError> {
     Ok(body.into())
 }
 
-/// Whether a URL's host is this machine.
-#[must_use]
-pub fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
-        None => false,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// An error with its causes, in one line and without the URL.
-fn chain(error: &reqwest::Error) -> String {
-    let mut text = if error.is_timeout() { "timed out".to_owned() } else { String::new() };
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if !text.is_empty() {
-            text.push_str(": ");
+    #[test]
+    fn what_headers_ask_for_is_read() {
+        let now = DateTime::from_timestamp(1_790_000_080, 0).unwrap();
+        for (name, value, expected) in [
+            ("retry-after", "7", Some(7)),
+            ("retry-after", "Mon, 21 Sep 2026 14:15:00 GMT", Some(20)),
+            ("retry-after", "Mon, 21 Sep 2026 14:00:00 GMT", Some(0)),
+            ("retry-after", "soon", None),
+            ("retry-after", "-3", None),
+            ("x-ratelimit-remaining", "12", None),
+            ("x-ratelimit-remaining", "0", Some(20)),
+            ("x-ratelimit-limit", "2000", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            assert_eq!(asked_to_wait(&headers, now).map(|wait| wait.as_secs()), expected, "{name}: {value}");
         }
-        text.push_str(&error.to_string());
-        cause = error.source();
     }
-    if text.is_empty() { error.to_string() } else { text }
 }

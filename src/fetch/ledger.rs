@@ -59,7 +59,7 @@ pub enum Outcome {
     Split,
     /// It failed, and no other followed.
     Failed,
-    /// It was sent, and no whole answer came: it may have been charged.
+    /// It was sent, and no whole answer came: it may have been charged, and [`Charged`] says what is known of that.
     Ambiguous,
 }
 
@@ -82,11 +82,11 @@ impl Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Charged {
-    /// The answer says what.
+    /// The answer, or the provider's list of tasks, says what.
     Yes,
-    /// The answer says nothing was, or the request never left.
+    /// They say that nothing was, or the request never left.
     No,
-    /// No answer says so either way.
+    /// Nothing says so either way yet.
     Unknown,
 }
 
@@ -129,7 +129,7 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// Items in the answer.
     pub items: Option<u64>,
-    /// What was charged, where an answer says so.
+    /// What was charged, where an answer or the provider's list of tasks says so.
     pub cost_usd: Option<Usd>,
     /// Whether it was charged.
     pub charged: Charged,
@@ -195,6 +195,10 @@ impl Attempt {
 pub trait Journal: Send + Sync {
     /// Enters what is about to be sent.
     fn intend(&self, intent: &Intent) -> impl Future<Output = Result<()>> + Send;
+    /// Returns if requests may still be sent: nobody else does.
+    fn may_send(&self) -> impl Future<Output = Result<()>> + Send;
+    /// Takes an intent back: the request was not sent.
+    fn withdraw(&self, id: AttemptId) -> impl Future<Output = Result<()>> + Send;
     /// Keeps the bytes of an answer as received.
     fn keep(&self, id: AttemptId, body: Bytes) -> impl Future<Output = Result<()>> + Send;
     /// Enters how an attempt ended.

@@ -1,9 +1,12 @@
-//! What to do after an attempt: a pure function of what happened and how often it was tried.
+//! What to do after an attempt: a pure function of what happened, how often it was tried, and whether it may have been
+//! charged.
 
 use std::time::Duration;
 
-use chrono::{DateTime, Timelike, Utc};
+use chrono::{DateTime, Utc};
 
+use super::client::to_next_minute;
+use super::ledger::Charged;
 use crate::provider::{StatusClass, code};
 
 /// What came of an attempt.
@@ -23,28 +26,55 @@ pub enum Happened {
     HttpStatus(u16),
 }
 
+impl Happened {
+    /// The class of status that it amounts to.
+    #[must_use]
+    pub fn class(self) -> StatusClass {
+        match self {
+            Self::NotSent | Self::NoAnswer => StatusClass::Server,
+            // It may be paid for, and the next may well be the same.
+            Self::Malformed | Self::TooLarge => StatusClass::ServerFewTries,
+            Self::Status(code) => StatusClass::of(code),
+            Self::HttpStatus(status) => StatusClass::of_http(status),
+        }
+    }
+}
+
 /// How often a batch was tried, by why it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tries {
-    /// Against trouble of the network or the server.
-    pub failures: u32,
-    /// Against the account's limits.
+    /// The request never left.
+    pub unsent: u32,
+    /// Trouble of the server that was not charged.
+    pub free: u32,
+    /// Failures that were charged or may have been.
+    pub paid: u32,
+    /// Over the account's limits.
     pub waits: u32,
 }
 
 impl Tries {
     /// Counts a try by what came of it.
-    pub fn count(&mut self, happened: Happened) {
-        let class = match happened {
-            Happened::Status(code) => StatusClass::of(code),
-            Happened::HttpStatus(status) => StatusClass::of_http(status),
-            _ => StatusClass::Server,
+    pub fn count(&mut self, happened: Happened, charged: Charged) {
+        let counter = match (happened, happened.class(), charged) {
+            (Happened::NotSent, ..) => &mut self.unsent,
+            (_, StatusClass::RatePerMinute | StatusClass::TooManyAtOnce, _) => &mut self.waits,
+            (.., Charged::No) => &mut self.free,
+            (.., Charged::Yes | Charged::Unknown) => &mut self.paid,
         };
-        match class {
-            StatusClass::RatePerMinute | StatusClass::TooManyAtOnce => self.waits += 1,
-            _ => self.failures += 1,
-        }
+        *counter += 1;
     }
+}
+
+/// What a decision depends on besides.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Moment {
+    /// The time.
+    pub now: DateTime<Utc>,
+    /// A random number from 0 to 1.
+    pub jitter: f64,
+    /// How long the provider asks to wait, if it does.
+    pub asked: Option<Duration>,
 }
 
 /// What to do next.
@@ -56,6 +86,8 @@ pub enum Decision {
     Retry(Duration),
     /// The provider refuses a target of the batch: find out which.
     Isolate,
+    /// The batch is too much for the provider: ask in halves.
+    Halve,
     /// The provider refuses the batch as a whole.
     Refused,
     /// The tries are used up.
@@ -66,24 +98,33 @@ pub enum Decision {
 
 /// How often and after how long to try again.
 ///
-/// A failed try is repeated whether or not it may have been charged, because its answer is not to be had in any
-/// other way; the attempt's ledger entry says `charged: unknown`, so no second payment goes unseen.
-///
 /// | what happened | tries | wait before the next |
 /// |---|---|---|
-/// | no connection, no whole answer, server trouble | `max_attempts` | doubling from `base` to `longest` |
+/// | no connection: nothing left, nothing is paid | `max_unsent` | doubling from `base` to `longest` |
+/// | server trouble that was not charged | `max_attempts` | the same |
+/// | no whole answer, a failure under HTTP 5xx, a billed failure: charged, or perhaps | `max_paid` | the same from 4 × `base` |
+/// | a body that is no answer, 50304 | 3 | the same |
 /// | a body that is too large | 1 | none: it would be as large again |
-/// | limit per minute | `max_waits` | until the next minute |
-/// | too many at once | `max_waits` | doubling from `base` to `longest` |
-/// | a body that is no answer, 50304 | 3 | doubling |
-/// | a bad target | - | none: the batch is split |
+/// | 40202, HTTP 429 | `max_waits` | until the next minute |
+/// | 40209 | `max_waits` | doubling; the pacer sends fewer at once |
+/// | 50401: over 120 s | 2 | doubling; then the batch is asked in halves |
+/// | 40501, 40407: a bad target | - | none: it is isolated |
+/// | any other 4xxxx | - | none: the batch has failed |
 /// | account, defect, posted too often | - | none: the run stops |
 ///
-/// Waiting for the account's limits uses up no try against trouble. Every wait is drawn between half and all of the stated time, so that many batches do not return at once.
+/// A failure that may have been charged is repeated all the same, because its answer is not to be had in any other way;
+/// its ledger entry says `charged: unknown` until the provider's list of tasks settles it. Waiting for the account's
+/// limits uses up no try against trouble. Every wait is drawn between half and all of the stated time, so that many
+/// batches do not return at once; one that the provider asks for (`Retry-After`) is kept instead if it is longer, from
+/// `FLOOR` to `CEILING`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Tries of one batch against trouble of the network or the server.
+    /// Tries of one batch to get a request out at all.
+    pub max_unsent: u32,
+    /// Tries of one batch against trouble of the server that was not charged.
     pub max_attempts: u32,
+    /// Tries of one batch that were charged, or may have been, and brought nothing.
+    pub max_paid: u32,
     /// Tries of one batch against the account's limits.
     pub max_waits: u32,
     /// The first wait.
@@ -95,8 +136,10 @@ pub struct RetryPolicy {
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
-            max_attempts: 6,
-            max_waits: 20,
+            max_unsent: 12,
+            max_attempts: 8,
+            max_paid: 5,
+            max_waits: 30,
             base: Duration::from_secs(2),
             longest: Duration::from_secs(120),
         }
@@ -105,21 +148,19 @@ impl Default for RetryPolicy {
 
 /// Tries against trouble that rarely passes.
 const FEW_TRIES: u32 = 3;
+/// Tries of a task that takes too long, before it is halved.
+const TRIES_BEFORE_HALVING: u32 = 2;
+/// The shortest wait that the provider may ask for.
+pub(super) const FLOOR: Duration = Duration::from_secs(1);
+/// The longest wait that the provider may ask for.
+pub(super) const CEILING: Duration = Duration::from_secs(15 * 60);
 
 impl RetryPolicy {
-    /// Decides what follows a try, which `tries` counts already. `jitter` is a random number from 0 to 1.
+    /// Decides what follows a try, which `tries` counts already.
     #[must_use]
-    pub fn decide(&self, happened: Happened, tries: Tries, now: DateTime<Utc>, jitter: f64) -> Decision {
-        let class = match happened {
-            Happened::NotSent | Happened::NoAnswer => StatusClass::Server,
-            // It is paid for, and the next may well be the same.
-            Happened::Malformed => StatusClass::ServerFewTries,
-            Happened::TooLarge => return Decision::GiveUp,
-            Happened::Status(code::INVALID_FIELD | code::DUPLICATE) => return Decision::Isolate,
-            Happened::Status(code) => StatusClass::of(code),
-            Happened::HttpStatus(status) => StatusClass::of_http(status),
-        };
-        let spread = |wait: Duration| wait.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0));
+    pub fn decide(&self, happened: Happened, tries: Tries, charged: Charged, moment: Moment) -> Decision {
+        let asked = moment.asked.map_or(Duration::ZERO, |asked| asked.clamp(FLOOR, CEILING));
+        let spread = |wait: Duration| wait.mul_f64(0.5 + 0.5 * moment.jitter.clamp(0.0, 1.0)).max(asked);
         let doubling = |tries: u32| {
             let factor = 2_u32.saturating_pow(tries.saturating_sub(1).min(16));
             spread(self.base.saturating_mul(factor).min(self.longest))
@@ -127,19 +168,29 @@ impl RetryPolicy {
         let within = |tries: u32, most: u32, wait: Duration| {
             if tries < most { Decision::Retry(wait) } else { Decision::GiveUp }
         };
-        match class {
-            StatusClass::Success => Decision::Done,
-            StatusClass::Server => within(tries.failures, self.max_attempts, doubling(tries.failures)),
-            StatusClass::ServerFewTries => {
-                within(tries.failures, self.max_attempts.min(FEW_TRIES), doubling(tries.failures))
+        let paid = charged != Charged::No;
+        match (happened, happened.class()) {
+            (_, StatusClass::Success) => Decision::Done,
+            (Happened::NotSent, _) => within(tries.unsent, self.max_unsent, doubling(tries.unsent)),
+            (Happened::TooLarge, _) => Decision::GiveUp,
+            (Happened::Status(code::INVALID_FIELD | code::DUPLICATE), _) => Decision::Isolate,
+            (Happened::Status(code::TASK_TIMEOUT), _) if tries.free + tries.paid >= TRIES_BEFORE_HALVING => {
+                Decision::Halve
             }
-            StatusClass::TooManyAtOnce => within(tries.waits, self.max_waits, doubling(tries.waits)),
-            StatusClass::RatePerMinute => {
-                let to_next_minute = Duration::from_secs(u64::from(60 - now.second().min(59)));
-                within(tries.waits, self.max_waits, to_next_minute + spread(self.base))
+            (_, StatusClass::ServerFewTries) => {
+                let failures = tries.free + tries.paid;
+                within(failures, self.max_attempts.min(FEW_TRIES), doubling(failures))
             }
-            StatusClass::BatchRefused => Decision::Refused,
-            StatusClass::Account | StatusClass::Defect | StatusClass::PostedTooOften => Decision::Stop,
+            (_, StatusClass::Server) if paid => within(tries.paid, self.max_paid, doubling(tries.paid + 2)),
+            (_, StatusClass::Server) => within(tries.free, self.max_attempts, doubling(tries.free)),
+            (_, StatusClass::TooManyAtOnce) => within(tries.waits, self.max_waits, doubling(tries.waits)),
+            (_, StatusClass::RatePerMinute) => within(
+                tries.waits,
+                self.max_waits,
+                (to_next_minute(moment.now) + spread(self.base)).max(asked),
+            ),
+            (_, StatusClass::BatchRefused) => Decision::Refused,
+            (_, StatusClass::Account | StatusClass::Defect | StatusClass::PostedTooOften) => Decision::Stop,
         }
     }
 }
@@ -148,65 +199,103 @@ impl RetryPolicy {
 mod tests {
     use super::*;
 
-    fn decide(happened: Happened, times: u32) -> Decision {
-        let now = DateTime::from_timestamp(1_790_000_080, 0).unwrap();
+    /// The 20 seconds before a full minute, without luck.
+    fn moment() -> Moment {
+        Moment { now: DateTime::from_timestamp(1_790_000_080, 0).unwrap(), jitter: 1.0, asked: None }
+    }
+
+    fn decide(happened: Happened, charged: Charged, times: u32) -> Decision {
         let mut tries = Tries::default();
-        (0..times).for_each(|_| tries.count(happened));
-        RetryPolicy::default().decide(happened, tries, now, 1.0)
+        (0..times).for_each(|_| tries.count(happened, charged));
+        RetryPolicy::default().decide(happened, tries, charged, moment())
+    }
+
+    /// How often it is tried in all, how long is waited in all, and what comes then.
+    fn to_the_end(happened: Happened, charged: Charged) -> (u32, Duration, Decision) {
+        let mut waited = Duration::ZERO;
+        for tries in 1.. {
+            match decide(happened, charged, tries) {
+                Decision::Retry(wait) => waited += wait,
+                end => return (tries, waited, end),
+            }
+            assert!(tries < 100, "{happened:?} is tried for ever");
+        }
+        unreachable!()
     }
 
     #[test]
-    fn every_happening_has_its_decision_and_every_wait_an_end() {
-        let retried = |happened| matches!(decide(happened, 1), Decision::Retry(_));
-        for happened in [Happened::NotSent, Happened::NoAnswer, Happened::Malformed] {
-            assert!(retried(happened), "{happened:?}");
-        }
-        for status in 100..=599 {
-            let decision = decide(Happened::HttpStatus(status), 1);
-            let again = matches!(status, 200..=299 | 408 | 425 | 429 | 500..=599);
-            assert_eq!(matches!(decision, Decision::Retry(_)), again, "HTTP {status}: {decision:?}");
-            assert_ne!(decision, Decision::Done, "HTTP {status} without an envelope is no answer");
-        }
+    fn every_code_of_the_provider_has_its_decision() {
         for code in 20000..60000 {
+            let (tries, waited, end) = to_the_end(Happened::Status(code), Charged::No);
             let expected = match code {
-                20000 => Decision::Done,
-                40501 | 40407 => Decision::Isolate,
-                40103 | 40202 | 40209 => continue,
+                20000 => (1, Decision::Done),
+                40501 | 40407 => (1, Decision::Isolate),
+                40202 | 40209 => (30, Decision::GiveUp),
                 40100 | 40104 | 40200 | 40201 | 40203 | 40204 | 40205 | 40206 | 40207 | 40210 => {
-                    Decision::Stop
+                    (1, Decision::Stop)
                 }
-                40000 | 40006 | 40400 | 40402 | 40502 | 40503 | 40506 | 50100 => Decision::Stop,
-                50000.. => continue,
-                _ => Decision::Refused,
+                40000 | 40006 | 40400 | 40402 | 40502 | 40503 | 40506 | 50100 => (1, Decision::Stop),
+                50304 => (3, Decision::GiveUp),
+                50401 => (2, Decision::Halve),
+                40103 | 50000.. => (8, Decision::GiveUp),
+                _ => (1, Decision::Refused),
             };
-            assert_eq!(decide(Happened::Status(code), 1), expected, "{code}");
+            assert_eq!((tries, end), expected, "{code}");
+            assert!(waited < Duration::from_secs(3600), "{code}: {waited:?}");
         }
-        for code in [40103, 40202, 40209, 50000, 50001, 50301, 50303, 50304, 50401, 59999] {
-            assert!(retried(Happened::Status(code)), "{code}");
-            let mut waited = Duration::ZERO;
-            let mut tries = 1;
-            while let Decision::Retry(wait) = decide(Happened::Status(code), tries) {
-                waited += wait;
-                tries += 1;
+    }
+
+    #[test]
+    fn every_http_status_without_an_answer_and_every_way_a_connection_fails_has_its_decision() {
+        for status in 100..=599 {
+            for charged in [Charged::No, Charged::Unknown] {
+                let expected = match (status, charged) {
+                    (200..=299 | 408 | 425 | 500..=599, Charged::No) => (8, Decision::GiveUp),
+                    (200..=299 | 408 | 425 | 500..=599, _) => (5, Decision::GiveUp),
+                    (429, _) => (30, Decision::GiveUp),
+                    _ => (1, Decision::Stop),
+                };
+                let (tries, _, end) = to_the_end(Happened::HttpStatus(status), charged);
+                assert_eq!((tries, end), expected, "HTTP {status}, charged {charged:?}");
             }
-            assert!(tries <= 20 && waited < Duration::from_secs(3600), "{code}: {tries} tries, {waited:?}");
+        }
+        for (happened, charged, tries) in [
+            (Happened::NotSent, Charged::No, 12),
+            (Happened::NoAnswer, Charged::Unknown, 5),
+            (Happened::Malformed, Charged::Unknown, 3),
+            (Happened::TooLarge, Charged::Unknown, 1),
+            // A failed task can be billed.
+            (Happened::Status(50000), Charged::Yes, 5),
+        ] {
+            let (tried, waited, end) = to_the_end(happened, charged);
+            assert_eq!((tried, end), (tries, Decision::GiveUp), "{happened:?}");
+            assert!(tried == 1 || waited >= Duration::from_secs(6), "{happened:?}: {waited:?}");
         }
     }
 
     #[test]
     fn waiting_for_a_limit_uses_up_no_try_against_trouble() {
-        let now = DateTime::from_timestamp(1_790_000_080, 0).unwrap();
         let mut tries = Tries::default();
-        (0..19).for_each(|_| tries.count(Happened::Status(40209)));
-        tries.count(Happened::Status(50000));
-        let decision = RetryPolicy::default().decide(Happened::Status(50000), tries, now, 1.0);
+        (0..29).for_each(|_| tries.count(Happened::Status(40209), Charged::No));
+        tries.count(Happened::Status(50000), Charged::No);
+        let decision = RetryPolicy::default().decide(Happened::Status(50000), tries, Charged::No, moment());
         assert!(matches!(decision, Decision::Retry(_)), "{decision:?}");
-        assert_eq!(decide(Happened::TooLarge, 1), Decision::GiveUp);
     }
 
     #[test]
     fn over_the_limit_per_minute_the_next_minute_is_awaited() {
-        // The minute has 20 seconds left.
-        assert_eq!(decide(Happened::Status(40202), 1), Decision::Retry(Duration::from_secs(22)));
+        let decision = decide(Happened::Status(40202), Charged::No, 1);
+        assert_eq!(decision, Decision::Retry(Duration::from_secs(22)));
+    }
+
+    #[test]
+    fn what_the_provider_asks_for_is_kept_within_bounds() {
+        let mut tries = Tries::default();
+        tries.count(Happened::Status(50000), Charged::No);
+        for (asked, wait) in [(0, 2), (1, 2), (60, 60), (86_400, 900)] {
+            let moment = Moment { asked: Some(Duration::from_secs(asked)), ..moment() };
+            let decision = RetryPolicy::default().decide(Happened::Status(50000), tries, Charged::No, moment);
+            assert_eq!(decision, Decision::Retry(Duration::from_secs(wait)), "{asked}");
+        }
     }
 }

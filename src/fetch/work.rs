@@ -1,23 +1,29 @@
 //! The loop: keeps requests under way until every batch has ended.
+//!
+//! An attempt goes through two hands. [`Fetcher::send`] enters the intent, waits for leave and posts; [`Fetcher::close`]
+//! archives the answer, reads what it says of itself, decides and enters the end. The first holds a place among the
+//! requests under way, the second does not, so that a slow store leaves no gap. The loop between them is the only one
+//! that changes anything.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use tokio::sync::watch;
-use tracing::{Instrument as _, debug, info_span, warn};
+use tokio::sync::{SemaphorePermit, watch};
+use tracing::{Instrument as _, Span, debug, info_span, trace, warn};
 
 use super::client::{Client, Reply, SendError};
+use super::isolate::{Accused, Isolation, accused};
 use super::ledger::{Attempt, AttemptId, Charged, Intent, Journal, Outcome};
 use super::permits::{Pacer, Purse};
-use super::retry::{Decision, Happened, RetryPolicy, Tries};
-use super::split::{Parts, split};
+use super::retry::{CEILING, Decision, FLOOR, Happened, Moment, RetryPolicy, Tries};
+use super::stop::{Reason, Stop};
 use crate::clock::Clock;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::money::Usd;
-use crate::plan::Batch;
+use crate::plan::{Batch, Plan};
 use crate::provider::{self, Endpoint, Envelope, Prices, StatusClass, TaskOptions, code};
 use crate::target::{TargetId, TargetList};
 
@@ -31,12 +37,10 @@ pub struct Fetcher<'a, J> {
     pub endpoint: Endpoint,
     /// What is asked for beside the targets.
     pub options: TaskOptions,
-    /// Speaks HTTP.
+    /// Speaks to the provider.
     pub client: &'a Client,
     /// Gives leave to send.
     pub pacer: &'a Pacer,
-    /// Batches under way at once; a few more than requests, so that one that waits leaves no gap.
-    pub max_open: usize,
     /// Covers the cost.
     pub purse: &'a Purse,
     /// What a request costs at the most.
@@ -49,61 +53,60 @@ pub struct Fetcher<'a, J> {
     pub clock: &'a Clock,
     /// Draws the jitter.
     pub random: Mutex<fastrand::Rng>,
-    /// Every attempt that has ended, as entered in the journal.
-    pub entered: Mutex<Vec<Attempt>>,
     /// Hears how it goes.
     pub events: &'a (dyn Fn(Event) + Sync),
-    /// Says that no further request may leave.
-    pub stopping: Stopping,
-}
-
-/// Says that no further request may leave; those that wait give up waiting.
-#[derive(Debug)]
-pub struct Stopping(watch::Sender<bool>);
-
-impl Default for Stopping {
-    fn default() -> Self {
-        Self(watch::Sender::new(false))
-    }
-}
-
-impl Stopping {
-    fn set(&self) {
-        self.0.send_replace(true);
-    }
-
-    fn is_set(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Returns when it is said.
-    async fn wait(&self) {
-        // The sender lives as long as this, so waiting cannot fail.
-        let _ = self.0.subscribe().wait_for(|stopping| *stopping).await;
-    }
+    /// Asks to stop from outside.
+    pub stop: &'a Stop,
+    /// When the clock has run so long, no further request leaves.
+    pub deadline: Option<Duration>,
+    /// How long to wait for what is under way once a signal has asked to stop.
+    pub drain: Duration,
 }
 
 /// How it goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Event {
-    /// A batch was answered.
-    Answered {
-        /// Targets asked for.
-        targets: u64,
-        /// Items returned.
-        items: u64,
-    },
-    /// A batch ended without an answer, or in parts.
-    Ended {
+    /// An attempt has come this far.
+    Step(Step),
+    /// An attempt has ended.
+    Attempt {
+        /// How.
+        outcome: Outcome,
+        /// What came of it.
+        happened: Happened,
+        /// From sending to the last byte.
+        took: Duration,
+        /// Bytes of the answer.
+        bytes: u64,
+        /// What was charged, if the answer says so.
+        cost: Option<Usd>,
         /// Targets that have ended with it.
         targets: u64,
-        /// Batches that take its place.
-        parts: u64,
     },
-    /// An attempt failed and is repeated.
-    Retried,
-    /// The provider says what it charged.
-    Charged(Usd),
+    /// What is under way now.
+    Queue {
+        /// Requests under way.
+        in_flight: u64,
+        /// Batches that wait for their next try.
+        waiting: u64,
+        /// Requests that may be under way at once now.
+        width: u64,
+    },
+}
+
+/// The steps of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Its intent is about to be entered.
+    Intending(AttemptId),
+    /// Its intent is durable.
+    Intended(AttemptId),
+    /// Its answer is there, whole.
+    Received(AttemptId),
+    /// Its answer is durable.
+    Archived(AttemptId),
+    /// Its end is entered.
+    Entered(AttemptId),
 }
 
 /// How a batch ended.
@@ -111,107 +114,377 @@ pub enum Event {
 pub enum End {
     /// Its answer is archived under this attempt.
     Answered(AttemptId),
-    /// The provider refuses its targets, with this code and text.
+    /// The provider refuses its only target, with this code and text.
     Refused(String),
     /// Its tries are used up, for this reason.
     Failed(String),
-    /// It was not sent.
+    /// It was not sent, or what came of it is not known.
     Unsent,
 }
 
-/// A batch and how it ended. Batches that were split do not appear; their parts do.
+/// Targets that were asked together, and how they ended. Batches that were split do not appear; their parts do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchEnd {
-    /// The batch.
-    pub batch: u32,
+    /// The batch that asked last; none if none did.
+    pub batch: Option<u32>,
     /// Its targets.
     pub targets: Vec<TargetId>,
     /// Its end.
     pub end: End,
 }
 
+/// An attempt and what it may have cost at the most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The attempt.
+    pub attempt: Attempt,
+    /// What was set aside for it.
+    pub reserved: Usd,
+    /// How long the clock had run when it was sent at the latest.
+    pub sent_by: Duration,
+}
+
 /// How all batches ended.
 #[derive(Debug)]
 pub struct Fetched {
-    /// Every batch once.
+    /// Every target of every batch once.
     pub ends: Vec<BatchEnd>,
+    /// Every attempt.
+    pub entries: Vec<Entry>,
+    /// The number of the next batch.
+    pub next_batch: u32,
     /// Why sending stopped before all was sent.
     pub stopped: Option<Error>,
 }
 
-/// What came of a batch on its way.
-enum Came {
-    End(Batch, End),
-    Split(Vec<TargetId>, Vec<TargetId>),
-    Stop(Batch, Error),
+/// Intents that are entered ahead of their leave to send, so that a place that falls free is taken at once.
+const AHEAD: usize = 4;
+/// An answer this small brings hardly a row: its request keeps its place until it is read, because it may say that
+/// there are too many at once.
+const SMALL: usize = 16 << 10;
+/// How often a batch is halved because the provider takes too long for it.
+const MAX_HALVINGS: u8 = 4;
+
+/// A batch on its way.
+#[derive(Debug)]
+struct Work {
+    batch: Batch,
+    /// How many of its first targets are suspected, because a batch with them was refused.
+    suspects: usize,
+    /// The number of the next attempt.
+    attempt: u32,
+    tries: Tries,
+    halvings: u8,
 }
 
-/// Sends all batches and waits for their ends. New batches, from splitting, are numbered from `next_number`.
+/// A request that was sent, or was not.
+struct Sent<'p> {
+    work: Work,
+    intent: Intent,
+    span: Span,
+    /// None: it was not sent.
+    answer: Option<(Result<Reply, SendError>, Duration)>,
+    permit: Option<SemaphorePermit<'p>>,
+}
+
+/// An attempt that has ended, and what follows.
+struct Closed {
+    work: Work,
+    entry: Entry,
+    happened: Happened,
+    decision: Decision,
+    /// What the answer says, with its code.
+    message: String,
+    accused: Accused,
+    /// For how long no request is to leave, if so.
+    pause: Option<Duration>,
+}
+
+/// Sends all batches and waits for their ends. Batches that are made on the way are numbered from `next_batch`.
 ///
-/// A journal that fails stops it, too, and stands in [`Fetched::stopped`]; the batch it failed for has no end then.
+/// A journal that fails stops it, too, and stands in [`Fetched::stopped`].
 pub async fn fetch<J: Journal>(
     fetcher: &Fetcher<'_, J>,
     batches: impl Iterator<Item = Batch>,
-    mut next_number: u32,
+    next_batch: u32,
 ) -> Fetched {
-    let mut planned = batches.fuse();
-    let mut again: VecDeque<Batch> = VecDeque::new();
-    let mut open = FuturesUnordered::new();
-    let mut fetched = Fetched { ends: Vec::new(), stopped: None };
+    let stopping = watch::Sender::new(false);
+    let mut desk = Desk {
+        fetcher,
+        planned: batches.fuse(),
+        ready: VecDeque::new(),
+        parked: HashMap::new(),
+        isolation: Isolation::default(),
+        under_way: HashMap::new(),
+        suspects_under_way: 0,
+        next_batch,
+        ends: Vec::new(),
+        entries: Vec::new(),
+        stopped: None,
+        stopping: &stopping,
+    };
+    let mut sending = FuturesUnordered::new();
+    let mut closing = FuturesUnordered::new();
+    let mut waiting = FuturesUnordered::new();
+    let mut asked_to_stop = false;
+    let mut drained = None;
+    let clock = fetcher.clock;
+    let until = |end: Option<Duration>| clock.sleep(end.unwrap_or_default().saturating_sub(clock.running()));
     loop {
-        while fetched.stopped.is_none() && open.len() < fetcher.max_open {
-            let next = again.pop_front().or_else(|| planned.next());
-            let Some(batch) = next else { break };
-            let worst = fetcher.worst(&batch);
-            if fetcher.purse.reserve(worst) {
-                open.push(fetcher.work(batch, worst));
-            } else if open.is_empty() {
-                fetched.stopped = Some(fetcher.out_of_budget(worst));
-                again.push_front(batch);
-            } else {
-                // What is under way may cost less than was set aside for it.
-                again.push_front(batch);
-                break;
+        let width = fetcher.pacer.width() as usize;
+        // A store that cannot keep up, and a provider in trouble, hold back what is new.
+        while desk.stopped.is_none()
+            && sending.len() < width + AHEAD
+            && closing.len() < width
+            && waiting.len() < width + AHEAD
+        {
+            let Some(work) = desk.next() else { break };
+            let worst = fetcher.worst(&work.batch);
+            if let Some(reserved) = fetcher.purse.reserve(worst) {
+                desk.begin(&work, reserved);
+                sending.push(fetcher.send(work, reserved, stopping.subscribe()));
+                continue;
             }
+            desk.ready.push_front(work);
+            // What is under way may cost less than was set aside for it.
+            if sending.is_empty() && closing.is_empty() {
+                desk.stop(fetcher.out_of_budget(worst));
+            }
+            break;
         }
-        match open.next().await {
-            None if fetched.stopped.is_some() || again.is_empty() => break,
-            None => {}
-            Some(Err(error)) => {
-                // Without books nothing more is sent; what is under way is paid for, so it is awaited and kept.
-                fetcher.stopping.set();
-                fetched.stopped.get_or_insert(error);
+        (fetcher.events)(Event::Queue {
+            in_flight: fetcher.pacer.under_way(),
+            waiting: waiting.len() as u64,
+            width: fetcher.pacer.width().into(),
+        });
+        if sending.is_empty() && closing.is_empty() && (waiting.is_empty() || desk.stopped.is_some()) {
+            break;
+        }
+        tokio::select! {
+            biased;
+            reason = fetcher.stop.requested(), if !asked_to_stop => {
+                asked_to_stop = true;
+                desk.stop(reason.error());
+                // Nobody is in a hurry when it is the lock that is lost.
+                let signal = matches!(reason, Reason::Interrupted | Reason::Terminated);
+                drained = signal.then(|| clock.running() + fetcher.drain);
             }
-            Some(Ok(came)) => match came {
-                Came::End(batch, end) => {
-                    fetched.ends.push(BatchEnd { batch: batch.number, targets: batch.targets, end });
-                }
-                Came::Split(left, right) => {
-                    for targets in [left, right] {
-                        let root_domains = fetcher.root_domains(&targets);
-                        again.push_back(Batch { number: next_number, targets, root_domains });
-                        next_number += 1;
+            () = until(fetcher.deadline), if fetcher.deadline.is_some() && desk.stopped.is_none() => {
+                desk.stop(Error::new(ErrorKind::Budget, "stopped at [budget] max_minutes"));
+            }
+            Some(closed) = closing.next() => match closed {
+                Ok(closed) => {
+                    if let Some((number, wait)) = desk.follow(closed) {
+                        waiting.push(async move {
+                            clock.sleep(wait).await;
+                            number
+                        });
                     }
                 }
-                Came::Stop(batch, error) => {
-                    fetched.ends.push(BatchEnd {
-                        batch: batch.number,
-                        targets: batch.targets,
-                        end: End::Unsent,
-                    });
-                    fetcher.stopping.set();
-                    fetched.stopped.get_or_insert(error);
-                }
+                Err(error) => desk.stop(error),
             },
+            Some(sent) = sending.next() => match sent {
+                Ok(Sent { work, intent, answer: None, .. }) => desk.withdrawn(work, intent.id),
+                Ok(sent) => closing.push(fetcher.close(sent, &stopping)),
+                Err((id, error)) => desk.never_sent(id, error),
+            },
+            Some(number) = waiting.next() => desk.unpark(number),
+            // Last, so that no answer that is there is dropped; those that are being archived are awaited.
+            () = until(drained), if drained.is_some() => {
+                warn!(requests = sending.len(), "what is under way is given up; it may be charged");
+                drained = None;
+                sending.clear();
+            }
         }
     }
-    let rest = again.into_iter().chain(planned);
-    fetched.ends.extend(rest.map(|batch| BatchEnd {
-        batch: batch.number,
-        targets: batch.targets,
-        end: End::Unsent,
-    }));
-    fetched
+    desk.finish()
+}
+
+/// What is still to be asked, what is under way, and what has ended.
+struct Desk<'a, 'f, J, P> {
+    fetcher: &'f Fetcher<'a, J>,
+    planned: P,
+    ready: VecDeque<Work>,
+    /// Batches that wait for their next try, by number.
+    parked: HashMap<u32, Work>,
+    isolation: Isolation,
+    under_way: HashMap<AttemptId, (Entry, Vec<TargetId>)>,
+    suspects_under_way: usize,
+    next_batch: u32,
+    ends: Vec<BatchEnd>,
+    entries: Vec<Entry>,
+    stopped: Option<Error>,
+    stopping: &'f watch::Sender<bool>,
+}
+
+impl<J: Journal, P: Iterator<Item = Batch>> Desk<'_, '_, J, P> {
+    /// What is to be sent next: what was tried before, then suspects, then the plan, then what has lost its batch.
+    fn next(&mut self) -> Option<Work> {
+        if let Some(work) = self.ready.pop_front() {
+            return Some(work);
+        }
+        if let Some(suspects) = self.isolation.next() {
+            let room = self.isolation.room(&suspects);
+            while self.isolation.loose.len() < room {
+                match self.planned.next() {
+                    Some(batch) => self.isolation.loose.extend(batch.targets),
+                    None => break,
+                }
+            }
+            let (known, mut targets) = (suspects.targets.len(), suspects.targets);
+            let list = self.fetcher.list;
+            self.isolation.fill(&mut targets, room, |id| list.root_domain_of(id));
+            return Some(self.work(targets, known, 0));
+        }
+        if let Some(batch) = self.planned.next() {
+            return Some(Work { batch, suspects: 0, attempt: 1, tries: Tries::default(), halvings: 0 });
+        }
+        // As long as suspects are under way, what has lost its batch may yet fill theirs up.
+        if self.suspects_under_way == 0 && !self.isolation.loose.is_empty() {
+            let list = self.fetcher.list;
+            let mut loose = std::mem::take(&mut self.isolation.loose);
+            loose.sort_unstable_by_key(|&id| (list.root_domain_of(id), id.0));
+            for batch in Plan::of_some(list, loose).batches() {
+                let work = self.work(batch.targets, 0, 0);
+                self.ready.push_back(work);
+            }
+        }
+        self.ready.pop_front()
+    }
+
+    /// A new batch of these targets.
+    fn work(&mut self, targets: Vec<TargetId>, suspects: usize, halvings: u8) -> Work {
+        let number = self.next_batch;
+        self.next_batch += 1;
+        let root_domains = self.fetcher.root_domains(&targets);
+        let batch = Batch { number, targets, root_domains };
+        Work { batch, suspects, attempt: 1, tries: Tries::default(), halvings }
+    }
+
+    fn begin(&mut self, work: &Work, reserved: Usd) {
+        self.suspects_under_way += usize::from(work.suspects > 0);
+        let id = AttemptId { batch: work.batch.number, attempt: work.attempt };
+        let mut attempt = Attempt::of(&self.fetcher.intent(work, reserved));
+        attempt.status_message = Some("the run stopped before the answer was archived".to_owned());
+        let entry = Entry { attempt, reserved, sent_by: Duration::MAX };
+        self.under_way.insert(id, (entry, work.batch.targets.clone()));
+    }
+
+    fn stop(&mut self, error: Error) {
+        self.stopping.send_replace(true);
+        self.stopped.get_or_insert(error);
+    }
+
+    fn end(&mut self, batch: Batch, end: End) {
+        self.ends.push(BatchEnd { batch: Some(batch.number), targets: batch.targets, end });
+    }
+
+    /// A request did not leave: the run is to stop, or the budget no longer covers it.
+    fn withdrawn(&mut self, work: Work, id: AttemptId) {
+        self.under_way.remove(&id);
+        self.suspects_under_way -= usize::from(work.suspects > 0);
+        self.ready.push_front(work);
+    }
+
+    /// The books failed before a request left: without books nothing is sent.
+    fn never_sent(&mut self, id: AttemptId, error: Error) {
+        if let Some((_, targets)) = self.under_way.remove(&id) {
+            self.ends.push(BatchEnd { batch: None, targets, end: End::Unsent });
+        }
+        self.stop(error);
+    }
+
+    fn unpark(&mut self, number: u32) {
+        self.ready.extend(self.parked.remove(&number));
+    }
+
+    /// Does what an attempt's end decides. Returns the batch that is to wait, and how long.
+    fn follow(&mut self, closed: Closed) -> Option<(u32, Duration)> {
+        let Closed { mut work, entry, happened, decision, message, accused, pause } = closed;
+        let id = entry.attempt.id;
+        self.tell(&entry.attempt, happened, decision, work.batch.targets.len() as u64);
+        self.under_way.remove(&id);
+        self.suspects_under_way -= usize::from(work.suspects > 0);
+        self.entries.push(entry);
+        if let Some(pause) = pause {
+            self.fetcher.pacer.pause(pause);
+        }
+        match decision {
+            Decision::Done => {
+                self.isolation.answered(work.batch.targets.len());
+                self.end(work.batch, End::Answered(id));
+            }
+            Decision::Retry(wait) => {
+                let number = work.batch.number;
+                work.attempt += 1;
+                self.parked.insert(number, work);
+                return Some((number, wait));
+            }
+            Decision::Isolate => match accused {
+                Accused::Alone => {
+                    self.isolation.convicted();
+                    self.end(work.batch, End::Refused(message));
+                }
+                Accused::Named(at) => self.isolation.refused(work.batch.targets, work.suspects, Some(at)),
+                Accused::Some => self.isolation.refused(work.batch.targets, work.suspects, None),
+                Accused::OtherField => {
+                    self.end(work.batch, End::Unsent);
+                    self.stop(refusal(Happened::Status(code::UNKNOWN_FIELD), &message));
+                }
+            },
+            Decision::Halve if work.batch.targets.len() > 1 && work.halvings < MAX_HALVINGS => {
+                // Not as suspects, who are filled up: there are too many already.
+                for half in work.batch.targets.chunks(work.batch.targets.len().div_ceil(2)) {
+                    let half = self.work(half.to_vec(), 0, work.halvings + 1);
+                    self.ready.push_back(half);
+                }
+            }
+            // Which of several it is that the provider refuses, nobody knows.
+            Decision::Refused if work.batch.targets.len() == 1 => self.end(work.batch, End::Refused(message)),
+            Decision::Refused | Decision::GiveUp | Decision::Halve => {
+                self.end(work.batch, End::Failed(message))
+            }
+            Decision::Stop => {
+                self.end(work.batch, End::Unsent);
+                self.stop(refusal(happened, &message));
+            }
+        }
+        None
+    }
+
+    /// Tells the one who listens how an attempt ended.
+    fn tell(&self, attempt: &Attempt, happened: Happened, decision: Decision, targets: u64) {
+        let ended = matches!(attempt.outcome, Outcome::Ok | Outcome::Refused | Outcome::Failed)
+            || decision == Decision::GiveUp;
+        (self.fetcher.events)(Event::Attempt {
+            outcome: attempt.outcome,
+            happened,
+            took: Duration::from_millis(attempt.duration_ms.unwrap_or_default()),
+            bytes: attempt.body_bytes.unwrap_or_default(),
+            cost: attempt.cost_usd,
+            targets: if ended { targets } else { 0 },
+        });
+    }
+
+    fn finish(mut self) -> Fetched {
+        // Given up at the end of a drain, or not to be archived: the intents are in the journal for the next start.
+        for (mut entry, targets) in std::mem::take(&mut self.under_way).into_values() {
+            entry.sent_by = self.fetcher.clock.running();
+            self.fetcher.purse.settle(entry.reserved, None);
+            let batch = Some(entry.attempt.id.batch);
+            self.entries.push(entry);
+            self.ends.push(BatchEnd { batch, targets, end: End::Unsent });
+        }
+        let works = self.ready.into_iter().chain(self.parked.into_values()).map(|work| work.batch);
+        let unsent = works.chain(self.planned).map(|batch| batch.targets);
+        self.ends.extend(
+            unsent
+                .chain([self.isolation.rest().collect()])
+                .filter(|targets: &Vec<_>| !targets.is_empty())
+                .map(|targets| BatchEnd { batch: None, targets, end: End::Unsent }),
+        );
+        Fetched { ends: self.ends, entries: self.entries, next_batch: self.next_batch, stopped: self.stopped }
+    }
 }
 
 impl<J: Journal> Fetcher<'_, J> {
@@ -230,6 +503,11 @@ impl<J: Journal> Fetcher<'_, J> {
         self.random.lock().unwrap_or_else(PoisonError::into_inner).f64()
     }
 
+    fn step(&self, step: Step) {
+        trace!(?step);
+        (self.events)(Event::Step(step));
+    }
+
     fn out_of_budget(&self, worst: Usd) -> Error {
         Error::new(
             ErrorKind::Budget,
@@ -237,207 +515,207 @@ impl<J: Journal> Fetcher<'_, J> {
         )
     }
 
-    /// Tries a batch, for which `reserved` is set aside, until it has ended.
-    async fn work(&self, batch: Batch, mut reserved: Usd) -> Result<Came> {
-        let (mut attempt, mut tries) = (1, Tries::default());
-        loop {
-            let id = AttemptId { batch: batch.number, attempt };
-            let span = info_span!("attempt", batch = id.batch, attempt);
-            let permit = self.pacer.leave().await?;
-            if self.stopping.is_set() {
-                self.purse.settle(reserved, Some(Usd::ZERO));
-                return Ok(Came::End(batch, End::Unsent));
-            }
-            let tried = self.attempt(id, &batch, reserved).instrument(span).await;
-            let (tried, happened, message) = tried?;
-            tries.count(happened);
-            let decision = self.retry.decide(happened, tries, self.clock.now(), self.jitter());
-            if decision == Decision::Stop {
-                // Said before the next one gets this one's permit.
-                self.stopping.set();
-            }
-            drop(permit);
-            match decision {
-                Decision::Done => {
-                    let items = tried.items.unwrap_or_default();
-                    self.enter(tried, Outcome::Ok).await?;
-                    (self.events)(Event::Answered { targets: batch.targets.len() as u64, items });
-                    return Ok(Came::End(batch, End::Answered(id)));
-                }
-                Decision::Retry(wait) => {
-                    warn!(
-                        batch = id.batch,
-                        attempt,
-                        wait_seconds = wait.as_secs_f64(),
-                        "{message}; trying again"
-                    );
-                    let outcome =
-                        if happened == Happened::NoAnswer { Outcome::Ambiguous } else { Outcome::Retried };
-                    self.enter(tried, outcome).await?;
-                    (self.events)(Event::Retried);
-                    tokio::select! {
-                        () = self.clock.sleep(wait) => {}
-                        () = self.stopping.wait() => return Ok(Came::End(batch, End::Unsent)),
-                    }
-                    reserved = self.worst(&batch);
-                    if !self.purse.reserve(reserved) {
-                        return Ok(Came::Stop(batch, self.out_of_budget(reserved)));
-                    }
-                    attempt += 1;
-                }
-                Decision::Isolate => return self.isolate(batch, tried, message).await,
-                Decision::Refused => {
-                    warn!(batch = id.batch, "{message}; the batch is refused");
-                    self.enter(tried, Outcome::Refused).await?;
-                    // Which of several it is that the provider refuses, nobody knows.
-                    let alone = batch.targets.len() == 1;
-                    let end = if alone { End::Refused(message) } else { End::Failed(message) };
-                    return Ok(self.ended(batch, end));
-                }
-                Decision::GiveUp => {
-                    warn!(batch = id.batch, attempt, "{message}; giving up");
-                    let outcome =
-                        if happened == Happened::NoAnswer { Outcome::Ambiguous } else { Outcome::Failed };
-                    self.enter(tried, outcome).await?;
-                    return Ok(self.ended(batch, End::Failed(message)));
-                }
-                Decision::Stop => {
-                    self.enter(tried, Outcome::Failed).await?;
-                    return Ok(Came::Stop(batch, stop(happened, &message)));
-                }
-            }
+    fn intent(&self, work: &Work, reserved: Usd) -> Intent {
+        let id = AttemptId { batch: work.batch.number, attempt: work.attempt };
+        Intent {
+            id,
+            tag: format!("{}/{id}", self.run),
+            sent_at: self.clock.now(),
+            reserved,
+            root_domains: work.batch.root_domains,
+            targets: work.batch.targets.iter().map(|&id| self.list.target(id).text.to_owned()).collect(),
         }
     }
 
-    async fn isolate(&self, batch: Batch, tried: Attempt, message: String) -> Result<Came> {
-        let text = |id: TargetId| self.list.target(id).text.to_owned();
-        match split(&batch.targets, text, &message) {
-            Parts::OtherField => {
-                self.stopping.set();
-                self.enter(tried, Outcome::Failed).await?;
-                Ok(Came::Stop(batch, stop(Happened::Status(code::UNKNOWN_FIELD), &message)))
-            }
-            Parts::Alone => {
-                self.enter(tried, Outcome::Refused).await?;
-                Ok(self.ended(batch, End::Refused(message)))
-            }
-            Parts::Two(left, right) => {
-                debug!(batch = batch.number, "a target is refused; asking in parts");
-                self.enter(tried, Outcome::Split).await?;
-                (self.events)(Event::Ended { targets: 0, parts: 2 });
-                Ok(Came::Split(left, right))
-            }
+    /// Enters the intent, waits for leave, and posts.
+    async fn send(
+        &self,
+        work: Work,
+        reserved: Usd,
+        mut stopping: watch::Receiver<bool>,
+    ) -> Result<Sent<'_>, (AttemptId, Error)> {
+        let mut intent = self.intent(&work, reserved);
+        let id = intent.id;
+        let span =
+            info_span!("attempt", batch = id.batch, attempt = id.attempt, targets = intent.targets.len());
+        let entered = span.clone();
+        let sending = async {
+            let texts: Vec<&str> = intent.targets.iter().map(String::as_str).collect();
+            let body = provider::body(&texts, &self.options, &intent.tag)
+                .context(|| format!("failed to write request {id}"))?;
+            self.step(Step::Intending(id));
+            // Places are given in the order in which batches come here, however long their intents take.
+            let place = async {
+                tokio::select! {
+                    biased;
+                    _ = stopping.wait_for(|stopping| *stopping) => Ok(None),
+                    permit = self.pacer.place() => permit.map(Some),
+                }
+            };
+            let (permit, intended) = futures::join!(place, self.journal.intend(&intent));
+            intended?;
+            self.step(Step::Intended(id));
+            let permit = match permit? {
+                None => None,
+                Some(permit) => tokio::select! {
+                    biased;
+                    _ = stopping.wait_for(|stopping| *stopping) => None,
+                    () = self.pacer.pace() => Some(permit),
+                },
+            };
+            let raised = self.purse.raise(reserved, self.worst(&work.batch));
+            let (Some(permit), Some(reserved)) = (permit, raised) else {
+                self.journal.withdraw(id).await?;
+                self.purse.settle(raised.unwrap_or(reserved), Some(Usd::ZERO));
+                return Ok(Sent { work, intent, span, answer: None, permit: None });
+            };
+            intent.reserved = reserved;
+            self.journal.may_send().await?;
+            intent.sent_at = self.clock.now();
+            let start = self.clock.running();
+            let answer = self.client.post(self.endpoint, body).await;
+            self.step(Step::Received(id));
+            let took = self.clock.running() - start;
+            // What may say that there are too many at once keeps its place until it is read.
+            let small = answer.as_ref().is_ok_and(|reply| reply.body.len() <= SMALL);
+            let permit = small.then_some(permit);
+            Ok(Sent { work, intent, span, answer: Some((answer, took)), permit })
+        };
+        sending.instrument(entered).await.map_err(|error| (id, error))
+    }
+
+    /// Archives the answer, reads what it says of itself, decides what follows, and enters how the attempt ended.
+    async fn close(&self, sent: Sent<'_>, stopping: &watch::Sender<bool>) -> Result<Closed> {
+        let span = sent.span.clone();
+        self.close_within(sent, stopping).instrument(span).await
+    }
+
+    async fn close_within(&self, sent: Sent<'_>, stopping: &watch::Sender<bool>) -> Result<Closed> {
+        let Sent { mut work, intent, answer, permit, .. } = sent;
+        let id = intent.id;
+        let mut attempt = Attempt::of(&intent);
+        let mut asked = None;
+        let mut happened = Happened::NotSent;
+        if let Some((answer, took)) = answer {
+            attempt.duration_ms = Some(took.as_millis() as u64);
+            happened = match answer {
+                Ok(reply) => {
+                    asked = reply.wait;
+                    self.journal.keep(id, reply.body.clone()).await?;
+                    self.step(Step::Archived(id));
+                    self.read(reply, &mut attempt).await?
+                }
+                Err(error) => self.no_answer(error, &mut attempt).await?,
+            };
         }
-    }
+        let charged = attempt.charged;
+        let known = (charged != Charged::Unknown).then(|| attempt.cost_usd.unwrap_or_default());
+        self.purse.settle(intent.reserved, known);
 
-    fn ended(&self, batch: Batch, end: End) -> Came {
-        (self.events)(Event::Ended { targets: batch.targets.len() as u64, parts: 0 });
-        Came::End(batch, end)
-    }
-
-    async fn enter(&self, mut attempt: Attempt, outcome: Outcome) -> Result<()> {
-        attempt.outcome = outcome;
-        if let Some(cost) = attempt.cost_usd {
-            (self.events)(Event::Charged(cost));
+        work.tries.count(happened, charged);
+        let moment = Moment { now: self.clock.now(), jitter: self.jitter(), asked };
+        let decision = self.retry.decide(happened, work.tries, charged, moment);
+        if decision == Decision::Stop {
+            // Said before the next one gets this one's place.
+            stopping.send_replace(true);
+        }
+        let class = happened.class();
+        match (class, permit) {
+            (StatusClass::TooManyAtOnce, Some(permit)) => self.pacer.narrow(permit),
+            (StatusClass::Success, permit) => {
+                drop(permit);
+                self.pacer.answered();
+            }
+            (_, permit) => drop(permit),
+        }
+        let pause = match (class, decision) {
+            // All of them would be turned away.
+            (StatusClass::RatePerMinute, Decision::Retry(wait)) => Some(wait),
+            _ => asked.map(|asked| asked.clamp(FLOOR, CEILING)),
+        };
+        let text = attempt.status_message.clone().unwrap_or_default();
+        let message = match attempt.status_code {
+            Some(code) if happened != Happened::Malformed => format!("{code} {text}"),
+            _ => text,
+        };
+        let accused = accused(&work.batch.targets, |id| self.list.target(id).text, &message);
+        attempt.outcome = match (decision, accused) {
+            (Decision::Done, _) => Outcome::Ok,
+            (Decision::Retry(_) | Decision::GiveUp, _) if happened == Happened::NoAnswer => {
+                Outcome::Ambiguous
+            }
+            (Decision::Retry(_), _) => Outcome::Retried,
+            (Decision::Isolate, Accused::Alone) | (Decision::Refused, _) => Outcome::Refused,
+            (Decision::Isolate, Accused::Named(_) | Accused::Some) => Outcome::Split,
+            (Decision::Halve, _) if work.batch.targets.len() > 1 && work.halvings < MAX_HALVINGS => {
+                Outcome::Split
+            }
+            (Decision::Isolate | Decision::Halve | Decision::GiveUp | Decision::Stop, _) => Outcome::Failed,
+        };
+        match decision {
+            Decision::Done => debug!(items = attempt.items, "answered"),
+            Decision::Retry(wait) => {
+                warn!(
+                    batch = id.batch,
+                    attempt = id.attempt,
+                    wait_seconds = wait.as_secs_f64(),
+                    "{message}; trying again"
+                );
+            }
+            Decision::Isolate => debug!("{message}; asking in parts"),
+            _ => warn!(batch = id.batch, attempt = id.attempt, outcome = attempt.outcome.name(), "{message}"),
         }
         self.journal.record(&attempt).await?;
-        self.entered.lock().unwrap_or_else(PoisonError::into_inner).push(attempt);
-        Ok(())
+        self.step(Step::Entered(id));
+        let entry = Entry { attempt, reserved: intent.reserved, sent_by: self.clock.running() };
+        Ok(Closed { work, entry, happened, decision, message, accused, pause })
     }
 
-    /// One request: intent, post, archive, read. Returns the entry, what happened, and it in words.
-    async fn attempt(
-        &self,
-        id: AttemptId,
-        batch: &Batch,
-        reserved: Usd,
-    ) -> Result<(Attempt, Happened, String)> {
-        let texts: Vec<&str> = batch.targets.iter().map(|&id| self.list.target(id).text).collect();
-        let tag = format!("{}/{id}", self.run);
-        let body = provider::body(&texts, &self.options, &tag)
-            .context(|| format!("failed to write request {id}"))?;
-        let sent_at = self.clock.now();
-        let intent = Intent {
-            id,
-            tag: tag.clone(),
-            sent_at,
-            reserved,
-            root_domains: batch.root_domains,
-            targets: texts.into_iter().map(str::to_owned).collect(),
-        };
-        self.journal.intend(&intent).await?;
-        let answer = self.client.post(self.endpoint, body).await;
-        let took = (self.clock.now() - sent_at).to_std().unwrap_or(Duration::ZERO);
-        let mut entry = Attempt::of(&intent);
-        entry.duration_ms = Some(took.as_millis() as u64);
-        let happened = match answer {
-            Ok(reply) => {
-                self.journal.keep(id, reply.body.clone()).await?;
-                self.read(reply, &mut entry).await?
+    /// Enters why there is no answer.
+    async fn no_answer(&self, error: SendError, attempt: &mut Attempt) -> Result<Happened> {
+        attempt.status_message = Some(error.to_string());
+        Ok(match error {
+            SendError::NotSent(_) => {
+                attempt.charged = Charged::No;
+                Happened::NotSent
             }
-            Err(error) => {
-                entry.status_message = Some(error.to_string());
-                match error {
-                    SendError::NotSent(_) => {
-                        entry.charged = Charged::No;
-                        Happened::NotSent
-                    }
-                    SendError::NoAnswer(_) => Happened::NoAnswer,
-                    SendError::TooLarge { .. } => Happened::TooLarge,
-                    SendError::Encoding { body, .. } => {
-                        self.journal.keep(id, body).await?;
-                        Happened::Malformed
-                    }
-                }
+            SendError::NoAnswer(_) => Happened::NoAnswer,
+            SendError::TooLarge { .. } => Happened::TooLarge,
+            SendError::Encoding { body, .. } => {
+                self.journal.keep(attempt.id, body).await?;
+                Happened::Malformed
             }
-        };
-        self.purse.settle(
-            reserved,
-            if entry.charged == Charged::Unknown { None } else { entry.cost_usd.or(Some(Usd::ZERO)) },
-        );
-        let message = entry.status_message.clone().unwrap_or_default();
-        let message = match entry.status_code {
-            Some(code) if happened != Happened::Malformed => format!("{code} {message}"),
-            _ => message,
-        };
-        Ok((entry, happened, message))
+        })
     }
 
     /// Reads what an answer says of itself, off the runtime's threads.
-    async fn read(&self, reply: Reply, entry: &mut Attempt) -> Result<Happened> {
-        entry.http_status = Some(reply.status);
-        entry.body_bytes = Some(reply.body.len() as u64);
+    async fn read(&self, reply: Reply, attempt: &mut Attempt) -> Result<Happened> {
+        attempt.http_status = Some(reply.status);
+        attempt.body_bytes = Some(reply.body.len() as u64);
         let read = tokio::task::spawn_blocking(move || Envelope::read(&reply.body));
         let envelope = match read.await.context(|| "reading an answer panicked")? {
             Ok(envelope) => envelope,
             Err(malformed) => {
-                let status = entry.http_status.unwrap_or_default();
+                let status = attempt.http_status.unwrap_or_default();
                 return Ok(if (200..300).contains(&status) {
-                    entry.status_message = Some(malformed.to_string());
+                    attempt.status_message = Some(malformed.to_string());
                     Happened::Malformed
                 } else {
-                    entry.status_message = Some(format!("HTTP {status} without an answer of the provider"));
+                    attempt.status_message = Some(format!("HTTP {status} without an answer of the provider"));
                     // Nothing is charged for what is turned away; a broken server may have charged.
-                    entry.charged = if status < 500 { Charged::No } else { Charged::Unknown };
+                    attempt.charged = if status < 500 { Charged::No } else { Charged::Unknown };
                     Happened::HttpStatus(status)
                 });
             }
         };
-        Ok(entry.answered(&envelope, self.endpoint))
+        Ok(attempt.answered(&envelope, self.endpoint))
     }
 }
 
-/// Why a run stops.
-fn stop(happened: Happened, message: &str) -> Error {
-    let class = match happened {
-        Happened::Status(code) => StatusClass::of(code),
-        Happened::HttpStatus(status) => StatusClass::of_http(status),
-        Happened::NotSent | Happened::NoAnswer | Happened::Malformed | Happened::TooLarge => {
-            StatusClass::Server
-        }
-    };
+/// Why a run stops that the provider refuses.
+pub(super) fn refusal(happened: Happened, message: &str) -> Error {
     let error = Error::new(ErrorKind::Account, format!("the provider refuses: {message}"));
-    match (class, happened) {
+    match (happened.class(), happened) {
         (StatusClass::Defect, _) => {
             error.with_hint("this is a defect of backlake, not of your account; report it with the message above")
         }

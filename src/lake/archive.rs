@@ -4,24 +4,29 @@
 //! from here, and publishing reads from nowhere else.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
+use futures::{Stream, StreamExt as _};
 use object_store::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::layout::Layout;
+use super::lock::Lock;
 use super::manifest::snapshots;
 use super::store::Store;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fetch::{Attempt, AttemptId, Happened, Intent, Journal, Outcome};
 use crate::money::Usd;
 use crate::provider::{Endpoint, Envelope, RankScale, code};
 
 /// The level at which answers are archived: they shrink to about an eighth, faster than they arrive.
 const LEVEL: i32 = 3;
+/// Small objects that are read at once.
+const READ_AT_ONCE: usize = 16;
 
 /// Names the run that fills a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +88,27 @@ pub async fn open_snapshots(store: &Store) -> Result<Vec<NaiveDate>> {
 pub struct Archive {
     store: Store,
     layout: Layout,
+    /// Nothing is asked without it.
+    lock: Option<Arc<Lock>>,
+}
+
+/// A target that the provider refuses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedTarget {
+    /// In canonical form.
+    pub target: String,
+    /// The code and the text to it.
+    pub reason: String,
+    /// When.
+    pub refused_at: DateTime<Utc>,
+}
+
+/// Refused targets as they are kept.
+#[derive(Debug, Serialize, Deserialize)]
+struct RefusedTargets {
+    asked_of: String,
+    endpoint: Endpoint,
+    targets: Vec<RefusedTarget>,
 }
 
 /// An attempt that an earlier start of the run has made.
@@ -100,7 +126,13 @@ impl Archive {
     /// The archive of this snapshot.
     #[must_use]
     pub fn new(store: Store, snapshot: NaiveDate) -> Self {
-        Self { store, layout: Layout { snapshot } }
+        Self { store, layout: Layout { snapshot }, lock: None }
+    }
+
+    /// The archive of this snapshot for the one who holds the lock on it.
+    #[must_use]
+    pub fn locked(store: Store, snapshot: NaiveDate, lock: Arc<Lock>) -> Self {
+        Self { lock: Some(lock), ..Self::new(store, snapshot) }
     }
 
     /// The record of the run that fills this snapshot: the one that is there, or else this one.
@@ -113,7 +145,7 @@ impl Archive {
         if self.store.put_new(&path, json.into()).await? {
             return Ok(new);
         }
-        self.read(&path).await
+        self.read(&path).await?
     }
 
     /// All attempts that were made at this endpoint, by batch and attempt, and the number of the next batch.
@@ -127,17 +159,19 @@ impl Archive {
     pub async fn earlier(&self, endpoint: Endpoint) -> Result<(Vec<EarlierAttempt>, u32)> {
         let mut next_batch = 0;
         let mut ended = BTreeMap::new();
-        for object in self.store.list(&self.layout.attempts()).await? {
-            next_batch = next_batch.max(Layout::batch_of(&object.location) + 1);
-            match self.read::<Attempt>(&object.location).await {
+        let mut entries = self.read_all::<Attempt>(self.layout.attempts()).await?;
+        while let Some((path, entry)) = entries.next().await {
+            next_batch = next_batch.max(Layout::batch_of(&path) + 1);
+            match entry? {
                 Ok(attempt) => drop(ended.insert(attempt.id, attempt)),
                 Err(error) => warn!(%error, "the entry of an attempt is unreadable"),
             }
         }
         let mut earlier = Vec::new();
-        for object in self.store.list(&self.layout.intents()).await? {
-            next_batch = next_batch.max(Layout::batch_of(&object.location) + 1);
-            let intent = match self.read::<Intent>(&object.location).await {
+        let mut intents = self.read_all::<Intent>(self.layout.intents()).await?;
+        while let Some((path, intent)) = intents.next().await {
+            next_batch = next_batch.max(Layout::batch_of(&path) + 1);
+            let intent = match intent? {
                 Ok(intent) => intent,
                 Err(error) => {
                     warn!(%error, "what an attempt asked is unreadable; its targets are asked for again");
@@ -165,10 +199,10 @@ impl Archive {
     async fn as_archived(&self, intent: &Intent, endpoint: Endpoint) -> Result<Attempt> {
         let mut attempt = Attempt::of(intent);
         attempt.status_message = Some("the run broke off before the answer".to_owned());
-        let body = match self.answer(intent.id).await {
-            Ok(Some(body)) => body,
-            Ok(None) => return Ok(attempt),
-            Err(error) => {
+        let body = match self.answer(intent.id).await? {
+            Some(Ok(body)) => body,
+            None => return Ok(attempt),
+            Some(Err(error)) => {
                 warn!(%error, "the answer to an attempt is unreadable; its targets are asked for again");
                 return Ok(attempt);
             }
@@ -194,30 +228,125 @@ impl Archive {
         self.record(&attempt).await
     }
 
-    /// The answer to an attempt as received; none if there is none.
+    /// The targets that the account's runs have found refused since a moment, over all snapshots: the latest refusal of
+    /// each.
     ///
     /// # Errors
-    /// A lake that fails, or an archived answer that is broken.
-    pub async fn answer(&self, id: AttemptId) -> Result<Option<Bytes>> {
-        let path = self.layout.answer(id);
-        let Some(packed) = self.store.get(&path).await? else {
-            return Ok(None);
-        };
-        unpack(&path, packed).await.map(Some)
+    /// A lake that fails. What cannot be read is named in the log; its targets are asked again.
+    pub async fn refused_since(
+        &self,
+        since: DateTime<Utc>,
+        question: &Question,
+    ) -> Result<Vec<RefusedTarget>> {
+        let mut found: BTreeMap<String, RefusedTarget> = BTreeMap::new();
+        for object in self.store.list(&Layout::all_refused()).await? {
+            match self.read::<RefusedTargets>(&object.location).await? {
+                Ok(refused)
+                    if refused.asked_of == question.asked_of && refused.endpoint == question.endpoint =>
+                {
+                    let recent = refused.targets.into_iter().filter(|refused| refused.refused_at >= since);
+                    for refused in recent {
+                        let known = found.get(&refused.target);
+                        if known.is_none_or(|known| known.refused_at < refused.refused_at) {
+                            found.insert(refused.target.clone(), refused);
+                        }
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => warn!(%error, "what was refused before is unreadable; it is asked again"),
+            }
+        }
+        Ok(found.into_values().collect())
     }
 
-    async fn read<T: DeserializeOwned>(&self, path: &Path) -> Result<T> {
+    /// Remembers the targets that were refused while this snapshot was fetched, for the account's next runs.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn remember_refused(&self, targets: Vec<RefusedTarget>, question: &Question) -> Result<()> {
+        if targets.is_empty() {
+            return Ok(());
+        }
+        let (asked_of, endpoint) = (question.asked_of.clone(), question.endpoint);
+        let json = serde_json::to_vec(&RefusedTargets { asked_of, endpoint, targets })
+            .context(|| "failed to write what was refused")?;
+        self.store.put(&self.layout.refused(), pack(json.into()).await?).await
+    }
+
+    /// Keeps what a start of the run came to; beside the manifest, too, if the snapshot is published.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn keep_summary(&self, summary: &impl Serialize, published: bool) -> Result<()> {
+        let json = serde_json::to_vec_pretty(summary).context(|| "failed to write the summary")?;
+        let json = Bytes::from(json);
+        self.store.put(&self.layout.summary(), json.clone()).await?;
+        if published { self.store.put(&self.layout.published_summary(), json).await } else { Ok(()) }
+    }
+
+    /// The answer to an attempt as received, or how it is broken; none if there is none.
+    ///
+    /// # Errors
+    /// A lake that fails: that says nothing of the answer.
+    pub async fn answer(&self, id: AttemptId) -> Result<Option<Result<Bytes>>> {
+        let path = self.layout.answer(id);
+        match self.store.get(&path).await? {
+            Some(packed) => Ok(Some(unpack(&path, packed).await)),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads all objects of a folder by name, some at a time.
+    async fn read_all<T: DeserializeOwned>(
+        &self,
+        folder: Path,
+    ) -> Result<impl Stream<Item = (Path, Result<Result<T>>)> + Unpin> {
+        let objects = self.store.list(&folder).await?;
+        let read = futures::stream::iter(objects)
+            .map(move |object| async move {
+                let read = self.read(&object.location).await;
+                (object.location, read)
+            })
+            .buffered(READ_AT_ONCE);
+        Ok(Box::pin(read))
+    }
+
+    /// What an object says, or how it is broken; a lake that fails says nothing of it.
+    async fn read<T: DeserializeOwned>(&self, path: &Path) -> Result<Result<T>> {
         let bytes = self.store.get(path).await?;
-        let bytes = bytes.ok_or_else(|| Error::unexpected(format!("{path} has vanished from the lake")))?;
-        let bytes = if path.as_ref().ends_with(".zst") { unpack(path, bytes).await? } else { bytes };
-        serde_json::from_slice(&bytes).context(|| format!("failed to read {path} from the lake"))
+        let read = async {
+            let bytes =
+                bytes.ok_or_else(|| Error::unexpected(format!("{path} has vanished from the lake")))?;
+            let bytes = if path.as_ref().ends_with(".zst") { unpack(path, bytes).await? } else { bytes };
+            serde_json::from_slice(&bytes).context(|| format!("failed to read {path} from the lake"))
+        };
+        Ok(read.await)
     }
 }
 
 impl Journal for Archive {
     async fn intend(&self, intent: &Intent) -> Result<()> {
+        if let Some(lock) = &self.lock {
+            lock.ensure().await?;
+        }
         let json = serde_json::to_vec(intent).context(|| "failed to write an intent")?;
-        self.store.put(&self.layout.intent(intent.id), pack(json.into()).await?).await
+        let json = pack(json.into()).await?;
+        if self.store.put_new(&self.layout.intent(intent.id), json).await? {
+            return Ok(());
+        }
+        let message = format!("another run has begun attempt {} of this snapshot", intent.id);
+        Err(Error::new(ErrorKind::Locked, message))
+    }
+
+    async fn may_send(&self) -> Result<()> {
+        match &self.lock {
+            Some(lock) => lock.ensure().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn withdraw(&self, id: AttemptId) -> Result<()> {
+        self.store.delete(&self.layout.intent(id)).await
     }
 
     async fn keep(&self, id: AttemptId, body: Bytes) -> Result<()> {

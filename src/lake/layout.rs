@@ -54,6 +54,41 @@ impl Layout {
         Path::from(format!("_runs/{}/run.json", self.snapshot))
     }
 
+    /// The folder of the locks on this snapshot.
+    pub(super) fn locks(self) -> Path {
+        Path::from(format!("_runs/{}/locks", self.snapshot))
+    }
+
+    /// A lock on this snapshot: the one with the highest number holds.
+    pub(super) fn lock(self, number: u32) -> Path {
+        Path::from(format!("_runs/{}/locks/{number:06}.json", self.snapshot))
+    }
+
+    /// The number in the name of a lock.
+    pub(super) fn lock_number(path: &Path) -> Option<u32> {
+        path.filename()?.strip_suffix(".json")?.parse().ok()
+    }
+
+    /// What the last start of the run came to.
+    pub(super) fn summary(self) -> Path {
+        Path::from(format!("_runs/{}/summary.json", self.snapshot))
+    }
+
+    /// The same beside the manifest, once the snapshot is published.
+    pub(super) fn published_summary(self) -> Path {
+        Path::from(format!("_snapshots/{}.summary.json", self.snapshot))
+    }
+
+    /// The folder of the targets that were refused, an object a snapshot.
+    pub(super) fn all_refused() -> Path {
+        Path::from("_runs/refused")
+    }
+
+    /// The targets that were refused while this snapshot was fetched.
+    pub(super) fn refused(self) -> Path {
+        Path::from(format!("_runs/refused/{}.json.zst", self.snapshot))
+    }
+
     /// The folder of the intents.
     pub(super) fn intents(self) -> Path {
         Path::from(format!("_runs/{}/intents", self.snapshot))

@@ -6,6 +6,7 @@
 mod archive;
 mod audit;
 mod layout;
+mod lock;
 mod manifest;
 mod publish;
 mod sort;
@@ -13,9 +14,10 @@ mod store;
 mod tables;
 mod writer;
 
-pub use archive::{Archive, EarlierAttempt, Question, RunRecord, open_snapshots};
+pub use archive::{Archive, EarlierAttempt, Question, RefusedTarget, RunRecord, open_snapshots};
 pub use audit::{Audit, audit, unpublished};
 pub use layout::Layout;
+pub use lock::{Lock, Owner};
 pub use manifest::{Manifest, ManifestFile, RequestTotals, TableManifest, snapshots};
 pub use publish::{Staging, publish};
 pub use sort::Sorter;

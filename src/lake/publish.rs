@@ -8,11 +8,12 @@ use chrono::NaiveDate;
 use tracing::info;
 
 use super::layout::Layout;
+use super::lock::Lock;
 use super::manifest::Manifest;
 use super::store::Store;
 use super::writer::TableWriter;
 use crate::contract::Table;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 
 /// Where a run writes its tables before they are published.
 #[derive(Debug, Clone)]
@@ -41,31 +42,42 @@ impl Staging {
     }
 }
 
-/// Moves all tables into place and writes the manifest.
+/// Moves all tables into place and writes the manifest. `moved` is told of each table.
 ///
 /// # Errors
-/// Books that do not balance, or a lake that fails; the snapshot is not published then.
-pub async fn publish(staging: &Staging, manifest: &Manifest) -> Result<()> {
+/// Books that do not balance, a lock that is lost, or a lake that fails; the snapshot is not published then.
+pub async fn publish(
+    staging: &Staging,
+    manifest: &Manifest,
+    lock: &Lock,
+    moved: &(dyn Fn() + Sync),
+) -> Result<()> {
     let imbalances = manifest.imbalances();
     if !imbalances.is_empty() {
         return Err(Error::unexpected(format!("the books do not balance: {}", imbalances.join("; ")))
             .with_hint("nothing was published; the answers are archived: report this as a defect"));
     }
     let Staging { store, layout, run } = staging;
+    let published_meanwhile = || {
+        let message = format!("snapshot {} was published by another run meanwhile", layout.snapshot);
+        Error::new(ErrorKind::Locked, message)
+    };
+    lock.renew().await?;
     if store.get(&layout.manifest()).await?.is_some() {
-        return Err(Error::unexpected(format!(
-            "snapshot {} was published by someone else meanwhile",
-            layout.snapshot
-        )));
+        return Err(published_meanwhile());
     }
     for table in Table::ALL {
         let partition = layout.partition(table);
         // Without a manifest this is what a broken-off publication left.
         store.clear(&partition).await?;
-        store.move_folder(&layout.staging(run, table), &partition).await?;
+        store.move_folder(&layout.staging(run, table), &partition, || lock.ensure()).await?;
+        moved();
     }
     let json = serde_json::to_vec_pretty(manifest).context(|| "failed to write the manifest")?;
-    store.put(&layout.manifest(), json.into()).await?;
+    lock.ensure().await?;
+    if !store.put_new(&layout.manifest(), json.into()).await? {
+        return Err(published_meanwhile());
+    }
     store.clear(&layout.staging_root()).await?;
     info!(snapshot = %layout.snapshot, run, "published");
     Ok(())

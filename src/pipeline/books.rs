@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
+use chrono::{DateTime, Utc};
 use tracing::warn;
 
-use super::spec::Pipeline;
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::fate::{Fate, Fates};
-use crate::fetch::{Attempt, AttemptId, Charged, End, Fetched, Outcome};
-use crate::lake::{Archive, EarlierAttempt, RequestTotals};
+use crate::fetch::{Attempt, AttemptId, Charged, End, Entry, Fetched, Outcome};
+use crate::lake::{Archive, EarlierAttempt, RefusedTarget, RequestTotals};
 use crate::money::Usd;
 use crate::provider::Endpoint;
 use crate::target::{TargetId, TargetList};
@@ -17,14 +18,12 @@ use crate::target::{TargetId, TargetList};
 /// What a run has sent, over all its starts.
 #[derive(Debug, Default)]
 pub(super) struct Books {
-    pub(super) attempts: Vec<Attempt>,
+    pub(super) entries: Vec<Entry>,
     pub(super) answered: Vec<Answered>,
     /// The number of the next batch.
     pub(super) next_batch: u32,
-    /// What the answers say was charged.
-    pub(super) cost: Usd,
-    /// What may have been charged besides, at the most.
-    pub(super) cost_unknown: Usd,
+    /// Targets of earlier answers that are no longer in the list.
+    pub(super) vanished: u64,
 }
 
 /// A batch that was answered: its answer is in the archive.
@@ -42,19 +41,21 @@ impl Books {
         endpoint: Endpoint,
         list: &TargetList,
         states: &mut TargetStates,
+        clock: &Clock,
     ) -> Result<()> {
-        let mut vanished = 0;
         let (earlier, next_batch) = archive.earlier(endpoint).await?;
         self.next_batch = next_batch;
         for EarlierAttempt { targets: asked, reserved, attempt } in earlier {
             let id = attempt.id;
-            self.enter(&attempt, reserved);
             if attempt.outcome == Outcome::Ok {
                 let mut targets = Vec::with_capacity(asked.len());
                 for text in &asked {
                     match list.find(text) {
-                        Some(id) => targets.push(id),
-                        None => vanished += 1,
+                        // Asked again though its answer was there, it stays with the first: the rows of the other
+                        // answer nothing that was asked.
+                        Some(id) if states.of(id).0 == Fate::Unsent => targets.push(id),
+                        Some(_) => {}
+                        None => self.vanished += 1,
                     }
                 }
                 states.set(&targets, Fate::Absent, Some(id.batch), None);
@@ -66,11 +67,13 @@ impl Books {
                 let reason = refusal(&attempt);
                 states.set(&[target], Fate::Refused, Some(id.batch), Some(&reason));
             }
-            self.attempts.push(attempt);
+            // Whoever sent it is gone by now.
+            self.entries.push(Entry { attempt, reserved, sent_by: clock.running() });
         }
-        if vanished > 0 {
+        states.forgive_if_all_are_refused();
+        if self.vanished > 0 {
             warn!(
-                vanished,
+                vanished = self.vanished,
                 "targets of earlier answers are no longer in the list; their rows are kept as unmatched"
             );
         }
@@ -78,53 +81,82 @@ impl Books {
     }
 
     /// Takes what this start has sent; returns why it stopped early, if it did.
-    pub(super) fn take(
-        &mut self,
-        fetched: Fetched,
-        attempts: Vec<Attempt>,
-        states: &mut TargetStates,
-        pipeline: &Pipeline,
-    ) -> Option<Error> {
-        for attempt in &attempts {
-            self.enter(attempt, pipeline.prices.cost(1, u64::from(attempt.targets)));
-        }
-        self.attempts.extend(attempts);
+    pub(super) fn take(&mut self, fetched: Fetched, states: &mut TargetStates) -> Option<Error> {
+        self.next_batch = fetched.next_batch;
+        self.entries.extend(fetched.entries);
         for end in fetched.ends {
             match end.end {
                 End::Answered(id) => {
                     // Until flatten has found its row, an asked target counts as absent.
-                    states.set(&end.targets, Fate::Absent, Some(end.batch), None);
+                    states.set(&end.targets, Fate::Absent, end.batch, None);
                     self.answered.push(Answered { id, targets: end.targets });
                 }
-                End::Refused(reason) => {
-                    states.set(&end.targets, Fate::Refused, Some(end.batch), Some(&reason))
-                }
-                End::Failed(reason) => states.set(&end.targets, Fate::Failed, Some(end.batch), Some(&reason)),
+                End::Refused(reason) => states.set(&end.targets, Fate::Refused, end.batch, Some(&reason)),
+                End::Failed(reason) => states.set(&end.targets, Fate::Failed, end.batch, Some(&reason)),
                 End::Unsent => states.set(&end.targets, Fate::Unsent, None, None),
             }
         }
         fetched.stopped
     }
 
-    fn enter(&mut self, attempt: &Attempt, worst: Usd) {
-        self.cost += attempt.cost_usd.unwrap_or_default();
-        if attempt.charged == Charged::Unknown {
-            self.cost_unknown += worst;
+    /// Enters what is known of an attempt by now.
+    pub(super) fn replace(&mut self, attempt: Attempt) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.attempt.id == attempt.id) {
+            entry.attempt = attempt;
         }
     }
 
+    /// What the answers, and the provider's list of tasks, say was charged.
+    pub(super) fn cost(&self) -> Usd {
+        self.entries.iter().filter_map(|entry| entry.attempt.cost_usd).sum()
+    }
+
+    /// What may have been charged besides, at the most.
+    pub(super) fn cost_unknown(&self) -> Usd {
+        let unknown = self.entries.iter().filter(|entry| entry.attempt.charged == Charged::Unknown);
+        unknown.map(|entry| entry.reserved).sum()
+    }
+
+    /// Items in the answers that count.
+    pub(super) fn items(&self) -> u64 {
+        let answered =
+            self.entries.iter().map(|entry| &entry.attempt).filter(|entry| entry.outcome == Outcome::Ok);
+        answered.filter_map(|attempt| attempt.items).sum()
+    }
+
     pub(super) fn totals(&self, lower_bound: u64) -> RequestTotals {
+        let again = |entry: &&Entry| matches!(entry.attempt.outcome, Outcome::Retried | Outcome::Ambiguous);
         RequestTotals {
-            sent: self.attempts.len() as u64,
-            retries: self
-                .attempts
-                .iter()
-                .filter(|attempt| matches!(attempt.outcome, Outcome::Retried | Outcome::Ambiguous))
-                .count() as u64,
+            sent: self.entries.len() as u64,
+            retries: self.entries.iter().filter(again).count() as u64,
             lower_bound,
-            cost_usd: self.cost,
-            cost_unknown_usd: self.cost_unknown,
+            cost_usd: self.cost(),
+            cost_unknown_usd: self.cost_unknown(),
         }
+    }
+
+    /// The targets that the provider has refused while this snapshot was fetched, to be remembered: none if it refuses
+    /// most, for then it is not the targets.
+    pub(super) fn refused(&self, list: &TargetList, states: &TargetStates) -> Vec<RefusedTarget> {
+        let fates = states.fates(list);
+        if fates.refused > list.target_count() as u64 / 2 {
+            return Vec::new();
+        }
+        let mut when: HashMap<u32, DateTime<Utc>> = HashMap::new();
+        for Entry { attempt, .. } in &self.entries {
+            if attempt.outcome == Outcome::Refused {
+                when.insert(attempt.id.batch, attempt.sent_at);
+            }
+        }
+        let refused = list.targets().filter_map(|target| match states.of(target.id) {
+            (Fate::Refused, Some(reason), Some(batch)) => Some(RefusedTarget {
+                target: target.text.to_owned(),
+                reason: reason.to_owned(),
+                refused_at: *when.get(&batch)?,
+            }),
+            _ => None,
+        });
+        refused.collect()
     }
 }
 
@@ -164,7 +196,7 @@ impl TargetStates {
         }
     }
 
-    fn set(&mut self, targets: &[TargetId], fate: Fate, batch: Option<u32>, reason: Option<&str>) {
+    pub(super) fn set(&mut self, targets: &[TargetId], fate: Fate, batch: Option<u32>, reason: Option<&str>) {
         let batch = batch.and_then(|batch| NonZeroU32::new(batch + 1));
         let reason = reason.and_then(|reason| {
             self.reasons.push(reason.to_owned());
@@ -177,6 +209,13 @@ impl TargetStates {
 
     pub(super) fn set_fate(&mut self, target: TargetId, fate: Fate) {
         self.states[target.0 as usize].fate = fate;
+    }
+
+    /// A provider that refused every target has had a bad hour: they are asked again.
+    fn forgive_if_all_are_refused(&mut self) {
+        if self.states.iter().all(|state| state.fate == Fate::Refused) {
+            self.states.fill(TargetState { fate: Fate::Unsent, batch: None, reason: None });
+        }
     }
 
     /// Fate, reason and batch of a target.

@@ -8,8 +8,8 @@ mod report;
 mod run;
 mod spec;
 
-pub use account::check;
+pub use account::{Means, PricesFrom, check};
 pub use credentials::credentials;
-pub use report::{CheckReport, InvalidLine, PlanReport, Progress, RunEnd, RunReport, RunState};
+pub use report::{CheckReport, InvalidLine, PlanReport, Progress, Reconciled, RunEnd, RunReport, RunState};
 pub use run::{Surroundings, plan, run};
 pub use spec::{Api, Overrides, Pipeline, SimulatorOptions};

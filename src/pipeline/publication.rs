@@ -13,17 +13,17 @@ use arrow_array::RecordBatch;
 use futures::StreamExt as _;
 use tracing::warn;
 
-use super::books::{Answered, TargetStates, request_ids};
+use super::books::{Answered, Books, TargetStates, request_ids};
 use super::report::Progress;
+use super::run::Surroundings;
 use super::spec::Pipeline;
-use crate::clock::Clock;
 use crate::contract::{DIMENSIONS, Table};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::Fate;
 use crate::fetch::{Attempt, AttemptId};
 use crate::flatten::{Asked, Flattened, Irregularities, breakdowns, flatten};
 use crate::lake::{
-    Archive, LineFate, Manifest, ManifestFile, RequestTotals, RunRecord, Sorter, Staging, Store,
+    Archive, LineFate, Lock, Manifest, ManifestFile, RequestTotals, RunRecord, Sorter, Staging, Store,
     TableManifest, publish, requests_batch, targets_batch,
 };
 use crate::plan::sorted;
@@ -43,17 +43,19 @@ const FILES_A_DIMENSION: u32 = 10_000;
 #[expect(clippy::too_many_arguments, reason = "everything a run has gathered comes together here, once")]
 pub(super) async fn publish_snapshot(
     pipeline: &Pipeline,
-    clock: &Clock,
+    around: &Surroundings<'_>,
     store: &Store,
     archive: &Archive,
+    lock: &Lock,
     record: RunRecord,
     list: Arc<TargetList>,
     mut states: TargetStates,
-    attempts: Vec<Attempt>,
-    answered: Vec<Answered>,
+    books: Books,
     requests: RequestTotals,
-    hear: &(dyn Fn(Progress) + Sync),
 ) -> Result<Manifest> {
+    let Surroundings { clock, hear, stop, .. } = around;
+    let Books { entries, answered, .. } = books;
+    let attempts: Vec<Attempt> = entries.into_iter().map(|entry| entry.attempt).collect();
     let staging = Staging::begin(store, pipeline.snapshot, &record.run).await?;
     let mut tables: BTreeMap<String, TableManifest> = BTreeMap::new();
     let mut add = |table: Table, files: Vec<ManifestFile>| {
@@ -81,7 +83,12 @@ pub(super) async fn publish_snapshot(
     let mut number = 0;
     let mut failed = None;
     while let Some(answer) = flattened.next().await {
-        let answer = match answer {
+        if let Some(reason) = stop.reason() {
+            // The archive has everything: the next start publishes.
+            return Err(reason.error());
+        }
+        // A lake that fails now says nothing of the answer.
+        let answer = match answer? {
             Ok(answer) => answer,
             Err(error) => {
                 failed = Some((answered[number].id, error));
@@ -154,7 +161,10 @@ pub(super) async fn publish_snapshot(
         requests,
         irregularities,
     };
-    publish(&staging, &manifest).await?;
+    hear(Progress::Staged);
+    let moved = || hear(Progress::Moved);
+    publish(&staging, &manifest, lock, &moved).await?;
+    hear(Progress::Manifested);
     Ok(manifest)
 }
 
@@ -165,12 +175,16 @@ async fn flatten_answer(
     answered: &Answered,
     fetched_at: i64,
     request_id: Option<String>,
-) -> Result<Flattened> {
+) -> Result<Result<Flattened>> {
     let id = answered.id;
-    let body = archive.answer(id).await?;
-    let body = body.ok_or_else(|| {
-        Error::unexpected(format!("the answer to attempt {id} has vanished from the archive"))
-    })?;
+    let body = match archive.answer(id).await? {
+        Some(Ok(body)) => body,
+        Some(Err(broken)) => return Ok(Err(broken)),
+        None => {
+            let message = format!("the answer to attempt {id} has vanished from the archive");
+            return Ok(Err(Error::unexpected(message)));
+        }
+    };
     let (list, ids, rules) = (Arc::clone(list), answered.targets.clone(), *rules);
     let work = tokio::task::spawn_blocking(move || {
         let targets: Vec<Target<'_>> = ids.iter().map(|&id| list.target(id)).collect();
@@ -178,7 +192,7 @@ async fn flatten_answer(
         flatten(&body, &asked)
     });
     let flattened = work.await.context(|| format!("flattening the answer to attempt {id} panicked"))?;
-    flattened.context(|| format!("failed to flatten the answer to attempt {id}"))
+    Ok(flattened.context(|| format!("failed to flatten the answer to attempt {id}")))
 }
 
 type Written = Result<(Vec<ManifestFile>, Vec<ManifestFile>)>;

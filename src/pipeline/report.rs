@@ -3,6 +3,7 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
+use super::account::Means;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::fate::Fates;
@@ -42,10 +43,11 @@ pub struct PlanReport {
     pub cost_usd_lower_bound: Usd,
     /// What filling in the order of the list would cost.
     pub cost_usd_in_input_order: Usd,
-    /// The prices this is reckoned with.
-    pub price_per_request_usd: Usd,
-    /// The same for a row.
-    pub price_per_row_usd: Usd,
+    /// The prices this is reckoned with, and the balance.
+    #[serde(flatten)]
+    pub means: Means,
+    /// Whether the balance covers the plan, if it is known.
+    pub balance_covers: Option<bool>,
     /// Seconds it takes at the account's pace.
     pub seconds: u64,
     /// The ceiling, if the pipeline has one.
@@ -114,6 +116,10 @@ pub struct RunReport {
     pub seconds: f64,
     /// Values and fields that did not fit the contract.
     pub irregularities: Irregularities,
+    /// Targets of earlier answers that are no longer in the list.
+    pub vanished: u64,
+    /// What was known of the account at the start; none if nothing was to be asked.
+    pub means: Option<Means>,
 }
 
 /// A run's end: what it has done, and why it ended early, if it did.
@@ -142,10 +148,29 @@ pub struct CheckReport {
     pub price_per_row_usd: Option<Usd>,
     /// Requests the account may send a minute.
     pub requests_per_minute: Option<u32>,
+    /// The books of the snapshot beside the provider's, if that was asked for.
+    pub reconciled: Option<Reconciled>,
+}
+
+/// The books of a snapshot beside the provider's list of tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reconciled {
+    /// The snapshot.
+    pub snapshot: NaiveDate,
+    /// Requests in the books.
+    pub requests: u64,
+    /// What they cost by the books.
+    pub booked_usd: Usd,
+    /// What they cost by the provider's list.
+    pub charged_usd: Usd,
+    /// Requests of which the two differ, or that are in one only.
+    pub different: u64,
+    /// The first few of them.
+    pub first_differences: Vec<String>,
 }
 
 /// How a run goes, for the one who watches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Progress {
     /// What is to be sent is known.
     Planned {
@@ -155,6 +180,8 @@ pub enum Progress {
         requests: u64,
         /// What they cost at the most.
         max_cost: Usd,
+        /// What is known of the account.
+        means: Means,
     },
     /// Something came of a request.
     Fetch(Event),
@@ -165,6 +192,12 @@ pub enum Progress {
     },
     /// An answer is flattened.
     Flattened,
+    /// All tables are staged.
+    Staged,
+    /// A table stands in its place.
+    Moved,
+    /// The manifest is written: the snapshot is published.
+    Manifested,
 }
 
 impl RunReport {
@@ -193,6 +226,8 @@ impl RunReport {
             bytes: manifest.bytes(),
             seconds: seconds(start, clock),
             irregularities: manifest.irregularities.clone(),
+            vanished: 0,
+            means: None,
         }
     }
 }

@@ -3,11 +3,13 @@
 //! A run reads nothing but the target lists and the lake. Started again it finds what its earlier starts have paid
 //! for in the archive, plans what is missing, and publishes from the archive alone.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use tracing::{info, warn};
+use chrono::{DateTime, Utc};
+use tracing::{Instrument as _, debug, info, info_span, warn};
 
-use super::account::{connect, credentials_for};
+use super::account::{Means, connect, credentials_for, means_for_plan};
 use super::books::{Books, TargetStates};
 use super::publication::publish_snapshot;
 use super::report::{InvalidLine, PlanReport, Progress, RunEnd, RunReport, RunState, seconds};
@@ -15,9 +17,12 @@ use super::spec::Pipeline;
 use crate::clock::Clock;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::{Fate, Fates};
-use crate::fetch::{Fetcher, Outcome, Pacer, Purse, Stopping, fetch};
+use crate::fetch::{
+    Charged, Credentials, Fetcher, Outcome, Pacer, Purse, Stop, Wire, account, fetch, settle,
+};
 use crate::flatten::Irregularities;
-use crate::lake::{Archive, Manifest, Question, RunRecord, Store, open_snapshots};
+use crate::lake::{Archive, Lock, Manifest, Owner, Question, RunRecord, Store, open_snapshots};
+use crate::money::Usd;
 use crate::plan::{Estimate, Plan, lower_bound, requests_in_input_order, sorted};
 use crate::target::{LineEnd, TargetList};
 
@@ -31,20 +36,56 @@ pub struct Surroundings<'a> {
     pub variable: &'a (dyn Fn(&str) -> Option<String> + Sync),
     /// Hears how it goes.
     pub hear: &'a (dyn Fn(Progress) + Sync),
+    /// Asks to stop.
+    pub stop: Stop,
+    /// The process, for the lock.
+    pub owner: Owner,
+    /// Carries requests in place of HTTP.
+    pub wire: Option<Arc<dyn Wire>>,
+    /// The lake in place of the one at `[lake] url`.
+    pub store: Option<Store>,
+}
+
+impl Surroundings<'_> {
+    /// Those of a process: the machine's clock, its environment, and nobody listening.
+    #[must_use]
+    pub fn of_process(clock: &Clock, seed: u64) -> Self {
+        Self {
+            clock: clock.clone(),
+            seed,
+            variable: &|name| std::env::var(name).ok(),
+            hear: &|_| {},
+            stop: Stop::default(),
+            owner: Owner::this_process(),
+            wire: None,
+            store: None,
+        }
+    }
+
+    pub(super) fn lake(&self, pipeline: &Pipeline) -> Result<Store> {
+        self.store.clone().map_or_else(|| Store::create(&pipeline.lake), Ok)
+    }
 }
 
 /// Invalid lines that reports show.
 const FIRST_INVALID: usize = 5;
 
-/// Reads the target lists and plans; nothing is sent.
+/// Reads the target lists and plans. Nothing is sent, but that the account is asked for its prices, free of charge,
+/// where credentials are there.
 ///
 /// # Errors
 /// Target lists that are missing, broken or empty, or that hold no valid target.
-pub fn plan(pipeline: &Pipeline) -> Result<PlanReport> {
-    let list = read_targets(pipeline)?;
-    let plan = Plan::of(&list);
+pub async fn plan(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<PlanReport> {
+    let reader = pipeline.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let list = read_targets(&reader)?;
+        let plan = Plan::of(&list);
+        Ok::<_, Error>((list, plan))
+    });
+    let (list, plan) = read.await.context(|| "planning panicked")??;
+    let means = means_for_plan(pipeline, around).await?;
     let targets = list.target_count() as u64;
-    let estimate = |requests| Estimate::of(requests, targets, &pipeline.prices, &pipeline.pace());
+    let estimate = |requests| Estimate::of(requests, targets, &means.prices(), &pipeline.pace());
     let (planned, bound) = (estimate(plan.requests()), estimate(plan.lower_bound()));
     let in_input_order = estimate(requests_in_input_order(&list));
     Ok(PlanReport {
@@ -62,8 +103,8 @@ pub fn plan(pipeline: &Pipeline) -> Result<PlanReport> {
         cost_usd: planned.cost,
         cost_usd_lower_bound: bound.cost,
         cost_usd_in_input_order: in_input_order.cost,
-        price_per_request_usd: pipeline.prices.per_request,
-        price_per_row_usd: pipeline.prices.per_row,
+        means,
+        balance_covers: means.balance_usd.map(|balance| balance >= planned.cost),
         seconds: planned.seconds,
         max_cost_usd: pipeline.max_cost_usd,
     })
@@ -123,7 +164,9 @@ fn too_many_failed(fates: &Fates, pipeline: &Pipeline) -> Option<Error> {
             fates.failed
         )
     } else if fates.refused == targets {
-        format!("the provider refuses every one of {targets} targets")
+        let message = format!("the provider refuses every one of {targets} targets");
+        let hint = "it is hardly the targets: look at the refusals in the log and at the account's access to the endpoint; the next start asks again";
+        return Some(Error::new(ErrorKind::TargetsFailed, message).with_hint(hint));
     } else {
         return None;
     };
@@ -153,111 +196,331 @@ fn same_question(pipeline: &Pipeline, there: &Question) -> Result<()> {
 /// # Errors
 /// What stops a run before it has anything to report. What stops it later stands in [`RunEnd::error`].
 pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEnd> {
-    let Surroundings { clock, seed, hear, .. } = around;
+    let (clock, snapshot) = (&around.clock, pipeline.snapshot);
     let start = clock.now();
-    let store = Store::create(&pipeline.lake)?;
+    let store = around.lake(pipeline)?;
     store.probe().await?;
-    if let Some(manifest) = Manifest::read(&store, pipeline.snapshot).await? {
-        same_question(pipeline, &manifest.question)?;
-        return Ok(RunEnd {
-            report: RunReport::of_manifest(&manifest, RunState::AlreadyPublished, start, clock),
-            error: None,
-        });
+    if let Some(end) = published_already(pipeline, &store, start, clock).await? {
+        return Ok(end);
     }
     let credentials = credentials_for(pipeline, around)?;
     let reader = pipeline.clone();
     let list = tokio::task::spawn_blocking(move || read_targets(&reader)).await;
-    for date in open_snapshots(&store).await?.into_iter().filter(|date| *date != pipeline.snapshot) {
+    let list = list.context(|| "reading the target lists panicked")??;
+    for date in open_snapshots(&store).await?.into_iter().filter(|date| *date != snapshot) {
         warn!("snapshot {date} was begun and is not published; `--snapshot {date}` continues it");
     }
-    let mut list = list.context(|| "reading the target lists panicked")??;
-    let archive = Archive::new(store.clone(), pipeline.snapshot);
-    let name =
-        format!("{}-{:06x}", start.format("%Y%m%dT%H%M%SZ"), fastrand::Rng::with_seed(*seed).u32(..) >> 8);
-    let record =
-        archive.run_record(RunRecord { run: name, started_at: start, question: pipeline.question() }).await?;
-    same_question(pipeline, &record.question)?;
-
-    let mut books = Books::default();
-    let mut states = TargetStates::new(list.target_count());
-    books.take_earlier(&archive, pipeline.endpoint, &list, &mut states).await?;
-    list.seal();
-    let list = Arc::new(list);
-    let planner = Arc::clone(&list);
-    let unasked: Vec<bool> = list.targets().map(|target| states.of(target.id).0 == Fate::Unsent).collect();
-    let planned = tokio::task::spawn_blocking(move || {
-        let mut order = sorted(&planner);
-        order.retain(|id| unasked[id.0 as usize]);
-        Plan::of_some(&planner, order)
-    });
-    let plan = planned.await.context(|| "planning panicked")?;
-    info!(
-        run = record.run,
-        snapshot = %pipeline.snapshot,
-        targets = list.target_count(),
-        to_ask = plan.order().len(),
-        requests = plan.requests(),
-        "planned"
-    );
-    hear(Progress::Planned {
-        targets: plan.order().len() as u64,
-        requests: plan.requests(),
-        max_cost: pipeline.prices.cost(plan.requests(), plan.order().len() as u64),
-    });
-    let stopped = if plan.requests() > 0 {
-        let (client, _simulator) = connect(pipeline, &credentials, around).await?;
-        let pacer = Pacer::new(pipeline.max_in_flight, pipeline.requests_per_minute, clock);
-        let purse = Purse::new(pipeline.max_cost_usd, books.cost + books.cost_unknown);
-        let fetcher = Fetcher {
-            list: &list,
-            run: &record.run,
-            endpoint: pipeline.endpoint,
-            options: pipeline.options,
-            client: &client,
-            pacer: &pacer,
-            max_open: pipeline.max_in_flight.get() as usize + 4,
-            purse: &purse,
-            prices: pipeline.prices,
-            retry: pipeline.retry,
-            journal: &archive,
-            clock,
-            random: Mutex::new(fastrand::Rng::with_seed(*seed)),
-            entered: Mutex::default(),
-            events: &|event| hear(Progress::Fetch(event)),
-            stopping: Stopping::default(),
-        };
-        let first = books.next_batch;
-        let batches = plan.batches().map(|mut batch| {
-            batch.number += first;
-            batch
-        });
-        let fetched = fetch(&fetcher, batches, first + plan.requests() as u32).await;
-        let entered = fetcher.entered.into_inner().unwrap_or_else(PoisonError::into_inner);
-        books.take(fetched, entered, &mut states, pipeline)
-    } else {
-        None
+    let lock = tokio::select! {
+        lock = Lock::take(&store, snapshot, around.owner.clone(), clock) => Arc::new(lock?),
+        reason = around.stop.requested() => return Err(reason.error()),
     };
+    let span = info_span!("run", %snapshot, pipeline = pipeline.name);
+    let night = Night { pipeline, around, store, lock: Arc::clone(&lock), start };
+    let end = tokio::select! {
+        end = night.work(list, &credentials).instrument(span) => end,
+        // It never ends by itself.
+        () = lock.keep(&around.stop) => Err(Error::unexpected("the lock is no longer kept")),
+    };
+    if let Some(lock) = Arc::into_inner(lock) {
+        lock.release().await;
+    }
+    end
+}
 
-    let mut fates = states.fates(&list);
-    let held = stopped.or_else(|| too_many_failed(&fates, pipeline));
-    books.answered.sort_by_key(|answered| answered.id);
-    books.attempts.sort_by_key(|attempt| attempt.id);
-    let requests = books.totals(lower_bound(&list.root_domain_sizes()));
-    if let Some(error) = held {
+async fn published_already(
+    pipeline: &Pipeline,
+    store: &Store,
+    start: DateTime<Utc>,
+    clock: &Clock,
+) -> Result<Option<RunEnd>> {
+    let Some(manifest) = Manifest::read(store, pipeline.snapshot).await? else {
+        return Ok(None);
+    };
+    same_question(pipeline, &manifest.question)?;
+    let report = RunReport::of_manifest(&manifest, RunState::AlreadyPublished, start, clock);
+    Ok(Some(RunEnd { report, error: None }))
+}
+
+/// Rounds of fetching at the most: another follows when the provider's list of tasks has freed money.
+const MAX_ROUNDS: usize = 5;
+
+/// How long the books are settled once the run is to stop.
+const SETTLING_AT_THE_END: Duration = Duration::from_secs(10);
+
+/// One start of a run, which holds the lock.
+struct Night<'a> {
+    pipeline: &'a Pipeline,
+    around: &'a Surroundings<'a>,
+    store: Store,
+    lock: Arc<Lock>,
+    start: DateTime<Utc>,
+}
+
+impl Night<'_> {
+    async fn work(self, mut list: TargetList, credentials: &Credentials) -> Result<RunEnd> {
+        let Self { pipeline, around, store, lock, start } = &self;
+        let (clock, snapshot) = (&around.clock, pipeline.snapshot);
+        // Whoever held the lock before may have published.
+        if let Some(end) = published_already(pipeline, store, *start, clock).await? {
+            return Ok(end);
+        }
+        let archive = Archive::locked(store.clone(), snapshot, Arc::clone(lock));
+        let chance = fastrand::Rng::with_seed(around.seed).u32(..) >> 8;
+        let name = format!("{}-{chance:06x}", start.format("%Y%m%dT%H%M%SZ"));
+        let question = pipeline.question();
+        let record = RunRecord { run: name, started_at: *start, question: question.clone() };
+        let record = archive.run_record(record).await?;
+        same_question(pipeline, &record.question)?;
+
+        let mut books = Books::default();
+        let mut states = TargetStates::new(list.target_count());
+        books.take_earlier(&archive, pipeline.endpoint, &list, &mut states, clock).await?;
+        self.skip_refused(&archive, &list, &mut states).await?;
+        list.seal();
+        let list = Arc::new(list);
+        let (means, stopped) =
+            self.fetch(&archive, &record, &list, &mut books, &mut states, credentials).await?;
+        archive.remember_refused(books.refused(&list, &states), &question).await?;
+
+        let fates = states.fates(&list);
+        let requests = books.totals(lower_bound(&list.root_domain_sizes()));
+        if let Some(error) = stopped.or_else(|| too_many_failed(&fates, pipeline)) {
+            let (run, vanished) = (record.run, books.vanished);
+            let report = self.held_open(run, &list, fates, &books, requests, means, vanished);
+            let error = with_date(error, pipeline);
+            self.keep_summary(&archive, &report, Some(&error)).await;
+            return Ok(RunEnd { report, error: Some(error) });
+        }
+        if fates.failed > 0 {
+            warn!(
+                failed = fates.failed,
+                "published all the same: [publish] max_failed_ratio allows for that share"
+            );
+        }
+        (around.hear)(Progress::Publishing { answers: books.answered.len() as u64 });
+        let vanished = books.vanished;
+        let manifest =
+            publish_snapshot(pipeline, around, store, &archive, lock, record, list, states, books, requests);
+        let manifest = manifest.await.map_err(|error| with_date(error, pipeline))?;
+        let report = RunReport {
+            means,
+            vanished,
+            ..RunReport::of_manifest(&manifest, RunState::Published, *start, clock)
+        };
+        self.keep_summary(&archive, &report, None).await;
+        Ok(RunEnd { report, error: None })
+    }
+
+    /// Sets the fate of targets that the account's earlier runs have found refused, so that they are not asked.
+    async fn skip_refused(
+        &self,
+        archive: &Archive,
+        list: &TargetList,
+        states: &mut TargetStates,
+    ) -> Result<()> {
+        let again_after = self.pipeline.retry_refused_after;
+        if again_after.is_zero() {
+            return Ok(());
+        }
+        let refused = archive.refused_since(self.start - again_after, &self.pipeline.question()).await?;
+        let mut skipped = 0;
+        for refused in refused {
+            let Some(target) = list.find(&refused.target).filter(|id| states.of(*id).0 == Fate::Unsent)
+            else {
+                continue;
+            };
+            let (then, again) =
+                (refused.refused_at.date_naive(), (refused.refused_at + again_after).date_naive());
+            let reason = format!("{}; refused on {then}, asked again from {again}", refused.reason);
+            states.set(&[target], Fate::Refused, None, Some(&reason));
+            skipped += 1;
+        }
+        if skipped > 0 {
+            info!(skipped, "targets that the provider refused before are not asked");
+        }
+        Ok(())
+    }
+
+    /// Sends what is missing, and settles what it cost. Returns what is known of the account, and why sending stopped
+    /// early, if it did.
+    async fn fetch(
+        &self,
+        archive: &Archive,
+        record: &RunRecord,
+        list: &Arc<TargetList>,
+        books: &mut Books,
+        states: &mut TargetStates,
+        credentials: &Credentials,
+    ) -> Result<(Option<Means>, Option<Error>)> {
+        let Self { pipeline, around, .. } = self;
+        let clock = &around.clock;
+        let deadline = pipeline.max_time.map(|time| clock.running() + time);
+        let mut plan = plan_unasked(list, states).await?;
+        if plan.requests() == 0 && books.cost_unknown() == Usd::ZERO {
+            return Ok((None, None));
+        }
+        let (client, _simulator) = connect(pipeline, credentials, around).await?;
+        let told = tokio::select! {
+            told = account(&client, clock) => told,
+            reason = around.stop.requested() => return Ok((None, Some(reason.error()))),
+        };
+        let told = match told {
+            Ok(told) => told,
+            // Nothing is left to ask: what is complete is published.
+            Err(error) if plan.requests() == 0 => {
+                warn!(%error, "what was charged unseen stays unknown");
+                return Ok((None, None));
+            }
+            Err(error) => return Ok((None, Some(error))),
+        };
+        let means = Means::of(pipeline, told.as_ref());
+        let minute = means.requests_per_minute.and_then(std::num::NonZeroU32::new);
+        let minute =
+            minute.map_or(pipeline.requests_per_minute, |told| told.min(pipeline.requests_per_minute));
+        let pacer = Pacer::new(pipeline.max_in_flight, minute, clock);
+        let unknown =
+            |books: &mut Books| books.entries.iter().any(|entry| entry.attempt.charged == Charged::Unknown);
+        if unknown(books) {
+            self.settle(archive, &client, books, false).await?;
+        }
+        let mut stopped = None;
+        for _ in 0..MAX_ROUNDS {
+            let max_cost = means.prices().cost(plan.requests(), plan.order().len() as u64);
+            debug!(
+                run = record.run,
+                targets = list.target_count(),
+                to_ask = plan.order().len(),
+                requests = plan.requests(),
+                %max_cost,
+                "planned"
+            );
+            let spent = books.cost() + books.cost_unknown();
+            if let Some(error) = self.balance_too_low(&means, max_cost, spent, plan.requests()) {
+                stopped = Some(error);
+                break;
+            }
+            (around.hear)(Progress::Planned {
+                targets: plan.order().len() as u64,
+                requests: plan.requests(),
+                max_cost,
+                means,
+            });
+            let purse = Purse::new(pipeline.max_cost_usd, spent);
+            let fetcher = Fetcher {
+                list,
+                run: &record.run,
+                endpoint: pipeline.endpoint,
+                options: pipeline.options,
+                client: &client,
+                pacer: &pacer,
+                purse: &purse,
+                prices: means.prices(),
+                retry: pipeline.retry,
+                journal: archive,
+                clock,
+                random: Mutex::new(fastrand::Rng::with_seed(around.seed)),
+                events: &|event| (around.hear)(Progress::Fetch(event)),
+                stop: &around.stop,
+                deadline,
+                drain: pipeline.drain,
+            };
+            let first = books.next_batch;
+            if plan.requests() > 0 {
+                let batches = plan.batches().map(|mut batch| {
+                    batch.number += first;
+                    batch
+                });
+                let fetched = fetch(&fetcher, batches, first + plan.requests() as u32).await;
+                stopped = books.take(fetched, states);
+            }
+            if !unknown(books) {
+                break;
+            }
+            let before = books.cost() + books.cost_unknown();
+            self.settle(archive, &client, books, true).await?;
+            let freed = books.cost() + books.cost_unknown() < before;
+            let at_the_budget = stopped.as_ref().is_some_and(|error| error.kind() == ErrorKind::Budget);
+            let time_left = deadline.is_none_or(|deadline| clock.running() < deadline);
+            if !(at_the_budget && freed && time_left) {
+                break;
+            }
+            plan = plan_unasked(list, states).await?;
+        }
+        books.answered.sort_by_key(|answered| answered.id);
+        books.entries.sort_by_key(|entry| entry.attempt.id);
+        Ok((Some(means), stopped))
+    }
+
+    /// Asks the provider what attempts cost of which no answer tells, and enters it.
+    async fn settle(
+        &self,
+        archive: &Archive,
+        client: &crate::fetch::Client,
+        books: &mut Books,
+        wait: bool,
+    ) -> Result<()> {
+        use crate::fetch::Journal as _;
+
+        let asked = settle(client, &self.around.clock, self.pipeline.listed_after, &books.entries, wait);
+        // Nobody waits long for the books once the run is to stop: what is unknown stays so.
+        let (stop, clock) = (&self.around.stop, &self.around.clock);
+        let enough = async {
+            stop.requested().await;
+            clock.sleep(SETTLING_AT_THE_END).await;
+        };
+        let asked = tokio::select! {
+            asked = asked => asked,
+            () = enough => return Ok(()),
+        };
+        let settled = asked.unwrap_or_else(|error| {
+            warn!(%error, "what was charged unseen stays unknown");
+            Vec::new()
+        });
+        for attempt in settled {
+            // An answer that came and could not be entered is found by the next start, unless an entry hides it.
+            let hides = attempt.outcome == Outcome::Ambiguous && archive.answer(attempt.id).await?.is_some();
+            if !hides {
+                archive.record(&attempt).await?;
+            }
+            books.replace(attempt);
+        }
+        Ok(())
+    }
+
+    /// Says so if the account does not hold what the plan may cost, as far as the budget lets it.
+    fn balance_too_low(&self, means: &Means, max_cost: Usd, spent: Usd, requests: u64) -> Option<Error> {
+        let balance = means.balance_usd?;
+        let needed = self.pipeline.max_cost_usd.map_or(max_cost, |ceiling| max_cost.min(ceiling - spent));
+        if balance >= needed || self.pipeline.spend_what_is_left {
+            return None;
+        }
+        let message = format!(
+            "the balance of ${balance} does not cover what is left to ask: up to ${needed} for {requests} requests"
+        );
+        let hint = "nothing was sent by this start; add credit and run the same command, or let it go as far as the money does with --spend-what-is-left";
+        Some(Error::new(ErrorKind::Account, message).with_hint(hint))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a run has gathered comes together here")]
+    fn held_open(
+        &self,
+        run: String,
+        list: &TargetList,
+        mut fates: Fates,
+        books: &Books,
+        requests: crate::lake::RequestTotals,
+        means: Option<Means>,
+        vanished: u64,
+    ) -> RunReport {
         // Until the answers are flattened, it is known how many items came, not which targets they answer.
-        let items: u64 = books
-            .attempts
-            .iter()
-            .filter(|attempt| attempt.outcome == Outcome::Ok)
-            .filter_map(|attempt| attempt.items)
-            .sum();
+        let items = books.items();
         let answered = fates.absent;
         fates.returned = items.min(answered);
         fates.absent = answered - fates.returned;
-        let report = RunReport {
-            run: record.run,
-            pipeline: pipeline.name.clone(),
-            snapshot: pipeline.snapshot,
+        RunReport {
+            run,
+            pipeline: self.pipeline.name.clone(),
+            snapshot: self.pipeline.snapshot,
             state: RunState::Open,
             lines: list.line_count() as u64,
             fates,
@@ -270,17 +533,32 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
             cost_unknown_usd: requests.cost_unknown_usd,
             files: 0,
             bytes: 0,
-            seconds: seconds(start, clock),
+            seconds: seconds(self.start, &self.around.clock),
             irregularities: Irregularities::default(),
-        };
-        return Ok(RunEnd { report, error: Some(with_date(error, pipeline)) });
+            vanished,
+            means,
+        }
     }
-    drop(plan);
-    hear(Progress::Publishing { answers: books.answered.len() as u64 });
-    let Books { attempts, answered, .. } = books;
-    let manifest = publish_snapshot(
-        pipeline, clock, &store, &archive, record, list, states, attempts, answered, requests, hear,
-    );
-    let manifest = manifest.await.map_err(|error| with_date(error, pipeline))?;
-    Ok(RunEnd { report: RunReport::of_manifest(&manifest, RunState::Published, start, clock), error: None })
+
+    /// Keeps the summary in the lake; a run that has done its work does not fail for want of one.
+    async fn keep_summary(&self, archive: &Archive, report: &RunReport, error: Option<&Error>) {
+        let mut summary = serde_json::to_value(report).unwrap_or_default();
+        summary["exit_code"] = error.map_or(0, |error| error.kind().exit_code()).into();
+        summary["error"] = error.map(ToString::to_string).into();
+        let published = report.state == RunState::Published;
+        if let Err(error) = archive.keep_summary(&summary, published).await {
+            warn!(%error, "failed to keep the run's summary");
+        }
+    }
+}
+
+async fn plan_unasked(list: &Arc<TargetList>, states: &TargetStates) -> Result<Plan> {
+    let planner = Arc::clone(list);
+    let unasked: Vec<bool> = list.targets().map(|target| states.of(target.id).0 == Fate::Unsent).collect();
+    let planned = tokio::task::spawn_blocking(move || {
+        let mut order = sorted(&planner);
+        order.retain(|id| unasked[id.0 as usize]);
+        Plan::of_some(&planner, order)
+    });
+    planned.await.context(|| "planning panicked")
 }

@@ -13,7 +13,7 @@ use toml::Spanned;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::fetch::{Limits, RetryPolicy, is_loopback};
+use crate::fetch::{LISTED_AFTER, Limits, RetryPolicy, is_loopback};
 use crate::lake::Question;
 use crate::money::Usd;
 use crate::plan::Pace;
@@ -56,6 +56,7 @@ struct TargetsSpec {
     bare_url: BareUrl,
     #[serde(default)]
     suffixes: SuffixList,
+    retry_refused_after_days: Option<Spanned<i64>>,
 }
 
 fn default_column() -> String {
@@ -82,6 +83,9 @@ struct ApiSpec {
     max_in_flight: Option<Spanned<i64>>,
     requests_per_minute: Option<Spanned<i64>>,
     timeout_seconds: Option<Spanned<i64>>,
+    stall_seconds: Option<Spanned<i64>>,
+    drain_seconds: Option<Spanned<i64>>,
+    listed_after_seconds: Option<Spanned<i64>>,
     max_answer_mib: Option<Spanned<i64>>,
     max_attempts: Option<Spanned<i64>>,
 }
@@ -104,6 +108,7 @@ struct PriceSpec {
 #[serde(deny_unknown_fields, default)]
 struct BudgetSpec {
     max_cost_usd: Option<Spanned<Usd>>,
+    max_minutes: Option<Spanned<i64>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,6 +134,10 @@ pub struct Overrides {
     pub base_url: Option<String>,
     /// In place of `[budget] max_cost_usd`.
     pub max_cost_usd: Option<Usd>,
+    /// In place of `[budget] max_minutes`.
+    pub max_minutes: Option<NonZeroU32>,
+    /// Go on though the balance does not cover the plan.
+    pub spend_what_is_left: bool,
 }
 
 /// Whom to ask.
@@ -174,10 +183,20 @@ pub struct Pipeline {
     pub limits: Limits,
     /// What to do after a failure.
     pub retry: RetryPolicy,
-    /// What the account pays.
-    pub prices: Prices,
+    /// How long to wait for what is under way once a signal has asked to stop.
+    pub drain: Duration,
+    /// After so long the provider lists what it was sent, or was never sent it.
+    pub listed_after: Duration,
+    /// After so long a target that was refused is asked for again.
+    pub retry_refused_after: chrono::Duration,
+    /// What the account pays, if the file says so; otherwise the account is asked.
+    pub prices: Option<Prices>,
     /// What a run may cost.
     pub max_cost_usd: Option<Usd>,
+    /// How long a run may send.
+    pub max_time: Option<Duration>,
+    /// Go on though the balance does not cover the plan.
+    pub spend_what_is_left: bool,
     /// Where the lake stands.
     pub lake: String,
     /// The share of targets that may fail in a snapshot that is published.
@@ -347,6 +366,9 @@ impl File<'_> {
             max_in_flight,
             requests_per_minute,
             timeout_seconds,
+            stall_seconds,
+            drain_seconds,
+            listed_after_seconds,
             max_answer_mib,
             max_attempts,
         } = spec.api;
@@ -376,11 +398,11 @@ impl File<'_> {
             (None, None) => None,
         };
         let prices = match &spec.price {
-            None => Prices::default(),
-            Some(price) => Prices {
+            None => None,
+            Some(price) => Some(Prices {
                 per_request: self.dollars("price.per_request_usd", &price.per_request_usd)?,
                 per_row: self.dollars("price.per_row_usd", &price.per_row_usd)?,
-            },
+            }),
         };
         let max_failed_ratio = match &spec.publish.max_failed_ratio {
             None => 0.0,
@@ -405,6 +427,22 @@ impl File<'_> {
             server_timeout + 30,
         )?;
         let max_answer = self.number("api.max_answer_mib", max_answer_mib, (1, 1024), 256)?;
+        let stall = self.number("api.stall_seconds", stall_seconds, (5, 600), 60)?;
+        let drain = self.number("api.drain_seconds", drain_seconds, (1, 3600), 60)?;
+        let listed_after = LISTED_AFTER.as_secs() as u32;
+        let listed_after =
+            self.number("api.listed_after_seconds", listed_after_seconds, (1, 3600), listed_after)?;
+        let max_minutes = match (overrides.max_minutes, spec.budget.max_minutes) {
+            (Some(minutes), _) => Some(minutes),
+            (None, Some(given)) => {
+                Some(self.number("budget.max_minutes", Some(given), (1, 7 * 24 * 60), 1)?)
+            }
+            (None, None) => None,
+        };
+        let retry_refused_after = match spec.targets.retry_refused_after_days {
+            Some(days) if *days.get_ref() == 0 => 0,
+            given => self.number("targets.retry_refused_after_days", given, (0, 3650), 30)?.get(),
+        };
         let retry = RetryPolicy::default();
         Ok(Pipeline {
             name: name.clone(),
@@ -436,6 +474,7 @@ impl File<'_> {
             )?,
             limits: Limits {
                 timeout: Duration::from_secs(u64::from(timeout.get())),
+                stall: Duration::from_secs(u64::from(stall.get())),
                 max_body: u64::from(max_answer.get()) << 20,
             },
             retry: RetryPolicy {
@@ -444,8 +483,13 @@ impl File<'_> {
                     .get(),
                 ..retry
             },
+            drain: Duration::from_secs(u64::from(drain.get())),
+            listed_after: Duration::from_secs(u64::from(listed_after.get())),
+            retry_refused_after: chrono::Duration::days(i64::from(retry_refused_after)),
             prices,
             max_cost_usd,
+            max_time: max_minutes.map(|minutes| Duration::from_secs(u64::from(minutes.get()) * 60)),
+            spend_what_is_left: overrides.spend_what_is_left,
             lake,
             max_failed_ratio,
         })

@@ -29,6 +29,16 @@ impl Prices {
     }
 }
 
+/// What a request costs at the very most, a thousand times what any does.
+const IMPLAUSIBLE: i64 = 10_000;
+
+/// A cost as the provider writes it; none if it is no amount that a request can cost, so that nothing that comes from
+/// outside upsets the books.
+pub(super) fn plausible(text: &str) -> Option<Usd> {
+    let amount: Usd = text.parse().ok()?;
+    (!amount.is_negative() && amount < Usd::from_micros(IMPLAUSIBLE * 1_000_000)).then_some(amount)
+}
+
 /// The account, as `user_data` tells it. Whatever the provider leaves out is none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Account {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 use sonic_rs::RawNumber;
 use thiserror::Error;
 
+use super::account::plausible;
 use super::code;
 use super::walk::{TakeItem, Walk};
 use crate::money::Usd;
@@ -106,7 +107,7 @@ fn first_line(error: &sonic_rs::Error) -> String {
 }
 
 fn usd(number: RawNumber) -> Option<Usd> {
-    number.as_str().parse().ok()
+    plausible(number.as_str())
 }
 
 #[derive(Deserialize)]
@@ -166,6 +167,20 @@ mod tests {
             r#"{"status_code":20000,"tasks":[{"data":null,"result":[{"items":[null,null]}]}]}"#,
         ] {
             assert_eq!(Envelope::read(body.as_bytes()).map(|envelope| envelope.items), Ok(0), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_cost_that_no_request_can_have_is_not_believed() {
+        for (cost, known) in [
+            ("0.06", true),
+            ("0", true),
+            ("-1000", false),
+            ("1e300", false),
+            ("79228162514264337593543950335", false),
+        ] {
+            let body = format!(r#"{{"status_code":20000,"cost":{cost},"tasks":[]}}"#);
+            assert_eq!(Envelope::read(body.as_bytes()).unwrap().charged().is_some(), known, "{cost}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod account;
 mod envelope;
+mod id_list;
 mod request;
 mod status;
 mod walk;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 pub use account::{Account, Prices};
 pub use envelope::{Envelope, Malformed, Task};
+pub use id_list::{IdList, Listed, MAX_LISTED};
 pub use request::{Endpoint, RankScale, TaskOptions, body};
 pub use status::{StatusClass, code};
 pub use walk::{PATH, TakeItem, Walk};

@@ -72,6 +72,22 @@ impl StatusClass {
         }
     }
 
+    /// The name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::RatePerMinute => "rate_per_minute",
+            Self::TooManyAtOnce => "too_many_at_once",
+            Self::Server => "server",
+            Self::ServerFewTries => "server_few_tries",
+            Self::PostedTooOften => "posted_too_often",
+            Self::BatchRefused => "batch_refused",
+            Self::Account => "account",
+            Self::Defect => "defect",
+        }
+    }
+
     /// The class of an HTTP status whose body holds no envelope.
     #[must_use]
     pub fn of_http(status: u16) -> Self {

@@ -1,45 +1,47 @@
-//! The HTTP side of the simulator: routes, credentials, limits, books, and answers as the provider writes them.
+//! What the simulator does with a request: routes, credentials, limits, books, and answers as the provider writes them.
 
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::Response;
-use axum::routing::{get, post};
 use base64::Engine as _;
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDateTime, Timelike, Utc};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use http::{HeaderMap, Method, Request, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::faults::{Fault, What};
 use super::population::{Draws, Page};
-use super::rules::{Accepted, check, one_task};
-use super::{Behaviour, Charge, Population, Script, Scripted};
+use super::rules::{Accepted, Refusal, check, one_task};
+use super::{Behaviour, Charge, Coming, Population, Reaction, Script, Scripted, Watch};
 use crate::clock::Clock;
 use crate::money::Usd;
 use crate::provider::{Endpoint, code};
 use crate::target::{TargetKind, stem};
 
 /// What all requests share.
-#[derive(Debug)]
 pub(super) struct State {
     behaviour: Behaviour,
     clock: Clock,
     pub(super) population: Population,
     pub(super) ledger: Mutex<Vec<Charge>>,
     pub(super) script: Script,
+    pub(super) watch: Mutex<Option<Watch>>,
     in_flight: AtomicUsize,
+    /// Connections that are open and requests that are worked on.
+    pub(super) busy: AtomicUsize,
     pub(super) most_in_flight: AtomicUsize,
     /// The minute that is counted, and its requests.
     minute: Mutex<(i64, u32)>,
-    tasks: AtomicU64,
+    /// The same for `user_data`.
+    user_data_minute: Mutex<(i64, u32)>,
+    /// Requests that have come to the paid endpoint.
+    pub(super) requests: AtomicU64,
+    pub(super) tasks: AtomicU64,
 }
 
 impl State {
@@ -50,9 +52,13 @@ impl State {
             clock,
             ledger: Mutex::default(),
             script: Mutex::default(),
+            watch: Mutex::default(),
             in_flight: AtomicUsize::new(0),
+            busy: AtomicUsize::new(0),
             most_in_flight: AtomicUsize::new(0),
             minute: Mutex::default(),
+            user_data_minute: Mutex::default(),
+            requests: AtomicU64::new(0),
             tasks: AtomicU64::new(0),
         }
     }
@@ -63,20 +69,30 @@ impl State {
     }
 
     /// Whether one more request fits into this minute; counts it.
-    fn fits_minute(&self) -> bool {
+    fn fits_minute(&self, minute: &Mutex<(i64, u32)>, most: u32) -> bool {
         let now = self.clock.now().timestamp() / 60;
-        let mut minute = self.minute.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut minute = minute.lock().unwrap_or_else(PoisonError::into_inner);
         if minute.0 != now {
             *minute = (now, 0);
         }
         minute.1 += 1;
-        minute.1 <= self.behaviour.requests_per_minute
+        minute.1 <= most
     }
 
     fn authorised(&self, headers: &HeaderMap) -> bool {
         let expected = format!("{}:{}", self.behaviour.login, self.behaviour.password);
         let expected = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(expected));
-        headers.get(header::AUTHORIZATION).is_some_and(|given| given.as_bytes() == expected.as_bytes())
+        let revoked = self.behaviour.revoked_after;
+        let revoked = revoked.is_some_and(|after| self.requests.load(Ordering::Relaxed) > after);
+        !revoked
+            && headers.get(header::AUTHORIZATION).is_some_and(|given| given.as_bytes() == expected.as_bytes())
+    }
+
+    /// Tells the one who watches.
+    pub(super) fn tell(&self, moment: Coming) {
+        if let Some(watch) = &*self.watch.lock().unwrap_or_else(PoisonError::into_inner) {
+            watch(moment);
+        }
     }
 
     /// An id in the provider's form, unique in this simulator.
@@ -88,18 +104,19 @@ impl State {
     }
 }
 
-pub(super) fn router(state: Arc<State>) -> Router {
-    Router::new()
-        .route(Endpoint::BulkPagesSummary.path(), post(bulk_pages_summary))
-        .route("/v3/appendix/user_data", get(user_data))
-        .route("/v3/backlinks/id_list", post(id_list))
-        .route("/v3/backlinks/errors", post(errors))
-        .fallback(not_found)
-        .layer(DefaultBodyLimit::max(16 << 20))
-        .with_state(state)
+/// Answers a request.
+pub(super) async fn react(state: &Arc<State>, request: Request<Bytes>) -> Reaction {
+    let (head, body) = request.into_parts();
+    let headers = head.headers;
+    let paid = Endpoint::BulkPagesSummary.path();
+    match (&head.method, head.uri.path()) {
+        (&Method::POST, path) if path == paid => bulk_pages_summary(state, headers, body).await,
+        (&Method::GET, "/v3/appendix/user_data") => user_data(state, &headers).into(),
+        (&Method::POST, "/v3/backlinks/id_list") => id_list(state, &headers, &body).into(),
+        (&Method::POST, "/v3/backlinks/errors") => errors(state, &headers, &body).into(),
+        _ => Scripted { status: 404, ..envelope_only(code::NOT_FOUND, "Not Found.", &headers) }.into(),
+    }
 }
-
-type Shared = axum::extract::State<Arc<State>>;
 
 /// Counts a request as under way for as long as it lives.
 struct InFlight<'a>(&'a State);
@@ -118,35 +135,62 @@ impl Drop for InFlight<'_> {
     }
 }
 
-async fn bulk_pages_summary(state: Shared, headers: HeaderMap, body: Bytes) -> Response {
-    let state = state.0;
-    let (_guard, in_flight) = InFlight::enter(&state);
+async fn bulk_pages_summary(state: &Arc<State>, headers: HeaderMap, body: Bytes) -> Reaction {
+    let (guard, in_flight) = InFlight::enter(state);
+    let number = state.requests.fetch_add(1, Ordering::Relaxed);
+    state.tell(Coming::Request(number));
+    let draw = |salt: &[u8]| {
+        Draws::new(state.behaviour.seed, &[salt, &number.to_le_bytes()]).bits() as f64 / u64::MAX as f64
+    };
+    let faults = state.behaviour.faults.iter().enumerate();
+    let strikes = |(at, fault): &(usize, &Fault)| fault.strikes(number, draw(&at.to_le_bytes()));
+    let faults: Vec<&Fault> = faults.filter(strikes).map(|(_, fault)| fault).collect();
+    let mut late = std::time::Duration::ZERO;
+    for fault in &faults {
+        match fault.what {
+            What::Late => late += fault.duration(),
+            What::WallClock => state.clock.set_wall(fault.step()),
+            _ => {}
+        }
+    }
     if !state.authorised(&headers) {
-        return refused_login(&headers);
+        return refused_login(&headers).into();
     }
     if in_flight > state.behaviour.max_in_flight as usize {
-        return envelope_only(code::TOO_MANY_AT_ONCE, "Too many simultaneous requests.", &headers);
+        return envelope_only(code::TOO_MANY_AT_ONCE, "Too many simultaneous requests.", &headers).into();
     }
-    if !state.fits_minute() {
-        return answer(
-            &Envelope::of_failed_task(&state, code::RATE_PER_MINUTE, "Rate limit per minute exceeded."),
-            &headers,
-        );
+    if !state.fits_minute(&state.minute, state.behaviour.requests_per_minute) {
+        let message = "Rate limit per minute exceeded.";
+        return answer(&Envelope::of_failed_task(state, code::RATE_PER_MINUTE, message), &headers).into();
     }
-    state.clock.sleep(state.behaviour.latency).await;
+    state.clock.sleep(state.behaviour.latency + late).await;
     let scripted = state.script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     if let Some(scripted) = scripted {
-        return as_scripted(scripted);
+        return scripted.into();
     }
-    let worker = Arc::clone(&state);
-    let work = tokio::task::spawn_blocking(move || answer(&perform(&worker, &body), &headers));
-    work.await
-        .unwrap_or_else(|_| plain(StatusCode::INTERNAL_SERVER_ERROR, "text/html", "<html>500</html>".into()))
+    let fault = faults.into_iter().find(|fault| !matches!(fault.what, What::Late | What::WallClock));
+    let reaction = match fault {
+        Some(fault) if !fault.charged => fault.instead(&headers, state),
+        _ => {
+            let (worker, zipped) = (Arc::clone(state), headers.clone());
+            let work = tokio::task::spawn_blocking(move || {
+                let done = perform(&worker, &body);
+                (answer(&done, &zipped), done.tasks[0].id.clone())
+            });
+            let (whole, id) = work.await.unwrap_or_else(|_| (html(500), String::new()));
+            match fault {
+                Some(fault) => fault.after(number, whole, &id, &headers, state),
+                None => whole.into(),
+            }
+        }
+    };
+    drop(guard);
+    reaction
 }
 
 /// Does a task: checks it, looks its targets up, enters the charge.
 fn perform(state: &State, body: &[u8]) -> Envelope {
-    let accepted = match one_task(body).and_then(check) {
+    let accepted = match one_task(body).and_then(check).and_then(|accepted| poisoned(state, accepted)) {
         Ok(accepted) => accepted,
         Err(refusal) => return Envelope::of_failed_task(state, refusal.code, &refusal.message),
     };
@@ -190,6 +234,22 @@ fn perform(state: &State, body: &[u8]) -> Envelope {
     Envelope::of_items(id, accepted, items, cost)
 }
 
+/// Refuses a task that holds a target which the provider takes for bad, for reasons of its own.
+fn poisoned(state: &State, accepted: Accepted) -> Result<Accepted, Refusal> {
+    let poison = &state.behaviour.poison;
+    let bad = accepted.targets.iter().find(|(text, _)| poison.targets.contains(text));
+    match bad {
+        None => Ok(accepted),
+        Some((text, _)) => Err(Refusal {
+            code: poison.code,
+            message: match poison.named {
+                true => format!("Invalid Field: 'target' ({text})."),
+                false => "Invalid Field: 'targets'.".to_owned(),
+            },
+        }),
+    }
+}
+
 /// The provider does not always write a url as it was asked. Only where the target stays clear without ambiguity.
 fn as_provider_writes(target: &str, kind: TargetKind, alone: bool) -> String {
     let draw = Draws::new(0x0F_0122, &[target.as_bytes()]).bits() % 100;
@@ -212,7 +272,7 @@ fn shuffle<T>(items: &mut [T], draws: &mut Draws) {
 }
 
 #[derive(Serialize)]
-struct Envelope {
+pub(super) struct Envelope {
     version: &'static str,
     status_code: u32,
     status_message: &'static str,
@@ -286,7 +346,13 @@ impl Envelope {
         })
     }
 
-    fn of_failed_task(state: &State, status_code: u32, message: &str) -> Self {
+    /// Bills it.
+    pub(super) fn charge(&mut self, cost: Usd) {
+        self.cost = float(cost);
+        self.tasks[0].cost = float(cost);
+    }
+
+    pub(super) fn of_failed_task(state: &State, status_code: u32, message: &str) -> Self {
         Self::of(Task {
             id: state.next_id(),
             status_code,
@@ -317,9 +383,13 @@ fn float(amount: Usd) -> f64 {
     amount.to_string().parse().unwrap_or_default()
 }
 
-async fn user_data(state: Shared, headers: HeaderMap) -> Response {
-    if !state.authorised(&headers) {
-        return refused_login(&headers);
+fn user_data(state: &State, headers: &HeaderMap) -> Scripted {
+    if !state.authorised(headers) {
+        return refused_login(headers);
+    }
+    if !state.fits_minute(&state.user_data_minute, state.behaviour.user_data_per_minute) {
+        let message = "Rate limit per minute exceeded.";
+        return answer(&Envelope::of_failed_task(state, code::RATE_PER_MINUTE, message), headers);
     }
     let prices = &state.behaviour.prices;
     let live = json!({"live": {"priority_normal": [
@@ -340,23 +410,23 @@ async fn user_data(state: Shared, headers: HeaderMap) -> Response {
         },
         "price": {"backlinks": {"bulk_pages_summary": live}},
     });
-    free(&state, &["v3", "appendix", "user_data"], Value::Null, json!([result]), &headers)
+    free(state, &["v3", "appendix", "user_data"], Value::Null, json!([result]), headers)
 }
 
 /// A list of tasks between two moments, from a free endpoint.
-async fn id_list(state: Shared, headers: HeaderMap, body: Bytes) -> Response {
-    if !state.authorised(&headers) {
-        return refused_login(&headers);
+fn id_list(state: &State, headers: &HeaderMap, body: &[u8]) -> Scripted {
+    if !state.authorised(headers) {
+        return refused_login(headers);
     }
-    let task = match one_task(&body) {
+    let task = match one_task(body) {
         Ok(task) => task,
         Err(refusal) => {
-            return answer(&Envelope::of_failed_task(&state, refusal.code, &refusal.message), &headers);
+            return answer(&Envelope::of_failed_task(state, refusal.code, &refusal.message), headers);
         }
     };
     let (Some(from), Some(to)) = (moment(&task["datetime_from"]), moment(&task["datetime_to"])) else {
         let message = "Invalid Field: 'datetime_from'.";
-        return answer(&Envelope::of_failed_task(&state, code::INVALID_FIELD, message), &headers);
+        return answer(&Envelope::of_failed_task(state, code::INVALID_FIELD, message), headers);
     };
     let limit = task["limit"].as_u64().unwrap_or(1000).min(1000) as usize;
     let offset = task["offset"].as_u64().unwrap_or(0) as usize;
@@ -385,15 +455,15 @@ async fn id_list(state: Shared, headers: HeaderMap, body: Bytes) -> Response {
         });
         rows.collect()
     };
-    free(&state, &["v3", "backlinks", "id_list"], task, json!(rows), &headers)
+    free(state, &["v3", "backlinks", "id_list"], task, json!(rows), headers)
 }
 
-async fn errors(state: Shared, headers: HeaderMap, body: Bytes) -> Response {
-    if !state.authorised(&headers) {
-        return refused_login(&headers);
+fn errors(state: &State, headers: &HeaderMap, body: &[u8]) -> Scripted {
+    if !state.authorised(headers) {
+        return refused_login(headers);
     }
-    let posted = one_task(&body).unwrap_or(Value::Null);
-    free(&state, &["v3", "backlinks", "errors"], posted, json!([]), &headers)
+    let posted = one_task(body).unwrap_or(Value::Null);
+    free(state, &["v3", "backlinks", "errors"], posted, json!([]), headers)
 }
 
 /// A moment as the provider writes it.
@@ -403,21 +473,13 @@ fn moment(value: &Value) -> Option<DateTime<Utc>> {
     naive.ok().map(|naive| naive.and_utc())
 }
 
-async fn not_found(headers: HeaderMap) -> Response {
-    let mut response = envelope_only(code::NOT_FOUND, "Not Found.", &headers);
-    *response.status_mut() = StatusCode::NOT_FOUND;
-    response
-}
-
-fn refused_login(headers: &HeaderMap) -> Response {
-    let mut response =
-        envelope_only(code::NOT_AUTHORISED, "You are not Authorized to Access this resource.", headers);
-    *response.status_mut() = StatusCode::UNAUTHORIZED;
-    response
+fn refused_login(headers: &HeaderMap) -> Scripted {
+    let message = "You are not Authorized to Access this resource.";
+    Scripted { status: 401, ..envelope_only(code::NOT_AUTHORISED, message, headers) }
 }
 
 /// An answer of a free endpoint.
-fn free(state: &State, path: &[&str], data: Value, result: Value, headers: &HeaderMap) -> Response {
+fn free(state: &State, path: &[&str], data: Value, result: Value, headers: &HeaderMap) -> Scripted {
     let count = result.as_array().map_or(0, Vec::len);
     answer(
         &json!({
@@ -445,7 +507,7 @@ fn free(state: &State, path: &[&str], data: Value, result: Value, headers: &Head
 }
 
 /// An error on the envelope itself, without tasks.
-fn envelope_only(status_code: u32, message: &str, headers: &HeaderMap) -> Response {
+fn envelope_only(status_code: u32, message: &str, headers: &HeaderMap) -> Scripted {
     answer(
         &json!({
             "version": VERSION,
@@ -462,39 +524,29 @@ fn envelope_only(status_code: u32, message: &str, headers: &HeaderMap) -> Respon
 }
 
 /// Writes an answer, gzipped if the client takes that.
-fn answer(body: &impl Serialize, headers: &HeaderMap) -> Response {
+pub(super) fn answer(body: &impl Serialize, headers: &HeaderMap) -> Scripted {
     let Ok(json) = serde_json::to_vec(body) else {
-        return plain(StatusCode::INTERNAL_SERVER_ERROR, "text/html", "<html>500</html>".into());
+        return html(500);
     };
     let takes_gzip = headers
         .get(header::ACCEPT_ENCODING)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.split(',').any(|part| part.trim().starts_with("gzip")));
     if !takes_gzip {
-        return plain(StatusCode::OK, "application/json", json);
+        return Scripted::ok(json);
     }
     let mut encoder = GzEncoder::new(Vec::with_capacity(json.len() / 4), Compression::fast());
     let zipped = encoder.write_all(&json).and_then(|()| encoder.finish()).unwrap_or_default();
-    let mut response = plain(StatusCode::OK, "application/json", zipped);
-    response.headers_mut().insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
-    response
+    let mut answer = Scripted::ok(zipped);
+    answer.headers.push(("content-encoding", "gzip".to_owned()));
+    answer
 }
 
-fn as_scripted(scripted: Scripted) -> Response {
-    let mut response = Response::new(Body::from(scripted.body));
-    *response.status_mut() =
-        StatusCode::from_u16(scripted.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    for (name, value) in scripted.headers {
-        if let Ok(value) = value.parse() {
-            response.headers_mut().insert(name, value);
-        }
+/// What a server before the provider says when that is broken.
+pub(super) fn html(status: u16) -> Scripted {
+    Scripted {
+        status,
+        headers: vec![("content-type", "text/html".to_owned())],
+        body: format!("<html><body><h1>{status}</h1></body></html>").into(),
     }
-    response
-}
-
-fn plain(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
-    response
 }

@@ -71,7 +71,7 @@ fn only_one_place_talks_to_the_network_and_only_one_prints() {
     for file in sources(&root().join("src")) {
         let text = std::fs::read_to_string(&file).unwrap();
         let name = file.strip_prefix(root()).unwrap().display().to_string();
-        assert!(!text.contains("reqwest::") || name == "src/fetch/client.rs", "{name} uses reqwest");
+        assert!(!text.contains("reqwest::") || name == "src/fetch/wire.rs", "{name} uses reqwest");
         assert!(!text.contains("polars::") || name.starts_with("src/history/"), "{name} uses polars");
         assert!(!text.contains("io::stdout") || name.starts_with("src/cli/"), "{name} prints");
         assert!(text.starts_with("//!"), "{name} does not say what it is for");

@@ -10,9 +10,15 @@ use arrow_select::concat::concat_batches;
 use backlake::clock::Clock;
 use backlake::contract::Table;
 use backlake::error::Result;
+use backlake::fetch::{Response, SendError, Stop, Wire};
+use backlake::lake::Owner;
 use backlake::pipeline::{Overrides, Pipeline, RunEnd, Surroundings, run};
-use backlake::simulator::{Behaviour, LOGIN, PASSWORD, Simulator};
+use backlake::simulator::{Behaviour, LOGIN, PASSWORD, Reaction, Scripted, Simulator};
+use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
+use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt as _};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
@@ -94,9 +100,9 @@ impl Site {
         Pipeline::parse("test.toml", &self.text(), overrides, &Clock::simulated(noon())).unwrap()
     }
 
-    /// Runs the pipeline against this simulator, in this process, on a clock that never waits.
-    pub(crate) async fn run(&self, simulator: &Simulator, clock: &Clock) -> Result<RunEnd> {
-        run(&self.pipeline(&simulator.url()), &surroundings(clock)).await
+    /// Runs the pipeline against this simulator, in this process and without sockets.
+    pub(crate) async fn run(&self, simulator: &Arc<Simulator>, clock: &Clock) -> Result<RunEnd> {
+        run(&self.pipeline(&simulator.url()), &surroundings(simulator, clock)).await
     }
 
     /// Runs the real program on this site's pipeline file.
@@ -111,25 +117,84 @@ impl Site {
     }
 }
 
-/// The surroundings of a run in a test: a clock that never waits, and the simulator's credentials.
-pub(crate) fn surroundings(clock: &Clock) -> Surroundings<'static> {
+/// The surroundings of a run in a test: the simulator's credentials, and a wire to it without sockets.
+pub(crate) fn surroundings(simulator: &Arc<Simulator>, clock: &Clock) -> Surroundings<'static> {
     Surroundings {
         clock: clock.clone(),
         seed: 7,
-        variable: &|name| match name {
-            "DATAFORSEO_LOGIN" => Some(LOGIN.to_owned()),
-            "DATAFORSEO_PASSWORD" => Some(PASSWORD.to_owned()),
-            _ => None,
-        },
+        variable: &credential,
         hear: &|_| {},
+        stop: Stop::default(),
+        owner: Owner::this_process(),
+        wire: Some(Arc::new(Within(Arc::clone(simulator)))),
+        store: None,
+    }
+}
+
+/// The simulator's credentials as environment variables.
+pub(crate) fn credential(name: &str) -> Option<String> {
+    match name {
+        "DATAFORSEO_LOGIN" => Some(LOGIN.to_owned()),
+        "DATAFORSEO_PASSWORD" => Some(PASSWORD.to_owned()),
+        _ => None,
     }
 }
 
 /// A simulator and the clock that it shares with the run.
-pub(crate) async fn simulator(behaviour: Behaviour) -> (Simulator, Clock) {
+pub(crate) async fn simulator(behaviour: Behaviour) -> (Arc<Simulator>, Clock) {
     let clock = Clock::simulated(noon());
     let behaviour = Behaviour { date: Some(date()), ..behaviour };
-    (Simulator::start(behaviour, clock.clone(), 0).await.unwrap(), clock)
+    (Arc::new(Simulator::new(behaviour, &clock)), clock)
+}
+
+/// A simulator that listens, for the real program.
+pub(crate) async fn listening(behaviour: Behaviour) -> Simulator {
+    let behaviour = Behaviour { date: Some(date()), ..behaviour };
+    Simulator::start(behaviour, &Clock::system(), 0).await.unwrap()
+}
+
+/// A wire to the simulator within this process.
+struct Within(Arc<Simulator>);
+
+impl std::fmt::Debug for Within {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Within")
+    }
+}
+
+impl Wire for Within {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response, SendError>> {
+        let simulator = Arc::clone(&self.0);
+        // The provider does what it was asked, whether or not the client waits for it.
+        let reaction = tokio::spawn(async move { simulator.react(request).await });
+        Box::pin(async move {
+            let half = |answer: &Scripted| Ok(answer.body.slice(..answer.body.len() / 2));
+            match reaction.await.unwrap() {
+                Reaction::Answer(answer) => {
+                    let body = stream::iter([Ok(answer.body.clone())]).boxed();
+                    Ok(response(answer, body))
+                }
+                Reaction::Refused => Err(SendError::NotSent("connection refused".to_owned())),
+                Reaction::HangUp => Err(SendError::NoAnswer("connection reset".to_owned())),
+                Reaction::BreakOff(_, answer) => {
+                    let body = stream::iter([half(&answer), Err("connection reset".to_owned())]).boxed();
+                    Ok(response(answer, body))
+                }
+                Reaction::Stall(_, answer) => {
+                    let body = stream::iter([half(&answer)]).chain(stream::pending()).boxed();
+                    Ok(response(answer, body))
+                }
+            }
+        })
+    }
+}
+
+fn response(answer: Scripted, body: stream::BoxStream<'static, Result<Bytes, String>>) -> Response {
+    let mut headers = HeaderMap::new();
+    for (name, value) in answer.headers {
+        headers.append(name, HeaderValue::from_str(&value).unwrap());
+    }
+    Response { status: StatusCode::from_u16(answer.status).unwrap(), headers, body }
 }
 
 /// The real program, without what the environment might say.

@@ -5,10 +5,15 @@
 mod architecture;
 mod bad_input;
 mod command_line;
+mod faulty;
 mod fetching;
 mod flattening;
 mod harness;
+mod interleavings;
+mod killing;
+mod pipe;
 mod planning;
 mod publishing;
+mod scenarios;
 mod targets;
 mod truth;

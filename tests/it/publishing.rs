@@ -31,7 +31,7 @@ fn file(site: &Site, table: Table) -> PathBuf {
     files(&site.lake(), table).remove(0)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_published_snapshot_passes_its_audit_and_is_listed() {
     let site = published().await;
     assert_eq!(verify(&site), (true, Vec::new()));
@@ -40,7 +40,7 @@ async fn a_published_snapshot_passes_its_audit_and_is_listed() {
     assert!(!site.lake().join("_staging/2026-11-23").exists());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn running_again_says_that_it_is_published_and_sends_nothing() {
     let site = published().await;
     let (simulator, clock) = simulator(Behaviour::default()).await;
@@ -52,7 +52,7 @@ async fn running_again_says_that_it_is_published_and_sends_nothing() {
     assert!(text(&output.stderr).contains("was published before"), "{}", text(&output.stderr));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn another_pipeline_is_not_told_that_its_snapshot_is_published() {
     let site = published().await;
     let file = site.write("other.toml", site.text().replace("name = \"test\"", "name = \"other\""));
@@ -65,7 +65,7 @@ async fn another_pipeline_is_not_told_that_its_snapshot_is_published() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_no_manifest_vouches_for_is_found() {
     let site = published().await;
     let manifests = site.lake().join("_snapshots");
@@ -80,7 +80,7 @@ async fn what_no_manifest_vouches_for_is_found() {
     assert!(told.contains("pages/snapshot_date=2026-11-25 has no manifest"), "{told}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_flipped_bit_is_found() {
     let site = published().await;
     let path = file(&site, Table::Pages);
@@ -96,7 +96,7 @@ async fn a_flipped_bit_is_found() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_missing_a_cut_and_a_stray_file_are_found() {
     let site = published().await;
     std::fs::remove_file(file(&site, Table::Requests)).unwrap();
@@ -118,7 +118,7 @@ async fn a_missing_a_cut_and_a_stray_file_are_found() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_manifest_edited_by_hand_is_found() {
     let site = published().await;
     let path = site.lake().join("_snapshots/2026-11-23.json");
@@ -133,7 +133,7 @@ async fn a_manifest_edited_by_hand_is_found() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_a_broken_off_publication_left_is_replaced() {
     let site = published().await;
     // As if the machine had gone down between the tables and the manifest.
@@ -145,7 +145,7 @@ async fn what_a_broken_off_publication_left_is_replaced() {
     assert_eq!(verify(&site), (true, Vec::new()));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn files_say_what_they_are_and_how_they_are_sorted() {
     let site = published().await;
     for table in Table::ALL {

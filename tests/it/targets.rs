@@ -206,7 +206,7 @@ fn rows_that_lack_their_target_are_invalid_and_told_why() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn kept_columns_arrive_as_labels_in_the_targets_table() {
     let site = Site::new([""]);
     let path = site

@@ -29,7 +29,7 @@ fn list(count: usize) -> Vec<String> {
         .collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn the_lake_holds_the_truth_of_every_row_and_every_breakdown() {
     let count = if cfg!(debug_assertions) { 6_000 } else { 200_000 };
     let lines = list(count);

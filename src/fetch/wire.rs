@@ -1,0 +1,103 @@
+//! HTTP, and the only user of reqwest. A trait stands before it, so that a test can carry requests to the simulator
+//! without sockets, on a clock of its own.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, StreamExt as _};
+use http::{HeaderMap, Request, StatusCode};
+use url::{Host, Url};
+
+use super::client::SendError;
+use crate::error::{Context, Result};
+
+/// Carries requests to the provider.
+pub trait Wire: fmt::Debug + Send + Sync {
+    /// Sends a request; returns when the head of the answer is there.
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response, SendError>>;
+}
+
+/// An answer whose body is still coming.
+pub struct Response {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body as it comes; why it broke off, if it does.
+    pub body: BoxStream<'static, Result<Bytes, String>>,
+}
+
+/// HTTP/1.1 and HTTP/2, over TLS unless the host is this machine.
+#[derive(Debug)]
+pub(super) struct Https(reqwest::Client);
+
+impl Https {
+    /// A pool of connections to a host.
+    pub(super) fn new(base: &Url) -> Result<Self> {
+        let mut http = reqwest::Client::builder();
+        if is_loopback(base) {
+            // What a proxy would read of plain http is the credentials.
+            http = http.no_proxy();
+        }
+        let http = http
+            .user_agent(concat!("backlake/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .connect_timeout(Duration::from_secs(15))
+            .pool_idle_timeout(Duration::from_secs(50))
+            .tcp_nodelay(true)
+            .http2_max_header_list_size(64 << 10)
+            .build();
+        Ok(Self(http.context(|| "failed to set up the HTTP client")?))
+    }
+}
+
+impl Wire for Https {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response, SendError>> {
+        Box::pin(async move {
+            let request =
+                reqwest::Request::try_from(request).map_err(|error| SendError::NotSent(chain(&error)))?;
+            let response = self.0.execute(request).await.map_err(|error| {
+                if error.is_connect() {
+                    SendError::NotSent(chain(&error))
+                } else {
+                    SendError::NoAnswer(chain(&error))
+                }
+            })?;
+            let (status, headers) = (response.status(), response.headers().clone());
+            let body = stream::unfold(response, |mut response| async move {
+                let chunk = response.chunk().await.map_err(|error| chain(&error)).transpose()?;
+                Some((chunk, response))
+            });
+            Ok(Response { status, headers, body: body.boxed() })
+        })
+    }
+}
+
+/// Whether a URL's host is this machine.
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
+        None => false,
+    }
+}
+
+/// An error with its causes, in one line and without the URL.
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = if error.is_timeout() { "timed out".to_owned() } else { String::new() };
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    if text.is_empty() { error.to_string() } else { text }
+}

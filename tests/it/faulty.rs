@@ -1,0 +1,176 @@
+//! An object store in which things go wrong: writes that fail, that come late, or that find no room.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backlake::clock::Clock;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+};
+use serde::Deserialize;
+
+/// What goes wrong, by the number of the write.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Troubles {
+    /// The first write that fails.
+    pub(crate) fails_from: u64,
+    /// The first that no longer does.
+    pub(crate) fails_until: u64,
+    /// Every so many writes one fails; 0 for none.
+    pub(crate) fails_every: u64,
+    /// The first read that fails.
+    pub(crate) reads_fail_from: u64,
+    /// The first that no longer does.
+    pub(crate) reads_fail_until: u64,
+    /// Bytes after which there is no room left.
+    pub(crate) room: u64,
+    /// How long each small write takes, in milliseconds.
+    pub(crate) takes_ms: u64,
+}
+
+impl Default for Troubles {
+    fn default() -> Self {
+        Self {
+            fails_from: u64::MAX,
+            fails_until: u64::MAX,
+            fails_every: 0,
+            reads_fail_from: u64::MAX,
+            reads_fail_until: u64::MAX,
+            room: u64::MAX,
+            takes_ms: 0,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Faulty {
+    inner: Arc<dyn ObjectStore>,
+    clock: Clock,
+    troubles: Troubles,
+    writes: AtomicU64,
+    reads: AtomicU64,
+    bytes: Arc<AtomicU64>,
+    room: AtomicU64,
+}
+
+/// Counts what a multipart upload takes of the room.
+#[derive(Debug)]
+struct Upload {
+    inner: Box<dyn MultipartUpload>,
+    room: u64,
+    bytes: Arc<AtomicU64>,
+}
+
+fn no_room() -> Error {
+    Error::Generic { store: "faulty", source: "No space left on device (os error 28)".into() }
+}
+
+#[async_trait]
+impl MultipartUpload for Upload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let length = data.content_length() as u64;
+        if self.bytes.fetch_add(length, Ordering::Relaxed) + length > self.room {
+            return Box::pin(async { Err(no_room()) });
+        }
+        self.inner.put_part(data)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        self.inner.complete().await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.inner.abort().await
+    }
+}
+
+impl Faulty {
+    pub(crate) fn new(inner: Arc<dyn ObjectStore>, clock: &Clock, troubles: Troubles) -> Self {
+        Self {
+            inner,
+            clock: clock.clone(),
+            troubles,
+            writes: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
+            bytes: Arc::default(),
+            room: AtomicU64::new(troubles.room),
+        }
+    }
+
+    /// There is room again, more than is needed.
+    pub(crate) fn make_room(&self) {
+        self.room.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    fn write(&self, bytes: usize) -> Result<()> {
+        let number = self.writes.fetch_add(1, Ordering::Relaxed);
+        let Troubles { fails_from, fails_until, fails_every, .. } = self.troubles;
+        let every = fails_every > 0 && number % fails_every == fails_every - 1;
+        if every || (fails_from..fails_until).contains(&number) {
+            return Err(Error::Generic { store: "faulty", source: "503 Slow Down".into() });
+        }
+        let taken = self.bytes.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        if taken > self.room.load(Ordering::Relaxed) { Err(no_room()) } else { Ok(()) }
+    }
+}
+
+impl std::fmt::Display for Faulty {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("faulty")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Faulty {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        // Only here: beside a thread that reads or writes, simulated time stands still.
+        self.clock.sleep(Duration::from_millis(self.troubles.takes_ms)).await;
+        self.write(payload.content_length())?;
+        self.inner.put_opts(location, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.write(0)?;
+        let inner = self.inner.put_multipart_opts(location, options).await?;
+        Ok(Box::new(Upload {
+            inner,
+            room: self.room.load(Ordering::Relaxed),
+            bytes: Arc::clone(&self.bytes),
+        }))
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let number = self.reads.fetch_add(1, Ordering::Relaxed);
+        if (self.troubles.reads_fail_from..self.troubles.reads_fail_until).contains(&number) {
+            return Err(Error::Generic { store: "faulty", source: "500 Internal Error".into() });
+        }
+        self.inner.get_opts(location, options).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.write(0)?;
+        self.inner.copy_opts(from, to, options).await
+    }
+}

@@ -1,0 +1,286 @@
+//! Whatever goes wrong heals inside the run, or the same command continues: the scenarios in `tests/scenarios`.
+//!
+//! Each is run against the simulator and a lake in which the things that it names go wrong, on a clock of its own. After
+//! the last start: the exit codes are those that are promised, the fates add up, the books are those of the provider,
+//! no answer was asked for twice once it was archived, and every row is the truth.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::Int64Type;
+use backlake::clock::Clock;
+use backlake::contract::Table;
+use backlake::error::Error;
+use backlake::money::Usd;
+use backlake::pipeline::{CheckReport, RunReport, RunState, check, run};
+use backlake::simulator::{Behaviour, Fault, Poison, Simulator};
+use object_store::local::LocalFileSystem;
+use serde::Deserialize;
+
+use crate::faulty::{Faulty, Troubles};
+use crate::harness::{Site, date, noon, surroundings};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scenario {
+    /// What is shown.
+    about: String,
+    #[serde(default)]
+    list: List,
+    /// Lines for the pipeline file.
+    #[serde(default)]
+    pipeline: String,
+    #[serde(default)]
+    provider: Provider,
+    #[serde(default)]
+    poison: PoisonSpec,
+    #[serde(default, rename = "fault")]
+    faults: Vec<Fault>,
+    store: Option<Troubles>,
+    expect: Expect,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct List {
+    pages: usize,
+    per_domain: usize,
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self { pages: 20_000, per_domain: 40 }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Provider {
+    latency_ms: u64,
+    max_in_flight: Option<u32>,
+    requests_per_minute: Option<u32>,
+    balance_usd: Option<Usd>,
+    revoked_after: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PoisonSpec {
+    /// Every so many lines one is bad; 0 for none.
+    every: usize,
+    named: bool,
+    code: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expect {
+    /// The exit codes of one start after the other.
+    exits: Vec<u8>,
+    #[serde(default)]
+    refused: u64,
+    #[serde(default)]
+    failed: u64,
+    /// Requests that an undisturbed run would not have sent, at the most.
+    extra_requests: Option<u64>,
+    /// Requests that were charged beyond those that an undisturbed run takes, at the most.
+    extra_charged: Option<usize>,
+    /// What some target's fate or an error must say.
+    says: Option<String>,
+    /// Seconds of simulated time at the most.
+    seconds: Option<u64>,
+}
+
+impl Scenario {
+    fn targets(&self) -> Vec<String> {
+        let List { pages, per_domain } = self.list;
+        (0..pages).map(|n| format!("https://site{}.com/page-{n}", n / per_domain)).collect()
+    }
+
+    fn behaviour(&self, targets: &[String]) -> Behaviour {
+        let default = Behaviour::default();
+        let every = self.poison.every;
+        let poison = targets.iter().enumerate().filter(|(n, _)| every > 0 && n % every == every / 2);
+        Behaviour {
+            date: Some(date()),
+            latency: Duration::from_millis(self.provider.latency_ms),
+            max_in_flight: self.provider.max_in_flight.unwrap_or(default.max_in_flight),
+            requests_per_minute: self.provider.requests_per_minute.unwrap_or(default.requests_per_minute),
+            balance: self.provider.balance_usd.unwrap_or(default.balance),
+            revoked_after: self.provider.revoked_after,
+            faults: self.faults.clone(),
+            poison: Poison {
+                targets: Arc::new(poison.map(|(_, target)| target.clone()).collect()),
+                named: self.poison.named,
+                code: self.poison.code.unwrap_or(default.poison.code),
+            },
+            ..default
+        }
+    }
+
+    async fn play(&self, name: &str) {
+        let targets = self.targets();
+        let site = Site::new(&targets).with(&self.pipeline);
+        let clock = Clock::simulated(noon());
+        let mut simulator = Arc::new(Simulator::new(self.behaviour(&targets), &clock));
+        let store = self.store.map(|troubles| {
+            std::fs::create_dir_all(site.lake()).unwrap();
+            let disk = LocalFileSystem::new_with_prefix(site.lake()).unwrap();
+            Arc::new(Faulty::new(Arc::new(disk), &clock, troubles))
+        });
+        let mut said = String::new();
+        let mut last: Option<RunReport> = None;
+        for (start, expected) in self.expect.exits.iter().enumerate() {
+            let mut around = surroundings(&simulator, &clock);
+            around.seed += start as u64;
+            around.store = store.clone().map(|faulty| backlake::lake::Store::over(faulty, "faulty"));
+            let mut pipeline = site.pipeline(&simulator.url());
+            pipeline.spend_what_is_left = self.provider.balance_usd.is_some();
+            let before = clock.running();
+            let end = run(&pipeline, &around).await;
+            let took = (clock.running() - before).as_secs();
+            let (report, error) = match end {
+                Ok(end) => (Some(end.report), end.error),
+                Err(error) => (None, Some(error)),
+            };
+            let exit = error.as_ref().map_or(0, |error: &Error| error.kind().exit_code());
+            assert_eq!(exit, *expected, "{name}, start {start}: {error:?}");
+            assert!(self.expect.seconds.is_none_or(|most| took <= most), "{name} took {took} s");
+            said.extend(error.iter().map(|error| format!("{error} {}", error.hint())));
+            if let Some(report) = &report {
+                assert_eq!(report.lines, report.fates.total(), "{name}: the fates do not add up");
+            }
+            if exit != 0 {
+                assert!(!site.lake().join("_snapshots").join(format!("{}.json", date())).exists());
+                // Someone settles it: more funds, good credentials, room on the disk.
+                let healed = Behaviour {
+                    balance: Behaviour::default().balance,
+                    revoked_after: None,
+                    faults: Vec::new(),
+                    ..self.behaviour(&targets)
+                };
+                let ledger = simulator.ledger();
+                simulator = Arc::new(Simulator::new(healed, &clock));
+                simulator.take_over(ledger);
+                store.iter().for_each(|store| store.make_room());
+                // A lock that could not be given back is taken over in time.
+                clock.sleep(Duration::from_secs(90)).await;
+            }
+            last = report;
+        }
+        let ledger = simulator.ledger();
+        let report = last.unwrap_or_else(|| panic!("{name}: the last start has no report"));
+        if self.expect.exits.last() != Some(&0) {
+            return;
+        }
+        assert_eq!(report.state, RunState::Published, "{name}");
+        assert_eq!(report.fates.refused, self.expect.refused, "{name}: {:?}", report.fates);
+        assert_eq!(report.fates.failed, self.expect.failed, "{name}: {:?}", report.fates);
+        assert_eq!(report.fates.unsent, 0, "{name}");
+
+        // The books are those of the provider, to the cent and request by request.
+        let charged: Usd = ledger.iter().map(|charge| charge.cost).sum();
+        assert_eq!((report.cost_usd, report.cost_unknown_usd), (charged, Usd::ZERO), "{name}");
+        let mut around = surroundings(&simulator, &clock);
+        around.store = store.clone().map(|faulty| backlake::lake::Store::over(faulty, "faulty"));
+        let reconciled: CheckReport = check(&site.pipeline(&simulator.url()), &around, true).await.unwrap();
+        let reconciled = reconciled.reconciled.unwrap();
+        assert_eq!(reconciled.different, 0, "{name}: {:?}", reconciled.first_differences);
+        assert_eq!(reconciled.charged_usd, charged, "{name}");
+
+        let bound = report.lower_bound;
+        if let Some(most) = self.expect.extra_requests {
+            let extra = report.requests.saturating_sub(bound);
+            assert!(extra <= most, "{name}: {extra} requests more than the bound of {bound}");
+        }
+        if let Some(most) = self.expect.extra_charged {
+            let extra = ledger.len() - bound as usize;
+            assert!(extra <= most, "{name}: {extra} charges more than the bound of {bound}");
+        }
+        if let Some(says) = &self.expect.says {
+            let reasons = site.table(Table::Targets);
+            let reasons = reasons.column_by_name("reason").unwrap().as_string::<i32>();
+            let found = said.contains(says) || reasons.iter().flatten().any(|reason| reason.contains(says));
+            assert!(found, "{name}: nothing says `{says}`; errors: {said}");
+        }
+        self.hold_to_the_truth(name, &site, &simulator, &targets);
+    }
+
+    /// Every target has its fate, and every row is what the provider knows.
+    fn hold_to_the_truth(&self, name: &str, site: &Site, simulator: &Simulator, targets: &[String]) {
+        let table = site.table(Table::Targets);
+        let text = |column: &str| table.column_by_name(column).unwrap().as_string::<i32>();
+        let fates: HashMap<&str, &str> =
+            text("target").iter().flatten().zip(text("fate").iter().flatten()).collect();
+        assert_eq!(fates.len(), targets.len(), "{name}");
+        let pages = site.table(Table::Pages);
+        let names = pages.column_by_name("target").unwrap().as_string::<i32>();
+        let links = pages.column_by_name("backlinks").unwrap().as_primitive::<Int64Type>();
+        let mut rows: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+        for (target, links) in names.iter().flatten().zip(links.values()) {
+            rows.entry(target).or_default().push(*links);
+        }
+        let matched = pages.column_by_name("matched").unwrap().as_boolean();
+        let unmatched: HashSet<&str> =
+            (0..pages.num_rows()).filter(|&row| !matched.value(row)).map(|row| names.value(row)).collect();
+        for (n, target) in targets.iter().enumerate() {
+            let root = format!("site{}.com", n / self.list.per_domain);
+            let truth = simulator.population().page(date(), target, &root);
+            let every = self.poison.every;
+            match fates[target.as_str()] {
+                "returned" => {
+                    assert_eq!(rows[target.as_str()], [truth.unwrap().backlinks], "{name}: {target}")
+                }
+                "absent" => {
+                    assert!(truth.is_none() && !rows.contains_key(target.as_str()), "{name}: {target}")
+                }
+                "refused" => assert!(every > 0 && n % every == every / 2, "{name}: {target} is innocent"),
+                "failed" => assert!(self.expect.failed > 0, "{name}: {target}"),
+                fate => panic!("{name}: {target} is {fate}"),
+            }
+        }
+        assert!(unmatched.is_empty(), "{name}: {unmatched:?}");
+    }
+}
+
+#[test]
+fn every_scenario_ends_as_it_promises() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 20, "{} scenarios", files.len());
+    let only = std::env::var("SCENARIO").unwrap_or_default();
+    let files: Vec<_> = files.into_iter().filter(|file| file.to_string_lossy().contains(&only)).collect();
+    // Each on a thread of its own, so that one that fails does not hide the others.
+    let next = std::sync::Mutex::new(files.into_iter());
+    let failed = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let Some(file) = next.lock().unwrap().next() else { break };
+                    let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+                    let played = std::panic::catch_unwind(|| {
+                        let text = std::fs::read_to_string(&file).unwrap();
+                        let scenario: Scenario = toml::from_str(&text)
+                            .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+                        assert!(!scenario.about.is_empty());
+                        let runtime = tokio::runtime::Builder::new_current_thread()
+                            .enable_all()
+                            .start_paused(true)
+                            .build()
+                            .unwrap();
+                        runtime.block_on(scenario.play(&name));
+                    });
+                    if played.is_err() {
+                        failed.lock().unwrap().push(name);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "{failed:?}");
+}
