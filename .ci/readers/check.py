@@ -14,6 +14,7 @@ import traceback
 import duckdb
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+from prometheus_client.parser import text_string_to_metric_families
 
 BINARY = sys.argv[1]
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -79,6 +80,27 @@ def duckdb_and_pyarrow_read_the_same(lake):
     types = dict(connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE FROM {table(lake, 'pages')})").fetchall())
     assert types["first_seen"] == "TIMESTAMP WITH TIME ZONE" and types["snapshot_date"] == "DATE", types
     assert types["referring_links_tld"] == "MAP(VARCHAR, BIGINT)", types
+
+
+def prometheus_reads_the_metrics(_):
+    with tempfile.TemporaryDirectory() as folder:
+        metrics = f"{folder}/backlake.prom"
+        report = json.loads(
+            backlake("run", "pipelines/demo.toml", "--lake", f"{folder}/lake", "--output", "json", "--metrics-file", metrics)
+        )
+        families = list(text_string_to_metric_families(pathlib.Path(metrics).read_text()))
+    samples = {}
+    for family in families:
+        assert family.documentation and family.type != "unknown", family
+        for sample in family.samples:
+            assert sample.labels["pipeline"] == report["pipeline"]
+            samples[(sample.name, sample.labels.get("fate") or sample.labels.get("outcome"))] = sample.value
+    assert samples["backlake_run_exit_code", None] == 0 and samples["backlake_snapshot_published", None] == 1
+    assert samples["backlake_requests_total", "ok"] == report["requests"], samples
+    assert abs(samples["backlake_cost_usd_total", None] - float(report["cost_usd"])) < 1e-9
+    for fate, lines in report["fates"].items():
+        assert samples["backlake_lines", fate] == lines, fate
+    assert samples["backlake_request_duration_seconds_count", None] == report["requests"]
 
 
 def breakdowns_are_the_maps_unfolded(lake):
@@ -187,6 +209,7 @@ def main():
     checks = [
         the_demo_runs_and_is_what_its_manifest_says,
         duckdb_and_pyarrow_read_the_same,
+        prometheus_reads_the_metrics,
         breakdowns_are_the_maps_unfolded,
         the_readme_s_queries_give_the_readme_s_numbers,
         recorded_answer_arrives_exactly,
