@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Decimal128Type, Int64Type};
-use arrow_array::{Array as _, RecordBatch};
+use arrow_array::{Array as _, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
 use bytes::Bytes;
 use chrono::NaiveDate;
 use object_store::path::Path;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::ColumnChunkMetaData;
 use sha2::{Digest as _, Sha256};
 
 use super::layout::Layout;
 use super::manifest::{Manifest, ManifestFile, snapshots};
 use super::store::Store;
+use super::writer::is_looked_up;
 use crate::contract::{Contract, Table};
 use crate::error::{Context, Result};
 use crate::fate::Fate;
@@ -43,24 +45,50 @@ pub async fn audit(store: &Store, snapshot: NaiveDate) -> Result<Option<Audit>> 
     let Some(manifest) = Manifest::read(store, snapshot).await? else {
         return Ok(None);
     };
-    let mut found = Findings { problems: manifest.imbalances(), ..Findings::default() };
-    if manifest.snapshot != snapshot {
-        found.problems.push(format!("the manifest of {snapshot} is that of {}", manifest.snapshot));
-    }
     let layout = Layout { snapshot };
+    let mut audit = audit_files(store, &manifest, |table| layout.partition(table)).await?;
+    for table in Table::ALL {
+        for file in manifest.tables.get(table.name()).into_iter().flat_map(|entry| &entry.files) {
+            if !file.path.starts_with(&format!("{}/", layout.partition(table))) {
+                audit.problems.push(format!(
+                    "the manifest names {}, which is no file of {}",
+                    file.path,
+                    table.name()
+                ));
+            }
+        }
+    }
+    if manifest.snapshot != snapshot {
+        audit.problems.push(format!("the manifest of {snapshot} is that of {}", manifest.snapshot));
+    }
+    Ok(Some(audit))
+}
+
+/// Holds the files in a folder for each table to a manifest.
+///
+/// # Errors
+/// A lake that fails.
+pub(super) async fn audit_files(
+    store: &Store,
+    manifest: &Manifest,
+    folder: impl Fn(Table) -> Path,
+) -> Result<Audit> {
+    let mut found = Findings { problems: manifest.imbalances(), ..Findings::default() };
     for table in Table::ALL {
         let Some(entry) = manifest.tables.get(table.name()) else {
             found.problems.push(format!("the manifest names no table {}", table.name()));
             continue;
         };
         found.last_key = None;
+        let name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
         for file in &entry.files {
-            found.file(store, table, file).await?;
+            let place = folder(table).join(name(&file.path).as_str());
+            found.file(store, table, file, &place).await?;
         }
-        for object in store.list(&layout.partition(table)).await? {
-            let path = object.location.to_string();
-            if !entry.files.iter().any(|file| file.path == path) {
-                found.problems.push(format!("{path} is named by no manifest"));
+        for object in store.list(&folder(table)).await? {
+            let stray = object.location.filename().unwrap_or_default();
+            if !entry.files.iter().any(|file| name(&file.path) == stray) {
+                found.problems.push(format!("{} is named by no manifest", object.location));
             }
         }
     }
@@ -84,7 +112,7 @@ pub async fn audit(store: &Store, snapshot: NaiveDate) -> Result<Option<Audit>> 
             .push(format!("{} rows of pages are matched, the manifest says {told}", found.returned));
     }
     let Findings { files, rows, bytes, problems, .. } = found;
-    Ok(Some(Audit { snapshot, files, rows, bytes, problems }))
+    Ok(Audit { snapshot: manifest.snapshot, files, rows, bytes, problems })
 }
 
 /// Partitions that readers see and no manifest vouches for: what a broken-off publication has left, or a stranger.
@@ -114,20 +142,55 @@ struct Findings {
     cost_micros: i128,
     returned: u64,
     /// The sort key of the last row read of the table.
-    last_key: Option<Vec<KeyPart>>,
+    last_key: Option<Vec<OwnedPart>>,
 }
 
 /// A value of a sort column; null comes first.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum KeyPart {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum KeyPart<'a> {
+    Null,
+    Count(i64),
+    Text(&'a str),
+}
+
+/// The same, kept from one batch to the next.
+enum OwnedPart {
     Null,
     Count(i64),
     Text(String),
 }
 
+impl OwnedPart {
+    fn of(part: KeyPart<'_>) -> Self {
+        match part {
+            KeyPart::Null => Self::Null,
+            KeyPart::Count(count) => Self::Count(count),
+            KeyPart::Text(text) => Self::Text(text.to_owned()),
+        }
+    }
+
+    fn as_part(&self) -> KeyPart<'_> {
+        match self {
+            Self::Null => KeyPart::Null,
+            Self::Count(count) => KeyPart::Count(*count),
+            Self::Text(text) => KeyPart::Text(text),
+        }
+    }
+}
+
+fn part(column: &ArrayRef, row: usize) -> KeyPart<'_> {
+    match column.as_string_opt::<i32>() {
+        _ if column.is_null(row) => KeyPart::Null,
+        Some(texts) => KeyPart::Text(texts.value(row)),
+        None => KeyPart::Count(column.as_primitive::<Int64Type>().value(row)),
+    }
+}
+
 impl Findings {
-    async fn file(&mut self, store: &Store, table: Table, file: &ManifestFile) -> Result<()> {
-        let Some(bytes) = store.get(&Path::from(file.path.as_str())).await? else {
+    async fn file(&mut self, store: &Store, table: Table, file: &ManifestFile, place: &Path) -> Result<()> {
+        // By the name under which it stands now.
+        let file = &ManifestFile { path: place.to_string(), ..file.clone() };
+        let Some(bytes) = store.get(place).await? else {
             self.problems.push(format!("{} is missing", file.path));
             return Ok(());
         };
@@ -160,6 +223,11 @@ impl Findings {
         }
         self.rows += rows;
         self.schema(contract, file, builder.schema());
+        for (number, group) in builder.metadata().row_groups().iter().enumerate() {
+            for column in group.columns() {
+                self.pruning(contract, file, number, column);
+            }
+        }
         let wanted = |name: &str| {
             contract.sort.iter().any(|key| key == name) || matches!(name, "fate" | "cost_usd" | "matched")
         };
@@ -179,6 +247,34 @@ impl Findings {
         Ok(())
     }
 
+    /// Whether what lets readers skip a row group is there: statistics that are whole, and Bloom filters.
+    fn pruning(
+        &mut self,
+        contract: &Contract,
+        file: &ManifestFile,
+        group: usize,
+        column: &ColumnChunkMetaData,
+    ) {
+        let name = column.column_path().string();
+        if !is_looked_up(&name) && !contract.sort.contains(&name) {
+            return;
+        }
+        let place = || format!("{}, row group {group}, column {name}", file.path);
+        let Some(statistics) = column.statistics() else {
+            self.problems.push(format!("{}: has no statistics", place()));
+            return;
+        };
+        if statistics.null_count_opt() == Some(column.num_values() as u64) {
+            return;
+        }
+        if !(statistics.min_is_exact() && statistics.max_is_exact()) {
+            self.problems.push(format!("{}: the statistics are cut short", place()));
+        }
+        if is_looked_up(&name) && column.bloom_filter_offset().is_none() {
+            self.problems.push(format!("{}: has no Bloom filter", place()));
+        }
+    }
+
     fn schema(&mut self, contract: &Contract, file: &ManifestFile, found: &arrow_schema::Schema) {
         let expected = contract.schema();
         let same = expected.fields().len() == found.fields().len()
@@ -194,21 +290,20 @@ impl Findings {
 
     /// Whether the rows of a batch, and the row before them, are in order.
     fn in_order(&mut self, contract: &Contract, batch: &RecordBatch) -> bool {
-        let columns: Vec<_> = contract.sort.iter().filter_map(|key| batch.column_by_name(key)).collect();
-        let mut sorted = true;
-        for row in 0..batch.num_rows() {
-            let key: Vec<KeyPart> = columns
-                .iter()
-                .map(|column| match column.as_string_opt::<i32>() {
-                    _ if column.is_null(row) => KeyPart::Null,
-                    Some(texts) => KeyPart::Text(texts.value(row).to_owned()),
-                    None => KeyPart::Count(column.as_primitive::<Int64Type>().value(row)),
-                })
-                .collect();
-            sorted &= self.last_key.as_ref().is_none_or(|last| *last <= key);
-            self.last_key = Some(key);
+        let columns: Vec<&ArrayRef> =
+            contract.sort.iter().filter_map(|key| batch.column_by_name(key)).collect();
+        let rows = batch.num_rows();
+        if rows == 0 {
+            return true;
         }
-        sorted
+        let key = |row: usize| columns.iter().map(move |column| part(column, row));
+        let first: Vec<KeyPart<'_>> = key(0).collect();
+        let follows = self.last_key.as_ref().is_none_or(|last| {
+            let last: Vec<KeyPart<'_>> = last.iter().map(OwnedPart::as_part).collect();
+            last <= first
+        });
+        self.last_key = Some(key(rows - 1).map(OwnedPart::of).collect());
+        follows && (1..rows).all(|row| key(row - 1).le(key(row)))
     }
 
     fn count(&mut self, table: Table, batch: &RecordBatch) {

@@ -1,4 +1,4 @@
-//! Publishes a snapshot: tables are staged whole, moved into place whole, and the manifest comes last.
+//! Publishes a snapshot: tables are staged whole, audited, moved into place whole, and the manifest comes last.
 //!
 //! On a local disk each table appears by one rename, so a reader's glob sees all of a table's files or none. A
 //! publication that was broken off between two tables is finished by the next start of the run, which replaces
@@ -7,6 +7,7 @@
 use chrono::NaiveDate;
 use tracing::info;
 
+use super::audit::audit_files;
 use super::layout::Layout;
 use super::lock::Lock;
 use super::manifest::Manifest;
@@ -45,7 +46,7 @@ impl Staging {
 /// Moves all tables into place and writes the manifest. `moved` is told of each table.
 ///
 /// # Errors
-/// Books that do not balance, a lock that is lost, or a lake that fails; the snapshot is not published then.
+/// Books that do not balance, staged files that are not sound, a lock that is lost, or a lake that fails; the snapshot is not published then.
 pub async fn publish(
     staging: &Staging,
     manifest: &Manifest,
@@ -58,6 +59,16 @@ pub async fn publish(
             .with_hint("nothing was published; the answers are archived: report this as a defect"));
     }
     let Staging { store, layout, run } = staging;
+    let audit = audit_files(store, manifest, |table| layout.staging(run, table)).await?;
+    if let Some(problem) = audit.problems.first() {
+        let more = audit.problems.len() - 1;
+        let message = format!("what was staged for snapshot {} is not sound: {problem}", layout.snapshot);
+        let message = if more > 0 { format!("{message}; and {more} problems more") } else { message };
+        return Err(Error::unexpected(message).with_hint(format!(
+            "nothing was published; look at {} in the lake. The next start stages anew from the archive, for nothing",
+            layout.staging_root()
+        )));
+    }
     let published_meanwhile = || {
         let message = format!("snapshot {} was published by another run meanwhile", layout.snapshot);
         Error::new(ErrorKind::Locked, message)

@@ -30,6 +30,8 @@ const ROW_GROUP_ROWS: usize = 122_880;
 const FILE_BYTES: u64 = 256 << 20;
 /// The zstd level of the files' pages.
 const LEVEL: i32 = 3;
+/// The share of row groups that a Bloom filter makes a look-up read in vain.
+const FALSE_POSITIVES: f64 = 0.01;
 /// Parts of a file on their way to the store at once.
 const PARTS: usize = 4;
 
@@ -140,6 +142,11 @@ impl TableWriter {
     }
 }
 
+/// Whether rows are looked up by this column, so that a Bloom filter spares reading row groups.
+pub(super) fn is_looked_up(column: &str) -> bool {
+    matches!(column, "target" | "url")
+}
+
 /// How the files of a table are written, by its contract.
 fn properties(contract: &Contract, run: &str) -> WriterProperties {
     let mut leaf = 0;
@@ -159,6 +166,14 @@ fn properties(contract: &Contract, run: &str) -> WriterProperties {
         if !column.dictionary {
             properties =
                 properties.set_column_dictionary_enabled(ColumnPath::from(column.name.as_str()), false);
+        }
+        if is_looked_up(&column.name) {
+            let path = || ColumnPath::from(column.name.as_str());
+            // Sized for a row group of distinct values, and folded to what there is.
+            properties = properties
+                .set_column_bloom_filter_enabled(path(), true)
+                .set_column_bloom_filter_max_ndv(path(), ROW_GROUP_ROWS as u64)
+                .set_column_bloom_filter_fpp(path(), FALSE_POSITIVES);
         }
         if let Some(at) = contract.sort.iter().position(|key| *key == column.name) {
             sorting[at] = Some(SortingColumn { column_idx: leaf, descending: false, nulls_first: true });

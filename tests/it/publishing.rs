@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use backlake::contract::Table;
-use backlake::pipeline::RunState;
+use backlake::error::ErrorKind;
+use backlake::pipeline::{Progress, RunState, Surroundings, run};
 use backlake::simulator::Behaviour;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 
-use crate::harness::{Site, files, program, simulator, text};
+use crate::harness::{Site, files, program, simulator, surroundings, text};
 
 async fn published() -> Site {
     let lines = (0..900)
@@ -168,6 +169,69 @@ async fn files_say_what_they_are_and_how_they_are_sorted() {
             assert_eq!(sorting, table.contract().sort, "{}", path.display());
             for column in row_group.columns() {
                 assert!(column.compression().to_string().starts_with("ZSTD"), "{}", column.column_path());
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_staged_is_audited_before_anyone_sees_it() {
+    let site = Site::new((0..500).map(|n| format!("https://example.com/{n}")));
+    let (simulator, clock) = simulator(Behaviour::default()).await;
+    let pipeline = site.pipeline(&simulator.url());
+    let staging = site.lake().join("_staging/2026-11-23");
+    let staged = || {
+        let run = std::fs::read_dir(&staging).unwrap().next().unwrap().unwrap().path();
+        std::fs::read_dir(run.join("pages")).unwrap().next().unwrap().unwrap().path()
+    };
+    // A disk that flips a bit between writing and publishing.
+    let hear = |progress: Progress| {
+        if progress == Progress::Staged {
+            let mut bytes = std::fs::read(staged()).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(staged(), bytes).unwrap();
+        }
+    };
+    let around = Surroundings { hear: &hear, ..surroundings(&simulator, &clock) };
+    let error = run(&pipeline, &around).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unexpected);
+    let name = staged().file_name().unwrap().to_string_lossy().into_owned();
+    assert!(error.to_string().contains(&name) && error.to_string().contains("SHA-256"), "{error}");
+    assert!(
+        !site.lake().join("pages").exists() && error.hint().contains("_staging/2026-11-23"),
+        "{}",
+        error.hint()
+    );
+    let end = site.run(&simulator, &clock).await.unwrap();
+    assert_eq!((end.report.state, simulator.ledger().len()), (RunState::Published, 1));
+    assert_eq!(verify(&site), (true, Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_look_up_needs_is_in_every_row_group() {
+    let site = published().await;
+    for (table, columns) in [
+        (Table::Pages, &["target", "url"][..]),
+        (Table::Targets, &["target"]),
+        (Table::Breakdowns, &["target"]),
+    ] {
+        for path in files(&site.lake(), table) {
+            let reader = SerializedFileReader::new(std::fs::File::open(&path).unwrap()).unwrap();
+            for group in reader.metadata().row_groups() {
+                for column in group.columns() {
+                    if columns.contains(&column.column_path().string().as_str()) {
+                        let statistics = column.statistics().unwrap();
+                        assert!(statistics.min_is_exact() && statistics.max_is_exact(), "{}", path.display());
+                        // Small for few values: about ten bits each.
+                        let bytes = column.bloom_filter_length().unwrap();
+                        assert!(
+                            bytes > 0 && i64::from(bytes) <= 64 + 4 * group.num_rows(),
+                            "{}: {bytes}",
+                            path.display()
+                        );
+                    }
+                }
             }
         }
     }
