@@ -169,6 +169,7 @@ struct LakeArgs {
 #[must_use]
 pub fn main() -> ExitCode {
     let Cli { command, global } = Cli::parse();
+    leave_no_core_file();
     let screen = logging::start(&global);
     let clock = Clock::system();
     let outcome = runtime().and_then(|runtime| {
@@ -197,6 +198,17 @@ pub fn main() -> ExitCode {
             output::error(&error, global.output);
             ExitCode::from(error.kind().exit_code())
         }
+    }
+}
+
+/// The credentials are in memory: they are not to be in a file that a crash leaves.
+fn leave_no_core_file() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+
+        // Where that is forbidden, the system's own settings hold.
+        let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     }
 }
 

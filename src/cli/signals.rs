@@ -5,7 +5,7 @@ use tracing::warn;
 use crate::error::{Context as _, Result};
 use crate::fetch::{Reason, Stop};
 
-/// Listens for as long as the process runs. SIGHUP counts as SIGTERM.
+/// Listens for as long as the process runs. SIGHUP counts as SIGTERM, unless it is ignored (`nohup`).
 pub(super) fn listen(stop: &Stop) -> Result<()> {
     let stop = stop.clone();
     let mut signals = Signals::new().context(|| "failed to listen for signals")?;
@@ -32,7 +32,8 @@ pub(super) fn listen(stop: &Stop) -> Result<()> {
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
-    hang_up: tokio::signal::unix::Signal,
+    /// None under `nohup`.
+    hang_up: Option<tokio::signal::unix::Signal>,
 }
 
 #[cfg(unix)]
@@ -40,20 +41,36 @@ impl Signals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
 
+        let hang_up = if hang_up_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
+            hang_up,
         })
     }
 
     async fn next(&mut self) -> Reason {
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => Reason::Interrupted,
             _ = self.terminate.recv() => Reason::Terminated,
-            _ = self.hang_up.recv() => Reason::Terminated,
+            _ = hang_up => Reason::Terminated,
         }
     }
+}
+
+/// Whether whoever started the process wants it to outlive the terminal.
+#[cfg(unix)]
+fn hang_up_is_ignored() -> bool {
+    const SIGHUP: u64 = 1;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & SIGHUP != 0)
 }
 
 #[cfg(not(unix))]

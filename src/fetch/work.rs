@@ -169,12 +169,20 @@ const MAX_HALVINGS: u8 = 4;
 #[derive(Debug)]
 struct Work {
     batch: Batch,
+    span: Span,
     /// How many of its first targets are suspected, because a batch with them was refused.
     suspects: usize,
     /// The number of the next attempt.
     attempt: u32,
     tries: Tries,
     halvings: u8,
+}
+
+impl Work {
+    fn new(batch: Batch, suspects: usize, halvings: u8) -> Self {
+        let span = info_span!("batch", number = batch.number, targets = batch.targets.len());
+        Self { batch, span, suspects, attempt: 1, tries: Tries::default(), halvings }
+    }
 }
 
 /// A request that was sent, or was not.
@@ -337,7 +345,7 @@ impl<J: Journal, P: Iterator<Item = Batch>> Desk<'_, '_, J, P> {
             return Some(self.work(targets, known, 0));
         }
         if let Some(batch) = self.planned.next() {
-            return Some(Work { batch, suspects: 0, attempt: 1, tries: Tries::default(), halvings: 0 });
+            return Some(Work::new(batch, 0, 0));
         }
         // As long as suspects are under way, what has lost its batch may yet fill theirs up.
         if self.suspects_under_way == 0 && !self.isolation.loose.is_empty() {
@@ -357,8 +365,7 @@ impl<J: Journal, P: Iterator<Item = Batch>> Desk<'_, '_, J, P> {
         let number = self.next_batch;
         self.next_batch += 1;
         let root_domains = self.fetcher.root_domains(&targets);
-        let batch = Batch { number, targets, root_domains };
-        Work { batch, suspects, attempt: 1, tries: Tries::default(), halvings }
+        Work::new(Batch { number, targets, root_domains }, suspects, halvings)
     }
 
     fn begin(&mut self, work: &Work, reserved: Usd) {
@@ -536,8 +543,7 @@ impl<J: Journal> Fetcher<'_, J> {
     ) -> Result<Sent<'_>, (AttemptId, Error)> {
         let mut intent = self.intent(&work, reserved);
         let id = intent.id;
-        let span =
-            info_span!("attempt", batch = id.batch, attempt = id.attempt, targets = intent.targets.len());
+        let span = info_span!(parent: &work.span, "attempt", number = id.attempt);
         let entered = span.clone();
         let sending = async {
             let texts: Vec<&str> = intent.targets.iter().map(String::as_str).collect();

@@ -566,3 +566,29 @@ async fn targets_that_were_answered_twice_have_one_row_that_counts() {
     let twice = simulator.ledger()[0].items as u64;
     assert_eq!((end.report.unmatched, end.report.fates.unsent), (twice, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_at_a_signal_is_awaited_for_so_long_and_then_settled_by_the_next_start() {
+    let site = Site::new(pages(3000)).with("[api]\ndrain_seconds = 40");
+    let latency = std::time::Duration::from_secs(60);
+    let (simulator, clock) = simulator(Behaviour { latency, ..Behaviour::default() }).await;
+    let around = surroundings(&simulator, &clock);
+    let pipeline = site.pipeline(&simulator.url());
+    let stop = around.stop.clone();
+    let signal = async {
+        clock.sleep(std::time::Duration::from_secs(5)).await;
+        stop.request(backlake::fetch::Reason::Terminated);
+    };
+    let (end, ()) = tokio::join!(run(&pipeline, &around), signal);
+    let end = end.unwrap();
+    assert_eq!((kind(&end), clock.running().as_secs()), (Some(ErrorKind::Terminated), 55));
+    assert_eq!((end.report.requests, end.report.fates.unsent), (3, 3000));
+    assert!(end.report.cost_unknown_usd > Usd::ZERO);
+    // The provider did them all the same: they are asked again, and both charges are in the books.
+    clock.sleep(latency).await;
+    let end = site.run(&simulator, &clock).await.unwrap();
+    published(&end);
+    let charged: Usd = simulator.ledger().iter().map(|charge| charge.cost).sum();
+    assert_eq!((end.report.cost_usd, end.report.cost_unknown_usd), (charged, Usd::ZERO));
+    assert_eq!(simulator.ledger().len(), 6);
+}
