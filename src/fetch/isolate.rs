@@ -40,7 +40,9 @@ pub(super) fn accused<'a>(
     text: impl Fn(TargetId) -> &'a str,
     message: &str,
 ) -> Accused {
-    if ["'include_subdomains'", "'rank_scale'", "'tag'"].iter().any(|field| message.contains(field)) {
+    // Before the parenthesis stands the field, in it the target, which may hold anything.
+    let field = message.split('(').next().unwrap_or_default();
+    if ["'include_subdomains'", "'rank_scale'", "'tag'"].iter().any(|name| field.contains(name)) {
         return Accused::OtherField;
     }
     if targets.len() == 1 {
@@ -172,6 +174,7 @@ mod tests {
         }
         assert_eq!(accused("Invalid Field: 'targets'."), Accused::Some);
         assert_eq!(accused("Invalid Field: 'rank_scale'."), Accused::OtherField);
+        assert_eq!(accused("40501 Invalid Field: 'target' (https://x.com/a'tag'b)."), Accused::Some);
         assert_eq!(super::accused(&ids[..1], |_| "a.com", "Invalid Field: 'targets'."), Accused::Alone);
     }
 

@@ -1,6 +1,6 @@
 //! What the provider knows for nothing: the account, and which tasks it has charged for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -51,14 +51,19 @@ pub async fn list(
     to: DateTime<Utc>,
 ) -> Result<Option<Vec<Listed>>> {
     let mut found = Vec::new();
+    let (mut seen, mut offset) = (HashSet::new(), 0);
     for _ in 0..MAX_PAGES {
-        let question = IdList { from, to, offset: found.len() };
+        let question = IdList { from, to, offset };
         let page = ask(clock, "the list of tasks", || client.id_list(question.body()), IdList::read);
         let Some(page) = page.await? else {
             return Ok(None);
         };
         let last = page.len() < MAX_LISTED;
-        found.extend(page);
+        offset += page.len();
+        // One that is listed late moves others to the next page: there they come again.
+        found.extend(
+            page.into_iter().filter(|task| task.id.as_ref().is_none_or(|id| seen.insert(id.clone()))),
+        );
         if last {
             return Ok(Some(found));
         }

@@ -5,7 +5,7 @@
 //! what stands there without a manifest.
 
 use chrono::NaiveDate;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::audit::audit_files;
 use super::layout::Layout;
@@ -28,9 +28,10 @@ impl Staging {
     /// An empty staging place; what an earlier start left there is cleared.
     ///
     /// # Errors
-    /// A lake that fails.
-    pub async fn begin(store: &Store, snapshot: NaiveDate, run: &str) -> Result<Self> {
+    /// A lake that fails, or a lock that is lost.
+    pub async fn begin(store: &Store, snapshot: NaiveDate, run: &str, lock: &Lock) -> Result<Self> {
         let layout = Layout { snapshot };
+        lock.renew().await?;
         store.clear(&layout.staging_root()).await?;
         Ok(Self { store: store.clone(), layout, run: run.to_owned() })
     }
@@ -73,12 +74,13 @@ pub async fn publish(
         let message = format!("snapshot {} was published by another run meanwhile", layout.snapshot);
         Error::new(ErrorKind::Locked, message)
     };
-    lock.renew().await?;
-    if store.get(&layout.manifest()).await?.is_some() {
-        return Err(published_meanwhile());
-    }
     for table in Table::ALL {
         let partition = layout.partition(table);
+        // Whoever has taken the snapshot over may have published: that is not to be cleared.
+        lock.renew().await?;
+        if store.get(&layout.manifest()).await?.is_some() {
+            return Err(published_meanwhile());
+        }
         // Without a manifest this is what a broken-off publication left.
         store.clear(&partition).await?;
         store.move_folder(&layout.staging(run, table), &partition, || lock.ensure()).await?;
@@ -89,7 +91,10 @@ pub async fn publish(
     if !store.put_new(&layout.manifest(), json.into()).await? {
         return Err(published_meanwhile());
     }
-    store.clear(&layout.staging_root()).await?;
+    // Published it is; what is left over is cleared by the next run that stages.
+    if let Err(error) = store.clear(&layout.staging_root()).await {
+        warn!(%error, "failed to clear the staging place");
+    }
     info!(snapshot = %layout.snapshot, run, "published");
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Whom a run asks: the host, the credentials, and what the account may do and pays.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::Duration;
 use serde::Serialize;
@@ -189,9 +189,13 @@ async fn reconcile_books(
     };
     let ours = format!("{}/", run.0);
     let mut charged: HashMap<&str, Usd> = HashMap::new();
+    let mut untold = HashSet::new();
     for task in &listed {
         if let Some(tag) = task.tag.as_deref().filter(|tag| tag.starts_with(&ours)) {
             *charged.entry(tag).or_default() += task.cost.unwrap_or_default().to_scale();
+            if task.cost.is_none() {
+                untold.insert(tag);
+            }
         }
     }
     let booked_usd = attempts.iter().filter_map(|(attempt, _)| attempt.cost_usd).sum();
@@ -200,7 +204,9 @@ async fn reconcile_books(
     for (attempt, _) in &attempts {
         let listed = charged.remove(attempt.tag.as_str());
         let (booked, listed) = (attempt.cost_usd, listed.unwrap_or_default());
-        if attempt.charged == Charged::Unknown || booked.unwrap_or_default() != listed {
+        if untold.contains(attempt.tag.as_str()) {
+            differences.push(format!("{}: the provider does not say yet what it cost", attempt.tag));
+        } else if attempt.charged == Charged::Unknown || booked.unwrap_or_default() != listed {
             let booked = booked.map_or_else(|| "unknown".to_owned(), |usd| format!("${usd}"));
             differences.push(format!("{}: {booked} in the books, ${listed} at the provider", attempt.tag));
         }

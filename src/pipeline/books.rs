@@ -52,8 +52,8 @@ impl Books {
                 for text in &asked {
                     match list.find(text) {
                         // Asked again though its answer was there, it stays with the first: the rows of the other
-                        // answer nothing that was asked.
-                        Some(id) if states.of(id).0 == Fate::Unsent => targets.push(id),
+                        // answer nothing that was asked. An answer outranks a refusal.
+                        Some(id) if states.of(id).0 != Fate::Absent => targets.push(id),
                         Some(_) => {}
                         None => self.vanished += 1,
                     }
@@ -63,6 +63,7 @@ impl Books {
             } else if attempt.outcome == Outcome::Refused
                 && let [text] = asked.as_slice()
                 && let Some(target) = list.find(text)
+                && states.of(target).0 != Fate::Absent
             {
                 let reason = refusal(&attempt);
                 states.set(&[target], Fate::Refused, Some(id.batch), Some(&reason));

@@ -56,7 +56,7 @@ pub(super) async fn publish_snapshot(
     let Surroundings { clock, hear, stop, .. } = around;
     let Books { entries, answered, .. } = books;
     let attempts: Vec<Attempt> = entries.into_iter().map(|entry| entry.attempt).collect();
-    let staging = Staging::begin(store, pipeline.snapshot, &record.run).await?;
+    let staging = Staging::begin(store, pipeline.snapshot, &record.run, lock).await?;
     let mut tables: BTreeMap<String, TableManifest> = BTreeMap::new();
     let mut add = |table: Table, files: Vec<ManifestFile>| {
         let rows = files.iter().map(|file| file.rows).sum();

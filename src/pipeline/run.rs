@@ -280,7 +280,9 @@ impl Night<'_> {
         let list = Arc::new(list);
         let (means, stopped) =
             self.fetch(&archive, &record, &list, &mut books, &mut states, credentials).await?;
-        archive.remember_refused(books.refused(&list, &states), &question).await?;
+        if let Err(error) = archive.remember_refused(books.refused(&list, &states), &question).await {
+            warn!(%error, "the next run asks again for what was refused");
+        }
 
         let fates = states.fates(&list);
         let requests = books.totals(lower_bound(&list.root_domain_sizes()));
@@ -381,7 +383,7 @@ impl Night<'_> {
         let unknown =
             |books: &mut Books| books.entries.iter().any(|entry| entry.attempt.charged == Charged::Unknown);
         if unknown(books) {
-            self.settle(archive, &client, books, false).await?;
+            self.settle(archive, &client, books, false).await;
         }
         let mut stopped = None;
         for _ in 0..MAX_ROUNDS {
@@ -437,7 +439,7 @@ impl Night<'_> {
                 break;
             }
             let before = books.cost() + books.cost_unknown();
-            self.settle(archive, &client, books, true).await?;
+            self.settle(archive, &client, books, true).await;
             let freed = books.cost() + books.cost_unknown() < before;
             let at_the_budget = stopped.as_ref().is_some_and(|error| error.kind() == ErrorKind::Budget);
             let time_left = deadline.is_none_or(|deadline| clock.running() < deadline);
@@ -452,46 +454,45 @@ impl Night<'_> {
     }
 
     /// Asks the provider what attempts cost of which no answer tells, and enters it.
-    async fn settle(
-        &self,
-        archive: &Archive,
-        client: &crate::fetch::Client,
-        books: &mut Books,
-        wait: bool,
-    ) -> Result<()> {
+    async fn settle(&self, archive: &Archive, client: &crate::fetch::Client, books: &mut Books, wait: bool) {
         use crate::fetch::Journal as _;
 
         let asked = settle(client, &self.around.clock, self.pipeline.listed_after, &books.entries, wait);
+        let mut settled = Vec::new();
         // Nobody waits long for the books once the run is to stop: what is unknown stays so.
         let (stop, clock) = (&self.around.stop, &self.around.clock);
         let enough = async {
             stop.requested().await;
             clock.sleep(SETTLING_AT_THE_END).await;
         };
-        let asked = tokio::select! {
-            asked = asked => asked,
-            () = enough => return Ok(()),
-        };
-        let settled = asked.unwrap_or_else(|error| {
-            warn!(%error, "what was charged unseen stays unknown");
-            Vec::new()
-        });
-        for attempt in settled {
-            // An answer that came and could not be entered is found by the next start, unless an entry hides it.
-            let hides = attempt.outcome == Outcome::Ambiguous && archive.answer(attempt.id).await?.is_some();
-            if !hides {
-                archive.record(&attempt).await?;
+        let entered = async {
+            for attempt in asked.await? {
+                // An answer that came and could not be entered is found by the next start, unless an entry hides it.
+                let hides =
+                    attempt.outcome == Outcome::Ambiguous && archive.answer(attempt.id).await?.is_some();
+                if !hides {
+                    archive.record(&attempt).await?;
+                }
+                settled.push(attempt);
             }
-            books.replace(attempt);
+            Ok::<_, Error>(())
+        };
+        tokio::select! {
+            entered = entered => {
+                if let Err(error) = entered {
+                    warn!(%error, "what was charged unseen stays unknown");
+                }
+            }
+            () = enough => {}
         }
-        Ok(())
+        settled.into_iter().for_each(|attempt| books.replace(attempt));
     }
 
     /// Says so if the account does not hold what the plan may cost, as far as the budget lets it.
     fn balance_too_low(&self, means: &Means, max_cost: Usd, spent: Usd, requests: u64) -> Option<Error> {
         let balance = means.balance_usd?;
         let needed = self.pipeline.max_cost_usd.map_or(max_cost, |ceiling| max_cost.min(ceiling - spent));
-        if balance >= needed || self.pipeline.spend_what_is_left {
+        if requests == 0 || balance >= needed || self.pipeline.spend_what_is_left {
             return None;
         }
         let message = format!(

@@ -91,7 +91,7 @@ impl Account {
         let costs = result.pointer("/price/backlinks/bulk_pages_summary/live/priority_normal");
         let price = |kind: &str| -> Option<Usd> {
             let mut costs = costs?.as_array()?.iter();
-            costs.find(|cost| cost["cost_type"] == kind)?.get("cost")?.to_string().parse().ok()
+            plausible(&costs.find(|cost| cost["cost_type"] == kind)?.get("cost")?.to_string())
         };
         Ok(Self {
             balance: amount("/money/balance"),

@@ -252,6 +252,12 @@ impl Simulator {
         0 < self.state.busy.load(std::sync::atomic::Ordering::Relaxed)
     }
 
+    /// Forgets the script that is left, for another.
+    pub fn script_anew(&self, answers: impl IntoIterator<Item = Scripted>) {
+        self.state.script.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.script(answers);
+    }
+
     /// Answers the next requests by this script, then by its own mind again.
     pub fn script(&self, answers: impl IntoIterator<Item = Scripted>) {
         self.state.script.lock().unwrap_or_else(PoisonError::into_inner).extend(answers);

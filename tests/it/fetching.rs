@@ -8,7 +8,7 @@ use backlake::contract::Table;
 use backlake::error::ErrorKind;
 use backlake::fate::Fates;
 use backlake::money::Usd;
-use backlake::pipeline::{PricesFrom, RunEnd, RunState, run};
+use backlake::pipeline::{PricesFrom, Progress, RunEnd, RunState, Surroundings, run};
 use backlake::simulator::{Behaviour, Fault, LOGIN, PASSWORD, Poison, Scripted, Simulator, What};
 
 use crate::harness::{Site, noon, program, simulator, surroundings, text};
@@ -591,4 +591,29 @@ async fn what_is_under_way_at_a_signal_is_awaited_for_so_long_and_then_settled_b
     let charged: Usd = simulator.ledger().iter().map(|charge| charge.cost).sum();
     assert_eq!((end.report.cost_usd, end.report.cost_unknown_usd), (charged, Usd::ZERO));
     assert_eq!(simulator.ledger().len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_answered_after_a_night_of_refusals_is_not_asked_again() {
+    let site = Site::new(pages(6)).with("[api]\nmax_in_flight = 1\nmax_attempts = 1");
+    let (simulator, clock) = simulator(Behaviour::default()).await;
+    // Everything is refused: the batch, its halves, and each target alone.
+    simulator.script((0..30).map(|_| Scripted::code(40501)));
+    let end = site.run(&simulator, &clock).await.unwrap();
+    assert_eq!((kind(&end), end.report.fates.refused), (Some(ErrorKind::TargetsFailed), 6));
+    simulator.script_anew([]);
+    // The provider has come to its senses; the run is stopped when all is paid, and before it publishes.
+    let around = surroundings(&simulator, &clock);
+    let stop = around.stop.clone();
+    let hear = move |progress: Progress| {
+        if matches!(progress, Progress::Publishing { .. }) {
+            stop.request(backlake::fetch::Reason::Terminated);
+        }
+    };
+    let stopped = run(&site.pipeline(&simulator.url()), &Surroundings { hear: &hear, ..around }).await;
+    assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Terminated);
+    assert_eq!(simulator.ledger().len(), 1);
+    let end = site.run(&simulator, &clock).await.unwrap();
+    published(&end);
+    assert_eq!((simulator.ledger().len(), end.report.unmatched), (1, 0));
 }
