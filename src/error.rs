@@ -17,7 +17,7 @@ pub enum ErrorKind {
     Usage,
     /// The account or the provider refuses: credentials, funds, limits.
     Account,
-    /// The next request was not covered by the budget.
+    /// The next request was not covered by the budget, or the time was up.
     Budget,
     /// More targets failed than the pipeline tolerates; the snapshot is held open.
     TargetsFailed,
@@ -51,14 +51,14 @@ impl ErrorKind {
     pub fn hint(self) -> &'static str {
         match self {
             Self::Unexpected => {
-                "run the same command again: it continues, and pays for nothing twice; if it fails again, report this with the log of `-vv`"
+                "run the same command again: it continues, and asks for nothing that is archived; if it fails again, report this with the log of `-vv`"
             }
             Self::Usage => "nothing was sent and nothing was paid; correct it and run the same command again",
             Self::Account => {
                 "answers already paid for are archived; settle it with the provider, then run the same command: it continues"
             }
             Self::Budget => {
-                "answers already paid for are archived; raise the ceiling ([budget], or --max-cost-usd and --max-minutes) and run the same command: it continues"
+                "answers already paid for are archived; raise --max-cost-usd ([budget] max_cost_usd, for all starts of the snapshot) if that is what it stopped at, and run the same command: it continues"
             }
             Self::TargetsFailed => {
                 "the snapshot is held open and the answers are archived; run the same command again to retry what failed, or raise [publish] max_failed_ratio"

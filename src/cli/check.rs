@@ -1,4 +1,4 @@
-//! `check`: everything a run needs is there, and nothing is paid to find out.
+//! `check`: what a run needs besides its target lists is there, and nothing is paid to find out.
 
 use std::fmt::Write as _;
 
@@ -36,7 +36,10 @@ pub(super) async fn check(pipeline: &Pipeline, reconcile: bool, clock: &Clock, o
 }
 
 fn text(report: &CheckReport) -> String {
-    let mut text = format!("pipeline {} is ready to run\n\n", report.pipeline);
+    let mut text = format!(
+        "pipeline {}: configuration, credentials and lake are in order (target lists: see `backlake plan`)\n\n",
+        report.pipeline
+    );
     let known = |amount: Option<crate::money::Usd>| {
         amount.map_or_else(|| "not told".to_owned(), |usd| format!("${usd}"))
     };

@@ -90,7 +90,7 @@ impl Metrics {
             exit_code: number("run_exit_code", "The exit code of the last run; -1 while it goes on.")?,
             published: number("snapshot_published", "Whether the snapshot is published.")?,
             seconds: gauge("run_seconds", "How long this start of the run took.")?,
-            ended: gauge("run_ended_timestamp_seconds", "When the last run ended.")?,
+            ended: gauge("run_ended_timestamp_seconds", "When the last run ended; 0 while one goes on.")?,
             file: file.to_owned(),
             clock: clock.clone(),
             written: Mutex::default(),

@@ -56,13 +56,13 @@ struct Global {
     /// What is printed: text for people on standard error, or JSON for machines on standard output
     #[arg(long, value_enum, default_value_t = Output::Text, global = true)]
     output: Output,
-    /// The form of log lines
+    /// The form of log lines; report and error stay text, or JSON with --output json
     #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true, env = "BACKLAKE_LOG_FORMAT")]
     log_format: LogFormat,
     /// Log more; twice for everything
     #[arg(short, long, action = clap::ArgAction::Count, global = true, conflicts_with = "quiet")]
     verbose: u8,
-    /// Log errors only, and show no progress
+    /// Log nothing below errors, and show no progress; the report and the error are still printed
     #[arg(short, long, global = true)]
     quiet: bool,
 }
@@ -77,7 +77,7 @@ enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show what would be sent and what it would cost; nothing is sent
+    /// Show what a first run would send and what it would cost; nothing is sent
     #[command(
         after_long_help = "Examples:\n  backlake plan pipelines/demo.toml\n  backlake plan pipelines/nightly.toml --output json\n  zcat pages.txt.gz | backlake plan from-stdin.toml        (with paths = [\"-\"])"
     )]

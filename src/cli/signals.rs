@@ -17,7 +17,7 @@ pub(super) fn listen(stop: &Stop) -> Result<()> {
             if std::mem::take(&mut first) {
                 stop.request(reason);
                 warn!(
-                    "stopping: nothing more is sent, what is under way is awaited and kept; once more stops at once"
+                    "stopping: nothing more is sent, what is under way is awaited and kept; a second signal ends the run at once"
                 );
             } else {
                 // What is under way is in the books as such: the next start settles it.

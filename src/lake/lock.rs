@@ -270,7 +270,7 @@ fn held_by(there: &Record, snapshot: chrono::NaiveDate, now: DateTime<Utc>) -> E
         ),
     )
     .with_hint(format!(
-        "nothing is lost; let it finish, then run the same command. If it is dead, a start from {} s after its last sign of life on takes its place",
+        "nothing is lost; let it finish, then run the same command. If it is dead, start again {} s after its last sign of life: that start watches it for another minute and takes over",
         STALE_AFTER.as_secs()
     ))
 }

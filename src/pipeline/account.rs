@@ -113,7 +113,7 @@ pub(super) async fn means_for_plan(pipeline: &Pipeline, around: &Surroundings<'_
     };
     let (client, _simulator) = connect(pipeline, &credentials, around).await?;
     let account = account(&client, &around.clock).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "reckoning with list prices");
+        tracing::warn!(%error, "using the provider's list prices");
         None
     });
     Ok(Means::of(pipeline, account.as_ref()))
@@ -133,7 +133,7 @@ pub async fn check(pipeline: &Pipeline, around: &Surroundings<'_>, reconcile: bo
             ErrorKind::Account,
             "failed to ask for the account: the provider gives no answer that makes sense",
         )
-        .with_hint("check [api] base_url and the way to it; the log above says what came")
+        .with_hint("check [api] base_url and the network between; the log above says what came")
     })?;
     let reconciled = match reconcile {
         false => None,
@@ -178,7 +178,7 @@ async fn reconcile_books(
             "there are no books of snapshot {snapshot} in {}",
             store.display()
         ))
-        .with_hint("name a snapshot that was begun with --snapshot"));
+        .with_hint("pass --snapshot with the date of a run that was started"));
     };
     let listed = list(client, &around.clock, first - Duration::hours(1), last + Duration::hours(1)).await?;
     let listed = listed.ok_or_else(|| {

@@ -13,10 +13,16 @@ use crate::fetch::Credentials;
 pub fn credentials(base_url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Credentials> {
     let read = |name: &str| -> Result<String> {
         let file = format!("{name}_FILE");
-        let value = match (variable(name), variable(&file)) {
+        let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+        let value = match (set(name), set(&file)) {
             (Some(value), _) => value,
             (None, Some(path)) => {
-                std::fs::read_to_string(&path).usage(|| format!("failed to read {path} ({file})"))?
+                let value =
+                    std::fs::read_to_string(&path).usage(|| format!("failed to read {path} ({file})"))?;
+                if value.trim().is_empty() {
+                    return Err(Error::usage(format!("{path} ({file}) is empty")));
+                }
+                value
             }
             (None, None) => String::new(),
         };

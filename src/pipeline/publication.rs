@@ -118,7 +118,8 @@ pub(super) async fn publish_snapshot(
             archive.disown(attempt, &error.to_string()).await?;
         }
         let message = "an archived answer cannot be used; the next start asks for its targets again";
-        return Err(Error::new(ErrorKind::TargetsFailed, message).caused_by(error));
+        let hint = "run the same command again: its targets, at most 1000, are asked and paid for once more; look at what has damaged _archive";
+        return Err(Error::new(ErrorKind::TargetsFailed, message).caused_by(error).with_hint(hint));
     }
     let (pages, breakdowns) = written?;
     add(Table::Pages, pages);

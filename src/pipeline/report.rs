@@ -131,7 +131,7 @@ pub struct RunEnd {
     pub error: Option<Error>,
 }
 
-/// What `check` finds: everything a run needs is there.
+/// What `check` finds: what a run needs besides its target lists is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
     /// The pipeline's name.

@@ -165,7 +165,7 @@ fn too_many_failed(fates: &Fates, pipeline: &Pipeline) -> Option<Error> {
         )
     } else if fates.refused == targets {
         let message = format!("the provider refuses every one of {targets} targets");
-        let hint = "it is hardly the targets: look at the refusals in the log and at the account's access to the endpoint; the next start asks again";
+        let hint = "the targets are probably not the cause: look at the refusals in the log and at the account's access to the endpoint; the next start asks again";
         return Some(Error::new(ErrorKind::TargetsFailed, message).with_hint(hint));
     } else {
         return None;
@@ -215,9 +215,9 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
         reason = around.stop.requested() => return Err(reason.error()),
     };
     let span = info_span!("run", %snapshot, pipeline = pipeline.name);
-    let night = Night { pipeline, around, store, lock: Arc::clone(&lock), start };
+    let this_start = Start { pipeline, around, store, lock: Arc::clone(&lock), start };
     let end = tokio::select! {
-        end = night.work(list, &credentials).instrument(span) => end,
+        end = this_start.work(list, &credentials).instrument(span) => end,
         // It never ends by itself.
         () = lock.keep(&around.stop) => Err(Error::unexpected("the lock is no longer kept")),
     };
@@ -248,7 +248,7 @@ const MAX_ROUNDS: usize = 5;
 const SETTLING_AT_THE_END: Duration = Duration::from_secs(10);
 
 /// One start of a run, which holds the lock.
-struct Night<'a> {
+struct Start<'a> {
     pipeline: &'a Pipeline,
     around: &'a Surroundings<'a>,
     store: Store,
@@ -256,7 +256,7 @@ struct Night<'a> {
     start: DateTime<Utc>,
 }
 
-impl Night<'_> {
+impl Start<'_> {
     async fn work(self, mut list: TargetList, credentials: &Credentials) -> Result<RunEnd> {
         let Self { pipeline, around, store, lock, start } = &self;
         let (clock, snapshot) = (&around.clock, pipeline.snapshot);

@@ -301,7 +301,7 @@ async fn a_signal_ends_a_run_in_order_and_a_second_one_at_once() {
     let log = follow(&mut child);
     assert!(wait_for(&coming, |came| came == Coming::Request(1)));
     kill(child.id(), "INT");
-    assert!(log.iter().any(|line| line.contains("once more stops at once")));
+    assert!(log.iter().any(|line| line.contains("a second signal ends the run at once")));
     kill(child.id(), "INT");
     assert_eq!(child.wait().unwrap().code(), Some(130));
 }
