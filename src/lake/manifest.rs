@@ -30,6 +30,9 @@ pub struct Manifest {
     pub started_at: DateTime<Utc>,
     /// When it was published.
     pub published_at: DateTime<Utc>,
+    /// How many times this date has been published by now: 1, and one more with each replacement.
+    #[serde(default = "first")]
+    pub generation: u32,
     /// The tables by name.
     pub tables: BTreeMap<String, TableManifest>,
     /// Input lines.
@@ -44,6 +47,10 @@ pub struct Manifest {
     pub requests: RequestTotals,
     /// Values and fields that did not fit the contract.
     pub irregularities: Irregularities,
+}
+
+fn first() -> u32 {
+    1
 }
 
 /// What was sent and what it cost.

@@ -154,6 +154,7 @@ pub(super) async fn publish_snapshot(
         written_by: concat!("backlake ", env!("CARGO_PKG_VERSION")).to_owned(),
         started_at: record.started_at,
         published_at: clock.now(),
+        generation: 1,
         tables,
         lines,
         fates,
