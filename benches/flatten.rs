@@ -46,7 +46,9 @@ fn main() {
         })
         .collect();
     let pages = |at: usize| {
-        let asked = Asked { targets: &asked[at], rules: &rules, request_id: Some("bench"), fetched_at: 0 };
+        let contract = Table::Pages.contract();
+        let asked =
+            Asked { contract, targets: &asked[at], rules: &rules, request_id: Some("bench"), fetched_at: 0 };
         flatten(&answers[at].1, &asked).expect("an answer").pages
     };
     let schema = item_schema();

@@ -1,5 +1,6 @@
 //! Time, handed in from outside: what the hour is, how long something takes, and how to wait.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -70,5 +71,31 @@ impl Clock {
     /// What `work` comes to, if it does within `limit`.
     pub async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
         tokio::time::timeout(limit, work).await.ok()
+    }
+}
+
+/// How long the stages of a work take, summed over the threads that do it. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Stopwatch(Arc<Mutex<BTreeMap<&'static str, Duration>>>);
+
+impl Stopwatch {
+    /// Does a piece of work of this stage.
+    pub fn time<T>(&self, stage: &'static str, work: impl FnOnce() -> T) -> T {
+        let start = std::time::Instant::now();
+        let done = work();
+        self.add(stage, start.elapsed());
+        done
+    }
+
+    /// Adds what a piece of work of this stage took.
+    pub fn add(&self, stage: &'static str, took: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(stage).or_default() += took;
+    }
+
+    /// Seconds of each stage so far, to the millisecond.
+    #[must_use]
+    pub fn seconds(&self) -> BTreeMap<&'static str, f64> {
+        let stages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stages.iter().map(|(stage, took)| (*stage, took.as_millis() as f64 / 1000.0)).collect()
     }
 }

@@ -1,7 +1,8 @@
 //! The contracts of the four tables: `schemas/*.toml`, compiled in, as Arrow schemas and as documentation.
 //!
 //! A contract says of every column its type, unit, meaning, source and the version that brought it. What flatten
-//! decodes, what the writer writes and what the audit expects are all read from here.
+//! decodes, what the writer writes and what the audit expects are all read from here. [`Contracts`] are those in force
+//! for a pipeline: the built-in ones, or a later version of `pages` that its file names, which adopts further fields.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
@@ -43,18 +44,62 @@ impl Table {
         Self::ALL.into_iter().find(|table| table.name() == name)
     }
 
-    /// The contract in force, with which this program writes.
+    /// The built-in contract.
     #[must_use]
     pub fn contract(self) -> &'static Contract {
-        static CONTRACTS: LazyLock<[Contract; 4]> = LazyLock::new(|| {
-            [
-                Contract::parse(include_str!("../schemas/pages.v1.toml")),
-                Contract::parse(include_str!("../schemas/breakdowns.v1.toml")),
-                Contract::parse(include_str!("../schemas/targets.v1.toml")),
-                Contract::parse(include_str!("../schemas/requests.v1.toml")),
-            ]
-        });
-        &CONTRACTS[self as usize]
+        &BUILT_IN[self as usize]
+    }
+}
+
+static BUILT_IN: LazyLock<[Arc<Contract>; 4]> = LazyLock::new(|| {
+    [
+        include_str!("../schemas/pages.v1.toml"),
+        include_str!("../schemas/breakdowns.v1.toml"),
+        include_str!("../schemas/targets.v1.toml"),
+        include_str!("../schemas/requests.v1.toml"),
+    ]
+    .map(|text| {
+        #[expect(
+            clippy::expect_used,
+            reason = "compiled in, and read by a test: a mistake in one never ships"
+        )]
+        Arc::new(Contract::parse(text).expect("a contract that is compiled in"))
+    })
+});
+
+/// The contracts that a pipeline writes by, one a table. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Contracts([Arc<Contract>; 4]);
+
+impl Default for Contracts {
+    /// The built-in ones.
+    fn default() -> Self {
+        Self(BUILT_IN.clone())
+    }
+}
+
+impl Contracts {
+    /// The contract of a table.
+    #[must_use]
+    pub fn of(&self, table: Table) -> &Arc<Contract> {
+        &self.0[table as usize]
+    }
+
+    /// Puts a later version in the place of the one in force.
+    ///
+    /// # Errors
+    /// A contract that does not follow the one in force, in words: see [`Contract::follows`].
+    pub fn adopt(&mut self, later: Contract) -> Result<(), String> {
+        if later.table != Table::Pages.name() {
+            return Err(format!(
+                "a contract of `{}`; only that of `pages` can adopt fields, the others are filled by the program",
+                later.table
+            ));
+        }
+        let in_force = &mut self.0[Table::Pages as usize];
+        later.follows(in_force)?;
+        *in_force = Arc::new(later);
+        Ok(())
     }
 }
 
@@ -177,7 +222,11 @@ pub struct Contract {
     /// The columns, in order.
     pub columns: Vec<Column>,
     schema: SchemaRef,
+    text: String,
 }
+
+/// The columns that can be filled from an item: flatten keeps a bit for each.
+const MAX_ITEM_COLUMNS: usize = 64;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -190,15 +239,78 @@ struct ContractFile {
 }
 
 impl Contract {
-    /// Reads a contract file. The files are compiled in and a test reads each, so a mistake in one never ships.
-    fn parse(text: &str) -> Self {
-        #[expect(clippy::expect_used, reason = "compiled in, and read by a test")]
-        let file: ContractFile = toml::from_str(text).expect("a contract that is compiled in");
+    /// Reads a contract file.
+    ///
+    /// # Errors
+    /// A text that is no contract, with line and key.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let file: ContractFile = toml::from_str(text).map_err(|error| error.to_string())?;
         let fields =
             file.column.iter().map(|column| Field::new(&column.name, column.kind.arrow(), column.nullable));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let ContractFile { table, version, description, sort, column: columns } = file;
-        Self { table, version, description, sort, columns, schema }
+        if let Some(key) = sort.iter().find(|key| schema.index_of(key).is_err()) {
+            return Err(format!("it sorts by `{key}`, which is no column of it"));
+        }
+        Ok(Self { table, version, description, sort, columns, schema, text: text.to_owned() })
+    }
+
+    /// Holds a later version to the one before it: readers of the earlier must be able to read the later. It has the
+    /// same columns in the same order, and behind them new ones, each nullable and filled from a field of the item.
+    ///
+    /// # Errors
+    /// In what it does not follow, in words.
+    pub fn follows(&self, earlier: &Self) -> Result<(), String> {
+        if self.version <= earlier.version {
+            return Err(format!(
+                "version {} does not follow version {}, which is in force",
+                self.version, earlier.version
+            ));
+        }
+        if self.sort != earlier.sort {
+            return Err(format!("it is not sorted by {}, as {} is", earlier.sort.join(", "), earlier.id()));
+        }
+        for (at, column) in earlier.columns.iter().enumerate() {
+            let same = self.columns.get(at).is_some_and(|own| {
+                (&own.name, own.kind, own.nullable, &own.item)
+                    == (&column.name, column.kind, column.nullable, &column.item)
+            });
+            if !same {
+                return Err(format!(
+                    "column {} is not `{}` as in {}: a later version keeps all columns and adds new ones behind them",
+                    at + 1,
+                    column.name,
+                    earlier.id()
+                ));
+            }
+        }
+        let new = &self.columns[earlier.columns.len()..];
+        for (at, column) in new.iter().enumerate() {
+            let known = earlier.columns.iter().chain(&new[..at]);
+            if known.clone().any(|known| known.name == column.name || known.item == column.item) {
+                return Err(format!("column `{}` repeats the name or the item of another", column.name));
+            }
+            let fits = matches!(
+                column.kind,
+                ColumnType::Utf8 | ColumnType::Int64 | ColumnType::Timestamp | ColumnType::CountsByKey
+            );
+            if column.item.is_none() || !column.nullable || column.since != self.version || !fits {
+                return Err(format!(
+                    "column `{}` is new: it needs `item`, `nullable = true`, `since = {}` and one of the types utf8, int64, timestamp and map<utf8,int64>",
+                    column.name, self.version
+                ));
+            }
+        }
+        if self.columns.iter().filter(|column| column.item.is_some()).count() > MAX_ITEM_COLUMNS {
+            return Err(format!("more than {MAX_ITEM_COLUMNS} columns are filled from items"));
+        }
+        Ok(())
+    }
+
+    /// The contract file as written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// The schema of the table's record batches and files. Partition columns stand in the path, not here.
@@ -211,6 +323,18 @@ impl Contract {
     #[must_use]
     pub fn id(&self) -> String {
         format!("{}.v{}", self.table, self.version)
+    }
+
+    /// The lines that would adopt a field into the next version of this contract, as its file would hold them.
+    #[must_use]
+    pub fn adopting(&self, field: &str, kind: ColumnType) -> String {
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        format!(
+            "[[column]]\nname = {0}\ntype = \"{1}\"\nnullable = true\nitem = {0}\nsince = {2}\nmeaning = \"\"\n",
+            quoted(field),
+            kind.name(),
+            self.version + 1,
+        )
     }
 
     /// The contract as a Markdown section.
@@ -270,6 +394,35 @@ pub const DIMENSIONS: [(&str, &str); 6] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_later_version_keeps_every_column_and_adds_fields_of_the_item_behind_them() {
+        let v1 = Table::Pages.contract();
+        let later = |text: String| Contract::parse(&text).unwrap();
+        let v2 = v1.text().replace("\nversion = 1", "\nversion = 2");
+        let adopted = format!("{v2}\n{}", v1.adopting("page_authority", ColumnType::Int64));
+        assert_eq!(later(adopted.clone()).follows(v1), Ok(()));
+        let mut contracts = Contracts::default();
+        contracts.adopt(later(adopted.clone())).unwrap();
+        assert_eq!(contracts.of(Table::Pages).id(), "pages.v2");
+        for (text, complaint) in [
+            (v1.text().to_owned(), "version 1 does not follow version 1"),
+            (v2.replace("\nname = \"rank\"", "\nname = \"page_rank\""), "column 6 is not `rank`"),
+            (
+                v2.replace("sort = [\"root_domain\", \"target\"]", "sort = [\"target\"]"),
+                "not sorted by root_domain",
+            ),
+            (format!("{v2}\n{}", v1.adopting("backlinks", ColumnType::Int64)), "`backlinks` repeats"),
+            (format!("{v2}\n{}", v1.adopting("x", ColumnType::Bool)), "column `x` is new"),
+            (adopted.replace("since = 2", "since = 1"), "`since = 2`"),
+        ] {
+            let refused = later(text).follows(v1).unwrap_err();
+            assert!(refused.contains(complaint), "{refused}");
+        }
+        assert!(
+            contracts.adopt(Table::Targets.contract().clone()).unwrap_err().contains("only that of `pages`")
+        );
+    }
 
     #[test]
     fn every_contract_is_named_after_its_table_and_sorts_by_columns_it_has() {

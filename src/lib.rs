@@ -16,7 +16,13 @@
 //!      │ RecordBatch
 //!      ▼
 //! a snapshot, all there or not there               [`lake`]       RecordBatch → staged files → published Manifest
+//!      │ Manifest, files
+//!      ▼
+//! what changed since the last one                  [`history`]    Manifests → Pair → Summary, List
 //! ```
+//!
+//! Published once, a snapshot can be published again for nothing: `replay` reads the same archive, by a later contract if
+//! there is one, and a replacement takes its place in one step.
 //!
 //! What makes a run survive: intents and answers are durable in the lake before they count, [`fetch::RetryPolicy`] decides
 //! what follows a failure, [`fetch::settle`] asks what was charged unseen, and [`lake::Lock`] lets one run at a time.
@@ -38,6 +44,8 @@ pub mod fetch;
 pub mod flatten;
 
 pub mod lake;
+
+pub mod history;
 
 pub mod pipeline;
 

@@ -4,15 +4,18 @@
 //! standard error.
 
 mod check;
+mod diff;
 mod logging;
 mod metrics;
 mod output;
 mod plan;
+mod prune;
 mod run;
 mod schema;
 mod signals;
 mod simulate;
 mod snapshots;
+mod sql;
 mod verify;
 
 use std::num::NonZeroU32;
@@ -26,6 +29,7 @@ use crate::error::{Context as _, Error, Result};
 use crate::money::Usd;
 use crate::pipeline::{Overrides, Pipeline};
 use output::Output;
+use run::Answers;
 
 /// Nightly backlink snapshots: target lists in, the fewest paid requests out, partitioned Parquet published.
 #[derive(Debug, Parser)]
@@ -42,8 +46,11 @@ Examples:
   backlake plan pipelines/nightly.toml            what would be sent and what it would cost; nothing is sent
   backlake run pipelines/demo.toml                fetch from the embedded simulator and publish
   backlake run pipelines/nightly.toml --max-cost-usd 25
+  backlake replay pipelines/nightly.toml          rebuild a snapshot from its archive, for nothing
   backlake snapshots lake                         what is published
+  backlake diff lake                              what changed since the snapshot before
   backlake verify lake --output json              audit it
+  backlake sql lake --write lake.sql              views for DuckDB
 
 Exit codes:
   0 done    1 unexpected    2 usage or pipeline file    3 the account or provider refuses
@@ -85,6 +92,11 @@ enum Command {
     /// Fetch what is missing and publish the snapshot; started again it continues
     #[command(after_long_help = RUN_EXAMPLES)]
     Run(run::RunArgs),
+    /// Rebuild a snapshot from its archive: nothing is sent and nothing is paid
+    #[command(
+        after_long_help = "Examples:\n  backlake replay pipelines/nightly.toml --snapshot 2026-11-23        after a contract change or a lost table\n  backlake replay pipelines/nightly.toml --snapshot 2026-11-23 --accept   publish what is held, as it is"
+    )]
+    Replay(run::ReplayArgs),
     /// Check configuration, credentials, prices, balance and that the lake is writable; nothing is paid
     #[command(
         after_long_help = "Examples:\n  backlake check pipelines/demo.toml\n  backlake check pipelines/nightly.toml --reconcile --snapshot 2026-11-23\n  DATAFORSEO_LOGIN=… DATAFORSEO_PASSWORD_FILE=… backlake check pipelines/nightly.toml"
@@ -100,6 +112,21 @@ enum Command {
         after_long_help = "Examples:\n  backlake snapshots lake\n  backlake snapshots lake --output json"
     )]
     Snapshots(LakeArgs),
+    /// Take away old snapshots and archives; without --yes, only say what would go
+    #[command(
+        after_long_help = "Examples:\n  backlake prune lake --keep-snapshots-days 400 --keep-archives-days 90        what would go\n  backlake prune lake --keep-snapshots 30 --keep-archives 7 --yes\n\nA date stays if one of its rules keeps it; the newest always stays, and so does what is not published yet."
+    )]
+    Prune(prune::PruneArgs),
+    /// Show what changed between two published snapshots
+    #[command(
+        after_long_help = "Examples:\n  backlake diff lake\n  backlake diff lake --what movers --by referring_domains --limit 50\n  backlake diff lake --from 2026-11-22 --to 2026-11-23 --what lost --format csv --out lost.csv\n  backlake diff lake --what breakdowns --root-domain example.com --output json"
+    )]
+    Diff(diff::DiffArgs),
+    /// Print a DuckDB script with views of the lake: the tables, the latest night, what changed, what it cost
+    #[command(
+        after_long_help = "Examples:\n  backlake sql lake --write lake.sql && duckdb -init lake.sql\n  backlake sql s3://team-lake/links > links.sql\n\nThe script reads the manifests when it is run: it need not be made again for a new night."
+    )]
+    Sql(sql::SqlArgs),
     /// Serve the simulated provider on loopback until it is stopped
     #[command(
         after_long_help = "Examples:\n  backlake simulate\n  backlake simulate --port 0 --seed 7 --date 2026-11-23 --latency-ms 500"
@@ -149,9 +176,10 @@ fn usd(text: &str) -> Result<Usd, String> {
 }
 
 impl PipelineArgs {
-    fn load(self, clock: &Clock, spend_what_is_left: bool) -> Result<Pipeline> {
+    /// Reads the pipeline file; `more` is what else the command's flags say.
+    fn load(self, clock: &Clock, more: Overrides) -> Result<Pipeline> {
         let Self { file, lake, snapshot, base_url, max_cost_usd, max_minutes } = self;
-        let overrides = Overrides { lake, snapshot, base_url, max_cost_usd, max_minutes, spend_what_is_left };
+        let overrides = Overrides { lake, snapshot, base_url, max_cost_usd, max_minutes, ..more };
         Pipeline::load(&file, overrides, clock)
     }
 }
@@ -175,17 +203,30 @@ pub fn main() -> ExitCode {
     let outcome = runtime().and_then(|runtime| {
         runtime.block_on(async {
             match command {
-                Command::Plan(args) => plan::plan(&args.load(&clock, false)?, &clock, global.output).await,
+                Command::Plan(args) => {
+                    let pipeline = args.load(&clock, Overrides::default())?;
+                    plan::plan(&pipeline, &clock, global.output).await
+                }
                 Command::Run(args) => {
-                    let pipeline = args.pipeline.load(&clock, args.spend_what_is_left)?;
-                    run::run(&pipeline, args.metrics_file, &clock, &screen, global.output).await
+                    let run::RunArgs { pipeline, spend_what_is_left, replace, accept, metrics_file } = args;
+                    let more = Overrides { spend_what_is_left, replace, accept, ..Overrides::default() };
+                    let pipeline = pipeline.load(&clock, more)?;
+                    run::run(&pipeline, Answers::Fetched, metrics_file, &clock, &screen, global.output).await
+                }
+                Command::Replay(args) => {
+                    let more = Overrides { accept: args.accept, ..Overrides::default() };
+                    let pipeline = args.pipeline.load(&clock, more)?;
+                    run::run(&pipeline, Answers::Archived, None, &clock, &screen, global.output).await
                 }
                 Command::Check(args) => {
-                    let pipeline = args.pipeline.load(&clock, false)?;
+                    let pipeline = args.pipeline.load(&clock, Overrides::default())?;
                     check::check(&pipeline, args.reconcile, &clock, global.output).await
                 }
                 Command::Verify(args) => verify::verify(&args, global.output).await,
                 Command::Snapshots(args) => snapshots::list(&args, global.output).await,
+                Command::Prune(args) => prune::run(&args, &clock, global.output).await,
+                Command::Diff(args) => diff::diff(args, global.output).await,
+                Command::Sql(args) => sql::sql(&args).await,
                 Command::Simulate(args) => simulate::simulate(args, &clock).await,
                 Command::Schema(args) => schema::schema(&args),
                 Command::Completions { shell } => completions(shell),

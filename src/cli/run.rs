@@ -1,4 +1,4 @@
-//! `run`: fetch, publish, sum up.
+//! `run` and `replay`: fetch, publish, sum up; or publish from what is archived.
 
 use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, RandomState};
@@ -17,8 +17,10 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::fate::Fate;
 use crate::fetch::{Event, Outcome};
+use crate::flatten::Drifted;
+use crate::lake::Change;
 use crate::money::Usd;
-use crate::pipeline::{self, Pipeline, Progress, RunReport, RunState, Surroundings};
+use crate::pipeline::{self, Findings, Pipeline, Progress, RunReport, RunState, Surroundings};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -27,13 +29,38 @@ pub(super) struct RunArgs {
     /// Go on though the balance does not cover the plan
     #[arg(long)]
     pub(super) spend_what_is_left: bool,
+    /// Fetch and pay anew though the date is published, and replace what is published of it
+    #[arg(long)]
+    pub(super) replace: bool,
+    /// Publish all the same what [publish] on_drift or on_change would hold
+    #[arg(long)]
+    pub(super) accept: bool,
     /// Write metrics to this file, for the node exporter's textfile collector
     #[arg(long, env = "BACKLAKE_METRICS_FILE", value_name = "FILE")]
     pub(super) metrics_file: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    #[command(flatten)]
+    pub(super) pipeline: PipelineArgs,
+    /// Publish all the same what is not complete, or what [publish] on_drift or on_change would hold
+    #[arg(long)]
+    pub(super) accept: bool,
+}
+
+/// Where the answers come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answers {
+    /// From the provider, as far as they are not archived.
+    Fetched,
+    /// From the archive alone.
+    Archived,
+}
+
 pub(super) async fn run(
     pipeline: &Pipeline,
+    answers: Answers,
     metrics_file: Option<PathBuf>,
     clock: &Clock,
     screen: &Screen,
@@ -51,7 +78,10 @@ pub(super) async fn run(
     };
     let around = Surroundings { hear: &hear, ..Surroundings::of_process(clock, seed) };
     signals::listen(&around.stop)?;
-    let end = pipeline::run(pipeline, &around).await;
+    let end = match answers {
+        Answers::Fetched => pipeline::run(pipeline, &around).await,
+        Answers::Archived => pipeline::replay(pipeline, &around).await,
+    };
     watcher.close();
     if let Some(metrics) = &metrics {
         let error = end.as_ref().map_or_else(Some, |end| end.error.as_ref());
@@ -63,7 +93,7 @@ pub(super) async fn run(
     if let Some(error) = &end.error {
         json["error"] = output::as_json(error);
     }
-    output::report(&json, || text(&end.report, pipeline), output)?;
+    output::report(&json, || text(&end.report, pipeline, answers), output)?;
     end.error.map_or(Ok(()), |error| Err(error.mark_reported()))
 }
 
@@ -179,9 +209,13 @@ impl Watched {
     }
 }
 
-fn text(report: &RunReport, pipeline: &Pipeline) -> String {
+fn text(report: &RunReport, pipeline: &Pipeline, answers: Answers) -> String {
     let RunReport { snapshot, .. } = report;
     let mut text = match report.state {
+        RunState::Published if answers == Answers::Archived => format!(
+            "snapshot {snapshot} is rebuilt from its archive in {}: nothing was sent\n\n",
+            pipeline.lake
+        ),
         RunState::Published => format!("snapshot {snapshot} is published in {}\n\n", pipeline.lake),
         RunState::AlreadyPublished => {
             return format!(
@@ -236,20 +270,46 @@ fn text(report: &RunReport, pipeline: &Pipeline) -> String {
     if let Some(balance) = report.means.and_then(|means| means.balance_usd) {
         let _ = writeln!(text, "  {:<14}{:>12}  before the first request", "balance", balance.rounded());
     }
-    let odd = &report.irregularities;
-    for (field, number) in &odd.unknown_fields {
-        let _ = writeln!(
-            text,
-            "  field `{field}` is in no contract: {} kept in pages.extra",
-            counted(*number, "value")
-        );
-    }
-    for (field, number) in &odd.misfits {
-        let _ = writeln!(
-            text,
-            "  field `{field}` does not fit its type: {} kept in pages.extra",
-            counted(*number, "value")
-        );
-    }
+    tell(&report.findings, report.items, &mut text);
     text
+}
+
+/// Lines of an example that are shown.
+const EXAMPLE: usize = 60;
+
+/// Says what the reader of the snapshot should know, with what would mend it.
+fn tell(findings: &Findings, items: u64, text: &mut String) {
+    if !findings.drift.is_empty() {
+        let _ = writeln!(text, "\n  the answers are not as the contract says:");
+    }
+    for drift in &findings.drift {
+        let kept = match drift.what {
+            Drifted::Unknown | Drifted::Misfit => ", kept in pages.extra",
+            Drifted::Missing | Drifted::Vanished => ", null there",
+        };
+        let of = format!("{} of {} items{kept}", count(drift.items), count(items));
+        let _ = writeln!(text, "    `{}` {}: {of}", drift.field, drift.what.words());
+        if let Some(example) = &drift.example {
+            let cut: String = example.chars().take(EXAMPLE).collect();
+            let more = if cut.len() < example.len() { "…" } else { "" };
+            let _ = writeln!(text, "      for example {cut}{more}");
+        }
+    }
+    let adopting: Vec<&str> = findings.drift.iter().filter_map(|drift| drift.adopt.as_deref()).collect();
+    if !adopting.is_empty() {
+        let _ = writeln!(
+            text,
+            "    to adopt, copy the contract (`backlake schema pages --toml`), raise its version, append this,\n    name the file in [lake] contracts, and replay:"
+        );
+        for line in adopting.iter().flat_map(|lines| lines.lines()) {
+            let _ = writeln!(text, "      {line}");
+        }
+    }
+    if !findings.changes.is_empty() {
+        let _ = writeln!(text, "\n  it is not as the snapshot before:");
+    }
+    for change in &findings.changes {
+        let Change { figure, before, now, change, .. } = change;
+        let _ = writeln!(text, "    {figure}: {before} before, {now} now ({:+.1} %)", change * 100.0);
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
+use serde::Serialize;
+
 use super::LakeArgs;
 use super::output::{self, Output, bytes, counted};
 use crate::error::{Error, Result};
-use crate::lake::{Audit, Store, audit, snapshots, unpublished};
+use crate::lake::{Audit, Store, audit, log_differences, snapshots, strays};
 
 pub(super) async fn verify(args: &LakeArgs, output: Output) -> Result<()> {
     let store = Store::open(&args.lake)?;
@@ -21,9 +23,15 @@ pub(super) async fn verify(args: &LakeArgs, output: Output) -> Result<()> {
                 .with_hint("`backlake snapshots` lists what is")
         })?);
     }
-    let strays = if args.snapshot.is_none() { unpublished(&store).await? } else { Vec::new() };
-    output::report(&audits, || text(&audits, &strays), output)?;
+    let mut beside = Vec::new();
+    if args.snapshot.is_none() {
+        beside = strays(&store).await?;
+        beside.extend(log_differences(&store).await?);
+    }
+    let strays = beside;
     let problems = audits.iter().map(|audit| audit.problems.len()).sum::<usize>() + strays.len();
+    let report = Report { snapshots: &audits, strays: &strays };
+    output::report(&report, || text(&report), output)?;
     if problems == 0 {
         return Ok(());
     }
@@ -33,9 +41,17 @@ pub(super) async fn verify(args: &LakeArgs, output: Output) -> Result<()> {
         .mark_reported())
 }
 
-fn text(audits: &[Audit], strays: &[String]) -> String {
+/// What `verify` finds.
+#[derive(Serialize)]
+struct Report<'a> {
+    snapshots: &'a [Audit],
+    /// Files that no manifest names, and what the Delta logs say otherwise than the manifests.
+    strays: &'a [String],
+}
+
+fn text(Report { snapshots: audits, strays }: &Report<'_>) -> String {
     let mut text = String::new();
-    for audit in audits {
+    for audit in *audits {
         let verdict = if audit.problems.is_empty() { "ok" } else { "BROKEN" };
         let _ = writeln!(
             text,
@@ -49,7 +65,7 @@ fn text(audits: &[Audit], strays: &[String]) -> String {
             let _ = writeln!(text, "    {problem}");
         }
     }
-    for stray in strays {
+    for stray in *strays {
         let _ = writeln!(text, "{stray}");
     }
     if audits.is_empty() {

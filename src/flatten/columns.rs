@@ -204,8 +204,17 @@ impl TextBuffer {
     }
 
     fn finish(mut self) -> StringArray {
+        // Rows wait in memory to be sorted: without what they do not need.
+        self.data.shrink_to_fit();
+        self.offsets.shrink_to_fit();
         let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
         StringArray::new(offsets, Buffer::from_vec(self.data), self.valid.finish())
+    }
+
+    /// The same for texts of which none is null.
+    fn finish_without_nulls(mut self) -> StringArray {
+        self.valid = NullBufferBuilder::new(0);
+        self.finish()
     }
 }
 
@@ -273,12 +282,10 @@ impl CountsDecoder {
         let DataType::Struct(fields) = entry.data_type() else {
             return Arc::new(self.keys.finish());
         };
+        self.values.shrink_to_fit();
+        self.offsets.shrink_to_fit();
         let values = Int64Array::new(ScalarBuffer::from(self.values), self.values_valid.finish());
-        let keys = StringArray::new(
-            OffsetBuffer::new(ScalarBuffer::from(self.keys.offsets)),
-            Buffer::from_vec(self.keys.data),
-            None,
-        );
+        let keys = self.keys.finish_without_nulls();
         let entries = StructArray::new(fields.clone(), vec![Arc::new(keys), Arc::new(values)], None);
         let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
         let valid: Option<NullBuffer> = self.valid.finish();

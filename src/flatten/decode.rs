@@ -19,6 +19,8 @@ pub(super) struct Decoded {
     pub(super) rows: usize,
     pub(super) columns: Vec<ArrayRef>,
     pub(super) irregular: Vec<Irregular>,
+    /// Items that came without each column's field.
+    pub(super) missing: Vec<u64>,
 }
 
 /// Something in a row that its columns do not hold.
@@ -52,6 +54,7 @@ pub(super) fn decode(body: &[u8], items: &[&Column]) -> Result<Decoded, FlattenE
         columns: items.iter().map(|column| ColumnDecoder::of(column.kind)).collect(),
         rows: 0,
         irregular: Vec::new(),
+        missing: vec![0; items.len()],
     };
     let mut json = sonic_rs::Deserializer::from_slice(body);
     Walk::to_items(&mut decoder).deserialize(&mut json)?;
@@ -60,6 +63,7 @@ pub(super) fn decode(body: &[u8], items: &[&Column]) -> Result<Decoded, FlattenE
         rows: decoder.rows,
         columns: decoder.columns.into_iter().zip(items).map(|(column, of)| column.finish(of.kind)).collect(),
         irregular: decoder.irregular,
+        missing: decoder.missing,
     })
 }
 
@@ -68,6 +72,7 @@ struct Decoder<'c> {
     columns: Vec<ColumnDecoder>,
     rows: usize,
     irregular: Vec<Irregular>,
+    missing: Vec<u64>,
 }
 
 impl TakeItem for Decoder<'_> {
@@ -97,7 +102,7 @@ impl<'de> Visitor<'de> for Item<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
-        let Decoder { names, columns, rows, irregular } = self.0;
+        let Decoder { names, columns, rows, irregular, missing } = self.0;
         let row = *rows;
         *rows += 1;
         let (mut seen, mut next) = (0_u64, 0);
@@ -121,6 +126,7 @@ impl<'de> Visitor<'de> for Item<'_, '_> {
         for (at, column) in columns.iter_mut().enumerate() {
             if seen & (1 << at) == 0 {
                 column.null();
+                missing[at] += 1;
             }
         }
         Ok(())

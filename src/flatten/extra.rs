@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sonic_rs::{JsonType, JsonValueTrait, LazyValue};
 
 use super::FlattenError;
-use super::decode::Irregular;
+use super::decode::{Decoded, Irregular};
 use crate::contract::Column;
 use crate::provider::PATH;
 
@@ -22,18 +22,54 @@ pub struct Irregularities {
     pub misfits: BTreeMap<String, u64>,
     /// Items that were no object.
     pub no_objects: u64,
+    /// Known fields that items came without.
+    #[serde(default)]
+    pub missing: BTreeMap<String, u64>,
+    /// The first value of each field that is unknown or did not fit, as received; a long one is cut.
+    #[serde(default)]
+    pub examples: BTreeMap<String, String>,
+}
+
+/// Names of fields that are counted; further ones are counted together.
+const MAX_NAMES: usize = 256;
+/// The name that further ones are counted under.
+const OTHERS: &str = "(others)";
+/// Bytes of an example.
+const MAX_EXAMPLE: usize = 1000;
+
+fn count(counts: &mut BTreeMap<String, u64>, field: &str, by: u64) {
+    if let Some(known) = counts.get_mut(field) {
+        *known += by;
+    } else {
+        let name = if counts.len() < MAX_NAMES { field } else { OTHERS };
+        *counts.entry(name.to_owned()).or_default() += by;
+    }
 }
 
 impl Irregularities {
     /// Adds those of another answer.
     pub fn add(&mut self, other: Self) {
-        for (field, count) in other.unknown_fields {
-            *self.unknown_fields.entry(field).or_default() += count;
+        for (counts, others) in [
+            (&mut self.unknown_fields, other.unknown_fields),
+            (&mut self.misfits, other.misfits),
+            (&mut self.missing, other.missing),
+        ] {
+            others.iter().for_each(|(field, by)| count(counts, field, *by));
         }
-        for (field, count) in other.misfits {
-            *self.misfits.entry(field).or_default() += count;
+        for (field, example) in other.examples {
+            self.example(&field, &example);
         }
         self.no_objects += other.no_objects;
+    }
+
+    /// Keeps a field's first value.
+    fn example(&mut self, field: &str, value: &str) {
+        if self.examples.contains_key(field) || self.examples.len() >= MAX_NAMES {
+            return;
+        }
+        let end = value.floor_char_boundary(MAX_EXAMPLE);
+        let cut = if end < value.len() { "…" } else { "" };
+        self.examples.insert(field.to_owned(), format!("{}{cut}", &value[..end]));
     }
 
     /// Whether everything fitted.
@@ -43,14 +79,18 @@ impl Irregularities {
     }
 }
 
-/// The `extra` column: null for rows in which everything fitted.
+/// The `extra` column: null for rows in which everything fitted; and what did not fit, counted.
 pub(super) fn collect(
     body: &[u8],
     items: &[&Column],
-    irregular: &[Irregular],
-    rows: usize,
+    decoded: &Decoded,
 ) -> Result<(ArrayRef, Irregularities), FlattenError> {
+    let Decoded { rows, irregular, missing, .. } = decoded;
+    let rows = *rows;
     let mut found = Irregularities::default();
+    for (column, missing) in items.iter().zip(missing).filter(|&(_, &missing)| missing > 0) {
+        count(&mut found.missing, column.item.as_deref().unwrap_or_default(), *missing);
+    }
     let mut column = StringBuilder::with_capacity(rows, 0);
     if irregular.is_empty() {
         column.append_nulls(rows);
@@ -103,7 +143,8 @@ fn originals(
                 &mut found.misfits
             }
         };
-        *counts.entry(key.to_string()).or_default() += 1;
+        count(counts, &key, 1);
+        found.example(&key, value.as_raw_str());
         if object.len() > 1 {
             object.push(',');
         }

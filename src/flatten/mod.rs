@@ -6,6 +6,7 @@
 mod breakdowns;
 mod columns;
 mod decode;
+mod drift;
 mod extra;
 mod matching;
 
@@ -17,14 +18,17 @@ use arrow_schema::ArrowError;
 use thiserror::Error;
 
 pub use breakdowns::breakdowns;
+pub use drift::{Drift, Drifted};
 pub use extra::Irregularities;
 
-use crate::contract::{Column, Table};
+use crate::contract::{Column, Contract};
 use crate::target::{Canonical, Rules, Target, canonical};
 
 /// An answer and what was asked.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
+    /// The contract of pages by which to flatten.
+    pub contract: &'a Contract,
     /// The targets of the batch.
     pub targets: &'a [Target<'a>],
     /// By which the url of an item that matches none of them is brought to canonical form.
@@ -64,15 +68,15 @@ pub enum FlattenError {
 /// # Errors
 /// A body that is no complete JSON or is nested too deep. Values that do not fit are no error: they are kept in `extra` and counted.
 pub fn flatten(body: &[u8], asked: &Asked<'_>) -> Result<Flattened, FlattenError> {
-    let contract = Table::Pages.contract();
+    let contract = asked.contract;
     let items: Vec<&Column> = contract.columns.iter().filter(|column| column.item.is_some()).collect();
     let decoded = decode::decode(body, &items)?;
     let rows = decoded.rows;
+    let (extra, irregularities) = extra::collect(body, &items, &decoded)?;
     let url = items.iter().position(|column| column.name == "url").map(|at| Arc::clone(&decoded.columns[at]));
     let urls = url.as_ref().and_then(|url| url.as_any().downcast_ref::<StringArray>());
     let matches = matching::match_rows(urls, rows, asked.targets, asked.rules);
     let keys = Keys::of(&matches, urls, asked);
-    let (extra, irregularities) = extra::collect(body, &items, &decoded.irregular, rows)?;
 
     let mut decoded = decoded.columns.into_iter();
     let columns = contract.columns.iter().map(|column| -> ArrayRef {

@@ -4,6 +4,8 @@
 //! from here, and publishing reads from nowhere else.
 
 use std::collections::BTreeMap;
+use std::io::{BufReader, BufWriter, Write as _};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,12 +21,16 @@ use super::lock::Lock;
 use super::manifest::snapshots;
 use super::store::Store;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::fate::Fate;
 use crate::fetch::{Attempt, AttemptId, Happened, Intent, Journal, Outcome};
 use crate::money::Usd;
 use crate::provider::{Endpoint, Envelope, RankScale, code};
+use crate::target::{Rules, TargetList};
 
 /// The level at which answers are archived: they shrink to about an eighth, faster than they arrive.
 const LEVEL: i32 = 3;
+/// Bytes for which a compressed object is believed before it is decompressed.
+const AT_ONCE_BYTES: u64 = 64 << 20;
 /// Small objects that are read at once.
 const READ_AT_ONCE: usize = 16;
 
@@ -37,6 +43,29 @@ pub struct RunRecord {
     pub started_at: DateTime<Utc>,
     /// What it asks; a start that asks something else does not continue it.
     pub question: Question,
+    /// Which publication of the date it is for: 1, and one more with each replacement.
+    #[serde(default = "first")]
+    pub generation: u32,
+    /// The number of its first batch: those before it are of the runs it replaces.
+    #[serde(default)]
+    pub first_batch: u32,
+}
+
+fn first() -> u32 {
+    1
+}
+
+/// What became of a target that was not answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unanswered {
+    /// In canonical form.
+    pub target: String,
+    /// Its fate.
+    pub fate: Fate,
+    /// Why.
+    pub reason: Option<String>,
+    /// The batch that asked for it last.
+    pub batch: Option<u32>,
 }
 
 /// What a run asks, and of whom: the same for all rows of a snapshot.
@@ -72,7 +101,7 @@ impl Question {
     }
 }
 
-/// The dates of runs that were begun and whose snapshot is not published, oldest first.
+/// The dates of runs that were begun and whose snapshot was never published, oldest first.
 ///
 /// # Errors
 /// A lake that fails.
@@ -80,7 +109,13 @@ pub async fn open_snapshots(store: &Store) -> Result<Vec<NaiveDate>> {
     let published = snapshots(store).await?;
     let begun = store.folders(&Layout::runs()).await?;
     let begun = begun.iter().filter_map(|folder| folder.filename()?.parse().ok());
-    Ok(begun.filter(|date| !published.contains(date)).collect())
+    let mut open = Vec::new();
+    for snapshot in begun.filter(|date| !published.contains(date)) {
+        if store.get(&Layout { snapshot }.pruned()).await?.is_none() {
+            open.push(snapshot);
+        }
+    }
+    Ok(open)
 }
 
 /// The archive of one snapshot.
@@ -135,12 +170,37 @@ impl Archive {
         Self { lock: Some(lock), ..Self::new(store, snapshot) }
     }
 
-    /// The record of the run that fills this snapshot: the one that is there, or else this one.
+    /// The record of the run that fills this snapshot for the nth time, if it was begun.
     ///
     /// # Errors
-    /// A lake that fails.
-    pub async fn run_record(&self, new: RunRecord) -> Result<RunRecord> {
-        let path = self.layout.run();
+    /// A lake that fails, or a record that is damaged.
+    pub async fn run_record(&self, generation: u32) -> Result<Option<RunRecord>> {
+        let path = self.layout.run(generation);
+        if self.store.get(&path).await?.is_none() { Ok(None) } else { self.read(&path).await?.map(Some) }
+    }
+
+    /// The records of all runs that were begun for this snapshot, the oldest first.
+    ///
+    /// # Errors
+    /// A lake that fails, or a record that is damaged.
+    pub async fn run_records(&self) -> Result<Vec<RunRecord>> {
+        let objects = self.store.list_here(&self.layout.run_root()).await?;
+        let mut records: Vec<RunRecord> = Vec::new();
+        for path in objects.iter().map(|object| &object.location) {
+            if Layout::generation_of(path).is_some() {
+                records.push(self.read(path).await??);
+            }
+        }
+        records.sort_by_key(|record| record.generation);
+        Ok(records)
+    }
+
+    /// Begins a run: the record that is there already, or else this one.
+    ///
+    /// # Errors
+    /// A lake that fails, or a record that is damaged.
+    pub async fn begin_run(&self, new: RunRecord) -> Result<RunRecord> {
+        let path = self.layout.run(new.generation);
         let json = serde_json::to_vec_pretty(&new).context(|| "failed to write the run's record")?;
         if self.store.put_new(&path, json.into()).await? {
             return Ok(new);
@@ -148,7 +208,78 @@ impl Archive {
         self.read(&path).await?
     }
 
-    /// All attempts that were made at this endpoint, by batch and attempt, and the number of the next batch.
+    /// The number of the next batch: no number is ever given twice.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn next_batch(&self) -> Result<u32> {
+        let mut next = 0;
+        for folder in [self.layout.intents(), self.layout.attempts(), self.layout.archive()] {
+            for object in self.store.list(&folder).await? {
+                next = next.max(Layout::batch_of(&object.location) + 1);
+            }
+        }
+        Ok(next)
+    }
+
+    /// Keeps the input lines of a run as it has read them, so that its tables can be rebuilt when the list has changed.
+    ///
+    /// # Errors
+    /// A lake or a disk that fails.
+    pub async fn keep_lines(&self, run: &str, list: &Arc<TargetList>, rules: Rules) -> Result<()> {
+        let (list, scratch) = (Arc::clone(list), self.store.scratch());
+        let written = tokio::task::spawn_blocking(move || {
+            let failed = || format!("failed to write a temporary file in {}", scratch.display());
+            let file = tempfile::NamedTempFile::new_in(&scratch).context(failed)?;
+            let mut packed = zstd::Encoder::new(BufWriter::new(file), LEVEL).context(failed)?;
+            let mut lines = BufWriter::with_capacity(1 << 16, &mut packed);
+            list.write_kept(&rules, &mut lines).context(failed)?;
+            lines.flush().context(failed)?;
+            drop(lines);
+            packed.finish().context(failed)?.into_inner().context(failed)
+        });
+        let file = written.await.context(|| "keeping the target list panicked")??;
+        self.store.deliver(file.path(), &self.layout.lines(run)).await?.complete().await
+    }
+
+    /// The input lines of a run, and the rules they were read by; none if they were never kept.
+    ///
+    /// # Errors
+    /// A lake that fails, or lines that are damaged.
+    pub async fn lines(&self, run: &str) -> Result<Option<(TargetList, Rules)>> {
+        let path = self.layout.lines(run);
+        let Some(file) = self.store.as_file(&path).await? else {
+            return Ok(None);
+        };
+        let read = tokio::task::spawn_blocking(move || {
+            let damaged = || format!("failed to read {path} from the lake");
+            let packed = std::fs::File::open(&file.path).context(damaged)?;
+            let lines = zstd::Decoder::new(packed).context(damaged)?;
+            TargetList::read_kept(BufReader::with_capacity(1 << 16, lines)).context(damaged)
+        });
+        read.await.context(|| "reading the kept target list panicked")?.map(Some)
+    }
+
+    /// Keeps what became of the targets that were not answered, for the tables to be rebuilt.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn keep_unanswered(&self, run: &str, targets: &[Unanswered]) -> Result<()> {
+        let json = serde_json::to_vec(targets).context(|| "failed to write what was not answered")?;
+        self.store.put(&self.layout.unanswered(run), pack(json.into()).await?).await
+    }
+
+    /// What became of the targets of a run that were not answered; nothing if it was not kept.
+    ///
+    /// # Errors
+    /// A lake that fails, or an object that is damaged.
+    pub async fn unanswered(&self, run: &str) -> Result<Vec<Unanswered>> {
+        let path = self.layout.unanswered(run);
+        if self.store.get(&path).await?.is_none() { Ok(Vec::new()) } else { self.read(&path).await? }
+    }
+
+    /// All attempts of a run that were made at this endpoint, by batch and attempt, and the number of the next batch. Its
+    /// batches are those from `first` on, before that of the run that replaces it, if there is one.
     ///
     /// Files that cannot be read are named in the log and worked around: of an entry the archive tells as much, and the
     /// targets of an intent are asked for again. A number is never given twice, so nothing in the archive is written
@@ -156,10 +287,14 @@ impl Archive {
     ///
     /// # Errors
     /// A lake that fails.
-    pub async fn earlier(&self, endpoint: Endpoint) -> Result<(Vec<EarlierAttempt>, u32)> {
-        let mut next_batch = 0;
+    pub async fn earlier(
+        &self,
+        endpoint: Endpoint,
+        batches: Range<u32>,
+    ) -> Result<(Vec<EarlierAttempt>, u32)> {
+        let mut next_batch = batches.start;
         let mut ended = BTreeMap::new();
-        let mut entries = self.read_all::<Attempt>(self.layout.attempts()).await?;
+        let mut entries = self.read_all::<Attempt>(self.layout.attempts(), &batches).await?;
         while let Some((path, entry)) = entries.next().await {
             next_batch = next_batch.max(Layout::batch_of(&path) + 1);
             match entry? {
@@ -168,7 +303,7 @@ impl Archive {
             }
         }
         let mut earlier = Vec::new();
-        let mut intents = self.read_all::<Intent>(self.layout.intents()).await?;
+        let mut intents = self.read_all::<Intent>(self.layout.intents(), &batches).await?;
         while let Some((path, intent)) = intents.next().await {
             next_batch = next_batch.max(Layout::batch_of(&path) + 1);
             let intent = match intent? {
@@ -289,19 +424,30 @@ impl Archive {
     /// # Errors
     /// A lake that fails: that says nothing of the answer.
     pub async fn answer(&self, id: AttemptId) -> Result<Option<Result<Bytes>>> {
-        let path = self.layout.answer(id);
-        match self.store.get(&path).await? {
-            Some(packed) => Ok(Some(unpack(&path, packed).await)),
+        match self.packed_answer(id).await? {
+            Some(Packed { path, bytes }) => Ok(Some(unpack(&path, bytes).await)),
             None => Ok(None),
         }
     }
 
-    /// Reads all objects of a folder by name, some at a time.
+    /// The same, still compressed.
+    ///
+    /// # Errors
+    /// A lake that fails: that says nothing of the answer.
+    pub async fn packed_answer(&self, id: AttemptId) -> Result<Option<Packed>> {
+        let path = self.layout.answer(id);
+        let bytes = self.store.get(&path).await?;
+        Ok(bytes.map(|bytes| Packed { path, bytes }))
+    }
+
+    /// Reads the objects of a folder that are of these batches, by name, some at a time.
     async fn read_all<T: DeserializeOwned>(
         &self,
         folder: Path,
+        batches: &Range<u32>,
     ) -> Result<impl Stream<Item = (Path, Result<Result<T>>)> + Unpin> {
-        let objects = self.store.list(&folder).await?;
+        let mut objects = self.store.list(&folder).await?;
+        objects.retain(|object| batches.contains(&Layout::batch_of(&object.location)));
         let read = futures::stream::iter(objects)
             .map(move |object| async move {
                 let read = self.read(&object.location).await;
@@ -366,8 +512,29 @@ async fn pack(bytes: Bytes) -> Result<Bytes> {
     packed.map(Bytes::from).context(|| "failed to compress for the archive")
 }
 
-async fn unpack(path: &Path, packed: Bytes) -> Result<Bytes> {
-    let unpacked = tokio::task::spawn_blocking(move || zstd::decode_all(packed.as_ref())).await;
-    let unpacked = unpacked.context(|| "decompressing panicked")?;
-    unpacked.map(Bytes::from).context(|| format!("failed to decompress {path}"))
+async fn unpack(path: &Path, bytes: Bytes) -> Result<Bytes> {
+    let packed = Packed { path: path.clone(), bytes };
+    tokio::task::spawn_blocking(move || packed.unpack()).await.context(|| "decompressing panicked")?
+}
+
+/// A compressed object.
+#[derive(Debug)]
+pub struct Packed {
+    path: Path,
+    bytes: Bytes,
+}
+
+impl Packed {
+    /// What it holds. For use on a blocking thread.
+    ///
+    /// # Errors
+    /// An object that is damaged.
+    pub fn unpack(&self) -> Result<Bytes> {
+        let unpacked = match zstd::zstd_safe::get_frame_content_size(&self.bytes) {
+            // Into a buffer of the right size at once.
+            Ok(Some(size)) if size <= AT_ONCE_BYTES => zstd::bulk::decompress(&self.bytes, size as usize),
+            _ => zstd::decode_all(self.bytes.as_ref()),
+        };
+        unpacked.map(Bytes::from).context(|| format!("failed to decompress {}", self.path))
+    }
 }

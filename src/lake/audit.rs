@@ -1,24 +1,34 @@
-//! Reads a published snapshot again and holds it to its manifest: hashes, counts, schemas, fates, order.
+//! Holds a snapshot's files to its manifest and contract: before anyone sees them, and again whenever it is asked for.
+//!
+//! Of every file: rows, bytes, hash, columns, order, whole and true statistics, Bloom filters that find what is there; of
+//! a table: disjoint ranges; of the snapshot: fates and money. What is wrong is no error but a finding that names the
+//! file.
+//!
+//! # Memory
+//! A batch of a few columns for each core; the files are read from disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path as FsPath, PathBuf};
+use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray as _;
-use arrow_array::types::{Decimal128Type, Int64Type};
-use arrow_array::{Array as _, ArrayRef, RecordBatch};
+use arrow_array::types::Decimal128Type;
 use arrow_schema::DataType;
-use bytes::Bytes;
 use chrono::NaiveDate;
 use object_store::path::Path;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::file::metadata::ColumnChunkMetaData;
 use sha2::{Digest as _, Sha256};
 
+use super::audit_group::{Group, audit_group, open};
+use super::contracts::contracts_of;
+use super::key::compare_owned;
 use super::layout::Layout;
 use super::manifest::{Manifest, ManifestFile, snapshots};
 use super::store::Store;
-use super::writer::is_looked_up;
-use crate::contract::{Contract, Table};
+use super::writer::hex;
+use crate::contract::{Contract, Contracts, Table};
 use crate::error::{Context, Result};
 use crate::fate::Fate;
 
@@ -42,290 +52,218 @@ pub struct Audit {
 /// # Errors
 /// A lake that fails. What is wrong with the snapshot is no error but a finding.
 pub async fn audit(store: &Store, snapshot: NaiveDate) -> Result<Option<Audit>> {
-    let Some(manifest) = Manifest::read(store, snapshot).await? else {
-        return Ok(None);
+    let manifest = match Manifest::read(store, snapshot).await {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) => return Ok(None),
+        Err(error) => {
+            let problems = vec![error.to_string()];
+            return Ok(Some(Audit { snapshot, files: 0, rows: 0, bytes: 0, problems }));
+        }
     };
     let layout = Layout { snapshot };
-    let mut audit = audit_files(store, &manifest, |table| layout.partition(table)).await?;
-    for table in Table::ALL {
-        for file in manifest.tables.get(table.name()).into_iter().flat_map(|entry| &entry.files) {
+    let mut found = Findings::of(&manifest);
+    if !store.get(&layout.manifest()).await?.is_some_and(|json| Manifest::is_as_written(&json)) {
+        found.problems.push(format!("{} was changed after it was written", layout.manifest()));
+    }
+    let contracts = match contracts_of(store, &manifest).await {
+        Ok(contracts) => contracts,
+        Err(error) => {
+            found.problems.push(error.to_string());
+            return Ok(Some(found.end(&manifest)));
+        }
+    };
+    for (table, files) in found.tables(&manifest) {
+        let mut last = None;
+        for file in files {
             if !file.path.starts_with(&format!("{}/", layout.partition(table))) {
-                audit.problems.push(format!(
+                found.problems.push(format!(
                     "the manifest names {}, which is no file of {}",
                     file.path,
                     table.name()
                 ));
             }
+            let Some(local) = store.as_file(&Path::from(file.path.as_str())).await? else {
+                found.problems.push(format!("{} is missing", file.path));
+                continue;
+            };
+            found.take(file_of(table, file, local.path.clone(), contracts.of(table)).await?, &mut last);
         }
     }
     if manifest.snapshot != snapshot {
-        audit.problems.push(format!("the manifest of {snapshot} is that of {}", manifest.snapshot));
+        found.problems.push(format!("the manifest of {snapshot} is that of {}", manifest.snapshot));
     }
-    Ok(Some(audit))
+    Ok(Some(found.end(&manifest)))
 }
 
-/// Holds the files in a folder for each table to a manifest.
+/// Audits what is staged in a folder for each table.
 ///
 /// # Errors
-/// A lake that fails.
-pub(super) async fn audit_files(
-    store: &Store,
+/// A defect. What is wrong with the files is no error but a finding.
+pub(super) async fn audit_staged(
     manifest: &Manifest,
-    folder: impl Fn(Table) -> Path,
+    contracts: &Contracts,
+    folder: impl Fn(Table) -> PathBuf,
 ) -> Result<Audit> {
-    let mut found = Findings { problems: manifest.imbalances(), ..Findings::default() };
-    for table in Table::ALL {
-        let Some(entry) = manifest.tables.get(table.name()) else {
-            found.problems.push(format!("the manifest names no table {}", table.name()));
-            continue;
-        };
-        found.last_key = None;
-        let name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
-        for file in &entry.files {
-            let place = folder(table).join(name(&file.path).as_str());
-            found.file(store, table, file, &place).await?;
+    let mut found = Findings::of(manifest);
+    for (table, files) in found.tables(manifest) {
+        let mut last = None;
+        let mut named = BTreeSet::new();
+        for file in files {
+            let path = folder(table).join(file.name());
+            named.insert(path.clone());
+            if !path.is_file() {
+                found.problems.push(format!("{} is missing", path.display()));
+                continue;
+            }
+            found.take(file_of(table, file, path, contracts.of(table)).await?, &mut last);
         }
-        for object in store.list(&folder(table)).await? {
-            let stray = object.location.filename().unwrap_or_default();
-            if !entry.files.iter().any(|file| name(&file.path) == stray) {
-                found.problems.push(format!("{} is named by no manifest", object.location));
+        for entry in std::fs::read_dir(folder(table)).into_iter().flatten().flatten() {
+            if !named.contains(&entry.path()) {
+                found.problems.push(format!("{} was not written by this run", entry.path().display()));
             }
         }
     }
-    for fate in Fate::ALL {
-        let (told, read) = (manifest.fates.of(fate), found.fates.get(fate.name()).copied().unwrap_or(0));
-        if told != read {
-            found.problems.push(format!("{} targets are {}, the manifest says {told}", read, fate.name()));
-        }
-    }
-    if found.cost_micros != manifest.requests.cost_usd.micros() {
-        let told = manifest.requests.cost_usd;
-        found.problems.push(format!(
-            "requests add up to {} millionths of a dollar, the manifest says ${told}",
-            found.cost_micros
-        ));
-    }
-    if found.returned != manifest.fates.returned {
-        let told = manifest.fates.returned;
-        found
-            .problems
-            .push(format!("{} rows of pages are matched, the manifest says {told}", found.returned));
-    }
-    let Findings { files, rows, bytes, problems, .. } = found;
-    Ok(Audit { snapshot: manifest.snapshot, files, rows, bytes, problems })
+    Ok(found.end(manifest))
 }
 
-/// Partitions that readers see and no manifest vouches for: what a broken-off publication has left, or a stranger.
+/// Files under the tables' paths that no manifest vouches for: what a broken-off publication has left, or a stranger's.
 ///
 /// # Errors
 /// A lake that fails.
-pub async fn unpublished(store: &Store) -> Result<Vec<String>> {
-    let published: Vec<_> = snapshots(store).await?.into_iter().map(|snapshot| Layout { snapshot }).collect();
+pub async fn strays(store: &Store) -> Result<Vec<String>> {
+    let mut named = BTreeSet::new();
+    for snapshot in snapshots(store).await? {
+        // A manifest that cannot be read is the audit's to name.
+        let Ok(Some(manifest)) = Manifest::read(store, snapshot).await else { continue };
+        named.extend(manifest.files().map(|file| file.path.clone()));
+        named.extend(Table::ALL.map(|table| Layout { snapshot }.success(table).to_string()));
+    }
     let mut found = Vec::new();
     for table in Table::ALL {
-        for folder in store.folders(&Path::from(table.name())).await? {
-            if !published.iter().any(|layout| layout.partition(table) == folder) {
-                found.push(format!("{folder} has no manifest"));
+        for object in store.list(&Path::from(table.name())).await? {
+            let path = object.location.to_string();
+            if !named.contains(&path) && !Layout::is_log(&object.location) {
+                found.push(format!("{path} is named by no manifest"));
             }
         }
     }
     Ok(found)
 }
 
-#[derive(Default)]
-struct Findings {
-    files: u64,
+/// In what the Delta logs differ from the manifests; nothing where there are no logs.
+///
+/// # Errors
+/// A lake that fails, or a log that cannot be read.
+pub async fn log_differences(store: &Store) -> Result<Vec<String>> {
+    let mut manifests = Vec::new();
+    for snapshot in snapshots(store).await? {
+        // A manifest that cannot be read is the audit's to name.
+        manifests.extend(Manifest::read(store, snapshot).await.ok().flatten());
+    }
+    super::delta::differences(store, &manifests).await
+}
+
+/// What was found of one file.
+struct FileFindings {
     rows: u64,
     bytes: u64,
+    groups: Vec<Group>,
+    name: String,
     problems: Vec<String>,
-    fates: BTreeMap<String, u64>,
-    cost_micros: i128,
-    returned: u64,
-    /// The sort key of the last row read of the table.
-    last_key: Option<Vec<OwnedPart>>,
 }
 
-/// A value of a sort column; null comes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum KeyPart<'a> {
-    Null,
-    Count(i64),
-    Text(&'a str),
-}
-
-/// The same, kept from one batch to the next.
-enum OwnedPart {
-    Null,
-    Count(i64),
-    Text(String),
-}
-
-impl OwnedPart {
-    fn of(part: KeyPart<'_>) -> Self {
-        match part {
-            KeyPart::Null => Self::Null,
-            KeyPart::Count(count) => Self::Count(count),
-            KeyPart::Text(text) => Self::Text(text.to_owned()),
-        }
-    }
-
-    fn as_part(&self) -> KeyPart<'_> {
-        match self {
-            Self::Null => KeyPart::Null,
-            Self::Count(count) => KeyPart::Count(*count),
-            Self::Text(text) => KeyPart::Text(text),
-        }
-    }
-}
-
-fn part(column: &ArrayRef, row: usize) -> KeyPart<'_> {
-    match column.as_string_opt::<i32>() {
-        _ if column.is_null(row) => KeyPart::Null,
-        Some(texts) => KeyPart::Text(texts.value(row)),
-        None => KeyPart::Count(column.as_primitive::<Int64Type>().value(row)),
-    }
-}
-
-impl Findings {
-    async fn file(&mut self, store: &Store, table: Table, file: &ManifestFile, place: &Path) -> Result<()> {
-        // By the name under which it stands now.
-        let file = &ManifestFile { path: place.to_string(), ..file.clone() };
-        let Some(bytes) = store.get(place).await? else {
-            self.problems.push(format!("{} is missing", file.path));
-            return Ok(());
+/// Audits one file, its hash beside its row groups.
+async fn file_of(
+    table: Table,
+    file: &ManifestFile,
+    path: PathBuf,
+    contract: &Arc<Contract>,
+) -> Result<FileFindings> {
+    let (file, contract) = (file.clone(), Arc::clone(contract));
+    let work = tokio::task::spawn_blocking(move || {
+        let (hashed, read) = rayon::join(|| hash(&path), || rows_of(table, &file, &path, &contract));
+        let mut found = FileFindings {
+            rows: 0,
+            bytes: 0,
+            groups: Vec::new(),
+            name: file.path.clone(),
+            problems: Vec::new(),
         };
-        self.files += 1;
-        self.bytes += bytes.len() as u64;
-        if bytes.len() as u64 != file.bytes {
-            self.problems.push(format!(
-                "{} has {} bytes, the manifest says {}",
-                file.path,
-                bytes.len(),
-                file.bytes
-            ));
-        }
-        let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        if hash != file.sha256 {
-            self.problems.push(format!("{} has another SHA-256 than the manifest says", file.path));
-        }
-        if let Err(error) = self.rows(table, file, bytes) {
-            self.problems.push(format!("{} cannot be read: {error}", file.path));
-        }
-        Ok(())
-    }
-
-    fn rows(&mut self, table: Table, file: &ManifestFile, bytes: Bytes) -> Result<()> {
-        let contract = table.contract();
-        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).context(|| "failed to open it")?;
-        let rows = builder.metadata().file_metadata().num_rows() as u64;
-        if rows != file.rows {
-            self.problems.push(format!("{} has {rows} rows, the manifest says {}", file.path, file.rows));
-        }
-        self.rows += rows;
-        self.schema(contract, file, builder.schema());
-        for (number, group) in builder.metadata().row_groups().iter().enumerate() {
-            for column in group.columns() {
-                self.pruning(contract, file, number, column);
-            }
-        }
-        let wanted = |name: &str| {
-            contract.sort.iter().any(|key| key == name) || matches!(name, "fate" | "cost_usd" | "matched")
-        };
-        let columns = contract.columns.iter().enumerate();
-        let roots: Vec<usize> =
-            columns.filter(|(_, column)| wanted(&column.name)).map(|(at, _)| at).collect();
-        let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-        let mut sorted = true;
-        for batch in builder.with_projection(mask).build().context(|| "failed to open it")? {
-            let batch = batch.context(|| "failed to decode it")?;
-            sorted &= self.in_order(contract, &batch);
-            self.count(table, &batch);
-        }
-        if !sorted {
-            self.problems.push(format!("{} is not sorted by {}", file.path, contract.sort.join(", ")));
-        }
-        Ok(())
-    }
-
-    /// Whether what lets readers skip a row group is there: statistics that are whole, and Bloom filters.
-    fn pruning(
-        &mut self,
-        contract: &Contract,
-        file: &ManifestFile,
-        group: usize,
-        column: &ColumnChunkMetaData,
-    ) {
-        let name = column.column_path().string();
-        if !is_looked_up(&name) && !contract.sort.contains(&name) {
-            return;
-        }
-        let place = || format!("{}, row group {group}, column {name}", file.path);
-        let Some(statistics) = column.statistics() else {
-            self.problems.push(format!("{}: has no statistics", place()));
-            return;
-        };
-        if statistics.null_count_opt() == Some(column.num_values() as u64) {
-            return;
-        }
-        if !(statistics.min_is_exact() && statistics.max_is_exact()) {
-            self.problems.push(format!("{}: the statistics are cut short", place()));
-        }
-        if is_looked_up(&name) && column.bloom_filter_offset().is_none() {
-            self.problems.push(format!("{}: has no Bloom filter", place()));
-        }
-    }
-
-    fn schema(&mut self, contract: &Contract, file: &ManifestFile, found: &arrow_schema::Schema) {
-        let expected = contract.schema();
-        let same = expected.fields().len() == found.fields().len()
-            && expected.fields().iter().zip(found.fields()).all(|(expected, found)| {
-                expected.name() == found.name()
-                    && expected.is_nullable() == found.is_nullable()
-                    && same_type(expected.data_type(), found.data_type())
-            });
-        if !same {
-            self.problems.push(format!("{} has other columns than {}", file.path, contract.id()));
-        }
-    }
-
-    /// Whether the rows of a batch, and the row before them, are in order.
-    fn in_order(&mut self, contract: &Contract, batch: &RecordBatch) -> bool {
-        let columns: Vec<&ArrayRef> =
-            contract.sort.iter().filter_map(|key| batch.column_by_name(key)).collect();
-        let rows = batch.num_rows();
-        if rows == 0 {
-            return true;
-        }
-        let key = |row: usize| columns.iter().map(move |column| part(column, row));
-        let first: Vec<KeyPart<'_>> = key(0).collect();
-        let follows = self.last_key.as_ref().is_none_or(|last| {
-            let last: Vec<KeyPart<'_>> = last.iter().map(OwnedPart::as_part).collect();
-            last <= first
-        });
-        self.last_key = Some(key(rows - 1).map(OwnedPart::of).collect());
-        follows && (1..rows).all(|row| key(row - 1).le(key(row)))
-    }
-
-    fn count(&mut self, table: Table, batch: &RecordBatch) {
-        match table {
-            Table::Targets => {
-                let fates = batch.column_by_name("fate").and_then(|column| column.as_string_opt::<i32>());
-                for fate in fates.into_iter().flatten().flatten() {
-                    *self.fates.entry(fate.to_owned()).or_default() += 1;
+        match hashed {
+            Ok((bytes, sha256)) => {
+                found.bytes = bytes;
+                if bytes != file.bytes {
+                    let told = file.bytes;
+                    found.problems.push(format!("{} has {bytes} bytes, the manifest says {told}", file.path));
+                }
+                if sha256 != file.sha256 {
+                    found.problems.push(format!("{} has another SHA-256 than the manifest says", file.path));
                 }
             }
-            Table::Requests => {
-                let costs = batch.column_by_name("cost_usd");
-                let costs = costs.and_then(|column| column.as_primitive_opt::<Decimal128Type>());
-                self.cost_micros += costs.into_iter().flatten().flatten().sum::<i128>();
+            Err(error) => found.problems.push(format!("{} cannot be read: {error}", file.path)),
+        }
+        match read {
+            Ok((rows, groups, problems)) => {
+                (found.rows, found.groups) = (rows, groups);
+                found.problems.extend(problems);
             }
-            Table::Pages => {
-                let matched = batch.column_by_name("matched").and_then(|column| column.as_boolean_opt());
-                self.returned += matched.map_or(0, |matched| matched.true_count() as u64);
+            Err(error) => found.problems.push(format!("{} cannot be read: {error}", file.path)),
+        }
+        found
+    });
+    work.await.context(|| "auditing panicked")
+}
+
+fn hash(path: &FsPath) -> std::io::Result<(u64, String)> {
+    let mut file = File::open(path)?;
+    let (mut hash, mut bytes) = (Sha256::new(), 0);
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok((bytes, hex(&hash.finalize()))),
+            read => {
+                hash.update(&buffer[..read]);
+                bytes += read as u64;
             }
-            Table::Breakdowns => {}
         }
     }
+}
+
+fn rows_of(
+    table: Table,
+    file: &ManifestFile,
+    path: &FsPath,
+    contract: &Contract,
+) -> Result<(u64, Vec<Group>, Vec<String>)> {
+    use rayon::prelude::*;
+
+    let (_, metadata) = open(path, contract)?;
+    let mut problems = Vec::new();
+    let rows = metadata.metadata().file_metadata().num_rows() as u64;
+    if rows != file.rows {
+        problems.push(format!("{} has {rows} rows, the manifest says {}", file.path, file.rows));
+    }
+    if !same_columns(contract, metadata.parquet_columns()) {
+        problems.push(format!("{} has other columns than {}", file.path, contract.id()));
+        return Ok((rows, Vec::new(), problems));
+    }
+    let groups = (0..metadata.metadata().num_row_groups()).into_par_iter();
+    let groups = groups.map(|number| {
+        audit_group(table, contract, path, &metadata, number).context(|| format!("row group {number}"))
+    });
+    let groups = groups.collect::<Result<Vec<_>>>()?;
+    Ok((rows, groups, problems))
+}
+
+/// Whether a file's columns are those of a contract.
+fn same_columns(contract: &Contract, found: &arrow_schema::Schema) -> bool {
+    let expected = contract.schema();
+    expected.fields().len() == found.fields().len()
+        && expected.fields().iter().zip(found.fields()).all(|(expected, found)| {
+            expected.name() == found.name()
+                && expected.is_nullable() == found.is_nullable()
+                && same_type(expected.data_type(), found.data_type())
+        })
 }
 
 /// Whether two types are the same but for the names of a map's inner fields, which readers differ in.
@@ -338,5 +276,122 @@ fn same_type(left: &DataType, right: &DataType) -> bool {
             _ => false,
         },
         _ => left == right,
+    }
+}
+
+/// What was found of a snapshot so far.
+struct Findings {
+    files: u64,
+    rows: u64,
+    bytes: u64,
+    counts: Counts,
+    problems: Vec<String>,
+}
+
+/// What rows add up to.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    fates: BTreeMap<String, u64>,
+    cost_micros: i128,
+    matched: u64,
+}
+
+impl Counts {
+    /// Adds rows of a table.
+    pub(super) fn add_rows(&mut self, table: Table, batch: &RecordBatch) {
+        match table {
+            Table::Targets => {
+                let fates = batch.column_by_name("fate").and_then(|column| column.as_string_opt::<i32>());
+                for fate in fates.into_iter().flatten().flatten() {
+                    if let Some(count) = self.fates.get_mut(fate) {
+                        *count += 1;
+                    } else {
+                        self.fates.insert(fate.to_owned(), 1);
+                    }
+                }
+            }
+            Table::Requests => {
+                let costs = batch.column_by_name("cost_usd");
+                let costs = costs.and_then(|column| column.as_primitive_opt::<Decimal128Type>());
+                self.cost_micros += costs.into_iter().flatten().flatten().sum::<i128>();
+            }
+            Table::Pages => {
+                let matched = batch.column_by_name("matched").and_then(|column| column.as_boolean_opt());
+                self.matched += matched.map_or(0, |matched| matched.true_count() as u64);
+            }
+            Table::Breakdowns => {}
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        for (fate, count) in other.fates {
+            *self.fates.entry(fate).or_default() += count;
+        }
+        self.cost_micros += other.cost_micros;
+        self.matched += other.matched;
+    }
+}
+
+impl Findings {
+    fn of(manifest: &Manifest) -> Self {
+        Self { files: 0, rows: 0, bytes: 0, counts: Counts::default(), problems: manifest.imbalances() }
+    }
+
+    /// The tables and their files, by the manifest.
+    fn tables<'m>(&mut self, manifest: &'m Manifest) -> Vec<(Table, &'m [ManifestFile])> {
+        let mut tables = Vec::new();
+        for table in Table::ALL {
+            match manifest.tables.get(table.name()) {
+                Some(entry) => tables.push((table, entry.files.as_slice())),
+                None => self.problems.push(format!("the manifest names no table {}", table.name())),
+            }
+        }
+        tables
+    }
+
+    /// Takes what was found of a file, and holds it to the end of the one before it.
+    fn take(&mut self, file: FileFindings, last: &mut Option<Vec<super::key::OwnedPart>>) {
+        self.files += 1;
+        self.rows += file.rows;
+        self.bytes += file.bytes;
+        self.problems.extend(file.problems);
+        for (number, group) in file.groups.into_iter().enumerate() {
+            let place = || format!("{}, row group {number}", file.name);
+            self.problems.extend(group.problems.iter().map(|problem| format!("{}: {problem}", place())));
+            if let Some((first, end)) = group.ends {
+                let follows = last.as_ref().is_none_or(|last| {
+                    let order = compare_owned(last, &first);
+                    // Files cover disjoint ranges; within one, equal keys may stand in two row groups.
+                    if number == 0 { order.is_lt() } else { order.is_le() }
+                });
+                if !follows {
+                    self.problems.push(format!("{}: does not follow what stands before it", place()));
+                }
+                *last = Some(end);
+            }
+            self.counts.add(group.counts);
+        }
+    }
+
+    /// Holds fates and money to the manifest.
+    fn end(mut self, manifest: &Manifest) -> Audit {
+        for fate in Fate::ALL {
+            let read = self.counts.fates.get(fate.name()).copied().unwrap_or(0);
+            let told = manifest.fates.of(fate);
+            if told != read {
+                self.problems.push(format!("{read} targets are {}, the manifest says {told}", fate.name()));
+            }
+        }
+        if self.counts.cost_micros != manifest.requests.cost_usd.micros() {
+            let (read, told) = (self.counts.cost_micros, manifest.requests.cost_usd);
+            self.problems
+                .push(format!("requests add up to {read} millionths of a dollar, the manifest says ${told}"));
+        }
+        if self.counts.matched != manifest.fates.returned {
+            let (read, told) = (self.counts.matched, manifest.fates.returned);
+            self.problems.push(format!("{read} rows of pages are matched, the manifest says {told}"));
+        }
+        let Self { files, rows, bytes, problems, .. } = self;
+        Audit { snapshot: manifest.snapshot, files, rows, bytes, problems }
     }
 }

@@ -19,6 +19,11 @@ impl Layout {
         Path::from("_snapshots")
     }
 
+    /// What matches all manifests in DuckDB, and not the reports beside them.
+    pub(super) fn manifests_pattern() -> &'static str {
+        "_snapshots/[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9].json"
+    }
+
     /// The manifest: written last, so the snapshot is published if and only if it is there.
     pub(super) fn manifest(self) -> Path {
         Path::from(format!("_snapshots/{}.json", self.snapshot))
@@ -27,6 +32,26 @@ impl Layout {
     /// The snapshot's partition of a table.
     pub(super) fn partition(self, table: Table) -> Path {
         Path::from(format!("{}/snapshot_date={}", table.name(), self.snapshot))
+    }
+
+    /// The folder of a table, which a Delta reader opens.
+    pub(super) fn table(table: Table) -> Path {
+        Path::from(table.name())
+    }
+
+    /// The folder of the Delta log of a table.
+    pub(super) fn delta_log(table: Table) -> Path {
+        Path::from(format!("{}/_delta_log", table.name()))
+    }
+
+    /// A commit in the Delta log of a table.
+    pub(super) fn delta_commit(table: Table, version: u64) -> Path {
+        Path::from(format!("{}/_delta_log/{version:020}.json", table.name()))
+    }
+
+    /// A checkpoint of the Delta log of a table.
+    pub(super) fn delta_checkpoint(table: Table, version: u64) -> Path {
+        Path::from(format!("{}/_delta_log/{version:020}.checkpoint.parquet", table.name()))
     }
 
     /// Where a run writes the files of a table before they are published.
@@ -39,6 +64,11 @@ impl Layout {
         Path::from(format!("_staging/{}", self.snapshot))
     }
 
+    /// Says that files are being put in place, and that some may be left over.
+    pub(super) fn placing(self) -> Path {
+        Path::from(format!("_staging/{}/placing", self.snapshot))
+    }
+
     /// The answer to an attempt as received.
     pub(super) fn answer(self, id: AttemptId) -> Path {
         Path::from(format!("_archive/{}/{id}.json.zst", self.snapshot))
@@ -49,9 +79,61 @@ impl Layout {
         Path::from("_runs")
     }
 
-    /// What names the run that fills this snapshot.
-    pub(super) fn run(self) -> Path {
-        Path::from(format!("_runs/{}/run.json", self.snapshot))
+    /// The folder of what the runs of this snapshot need to continue.
+    pub(super) fn run_root(self) -> Path {
+        Path::from(format!("_runs/{}", self.snapshot))
+    }
+
+    /// What names the run that fills this snapshot for the first time, or replaces it for the nth.
+    pub(super) fn run(self, generation: u32) -> Path {
+        let number = if generation <= 1 { String::new() } else { format!(".{generation}") };
+        Path::from(format!("_runs/{}/run{number}.json", self.snapshot))
+    }
+
+    /// The generation in the name of a run's record.
+    pub(super) fn generation_of(path: &Path) -> Option<u32> {
+        let name = path.filename()?.strip_prefix("run")?.strip_suffix(".json")?;
+        if name.is_empty() { Some(1) } else { name.strip_prefix('.')?.parse().ok() }
+    }
+
+    /// The input lines of a run as it has read them.
+    pub(super) fn lines(self, run: &str) -> Path {
+        Path::from(format!("_runs/{}/{run}.lines.ndjson.zst", self.snapshot))
+    }
+
+    /// What became of the targets of a run that were not answered.
+    pub(super) fn unanswered(self, run: &str) -> Path {
+        Path::from(format!("_runs/{}/{run}.unanswered.json.zst", self.snapshot))
+    }
+
+    /// Says that this snapshot was taken away, and is not one that was begun and never published.
+    pub(super) fn pruned(self) -> Path {
+        Path::from(format!("_runs/{}/pruned", self.snapshot))
+    }
+
+    /// The folder of the answers.
+    pub(super) fn archive(self) -> Path {
+        Path::from(format!("_archive/{}", self.snapshot))
+    }
+
+    /// The folder of all answers, a folder a date.
+    pub(super) fn archives() -> Path {
+        Path::from("_archive")
+    }
+
+    /// A contract that files of the lake keep.
+    pub(super) fn contract(id: &str) -> Path {
+        Path::from(format!("_contracts/{id}.toml"))
+    }
+
+    /// Whether it is part of a table's Delta log.
+    pub(super) fn is_log(path: &Path) -> bool {
+        path.parts().nth(1).is_some_and(|part| part.as_ref() == "_delta_log")
+    }
+
+    /// Says to readers of a partition that it is whole.
+    pub(super) fn success(self, table: Table) -> Path {
+        self.partition(table).join("_SUCCESS")
     }
 
     /// The folder of the locks on this snapshot.

@@ -1,13 +1,18 @@
 //! The manifest of a snapshot: what is in it, and the books that must balance.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
+use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::archive::Question;
 use super::layout::Layout;
+use super::profile::Profile;
 use super::store::Store;
+use super::writer::hex;
 use crate::error::{Context, Error, Result};
 use crate::fate::Fates;
 use crate::flatten::Irregularities;
@@ -47,6 +52,9 @@ pub struct Manifest {
     pub requests: RequestTotals,
     /// Values and fields that did not fit the contract.
     pub irregularities: Irregularities,
+    /// What the columns of pages add up to, for the next snapshot to be compared with.
+    #[serde(default)]
+    pub profile: Profile,
 }
 
 fn first() -> u32 {
@@ -92,6 +100,16 @@ pub struct ManifestFile {
     pub sha256: String,
 }
 
+impl ManifestFile {
+    /// Its name without the folder.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or(&self.path)
+    }
+}
+
+const CHECKSUM: &str = "\"checksum\"";
+
 impl Manifest {
     /// The version of the form that this program writes.
     pub const FORMAT: u32 = 1;
@@ -114,6 +132,28 @@ impl Manifest {
             .with_hint("use a newer backlake"));
         }
         Ok(Some(manifest))
+    }
+
+    /// The manifest as it is written: its last line is the SHA-256 of all text before it, so that an edit shows.
+    ///
+    /// # Errors
+    /// A defect.
+    pub(super) fn to_json(&self) -> Result<Bytes> {
+        let mut json = serde_json::to_string_pretty(self).context(|| "failed to write the manifest")?;
+        json.truncate(json.strip_suffix("\n}").unwrap_or(&json).len());
+        json.push_str(",\n  ");
+        let checksum = hex(&Sha256::digest(json.as_bytes()));
+        let _ = write!(json, "{CHECKSUM}: \"{checksum}\"\n}}\n");
+        Ok(json.into())
+    }
+
+    /// Whether a manifest's text is as it was written.
+    pub(super) fn is_as_written(json: &[u8]) -> bool {
+        let json = std::str::from_utf8(json).unwrap_or_default();
+        let Some((text, checksum)) = json.rsplit_once(CHECKSUM) else {
+            return false;
+        };
+        checksum.trim_end() == format!(": \"{}\"\n}}", hex(&Sha256::digest(text.as_bytes())))
     }
 
     /// All files of all tables.

@@ -5,22 +5,37 @@
 
 mod archive;
 mod audit;
+mod audit_group;
+mod contracts;
+mod copies;
+mod delta;
+mod key;
 mod layout;
 mod lock;
 mod manifest;
+mod profile;
+mod prune;
 mod publish;
 mod sort;
 mod store;
 mod tables;
+mod views;
 mod writer;
 
-pub use archive::{Archive, EarlierAttempt, Question, RefusedTarget, RunRecord, open_snapshots};
-pub use audit::{Audit, audit, unpublished};
+pub use archive::{
+    Archive, EarlierAttempt, Packed, Question, RefusedTarget, RunRecord, Unanswered, open_snapshots,
+};
+pub use audit::{Audit, audit, log_differences, strays};
+pub use copies::LocalFiles;
+pub use delta::TableFormat;
 pub use layout::Layout;
 pub use lock::{Lock, Owner};
 pub use manifest::{Manifest, ManifestFile, RequestTotals, TableManifest, snapshots};
-pub use publish::{Staging, publish};
+pub use profile::{Bounds, Change, ColumnProfile, Profile};
+pub use prune::{Dropped, Keep, Pruning, prune, to_prune};
+pub use publish::{Publishing, Staging, is_untidy, publish, tidy};
 pub use sort::Sorter;
 pub use store::Store;
 pub use tables::{LineFate, requests_batch, targets_batch};
+pub use views::views;
 pub use writer::TableWriter;

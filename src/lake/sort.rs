@@ -1,10 +1,11 @@
 //! Sorts pages by (root_domain, target) in bounded memory: full buffers are spilled as sorted runs and merged.
 //!
 //! # Memory
-//! The budget for what is buffered, as much again while a buffer is put in order, and a few megabytes for each run
-//! while they are merged; it does not grow with the number of rows.
+//! The budget for what is buffered, some batches that are put in order, and a few megabytes for each run while they are
+//! merged; it does not grow with the number of rows.
 
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek as _, Write as _};
 use std::path::PathBuf;
@@ -15,7 +16,8 @@ use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::SchemaRef;
 use arrow_select::interleave::interleave_record_batch;
-use rayon::slice::ParallelSliceMut as _;
+use rayon::iter::ParallelIterator as _;
+use rayon::slice::{ParallelSlice as _, ParallelSliceMut as _};
 
 use crate::error::{Context, Error, Result};
 
@@ -115,12 +117,17 @@ impl Sorter {
     }
 }
 
-/// Batches that are put in order as they are taken out.
+/// Batches that are put in order as they are taken out, a few stretches at once on all cores.
 struct InMemory {
     batches: Vec<RecordBatch>,
-    order: std::vec::IntoIter<(usize, usize)>,
+    order: Vec<(usize, usize)>,
+    taken: usize,
+    ready: VecDeque<Result<RecordBatch>>,
     batch_rows: usize,
 }
+
+/// Stretches that are put in order at once.
+const STRETCHES: usize = 4;
 
 impl InMemory {
     fn sort(batches: Vec<RecordBatch>, key: Key, batch_rows: usize) -> Self {
@@ -133,20 +140,34 @@ impl InMemory {
         order.par_sort_unstable_by(|left, right| {
             compare(columns[left.0], left.1, columns[right.0], right.1).then_with(|| left.cmp(right))
         });
-        Self { order: order.into_iter(), batches, batch_rows }
+        Self { order, taken: 0, ready: VecDeque::new(), batches, batch_rows }
     }
+}
+
+/// The rows of these numbers, batch and row, as a batch of their own. Only the batches they stand in are looked at:
+/// there may be thousands, and each that is named costs a comparison of its types.
+fn gather(batches: &[RecordBatch], rows: &[(usize, usize)]) -> Result<RecordBatch> {
+    let mut used: Vec<usize> = rows.iter().map(|&(batch, _)| batch).collect();
+    used.sort_unstable();
+    used.dedup();
+    let place = |batch: usize| used.partition_point(|&used| used < batch);
+    let rows: Vec<(usize, usize)> = rows.iter().map(|&(batch, row)| (place(batch), row)).collect();
+    let batches: Vec<&RecordBatch> = used.iter().map(|&batch| &batches[batch]).collect();
+    interleave_record_batch(&batches, &rows).context(|| "failed to put rows in order")
 }
 
 impl Iterator for InMemory {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let order: Vec<_> = self.order.by_ref().take(self.batch_rows).collect();
-        if order.is_empty() {
-            return None;
+        if self.ready.is_empty() {
+            let end = self.order.len().min(self.taken + STRETCHES * self.batch_rows);
+            let stretches = self.order[self.taken..end].par_chunks(self.batch_rows);
+            let ready: Vec<_> = stretches.map(|rows| gather(&self.batches, rows)).collect();
+            self.ready.extend(ready);
+            self.taken = end;
         }
-        let batches: Vec<&RecordBatch> = self.batches.iter().collect();
-        Some(interleave_record_batch(&batches, &order).context(|| "failed to put rows in order"))
+        self.ready.pop_front()
     }
 }
 

@@ -1,11 +1,12 @@
 //! Where the lake stands: `object_store`, and on a local disk what makes a write durable and a move atomic.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use futures::stream::FuturesUnordered;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
@@ -13,7 +14,9 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
+use object_store::{
+    MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion,
+};
 use url::Url;
 
 use crate::error::{Context, Error, Result};
@@ -128,6 +131,37 @@ impl Store {
         }
     }
 
+    /// An object's bytes, and by what to tell whether it has changed since; none if it is not there.
+    pub(super) async fn get_version(&self, path: &Path) -> Result<Option<(Bytes, UpdateVersion)>> {
+        let failed = || format!("failed to read {path} from the lake");
+        let object = match self.objects.get(path).await {
+            Ok(object) => object,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error).context(failed),
+        };
+        let version =
+            UpdateVersion { e_tag: object.meta.e_tag.clone(), version: object.meta.version.clone() };
+        Ok(Some((object.bytes().await.context(failed)?, version)))
+    }
+
+    /// Writes an object in the place of the one of this version; false if it has changed. On a local disk, which knows
+    /// no such condition, the lock on the snapshot must do.
+    pub(super) async fn replace(&self, path: &Path, bytes: Bytes, version: UpdateVersion) -> Result<bool> {
+        let failed = || format!("failed to write {path} to the lake");
+        if self.disk.is_some() {
+            return self.put(path, bytes).await.map(|()| true);
+        }
+        let ours = bytes.clone();
+        match self.objects.put_opts(path, bytes.into(), PutMode::Update(version).into()).await {
+            Ok(_) => Ok(true),
+            // A put that was repeated after its answer was lost finds itself.
+            Err(object_store::Error::Precondition { .. }) => {
+                Ok(self.get(path).await?.is_some_and(|there| there == ours))
+            }
+            Err(error) => Err(error).context(failed),
+        }
+    }
+
     /// Deletes an object, if it is there.
     pub(super) async fn delete(&self, path: &Path) -> Result<()> {
         match self.objects.delete(path).await {
@@ -150,6 +184,14 @@ impl Store {
     pub(super) async fn list(&self, folder: &Path) -> Result<Vec<ObjectMeta>> {
         let listed = self.objects.list(Some(folder)).try_collect::<Vec<_>>().await;
         let mut objects = listed.context(|| format!("failed to list {folder} in the lake"))?;
+        objects.sort_by(|left, right| left.location.cmp(&right.location));
+        Ok(objects)
+    }
+
+    /// The objects right in a folder, by name.
+    pub(super) async fn list_here(&self, folder: &Path) -> Result<Vec<ObjectMeta>> {
+        let listed = self.objects.list_with_delimiter(Some(folder)).await;
+        let mut objects = listed.context(|| format!("failed to list {folder} in the lake"))?.objects;
         objects.sort_by(|left, right| left.location.cmp(&right.location));
         Ok(objects)
     }
@@ -178,39 +220,135 @@ impl Store {
         .context(failed)
     }
 
-    /// Moves a folder to its new place, which must be free. On a local disk its files are made durable first and it
-    /// appears there whole, by one rename; in an object store its objects appear one by one, each if `may` says so.
-    pub(super) async fn move_folder(
-        &self,
-        from: &Path,
-        to: &Path,
-        may: impl AsyncFn() -> Result<()>,
-    ) -> Result<()> {
-        may().await?;
-        let failed = || format!("failed to move {from} to {to} in the lake");
-        if let (Some(source), Some(target)) = (self.on_disk(from), self.on_disk(to)) {
-            let moved = blocking(move || {
-                for entry in std::fs::read_dir(&source)? {
-                    std::fs::File::open(entry?.path())?.sync_all()?;
+    /// Takes a folder away with all that is below it: at once on a local disk, where it is first renamed to `aside`.
+    pub(super) async fn take_away(&self, folder: &Path, aside: &Path) -> Result<()> {
+        if let (Some(from), Some(to)) = (self.on_disk(folder), self.on_disk(aside)) {
+            self.clear(aside).await?;
+            let renamed = blocking(move || {
+                std::fs::create_dir_all(to.parent().unwrap_or(&to))?;
+                match std::fs::rename(&from, &to) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+                    _ => Ok(()),
                 }
-                sync_directory(&source)?;
-                let parent = target.parent().unwrap_or(&target).to_owned();
-                std::fs::create_dir_all(&parent)?;
-                std::fs::rename(&source, &target)?;
-                sync_directory(&parent)
             });
-            return moved.await.context(failed);
+            renamed.await.context(|| format!("failed to take {folder} away"))?;
+            return self.clear(aside).await;
         }
-        for object in self.list(from).await? {
-            let name = object.location.filename().unwrap_or_default();
-            may().await?;
-            self.objects.copy(&object.location, &to.clone().join(name)).await.context(failed)?;
+        self.clear(folder).await
+    }
+
+    /// Where the lake's files can be staged on a local disk: a folder of the lake if that is on one, which is then moved
+    /// and not copied, or else a temporary one.
+    pub(super) fn staging(&self, folder: &Path) -> Result<Scratch> {
+        let failed = || format!("failed to create {folder} for staging");
+        match self.on_disk(folder) {
+            Some(path) => {
+                std::fs::create_dir_all(&path).context(failed)?;
+                Ok(Scratch { path, temporary: None })
+            }
+            None => {
+                let temporary =
+                    tempfile::Builder::new().prefix("backlake-staging-").tempdir_in(self.scratch());
+                let temporary = temporary.context(failed)?;
+                Ok(Scratch { path: temporary.path().to_owned(), temporary: Some(Arc::new(temporary)) })
+            }
         }
-        self.clear(from).await
+    }
+
+    /// An object as a local file: as it stands if the lake is on a local disk, or else a copy of it. None if it is not
+    /// there.
+    pub(super) async fn as_file(&self, path: &Path) -> Result<Option<LocalFile>> {
+        let failed = || format!("failed to read {path} from the lake");
+        if let Some(file) = self.on_disk(path) {
+            return Ok(file.is_file().then_some(LocalFile { path: file, _temporary: None }));
+        }
+        let mut bytes = match self.objects.get(path).await {
+            Ok(object) => object.into_stream(),
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error).context(failed),
+        };
+        let mut temporary = tempfile::NamedTempFile::new_in(self.scratch()).context(failed)?;
+        while let Some(bytes) = bytes.next().await {
+            temporary.write_all(&bytes.context(failed)?).context(failed)?;
+        }
+        let temporary = temporary.into_temp_path();
+        Ok(Some(LocalFile { path: temporary.to_path_buf(), _temporary: Some(temporary) }))
+    }
+
+    /// Whether nothing stands below a folder of a local lake, so that a staged one can be renamed to it.
+    pub(super) fn is_free(&self, folder: &Path) -> bool {
+        self.on_disk(folder).is_some_and(|folder| !folder.exists())
+    }
+
+    /// Moves a staged folder to its place in a local lake, which must be free: it appears there whole, by one rename.
+    pub(super) async fn move_folder(&self, staged: &FsPath, to: &Path) -> Result<()> {
+        let failed = || format!("failed to move {} to {to} in the lake", staged.display());
+        let Some(target) = self.on_disk(to) else {
+            return Err(Error::unexpected(failed()));
+        };
+        let source = staged.to_owned();
+        let moved = blocking(move || {
+            for entry in std::fs::read_dir(&source)? {
+                std::fs::File::open(entry?.path())?.sync_all()?;
+            }
+            sync_directory(&source)?;
+            let parent = target.parent().unwrap_or(&target).to_owned();
+            std::fs::create_dir_all(&parent)?;
+            std::fs::rename(&source, &target)?;
+            sync_directory(&parent)
+        });
+        moved.await.context(failed)
+    }
+
+    /// Brings a staged file as near to its place as can be without showing it; [`Delivery::complete`] shows it, whole.
+    pub(super) async fn deliver(&self, staged: &FsPath, to: &Path) -> Result<Delivery> {
+        let failed = || format!("failed to write {to} to the lake");
+        if let Some(target) = self.on_disk(to) {
+            let source = staged.to_owned();
+            let (file, parent) = (source.clone(), target.parent().unwrap_or(&target).to_owned());
+            let ready = blocking(move || {
+                std::fs::File::open(&file)?.sync_all()?;
+                std::fs::create_dir_all(parent)
+            });
+            ready.await.context(failed)?;
+            return Ok(Delivery { to: to.clone(), by: By::Rename(source, target) });
+        }
+        let mut file = std::fs::File::open(staged).context(failed)?;
+        if file.metadata().context(failed)?.len() <= PART_BYTES as u64 {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).context(failed)?;
+            return Ok(Delivery { to: to.clone(), by: By::Put(Arc::clone(&self.objects), bytes.into()) });
+        }
+        let mut upload = self.objects.put_multipart(to).await.context(failed)?;
+        let mut parts = FuturesUnordered::new();
+        let sent = async {
+            loop {
+                let mut part = vec![0; PART_BYTES];
+                let length = read_full(&mut file, &mut part)?;
+                part.truncate(length);
+                if length > 0 {
+                    parts.push(upload.put_part(part.into()));
+                }
+                while parts.len() >= if length > 0 { PARTS } else { 1 } {
+                    parts.next().await.transpose().map_err(std::io::Error::other)?;
+                }
+                if length < PART_BYTES {
+                    return Ok::<_, std::io::Error>(());
+                }
+            }
+        };
+        if let Err(error) = sent.await {
+            drop(parts);
+            // What was sent takes room that is paid for.
+            let _ = upload.abort().await;
+            return Err(error).context(failed);
+        }
+        drop(parts);
+        Ok(Delivery { to: to.clone(), by: By::Upload(upload) })
     }
 
     /// Returns when an object just written is on the disk, not only in its cache.
-    async fn sync(&self, path: &Path) -> Result<()> {
+    pub(super) async fn sync(&self, path: &Path) -> Result<()> {
         let Some(file) = self.on_disk(path) else {
             return Ok(());
         };
@@ -225,6 +363,87 @@ impl Store {
     fn on_disk(&self, path: &Path) -> Option<PathBuf> {
         self.disk.as_ref().map(|root| root.join(path.as_ref()))
     }
+}
+
+/// A folder on a local disk in which files are staged; a temporary one goes with the last of its owners.
+#[derive(Debug, Clone)]
+pub(super) struct Scratch {
+    path: PathBuf,
+    temporary: Option<Arc<tempfile::TempDir>>,
+}
+
+impl Scratch {
+    pub(super) fn path(&self) -> &FsPath {
+        &self.path
+    }
+
+    /// Whether it is not part of the lake.
+    pub(super) fn is_temporary(&self) -> bool {
+        self.temporary.is_some()
+    }
+}
+
+/// An object of the lake on a local disk.
+#[derive(Debug)]
+pub(super) struct LocalFile {
+    pub(super) path: PathBuf,
+    _temporary: Option<tempfile::TempPath>,
+}
+
+/// Bytes of a part of an upload; a smaller file is written at once.
+const PART_BYTES: usize = 8 << 20;
+/// Parts under way at once.
+const PARTS: usize = 4;
+
+/// A file that is about to appear in its place.
+pub(super) struct Delivery {
+    to: Path,
+    by: By,
+}
+
+enum By {
+    Rename(PathBuf, PathBuf),
+    Put(Arc<dyn ObjectStore>, Bytes),
+    Upload(Box<dyn MultipartUpload>),
+}
+
+impl Delivery {
+    /// Shows the file in its place, whole.
+    pub(super) async fn complete(self) -> Result<()> {
+        let Self { to, by } = self;
+        let failed = || format!("failed to write {to} to the lake");
+        match by {
+            By::Rename(from, target) => {
+                let moved = blocking(move || {
+                    std::fs::rename(&from, &target)?;
+                    target.parent().map_or(Ok(()), sync_directory)
+                });
+                moved.await.context(failed)
+            }
+            By::Put(objects, bytes) => objects.put(&to, bytes.into()).await.map(drop).context(failed),
+            By::Upload(mut upload) => upload.complete().await.map(drop).context(failed),
+        }
+    }
+}
+
+impl Delivery {
+    /// Lets go of what was sent: it takes room that is paid for.
+    pub(super) async fn abandon(self) {
+        if let By::Upload(mut upload) = self.by {
+            let _ = upload.abort().await;
+        }
+    }
+}
+
+fn read_full(file: &mut std::fs::File, part: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < part.len() {
+        match file.read(&mut part[filled..])? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    Ok(filled)
 }
 
 /// Whether trying again later would fail in the same way.

@@ -170,7 +170,9 @@ async fn reconcile_books(
             .with_hint("reconcile against the API, or against `backlake simulate` with --base-url"));
     }
     let archive = Archive::new(store.clone(), snapshot);
-    let (earlier, _) = archive.earlier(pipeline.endpoint).await?;
+    // Those of the run that fills or has filled it last.
+    let first = archive.run_records().await?.last().map_or(0, |record| record.first_batch);
+    let (earlier, _) = archive.earlier(pipeline.endpoint, first..u32::MAX).await?;
     let attempts: Vec<_> = earlier.into_iter().map(|earlier| (earlier.attempt, earlier.reserved)).collect();
     let times = attempts.iter().map(|(attempt, _)| attempt.sent_at);
     let (Some(first), Some(last)) = (times.clone().min(), times.max()) else {

@@ -7,12 +7,11 @@ use chrono::{DateTime, Utc};
 use tracing::warn;
 
 use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::fate::{Fate, Fates};
 use crate::fetch::{Attempt, AttemptId, Charged, End, Entry, Fetched, Outcome};
-use crate::lake::{Archive, EarlierAttempt, RefusedTarget, RequestTotals};
+use crate::lake::{EarlierAttempt, RefusedTarget, RequestTotals, Unanswered};
 use crate::money::Usd;
-use crate::provider::Endpoint;
 use crate::target::{TargetId, TargetList};
 
 /// What a run has sent, over all its starts.
@@ -35,15 +34,13 @@ pub(super) struct Answered {
 
 impl Books {
     /// Takes over what earlier starts of the run have sent. Their answered targets are not asked for again.
-    pub(super) async fn take_earlier(
+    pub(super) fn take_earlier(
         &mut self,
-        archive: &Archive,
-        endpoint: Endpoint,
+        (earlier, next_batch): (Vec<EarlierAttempt>, u32),
         list: &TargetList,
         states: &mut TargetStates,
         clock: &Clock,
-    ) -> Result<()> {
-        let (earlier, next_batch) = archive.earlier(endpoint).await?;
+    ) {
         self.next_batch = next_batch;
         for EarlierAttempt { targets: asked, reserved, attempt } in earlier {
             let id = attempt.id;
@@ -78,7 +75,6 @@ impl Books {
                 "targets of earlier answers are no longer in the list; their rows are kept as unmatched"
             );
         }
-        Ok(())
     }
 
     /// Takes what this start has sent; returns why it stopped early, if it did.
@@ -210,6 +206,27 @@ impl TargetStates {
 
     pub(super) fn set_fate(&mut self, target: TargetId, fate: Fate) {
         self.states[target.0 as usize].fate = fate;
+    }
+
+    /// The targets that were not answered, and what became of them.
+    pub(super) fn unanswered(&self, list: &TargetList) -> Vec<Unanswered> {
+        let open = list.targets().filter_map(|target| match self.of(target.id) {
+            (Fate::Absent | Fate::Returned, ..) => None,
+            (fate, reason, batch) => {
+                let reason = reason.map(str::to_owned);
+                Some(Unanswered { target: target.text.to_owned(), fate, reason, batch })
+            }
+        });
+        open.collect()
+    }
+
+    /// Takes over what an earlier start has kept of targets that were not answered.
+    pub(super) fn take_unanswered(&mut self, kept: &[Unanswered], list: &TargetList) {
+        for Unanswered { target, fate, reason, batch } in kept {
+            if let Some(id) = list.find(target).filter(|id| self.of(*id).0 != Fate::Absent) {
+                self.set(&[id], *fate, *batch, reason.as_deref());
+            }
+        }
     }
 
     /// A provider that refused every target has had a bad hour: they are asked again.

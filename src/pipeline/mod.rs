@@ -4,12 +4,16 @@ mod account;
 mod books;
 mod credentials;
 mod publication;
+mod replay;
 mod report;
 mod run;
 mod spec;
+mod staging;
 
 pub use account::{Means, PricesFrom, check};
 pub use credentials::credentials;
+pub use publication::Findings;
+pub use replay::replay;
 pub use report::{CheckReport, InvalidLine, PlanReport, Progress, Reconciled, RunEnd, RunReport, RunState};
 pub use run::{Surroundings, plan, run};
-pub use spec::{Api, Overrides, Pipeline, SimulatorOptions};
+pub use spec::{Api, OnFinding, Overrides, Pipeline, SimulatorOptions};

@@ -1,305 +1,333 @@
-//! From the archive to a published snapshot: flatten every answer, sort, write the four tables, publish.
+//! From the archive to a published snapshot: flatten every answer, write the four tables, hold them to what is expected,
+//! publish. What a run does when all is fetched, and all that a replay does.
 //!
 //! # Memory
-//! A few answers at a time, the sorter's budget, and a row group a table; it does not grow with the number of
-//! answers.
+//! A few answers at a time and what [`super::staging`] takes; it does not grow with the number of answers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::mpsc;
-use std::thread;
 
 use arrow_array::RecordBatch;
 use futures::StreamExt as _;
+use serde::Serialize;
+use tokio::task::JoinHandle;
 use tracing::warn;
 
-use super::books::{Answered, Books, TargetStates, request_ids};
+use super::books::{Answered, Books, TargetStates};
 use super::report::Progress;
 use super::run::Surroundings;
-use super::spec::Pipeline;
-use crate::contract::{DIMENSIONS, Table};
+use super::spec::{OnFinding, Pipeline};
+use super::staging::{Written, write_pages, write_requests, write_targets};
+use crate::clock::Stopwatch;
+use crate::contract::{Contract, Table};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::Fate;
 use crate::fetch::{Attempt, AttemptId};
-use crate::flatten::{Asked, Flattened, Irregularities, breakdowns, flatten};
+use crate::flatten::{Asked, Drift, Flattened, Irregularities, flatten};
 use crate::lake::{
-    Archive, LineFate, Lock, Manifest, ManifestFile, RequestTotals, RunRecord, Sorter, Staging, Store,
-    TableManifest, publish, requests_batch, targets_batch,
+    Archive, Change, Lock, Manifest, ManifestFile, Publishing, RequestTotals, RunRecord, Staging, Store,
+    TableManifest, publish, snapshots,
 };
-use crate::plan::sorted;
-use crate::target::{LineEnd, Rules, Target, TargetList};
+use crate::target::{Rules, Target, TargetList};
 
-/// Bytes of pages that are buffered before they are spilled.
-const SORT_BUDGET: usize = 64 << 20;
 /// Answers that are read and flattened at once.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 /// Batches between two threads.
 const BETWEEN: usize = 2;
-/// Rows of a batch of the targets table.
-const BATCH_LINES: usize = 8192;
-/// Files of the breakdowns are numbered by dimension: this many numbers each.
-const FILES_A_DIMENSION: u32 = 10_000;
 
-#[expect(clippy::too_many_arguments, reason = "everything a run has gathered comes together here, once")]
-pub(super) async fn publish_snapshot(
-    pipeline: &Pipeline,
-    around: &Surroundings<'_>,
-    store: &Store,
-    archive: &Archive,
-    lock: &Lock,
-    record: RunRecord,
-    list: Arc<TargetList>,
-    mut states: TargetStates,
-    books: Books,
-    requests: RequestTotals,
-) -> Result<Manifest> {
-    let Surroundings { clock, hear, stop, .. } = around;
-    let Books { entries, answered, .. } = books;
-    let attempts: Vec<Attempt> = entries.into_iter().map(|entry| entry.attempt).collect();
-    let staging = Staging::begin(store, pipeline.snapshot, &record.run, lock).await?;
-    let mut tables: BTreeMap<String, TableManifest> = BTreeMap::new();
-    let mut add = |table: Table, files: Vec<ManifestFile>| {
-        let rows = files.iter().map(|file| file.rows).sum();
-        tables
-            .insert(table.name().to_owned(), TableManifest { contract: table.contract().id(), rows, files });
-    };
+/// Everything a run has gathered, ready to become a snapshot.
+pub(super) struct Publication<'a> {
+    pub(super) pipeline: &'a Pipeline,
+    pub(super) around: &'a Surroundings<'a>,
+    pub(super) store: &'a Store,
+    pub(super) archive: &'a Archive,
+    pub(super) lock: &'a Lock,
+    pub(super) record: RunRecord,
+    pub(super) list: Arc<TargetList>,
+    /// By which the list was read.
+    pub(super) rules: Rules,
+    pub(super) states: TargetStates,
+    pub(super) books: Books,
+    pub(super) requests: RequestTotals,
+    /// What is published of this date now.
+    pub(super) over: Option<Manifest>,
+    pub(super) stages: Stopwatch,
+}
 
-    let fetched_at: HashMap<AttemptId, (i64, Option<String>)> = attempts
-        .iter()
-        .map(|attempt| {
-            let arrived = attempt.sent_at.timestamp_micros() + attempt.duration_ms.unwrap_or(0) as i64 * 1000;
-            (attempt.id, (arrived, attempt.request_id.clone()))
-        })
-        .collect();
-    let (rows, sorted_rows) = tokio::sync::mpsc::channel::<RecordBatch>(BETWEEN);
-    let writer = write_pages(&staging, store, sorted_rows);
-    let mut flattened = futures::stream::iter(&answered)
-        .map(|answered| {
-            let (arrived, request_id) = fetched_at.get(&answered.id).cloned().unwrap_or_default();
-            flatten_answer(archive, &list, &pipeline.rules, answered, arrived, request_id)
-        })
-        .buffered(AT_ONCE);
-    let (mut items, mut unmatched, mut irregularities) = (0, 0, Irregularities::default());
-    let mut number = 0;
-    let mut failed = None;
-    while let Some(answer) = flattened.next().await {
-        if let Some(reason) = stop.reason() {
-            // The archive has everything: the next start publishes.
-            return Err(reason.error());
+/// What came of a publication.
+pub(super) struct Published {
+    /// The manifest, as published or as it would be.
+    pub(super) manifest: Manifest,
+    pub(super) findings: Findings,
+    /// Why the snapshot is held, if it is.
+    pub(super) held: Option<Error>,
+    /// How long the stages took.
+    pub(super) stages: Stopwatch,
+}
+
+/// What a snapshot shows that its reader should know.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Findings {
+    /// Fields that are not as the contract says.
+    pub drift: Vec<Drift>,
+    /// Figures that differ from the snapshot before by more than [publish] allows.
+    pub changes: Vec<Change>,
+}
+
+impl Publication<'_> {
+    /// Writes the tables, looks at them, and publishes them.
+    pub(super) async fn publish(mut self) -> Result<Published> {
+        // A replay writes what is published anew, under the same names if it is the same.
+        let generation = match &self.over {
+            Some(over) if over.run == self.record.run => over.generation,
+            Some(over) => over.generation + 1,
+            None => 1,
+        };
+        let Self { pipeline, around, store, lock, .. } = self;
+        let stages = self.stages.clone();
+        let staging = Staging::begin(
+            store,
+            pipeline.snapshot,
+            (&self.record.run, generation),
+            &pipeline.contracts,
+            pipeline.file_bytes,
+            lock,
+        )
+        .await?;
+        let attempts: Vec<Attempt> =
+            std::mem::take(&mut self.books.entries).into_iter().map(|entry| entry.attempt).collect();
+        let manifest = self.stage(&staging, attempts, generation).await?;
+        (around.hear)(Progress::Staged);
+        let findings = self.look_at(&manifest).await?;
+        if let Some(held) = held(&findings, pipeline) {
+            return Ok(Published { manifest, findings, held: Some(held), stages });
         }
-        // A lake that fails now says nothing of the answer.
-        let answer = match answer? {
-            Ok(answer) => answer,
-            Err(error) => {
-                failed = Some((answered[number].id, error));
+        let how = Publishing {
+            lock,
+            over: self.over,
+            format: pipeline.table_format,
+            success_file: pipeline.success_file,
+            stages: &stages,
+            moved: &|| (around.hear)(Progress::Moved),
+        };
+        let manifest = publish(&staging, manifest, &how).await?;
+        (around.hear)(Progress::Manifested);
+        Ok(Published { manifest, findings, held: None, stages })
+    }
+
+    /// Writes the four tables.
+    async fn stage(
+        &mut self,
+        staging: &Staging,
+        attempts: Vec<Attempt>,
+        generation: u32,
+    ) -> Result<Manifest> {
+        let mut tables: BTreeMap<String, TableManifest> = BTreeMap::new();
+        let contracts = &self.pipeline.contracts;
+        let mut add = |table: Table, files: Vec<ManifestFile>| {
+            let rows = files.iter().map(|file| file.rows).sum();
+            let contract = contracts.of(table).id();
+            tables.insert(table.name().to_owned(), TableManifest { contract, rows, files });
+        };
+        let Rows { written, items, unmatched, irregularities } = self.flatten(staging, &attempts).await?;
+        let (lines, fates) = (self.list.line_count() as u64, self.states.fates(&self.list));
+        let (files, list) = (staging.clone(), Arc::clone(&self.list));
+        let states = std::mem::replace(&mut self.states, TargetStates::new(0));
+        let stages = self.stages.clone();
+        let rest = tokio::task::spawn_blocking(move || {
+            stages.time("targets and requests", || -> Result<_> {
+                Ok((write_targets(&files, &list, &states, &attempts)?, write_requests(&files, &attempts)?))
+            })
+        });
+        // Beside the pages, which are sorted and written meanwhile.
+        let (pages, breakdowns, profile) = written.await.context(|| "writing the pages panicked")??;
+        let (targets, attempts) = rest.await.context(|| "writing the tables panicked")??;
+        add(Table::Pages, pages);
+        add(Table::Breakdowns, breakdowns);
+        add(Table::Targets, targets);
+        add(Table::Requests, attempts);
+        Ok(Manifest {
+            format: Manifest::FORMAT,
+            snapshot: self.pipeline.snapshot,
+            question: self.record.question.clone(),
+            run: self.record.run.clone(),
+            written_by: concat!("backlake ", env!("CARGO_PKG_VERSION")).to_owned(),
+            started_at: self.record.started_at,
+            published_at: self.around.clock.now(),
+            generation,
+            tables,
+            lines,
+            fates,
+            items,
+            unmatched,
+            requests: self.requests,
+            irregularities,
+            profile,
+        })
+    }
+
+    /// Flattens every answer and begins to write pages and breakdowns; sets the fates of the targets that are returned.
+    async fn flatten(&mut self, staging: &Staging, attempts: &[Attempt]) -> Result<Rows> {
+        let Self { pipeline, around, store, archive, .. } = *self;
+        let answered = std::mem::take(&mut self.books.answered);
+        let fetched: HashMap<AttemptId, (i64, Option<String>)> = attempts
+            .iter()
+            .map(|attempt| {
+                let arrived =
+                    attempt.sent_at.timestamp_micros() + attempt.duration_ms.unwrap_or(0) as i64 * 1000;
+                (attempt.id, (arrived, attempt.request_id.clone()))
+            })
+            .collect();
+        let contract = pipeline.contracts.of(Table::Pages);
+        let (rows, unsorted) = tokio::sync::mpsc::channel::<RecordBatch>(BETWEEN);
+        let writer = write_pages(staging, store, contract, pipeline.memory_bytes, unsorted, &self.stages);
+        let (list, rules, stages) = (Arc::clone(&self.list), self.rules, self.stages.clone());
+        let mut flattened = futures::stream::iter(&answered)
+            .map(|answered| {
+                let (arrived, request_id) = fetched.get(&answered.id).cloned().unwrap_or_default();
+                flatten_answer(archive, contract, &list, &rules, answered, (arrived, request_id), &stages)
+            })
+            .buffered(AT_ONCE);
+        let (mut items, mut unmatched, mut irregularities) = (0, 0, Irregularities::default());
+        let mut number = 0;
+        let mut broken = None;
+        while let Some(answer) = flattened.next().await {
+            if let Some(reason) = around.stop.reason() {
+                // The archive has everything: the next start publishes.
+                return Err(reason.error());
+            }
+            // A lake that fails now says nothing of the answer.
+            let answer = match answer? {
+                Ok(answer) => answer,
+                Err(error) => {
+                    broken = Some((answered[number].id, error));
+                    break;
+                }
+            };
+            for (target, _) in
+                answered[number].targets.iter().zip(&answer.returned).filter(|(_, returned)| **returned)
+            {
+                self.states.set_fate(*target, Fate::Returned);
+            }
+            number += 1;
+            items += answer.pages.num_rows() as u64;
+            unmatched += answer.unmatched;
+            irregularities.add(answer.irregularities);
+            (around.hear)(Progress::Flattened);
+            // A writer that has failed hangs up; it says why below.
+            if rows.send(answer.pages).await.is_err() {
                 break;
             }
-        };
-        for (target, _) in
-            answered[number].targets.iter().zip(&answer.returned).filter(|(_, returned)| **returned)
-        {
-            states.set_fate(*target, Fate::Returned);
         }
-        number += 1;
-        items += answer.pages.num_rows() as u64;
-        unmatched += answer.unmatched;
-        irregularities.add(answer.irregularities);
-        hear(Progress::Flattened);
-        // A writer that has failed hangs up; it says why below.
-        if rows.send(answer.pages).await.is_err() {
-            break;
+        drop(flattened);
+        drop(rows);
+        if let Some((id, error)) = broken {
+            // What it says of the rows so far does not matter any more.
+            let _ = writer.await;
+            if let Some(attempt) = attempts.iter().find(|attempt| attempt.id == id) {
+                archive.disown(attempt.clone(), &error.to_string()).await?;
+            }
+            let message = "an archived answer cannot be used; the next start asks for its targets again";
+            let hint = "run the same command again: its targets, at most 1000, are asked and paid for once more; look at what has damaged _archive";
+            return Err(Error::new(ErrorKind::TargetsFailed, message).caused_by(error).with_hint(hint));
         }
-    }
-    drop(flattened);
-    drop(rows);
-    let written = writer.await.context(|| "writing the pages panicked")?;
-    if let Some((id, error)) = failed {
-        if let Some(attempt) = attempts.into_iter().find(|attempt| attempt.id == id) {
-            archive.disown(attempt, &error.to_string()).await?;
-        }
-        let message = "an archived answer cannot be used; the next start asks for its targets again";
-        let hint = "run the same command again: its targets, at most 1000, are asked and paid for once more; look at what has damaged _archive";
-        return Err(Error::new(ErrorKind::TargetsFailed, message).caused_by(error).with_hint(hint));
-    }
-    let (pages, breakdowns) = written?;
-    add(Table::Pages, pages);
-    add(Table::Breakdowns, breakdowns);
-    if !irregularities.is_empty() {
-        warn!(
-            unknown_fields = ?irregularities.unknown_fields,
-            misfits = ?irregularities.misfits,
-            "answers hold what the contract does not; the originals are in pages.extra"
-        );
+        Ok(Rows { written: writer, items, unmatched, irregularities })
     }
 
-    let (lines, fates) = (list.line_count() as u64, states.fates(&list));
-    let files = staging.clone();
-    let rest = tokio::task::spawn_blocking(move || -> Result<_> {
-        let targets = write_targets(&files, &list, &states, &attempts)?;
-        let mut writer = files.writer(Table::Requests, 0);
-        for attempts in attempts.chunks(BATCH_LINES) {
-            writer.write(&requests_batch(attempts)?)?;
+    /// Looks at what was staged: is it as the contract says, and of the same kind as the snapshot before it?
+    async fn look_at(&self, manifest: &Manifest) -> Result<Findings> {
+        let Self { pipeline, store, .. } = self;
+        let contract = pipeline.contracts.of(Table::Pages);
+        let drift = Drift::of(&manifest.irregularities, contract, manifest.items);
+        for found in &drift {
+            warn!(
+                field = found.field,
+                items = found.items,
+                example = found.example,
+                "a field of the answers {}; the summary says more",
+                found.what.words()
+            );
         }
-        Ok((targets, writer.close(true)?))
-    });
-    let (targets, attempts) = rest.await.context(|| "writing the tables panicked")??;
-    add(Table::Targets, targets);
-    add(Table::Requests, attempts);
+        let mut changes = Vec::new();
+        for date in snapshots(store).await?.into_iter().rev().filter(|date| *date < pipeline.snapshot) {
+            // One that cannot be read is `verify`'s to name.
+            let Ok(Some(before)) = Manifest::read(store, date).await else { continue };
+            if before.question.difference(&manifest.question).is_none() && before.profile.rows > 0 {
+                changes = manifest.profile.changes(&before.profile, &pipeline.change_bounds);
+                break;
+            }
+        }
+        for Change { figure, before, now, .. } in &changes {
+            warn!(before, now, "{figure} is not what it was in the snapshot before");
+        }
+        Ok(Findings { drift, changes })
+    }
+}
 
-    let manifest = Manifest {
-        format: Manifest::FORMAT,
-        snapshot: pipeline.snapshot,
-        question: record.question,
-        run: record.run,
-        written_by: concat!("backlake ", env!("CARGO_PKG_VERSION")).to_owned(),
-        started_at: record.started_at,
-        published_at: clock.now(),
-        generation: 1,
-        tables,
-        lines,
-        fates,
-        items,
-        unmatched,
-        requests,
-        irregularities,
-    };
-    hear(Progress::Staged);
-    let moved = || hear(Progress::Moved);
-    publish(&staging, &manifest, lock, &moved).await?;
-    hear(Progress::Manifested);
-    Ok(manifest)
+/// What came of the answers.
+struct Rows {
+    /// Pages and breakdowns, which are still being written.
+    written: JoinHandle<Written>,
+    items: u64,
+    unmatched: u64,
+    irregularities: Irregularities,
+}
+
+/// Why a snapshot is held, if what was found in it is not accepted.
+fn held(findings: &Findings, pipeline: &Pipeline) -> Option<Error> {
+    let drifted = pipeline.on_drift == OnFinding::Hold && !findings.drift.is_empty();
+    let changed = pipeline.on_change == OnFinding::Hold && !findings.changes.is_empty();
+    if pipeline.accept || !(drifted || changed) {
+        return None;
+    }
+    let mut reasons = Vec::new();
+    if drifted {
+        let fields: Vec<String> =
+            findings.drift.iter().map(|drift| format!("`{}` {}", drift.field, drift.what.words())).collect();
+        reasons.push(format!("the answers are not as the contract says: {}", fields.join(", ")));
+    }
+    if changed {
+        let figures: Vec<String> = findings
+            .changes
+            .iter()
+            .map(|change| format!("{} went from {} to {}", change.figure, change.before, change.now))
+            .collect();
+        reasons.push(format!("it is not as the snapshot before: {}", figures.join(", ")));
+    }
+    let message = format!("snapshot {} is held: {}", pipeline.snapshot, reasons.join("; "));
+    let hint = "everything is paid for and archived; look at the summary, then publish it as it is with `--accept`, or change [publish] or [lake] contracts and run the same command";
+    Some(Error::new(ErrorKind::TargetsFailed, message).with_hint(hint))
 }
 
 async fn flatten_answer(
     archive: &Archive,
+    contract: &Arc<Contract>,
     list: &Arc<TargetList>,
     rules: &Rules,
     answered: &Answered,
-    fetched_at: i64,
-    request_id: Option<String>,
+    (fetched_at, request_id): (i64, Option<String>),
+    stages: &Stopwatch,
 ) -> Result<Result<Flattened>> {
     let id = answered.id;
-    let body = match archive.answer(id).await? {
-        Some(Ok(body)) => body,
-        Some(Err(broken)) => return Ok(Err(broken)),
+    let start = std::time::Instant::now();
+    let packed = archive.packed_answer(id).await?;
+    stages.add("read", start.elapsed());
+    let packed = match packed {
+        Some(packed) => packed,
         None => {
             let message = format!("the answer to attempt {id} has vanished from the archive");
             return Ok(Err(Error::unexpected(message)));
         }
     };
-    let (list, ids, rules) = (Arc::clone(list), answered.targets.clone(), *rules);
+    let (contract, list) = (Arc::clone(contract), Arc::clone(list));
+    let (ids, rules, stages) = (answered.targets.clone(), *rules, stages.clone());
     let work = tokio::task::spawn_blocking(move || {
         let targets: Vec<Target<'_>> = ids.iter().map(|&id| list.target(id)).collect();
-        let asked = Asked { targets: &targets, rules: &rules, request_id: request_id.as_deref(), fetched_at };
-        flatten(&body, &asked)
+        let request_id = request_id.as_deref();
+        let asked = Asked { contract: &contract, targets: &targets, rules: &rules, request_id, fetched_at };
+        let body = stages.time("decompress", || packed.unpack())?;
+        let flattened = stages.time("flatten", || flatten(&body, &asked));
+        flattened.context(|| format!("failed to flatten the answer to attempt {id}"))
     });
-    let flattened = work.await.context(|| format!("flattening the answer to attempt {id} panicked"))?;
-    Ok(flattened.context(|| format!("failed to flatten the answer to attempt {id}")))
-}
-
-type Written = Result<(Vec<ManifestFile>, Vec<ManifestFile>)>;
-
-/// Sorts what comes and writes pages and breakdowns, each on a thread of its own.
-fn write_pages(
-    staging: &Staging,
-    store: &Store,
-    mut rows: tokio::sync::mpsc::Receiver<RecordBatch>,
-) -> tokio::task::JoinHandle<Written> {
-    let (staging, scratch) = (staging.clone(), store.scratch());
-    tokio::task::spawn_blocking(move || {
-        let mut sorter = Sorter::new(Table::Pages.contract().schema(), SORT_BUDGET, scratch)?;
-        while let Some(batch) = rows.blocking_recv() {
-            sorter.push(batch)?;
-        }
-        let runtime = tokio::runtime::Handle::current();
-        thread::scope(|scope| {
-            let (send, pages) = mpsc::sync_channel::<RecordBatch>(BETWEEN);
-            let unfolded = scope.spawn(|| {
-                let _runtime = runtime.enter();
-                write_breakdowns(&staging, pages)
-            });
-            let mut writer = staging.writer(Table::Pages, 0);
-            for batch in sorter.finish()? {
-                let batch = batch?;
-                writer.write(&batch)?;
-                if send.send(batch).is_err() {
-                    break;
-                }
-            }
-            drop(send);
-            let unfolded =
-                unfolded.join().unwrap_or_else(|_| Err(Error::unexpected("writing the breakdowns panicked")));
-            Ok((writer.close(true)?, unfolded?))
-        })
-    })
-}
-
-/// Unfolds sorted pages into six sorted stretches, a writer each: together they are the table in order.
-fn write_breakdowns(staging: &Staging, pages: mpsc::Receiver<RecordBatch>) -> Result<Vec<ManifestFile>> {
-    let first = |number: usize| number as u32 * FILES_A_DIMENSION;
-    let mut writers: Vec<_> =
-        (0..DIMENSIONS.len()).map(|number| staging.writer(Table::Breakdowns, first(number))).collect();
-    for batch in pages {
-        for ((dimension, field), writer) in DIMENSIONS.iter().zip(&mut writers) {
-            let unfolded =
-                breakdowns(&batch, field, dimension).context(|| "failed to unfold the breakdowns")?;
-            writer.write(&unfolded)?;
-        }
-    }
-    let mut files = Vec::new();
-    let last = writers.len() - 1;
-    for (number, writer) in writers.into_iter().enumerate() {
-        let none_yet = files.is_empty();
-        files.extend(writer.close(number == last && none_yet)?);
-    }
-    Ok(files)
-}
-
-/// Writes the targets table: lines by root domain, target, source and number, invalid ones first.
-fn write_targets(
-    staging: &Staging,
-    list: &TargetList,
-    states: &TargetStates,
-    attempts: &[Attempt],
-) -> Result<Vec<ManifestFile>> {
-    let mut place = vec![0_u32; list.target_count()];
-    for (at, id) in sorted(list).into_iter().enumerate() {
-        place[id.0 as usize] = at as u32 + 1;
-    }
-    let mut order: Vec<(u32, u32)> = list
-        .lines()
-        .zip(0..)
-        .map(|(line, index)| match line.end {
-            LineEnd::Target(id) | LineEnd::Duplicate { of: id, .. } => (place[id.0 as usize], index),
-            LineEnd::Invalid(_) => (0, index),
-        })
-        .collect();
-    drop(place);
-    // Lines of one target, and the invalid ones, stand by source and number.
-    order.sort_unstable_by(|left, right| {
-        left.0.cmp(&right.0).then_with(|| {
-            let (left, right) = (list.line(left.1 as usize), list.line(right.1 as usize));
-            (left.source, left.number).cmp(&(right.source, right.number))
-        })
-    });
-    let request_ids = request_ids(attempts);
-    let fate_of = |index: usize| match list.line(index).end {
-        LineEnd::Invalid(reason) => {
-            LineFate { fate: Fate::Invalid, reason: Some(reason), batch: None, request_id: None }
-        }
-        LineEnd::Duplicate { .. } => {
-            LineFate { fate: Fate::Duplicate, reason: None, batch: None, request_id: None }
-        }
-        LineEnd::Target(id) => {
-            let (fate, reason, batch) = states.of(id);
-            let request_id = batch.and_then(|batch| request_ids.get(&batch).copied());
-            LineFate { fate, reason, batch, request_id }
-        }
-    };
-    let mut writer = staging.writer(Table::Targets, 0);
-    for lines in order.chunks(BATCH_LINES) {
-        let lines: Vec<usize> = lines.iter().map(|&(_, index)| index as usize).collect();
-        writer.write(&targets_batch(list, &lines, fate_of)?)?;
-    }
-    writer.close(true)
+    work.await.context(|| format!("flattening the answer to attempt {id} panicked"))
 }

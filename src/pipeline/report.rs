@@ -1,9 +1,12 @@
 //! What plan, run and check have to say, for people and machines, and how a run goes.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
 use super::account::Means;
+use super::publication::{Findings, Published};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::fate::Fates;
@@ -116,6 +119,11 @@ pub struct RunReport {
     pub seconds: f64,
     /// Values and fields that did not fit the contract.
     pub irregularities: Irregularities,
+    /// What the snapshot shows that its reader should know.
+    #[serde(flatten)]
+    pub findings: Findings,
+    /// Seconds that each stage of publishing took, summed over its threads.
+    pub stage_seconds: BTreeMap<&'static str, f64>,
     /// Targets of earlier answers that are no longer in the list.
     pub vanished: u64,
     /// What was known of the account at the start; none if nothing was to be asked.
@@ -226,9 +234,33 @@ impl RunReport {
             bytes: manifest.bytes(),
             seconds: seconds(start, clock),
             irregularities: manifest.irregularities.clone(),
+            findings: Findings::default(),
+            stage_seconds: BTreeMap::new(),
             vanished: 0,
             means: None,
         }
+    }
+}
+
+impl Published {
+    /// What a run or a replay that came to this says.
+    pub(super) fn end(
+        self,
+        start: DateTime<Utc>,
+        clock: &Clock,
+        vanished: u64,
+        means: Option<Means>,
+    ) -> RunEnd {
+        let Self { manifest, findings, held, stages } = self;
+        let state = if held.is_some() { RunState::Open } else { RunState::Published };
+        let report = RunReport {
+            findings,
+            stage_seconds: stages.seconds(),
+            vanished,
+            means,
+            ..RunReport::of_manifest(&manifest, state, start, clock)
+        };
+        RunEnd { report, error: held }
     }
 }
 

@@ -11,17 +11,19 @@ use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use super::account::{Means, connect, credentials_for, means_for_plan};
 use super::books::{Books, TargetStates};
-use super::publication::publish_snapshot;
+use super::publication::{Findings, Publication};
 use super::report::{InvalidLine, PlanReport, Progress, RunEnd, RunReport, RunState, seconds};
 use super::spec::Pipeline;
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::{Fate, Fates};
 use crate::fetch::{
     Charged, Credentials, Fetcher, Outcome, Pacer, Purse, Stop, Wire, account, fetch, settle,
 };
 use crate::flatten::Irregularities;
-use crate::lake::{Archive, Lock, Manifest, Owner, Question, RunRecord, Store, open_snapshots};
+use crate::lake::{
+    Archive, Lock, Manifest, Owner, Question, RunRecord, Store, is_untidy, open_snapshots, tidy,
+};
 use crate::money::Usd;
 use crate::plan::{Estimate, Plan, lower_bound, requests_in_input_order, sorted};
 use crate::target::{LineEnd, TargetList};
@@ -110,7 +112,7 @@ pub async fn plan(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<Plan
     })
 }
 
-fn read_targets(pipeline: &Pipeline) -> Result<TargetList> {
+pub(super) fn read_targets(pipeline: &Pipeline) -> Result<TargetList> {
     let list = TargetList::read(&pipeline.sources, &pipeline.rules)?;
     let sources = pipeline.sources.paths.join(", ");
     if list.line_count() == 0 {
@@ -154,7 +156,7 @@ fn first_invalid(list: &TargetList) -> Vec<InvalidLine> {
 }
 
 /// Why a snapshot is held open, if it is.
-fn too_many_failed(fates: &Fates, pipeline: &Pipeline) -> Option<Error> {
+pub(super) fn too_many_failed(fates: &Fates, pipeline: &Pipeline) -> Option<Error> {
     let targets = fates.total() - fates.duplicate - fates.invalid;
     let ratio = fates.failed as f64 / targets as f64;
     let message = if ratio > pipeline.max_failed_ratio {
@@ -174,13 +176,13 @@ fn too_many_failed(fates: &Fates, pipeline: &Pipeline) -> Option<Error> {
 }
 
 /// Says in the hint which snapshot it is that the next start continues: the date may be another by then.
-fn with_date(error: Error, pipeline: &Pipeline) -> Error {
+pub(super) fn with_date(error: Error, pipeline: &Pipeline) -> Error {
     let hint = format!("{} (after midnight UTC with --snapshot {})", error.hint(), pipeline.snapshot);
     error.with_hint(hint)
 }
 
 /// Refuses to mix answers to different questions in one snapshot.
-fn same_question(pipeline: &Pipeline, there: &Question) -> Result<()> {
+pub(super) fn same_question(pipeline: &Pipeline, there: &Question) -> Result<()> {
     match there.difference(&pipeline.question()) {
         None => Ok(()),
         Some(difference) => Err(Error::usage(format!(
@@ -200,7 +202,9 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
     let start = clock.now();
     let store = around.lake(pipeline)?;
     store.probe().await?;
-    if let Some(end) = published_already(pipeline, &store, start, clock).await? {
+    if !pipeline.replace
+        && let Some(end) = published_already(pipeline, around, &store, start).await?
+    {
         return Ok(end);
     }
     let credentials = credentials_for(pipeline, around)?;
@@ -210,14 +214,28 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
     for date in open_snapshots(&store).await?.into_iter().filter(|date| *date != snapshot) {
         warn!("snapshot {date} was begun and is not published; `--snapshot {date}` continues it");
     }
+    locked(&store, pipeline, around, async |lock| {
+        let this_start = Start { pipeline, around, store: store.clone(), lock, start };
+        this_start.work(list, &credentials).await
+    })
+    .await
+}
+
+/// Does what needs the lock on the pipeline's snapshot, and keeps the lock meanwhile.
+pub(super) async fn locked<T>(
+    store: &Store,
+    pipeline: &Pipeline,
+    around: &Surroundings<'_>,
+    work: impl AsyncFnOnce(Arc<Lock>) -> Result<T>,
+) -> Result<T> {
+    let (clock, snapshot) = (&around.clock, pipeline.snapshot);
     let lock = tokio::select! {
-        lock = Lock::take(&store, snapshot, around.owner.clone(), clock) => Arc::new(lock?),
+        lock = Lock::take(store, snapshot, around.owner.clone(), clock) => Arc::new(lock?),
         reason = around.stop.requested() => return Err(reason.error()),
     };
     let span = info_span!("run", %snapshot, pipeline = pipeline.name);
-    let this_start = Start { pipeline, around, store, lock: Arc::clone(&lock), start };
     let end = tokio::select! {
-        end = this_start.work(list, &credentials).instrument(span) => end,
+        end = work(Arc::clone(&lock)).instrument(span) => end,
         // It never ends by itself.
         () = lock.keep(&around.stop) => Err(Error::unexpected("the lock is no longer kept")),
     };
@@ -229,16 +247,40 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
 
 async fn published_already(
     pipeline: &Pipeline,
+    around: &Surroundings<'_>,
     store: &Store,
     start: DateTime<Utc>,
-    clock: &Clock,
 ) -> Result<Option<RunEnd>> {
     let Some(manifest) = Manifest::read(store, pipeline.snapshot).await? else {
         return Ok(None);
     };
     same_question(pipeline, &manifest.question)?;
-    let report = RunReport::of_manifest(&manifest, RunState::AlreadyPublished, start, clock);
+    let next = Archive::new(store.clone(), pipeline.snapshot).run_record(manifest.generation + 1).await?;
+    if let Some(next) = next {
+        warn!(
+            run = next.run,
+            "a replacement of this snapshot was begun and is not published; `--replace` continues it"
+        );
+    }
+    if is_untidy(store, pipeline.snapshot).await? {
+        finish_broken_off(pipeline, around, store).await;
+    }
+    let report = RunReport::of_manifest(&manifest, RunState::AlreadyPublished, start, &around.clock);
     Ok(Some(RunEnd { report, error: None }))
+}
+
+/// Clears what a publication has left over that was broken off once its manifest was written.
+async fn finish_broken_off(pipeline: &Pipeline, around: &Surroundings<'_>, store: &Store) {
+    let finished = locked(store, pipeline, around, async |_lock| {
+        match Manifest::read(store, pipeline.snapshot).await? {
+            Some(manifest) => tidy(store, &manifest).await,
+            None => Ok(()),
+        }
+    });
+    match finished.await {
+        Ok(()) => info!("cleared what a publication that was broken off had left over"),
+        Err(error) => warn!(%error, "a publication has left something over; the next start clears it"),
+    }
 }
 
 /// Rounds of fetching at the most: another follows when the provider's list of tasks has freed money.
@@ -261,28 +303,30 @@ impl Start<'_> {
         let Self { pipeline, around, store, lock, start } = &self;
         let (clock, snapshot) = (&around.clock, pipeline.snapshot);
         // Whoever held the lock before may have published.
-        if let Some(end) = published_already(pipeline, store, *start, clock).await? {
-            return Ok(end);
+        let over = Manifest::read(store, snapshot).await?;
+        if let Some(manifest) = over.as_ref().filter(|_| !pipeline.replace) {
+            same_question(pipeline, &manifest.question)?;
+            let report = RunReport::of_manifest(manifest, RunState::AlreadyPublished, *start, clock);
+            return Ok(RunEnd { report, error: None });
         }
         let archive = Archive::locked(store.clone(), snapshot, Arc::clone(lock));
-        let chance = fastrand::Rng::with_seed(around.seed).u32(..) >> 8;
-        let name = format!("{}-{chance:06x}", start.format("%Y%m%dT%H%M%SZ"));
-        let question = pipeline.question();
-        let record = RunRecord { run: name, started_at: *start, question: question.clone() };
-        let record = archive.run_record(record).await?;
+        let record = self.record(&archive, over.as_ref()).await?;
         same_question(pipeline, &record.question)?;
 
         let mut books = Books::default();
         let mut states = TargetStates::new(list.target_count());
-        books.take_earlier(&archive, pipeline.endpoint, &list, &mut states, clock).await?;
-        self.skip_refused(&archive, &list, &mut states).await?;
+        let earlier = archive.earlier(pipeline.endpoint, record.first_batch..u32::MAX).await?;
+        books.take_earlier(earlier, &list, &mut states, clock);
+        self.skip_refused(&archive, &record, &list, &mut states).await?;
         list.seal();
         let list = Arc::new(list);
+        archive.keep_lines(&record.run, &list, pipeline.rules).await?;
         let (means, stopped) =
             self.fetch(&archive, &record, &list, &mut books, &mut states, credentials).await?;
-        if let Err(error) = archive.remember_refused(books.refused(&list, &states), &question).await {
+        if let Err(error) = archive.remember_refused(books.refused(&list, &states), &record.question).await {
             warn!(%error, "the next run asks again for what was refused");
         }
+        archive.keep_unanswered(&record.run, &states.unanswered(&list)).await?;
 
         let fates = states.fates(&list);
         let requests = books.totals(lower_bound(&list.root_domain_sizes()));
@@ -290,7 +334,7 @@ impl Start<'_> {
             let (run, vanished) = (record.run, books.vanished);
             let report = self.held_open(run, &list, fates, &books, requests, means, vanished);
             let error = with_date(error, pipeline);
-            self.keep_summary(&archive, &report, Some(&error)).await;
+            keep_summary(&archive, &report, Some(&error)).await;
             return Ok(RunEnd { report, error: Some(error) });
         }
         if fates.failed > 0 {
@@ -301,22 +345,48 @@ impl Start<'_> {
         }
         (around.hear)(Progress::Publishing { answers: books.answered.len() as u64 });
         let vanished = books.vanished;
-        let manifest =
-            publish_snapshot(pipeline, around, store, &archive, lock, record, list, states, books, requests);
-        let manifest = manifest.await.map_err(|error| with_date(error, pipeline))?;
-        let report = RunReport {
-            means,
-            vanished,
-            ..RunReport::of_manifest(&manifest, RunState::Published, *start, clock)
+        let rules = pipeline.rules;
+        let publication = Publication {
+            pipeline,
+            around,
+            store,
+            archive: &archive,
+            lock,
+            record,
+            list,
+            rules,
+            states,
+            books,
+            requests,
+            over,
+            stages: Stopwatch::default(),
         };
-        self.keep_summary(&archive, &report, None).await;
-        Ok(RunEnd { report, error: None })
+        let published = publication.publish().await.map_err(|error| with_date(error, pipeline))?;
+        let end = published.end(*start, clock, vanished, means);
+        let end = RunEnd { error: end.error.map(|error| with_date(error, pipeline)), ..end };
+        keep_summary(&archive, &end.report, end.error.as_ref()).await;
+        Ok(end)
+    }
+
+    /// The record of the run that this start continues or begins.
+    async fn record(&self, archive: &Archive, over: Option<&Manifest>) -> Result<RunRecord> {
+        let generation = over.map_or(1, |over| over.generation + 1);
+        if let Some(record) = archive.run_record(generation).await? {
+            return Ok(record);
+        }
+        let chance = fastrand::Rng::with_seed(self.around.seed).u32(..) >> 8;
+        let run = format!("{}-{chance:06x}", self.start.format("%Y%m%dT%H%M%SZ"));
+        // Answers to the run that is replaced do not count for this one.
+        let first_batch = if over.is_some() { archive.next_batch().await? } else { 0 };
+        let (started_at, question) = (self.start, self.pipeline.question());
+        archive.begin_run(RunRecord { run, started_at, question, generation, first_batch }).await
     }
 
     /// Sets the fate of targets that the account's earlier runs have found refused, so that they are not asked.
     async fn skip_refused(
         &self,
         archive: &Archive,
+        record: &RunRecord,
         list: &TargetList,
         states: &mut TargetStates,
     ) -> Result<()> {
@@ -324,7 +394,7 @@ impl Start<'_> {
         if again_after.is_zero() {
             return Ok(());
         }
-        let refused = archive.refused_since(self.start - again_after, &self.pipeline.question()).await?;
+        let refused = archive.refused_since(self.start - again_after, &record.question).await?;
         let mut skipped = 0;
         for refused in refused {
             let Some(target) = list.find(&refused.target).filter(|id| states.of(*id).0 == Fate::Unsent)
@@ -536,20 +606,22 @@ impl Start<'_> {
             bytes: 0,
             seconds: seconds(self.start, &self.around.clock),
             irregularities: Irregularities::default(),
+            findings: Findings::default(),
+            stage_seconds: Default::default(),
             vanished,
             means,
         }
     }
+}
 
-    /// Keeps the summary in the lake; a run that has done its work does not fail for want of one.
-    async fn keep_summary(&self, archive: &Archive, report: &RunReport, error: Option<&Error>) {
-        let mut summary = serde_json::to_value(report).unwrap_or_default();
-        summary["exit_code"] = error.map_or(0, |error| error.kind().exit_code()).into();
-        summary["error"] = error.map(ToString::to_string).into();
-        let published = report.state == RunState::Published;
-        if let Err(error) = archive.keep_summary(&summary, published).await {
-            warn!(%error, "failed to keep the run's summary");
-        }
+/// Keeps the summary in the lake; a run that has done its work does not fail for want of one.
+pub(super) async fn keep_summary(archive: &Archive, report: &RunReport, error: Option<&Error>) {
+    let mut summary = serde_json::to_value(report).unwrap_or_default();
+    summary["exit_code"] = error.map_or(0, |error| error.kind().exit_code()).into();
+    summary["error"] = error.map(ToString::to_string).into();
+    let published = report.state == RunState::Published;
+    if let Err(error) = archive.keep_summary(&summary, published).await {
+        warn!(%error, "failed to keep the run's summary");
     }
 }
 

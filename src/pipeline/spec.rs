@@ -12,9 +12,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::clock::Clock;
+use crate::contract::{Contract, Contracts};
 use crate::error::{Error, Result};
 use crate::fetch::{LISTED_AFTER, Limits, RetryPolicy, is_loopback};
-use crate::lake::Question;
+use crate::lake::{Bounds, Question, TableFormat};
 use crate::money::Usd;
 use crate::plan::Pace;
 use crate::provider::{
@@ -115,12 +116,34 @@ struct BudgetSpec {
 #[serde(deny_unknown_fields)]
 struct LakeSpec {
     url: Spanned<String>,
+    #[serde(default)]
+    table_format: TableFormat,
+    contracts: Option<Spanned<Vec<String>>>,
+    file_mib: Option<Spanned<i64>>,
+    memory_mib: Option<Spanned<i64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct PublishSpec {
     max_failed_ratio: Option<Spanned<f64>>,
+    on_drift: OnFinding,
+    on_change: OnFinding,
+    max_row_change: Option<Spanned<f64>>,
+    max_null_change: Option<Spanned<f64>>,
+    max_total_change: Option<Spanned<f64>>,
+    success_file: bool,
+}
+
+/// What becomes of a snapshot in which something was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFinding {
+    /// It is reported and the snapshot published.
+    #[default]
+    Report,
+    /// The snapshot is held until somebody accepts it.
+    Hold,
 }
 
 /// What flags and environment say in place of the file.
@@ -138,6 +161,10 @@ pub struct Overrides {
     pub max_minutes: Option<NonZeroU32>,
     /// Go on though the balance does not cover the plan.
     pub spend_what_is_left: bool,
+    /// Publish the date anew if it is published.
+    pub replace: bool,
+    /// Publish what would be held.
+    pub accept: bool,
 }
 
 /// Whom to ask.
@@ -199,8 +226,28 @@ pub struct Pipeline {
     pub spend_what_is_left: bool,
     /// Where the lake stands.
     pub lake: String,
+    /// What its tables are.
+    pub table_format: TableFormat,
+    /// The contracts to write by.
+    pub contracts: Contracts,
+    /// Bytes of a file at about the most.
+    pub file_bytes: u64,
+    /// Bytes of memory that publishing may take beside the target list.
+    pub memory_bytes: usize,
+    /// Publish the date anew if it is published.
+    pub replace: bool,
+    /// Publish what would be held.
+    pub accept: bool,
     /// The share of targets that may fail in a snapshot that is published.
     pub max_failed_ratio: f64,
+    /// What becomes of a snapshot whose answers are not as the contract says.
+    pub on_drift: OnFinding,
+    /// What becomes of a snapshot that differs from the one before it by more than these bounds.
+    pub on_change: OnFinding,
+    /// How far it may differ.
+    pub change_bounds: Bounds,
+    /// Whether `_SUCCESS` is put into partitions.
+    pub success_file: bool,
 }
 
 /// How long a full request is taken to last when a plan's time is estimated.
@@ -321,6 +368,33 @@ impl File<'_> {
         }
     }
 
+    /// A share within bounds, or the default.
+    fn ratio(&self, key: &str, value: Option<Spanned<f64>>, most: f64, default: f64) -> Result<f64> {
+        match value {
+            None => Ok(default),
+            Some(ratio) if (0.0..=most).contains(ratio.get_ref()) => Ok(*ratio.get_ref()),
+            Some(ratio) => {
+                Err(self.refuse(key, &ratio, &format!("{} is not from 0.0 to {most:.1}", ratio.get_ref())))
+            }
+        }
+    }
+
+    /// The built-in contracts, and what the named files put in their places.
+    fn contracts(&self, files: Option<&Spanned<Vec<String>>>) -> Result<Contracts> {
+        let mut contracts = Contracts::default();
+        let Some(files) = files else {
+            return Ok(contracts);
+        };
+        for path in files.get_ref() {
+            let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+            let adopted = text.and_then(|text| contracts.adopt(Contract::parse(&text)?));
+            adopted.map_err(|error| {
+                self.refuse("lake.contracts", files, &format!("{path}: {}", error.trim_end()))
+            })?;
+        }
+        Ok(contracts)
+    }
+
     fn dollars(&self, key: &str, value: &Spanned<Usd>) -> Result<Usd> {
         if value.get_ref().is_negative() {
             return Err(self.refuse(
@@ -404,17 +478,17 @@ impl File<'_> {
                 per_row: self.dollars("price.per_row_usd", &price.per_row_usd)?,
             }),
         };
-        let max_failed_ratio = match &spec.publish.max_failed_ratio {
-            None => 0.0,
-            Some(ratio) if (0.0..=1.0).contains(ratio.get_ref()) => *ratio.get_ref(),
-            Some(ratio) => {
-                return Err(self.refuse(
-                    "publish.max_failed_ratio",
-                    ratio,
-                    &format!("{} is not from 0.0 to 1.0", ratio.get_ref()),
-                ));
-            }
+        let PublishSpec { max_row_change, max_null_change, max_total_change, .. } = spec.publish;
+        let change_bounds = Bounds {
+            rows: self.ratio("publish.max_row_change", max_row_change, 100.0, 0.5)?,
+            nulls: self.ratio("publish.max_null_change", max_null_change, 1.0, 0.1)?,
+            totals: self.ratio("publish.max_total_change", max_total_change, 100.0, 0.5)?,
         };
+        let max_failed_ratio =
+            self.ratio("publish.max_failed_ratio", spec.publish.max_failed_ratio, 1.0, 0.0)?;
+        let contracts = self.contracts(spec.lake.contracts.as_ref())?;
+        let file_mib = self.number("lake.file_mib", spec.lake.file_mib, (1, 4096), 256)?;
+        let memory_mib = self.number("lake.memory_mib", spec.lake.memory_mib, (256, 1 << 20), 1024)?;
         let lake = overrides.lake.unwrap_or_else(|| spec.lake.url.get_ref().clone());
         if lake.is_empty() {
             return Err(self.refuse("lake.url", &spec.lake.url, "names no place"));
@@ -491,7 +565,17 @@ impl File<'_> {
             max_time: max_minutes.map(|minutes| Duration::from_secs(u64::from(minutes.get()) * 60)),
             spend_what_is_left: overrides.spend_what_is_left,
             lake,
+            table_format: spec.lake.table_format,
+            contracts,
+            file_bytes: u64::from(file_mib.get()) << 20,
+            memory_bytes: (memory_mib.get() as usize) << 20,
+            replace: overrides.replace,
+            accept: overrides.accept,
             max_failed_ratio,
+            on_drift: spec.publish.on_drift,
+            on_change: spec.publish.on_change,
+            change_bounds,
+            success_file: spec.publish.success_file,
         })
     }
 }

@@ -59,7 +59,7 @@ pub enum SuffixList {
 }
 
 /// How lines become targets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rules {
     /// What a URL without path and query stands for.
     pub bare_url: BareUrl,
@@ -81,6 +81,8 @@ pub enum Invalid {
     NotJson { detail: String },
     #[error("no `{column}` in this row")]
     NoColumn { column: String },
+    #[error("{reason}")]
+    AsKept { reason: String },
     #[error("holds white space; write it as %20, and comments on lines of their own")]
     WhiteSpace,
     #[error("holds a control character")]

@@ -10,7 +10,7 @@ use std::thread;
 use rayon::prelude::*;
 
 use super::canonical::{Canonical, Invalid, Rules, TargetKind, canonical};
-use super::source::{Block, Sources};
+use super::source::{Block, Sink, Sources};
 use super::texts::{Interner, Text, Texts};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -36,6 +36,8 @@ pub struct Target<'a> {
 pub struct Line<'a> {
     /// The file it stood in, or `-`.
     pub source: &'a str,
+    /// The number of that file, from 0.
+    pub(super) source_number: usize,
     /// Its number there, from 1.
     pub number: u64,
     /// As written.
@@ -104,17 +106,24 @@ impl TargetList {
     /// the reason.
     pub fn read(sources: &Sources, rules: &Rules) -> Result<Self> {
         let files = sources.files()?;
-        let mut list = Self { keep: sources.keep.clone(), sources: files.clone(), ..Self::default() };
+        Self::gather(sources.keep.clone(), files.clone(), rules, move |sink| {
+            files.iter().enumerate().try_for_each(|(number, path)| sources.read(number, path, sink))
+        })
+    }
+
+    /// Takes the blocks that `produce` hands on from a thread of its own, and canonicalises them on all cores.
+    pub(super) fn gather(
+        keep: Vec<String>,
+        sources: Vec<String>,
+        rules: &Rules,
+        produce: impl FnOnce(Sink<'_>) -> Result<()> + Send,
+    ) -> Result<Self> {
+        let mut list = Self { keep, sources, ..Self::default() };
         thread::scope(|scope| {
             let (send, blocks) = mpsc::sync_channel::<Block>(4);
             let reader = scope.spawn(move || {
-                for (number, path) in files.iter().enumerate() {
-                    // The receiver hangs up only after an error of its own.
-                    let sink =
-                        &mut |block| send.send(block).map_err(|_| Error::unexpected("reading was given up"));
-                    sources.read(number, path, sink)?;
-                }
-                Ok(())
+                // The receiver hangs up only after an error of its own.
+                produce(&mut |block| send.send(block).map_err(|_| Error::unexpected("reading was given up")))
             });
             let mut outcome = Ok(());
             for block in blocks {
@@ -207,6 +216,11 @@ impl TargetList {
         self.line_count() - self.target_count() - self.invalid
     }
 
+    /// The files that lines stood in, in the order read.
+    pub(super) fn sources(&self) -> &[String] {
+        &self.sources
+    }
+
     /// The names of the columns carried along.
     #[must_use]
     pub fn keep(&self) -> &[String] {
@@ -228,8 +242,9 @@ impl TargetList {
             (Some(input), _) => self.store.get(input),
             (None, _) => self.targets.get(&self.store, entry.stands_for),
         };
-        let source = &self.sources[entry.source as usize];
-        Line { source, number: u64::from(entry.number), input, end }
+        let source_number = entry.source as usize;
+        let source = &self.sources[source_number];
+        Line { source, source_number, number: u64::from(entry.number), input, end }
     }
 
     /// All lines in the order read.
@@ -239,9 +254,16 @@ impl TargetList {
 
     /// The labels of a line: name and value, in the order of [`TargetList::keep`], without those that have no value.
     pub fn labels(&self, index: usize) -> impl Iterator<Item = (&str, &str)> {
+        let named = self.keep.iter().zip(self.label_values(index));
+        named.filter_map(|(name, value)| Some((name.as_str(), value?)))
+    }
+
+    /// What stands in each of the kept columns of a line.
+    pub(super) fn label_values(&self, index: usize) -> impl Iterator<Item = Option<&str>> {
         let numbers = &self.labels[index * self.keep.len()..][..self.keep.len()];
-        let named = self.keep.iter().zip(numbers).filter(|&(_, &number)| number > 0);
-        named.map(|(name, &number)| (name.as_str(), self.label_texts.get(&self.store, number - 1)))
+        numbers
+            .iter()
+            .map(|&number| number.checked_sub(1).map(|number| self.label_texts.get(&self.store, number)))
     }
 
     /// A target by its number.

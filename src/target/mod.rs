@@ -5,6 +5,7 @@
 
 mod canonical;
 mod csv;
+mod kept;
 mod list;
 mod source;
 mod texts;

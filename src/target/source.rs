@@ -76,6 +76,11 @@ pub(super) struct RawLine {
 }
 
 impl Block {
+    /// An empty block of this source.
+    pub(super) fn of(source: usize) -> Self {
+        Self { source, ..Self::default() }
+    }
+
     pub(super) fn text(&self, line: &RawLine) -> &str {
         &self.text[line.start..line.end]
     }

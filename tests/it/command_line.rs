@@ -1,5 +1,7 @@
 //! The command line keeps its contract with schedulers and people: help, machine output, completions, exit codes.
 
+use backlake::contract::Table;
+
 use crate::harness::{Site, program, text};
 
 fn out(args: &[&str]) -> String {
@@ -15,7 +17,20 @@ fn help_shows_examples_and_exit_codes() {
         assert!(help.contains(word), "`{word}` is not in: {help}");
     }
     assert!(out(&["run", "--help"]).contains("DATAFORSEO_PASSWORD_FILE"));
-    for command in ["plan", "run", "check", "verify", "snapshots", "simulate", "schema", "completions"] {
+    for command in [
+        "plan",
+        "run",
+        "replay",
+        "check",
+        "verify",
+        "snapshots",
+        "diff",
+        "sql",
+        "prune",
+        "simulate",
+        "schema",
+        "completions",
+    ] {
         let help = out(&[command, "--help"]);
         assert!(help.contains(&format!("Examples:\n  backlake {command}")), "{help}");
     }
@@ -74,6 +89,32 @@ fn machines_get_all_that_was_promised_them() {
     assert_eq!((&run["state"], &run["fates"]["duplicate"]), (&"published".into(), &1.into()));
     assert_eq!(json("run")["state"], "already_published");
     assert_eq!(json("check")["balance_usd"], "1000000.00");
+}
+
+#[test]
+fn the_views_name_every_table_and_a_lake_of_any_name() {
+    let site = Site::new(["https://example.com/"]);
+    let lake = site.lake().with_file_name("the team's [old] lake");
+    let lake = lake.to_str().unwrap();
+    let run = site.program("run", &["--lake", lake]);
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let script = out(&["sql", lake]);
+    for table in Table::ALL {
+        let name = table.name();
+        assert!(script.contains(&format!("TEMP VIEW {name} AS")), "{script}");
+        assert!(script.contains(&format!("backlake_files('{name}')")), "{script}");
+    }
+    assert!(script.contains("/the team''s [[]old] lake/_snapshots/[0-9]"), "{script}");
+    let file = site.write("views.sql", "an older one");
+    assert_eq!(out(&["sql", lake, "--write", file.to_str().unwrap()]), "");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), script);
+    let beside = std::fs::read_dir(file.parent().unwrap()).unwrap();
+    let left =
+        beside.filter(|entry| text(entry.as_ref().unwrap().file_name().as_encoded_bytes()).contains(".tmp"));
+    assert_eq!(left.count(), 0);
+    let nothing = program().arg("sql").arg(file.parent().unwrap()).output().unwrap();
+    assert_eq!(nothing.status.code(), Some(2), "{}", text(&nothing.stderr));
+    assert!(text(&nothing.stderr).contains("no snapshot is published"), "{}", text(&nothing.stderr));
 }
 
 #[test]

@@ -17,7 +17,13 @@ fn asked<T>(targets: &[&'static str], then: impl FnOnce(&Asked<'_>) -> T) -> T {
         .map(|&text| Target { id: TargetId(0), text, kind: TargetKind::Page, root_domain: "example.com" })
         .collect();
     let rules = Rules::default();
-    then(&Asked { targets: &targets, rules: &rules, request_id: Some("id"), fetched_at: 1 })
+    then(&Asked {
+        contract: Table::Pages.contract(),
+        targets: &targets,
+        rules: &rules,
+        request_id: Some("id"),
+        fetched_at: 1,
+    })
 }
 
 fn answer(items: &Value) -> Vec<u8> {

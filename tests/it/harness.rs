@@ -28,6 +28,8 @@ pub(crate) struct Site {
     /// Lines after those that every pipeline file has.
     extra: String,
     targets: String,
+    /// Lines after the `[lake]` table's first.
+    lake: String,
 }
 
 /// The snapshot that all tests make.
@@ -51,7 +53,7 @@ impl Site {
         let path = folder.path().join("targets.txt");
         std::fs::write(&path, list).unwrap();
         let targets = format!("paths = [\"{}\"]", path.display());
-        Self { folder, extra: String::new(), targets }
+        Self { folder, extra: String::new(), targets, lake: String::new() }
     }
 
     /// Says more in the pipeline file.
@@ -73,6 +75,12 @@ impl Site {
         self
     }
 
+    /// Says more in the `[lake]` table.
+    pub(crate) fn with_lake(mut self, lines: &str) -> Self {
+        self.lake = format!("{lines}\n");
+        self
+    }
+
     /// Writes a file into the folder and returns its path.
     pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.folder.path().join(name);
@@ -88,8 +96,9 @@ impl Site {
     pub(crate) fn text(&self) -> String {
         format!(
             "name = \"test\"\nendpoint = \"backlinks/bulk_pages_summary\"\nsnapshot = \"2026-11-23\"\n\
-             [lake]\nurl = \"{}\"\n[targets]\n{}\n{}",
+             [lake]\nurl = \"{}\"\n{}[targets]\n{}\n{}",
             self.lake().display(),
+            self.lake,
             self.targets,
             self.extra
         )
@@ -211,7 +220,11 @@ pub(crate) fn program() -> Command {
 
 /// The files of a table's snapshot, by name.
 pub(crate) fn files(lake: &Path, table: Table) -> Vec<PathBuf> {
-    let folder = lake.join(table.name()).join(format!("snapshot_date={}", date()));
+    files_of(lake, table, date())
+}
+
+fn files_of(lake: &Path, table: Table, date: NaiveDate) -> Vec<PathBuf> {
+    let folder = lake.join(table.name()).join(format!("snapshot_date={date}"));
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -220,9 +233,14 @@ pub(crate) fn files(lake: &Path, table: Table) -> Vec<PathBuf> {
 
 /// All rows of a table's snapshot, in the order of its files.
 pub(crate) fn read_table(lake: &Path, table: Table) -> RecordBatch {
+    read_snapshot(lake, table, date())
+}
+
+/// All rows of a table's snapshot of any date, in the order of its files.
+pub(crate) fn read_snapshot(lake: &Path, table: Table, date: NaiveDate) -> RecordBatch {
     let schema = table.contract().schema();
     let mut batches = Vec::new();
-    for file in files(lake, table) {
+    for file in files_of(lake, table, date) {
         let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file).unwrap()).unwrap();
         for batch in reader.build().unwrap() {
             // Readers name the inner fields of maps in their own way; here they bear the contract's names.

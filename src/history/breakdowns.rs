@@ -1,0 +1,96 @@
+//! How links shifted between the keys of each dimension.
+
+use std::sync::Arc;
+
+use polars::prelude::{
+    DataFrame, DataType, Expr, LazyFrame, SortMultipleOptions, UnionArgs, col, concat, lit,
+};
+use serde::Serialize;
+
+use super::list::List;
+use super::pair::Pair;
+use super::tables::{FAILED, blocking, counts, ratios, scan, texts, with_change};
+use crate::contract::Table;
+use crate::error::{Context, Result};
+use crate::lake::{LocalFiles, Store};
+
+/// What breakdowns are compared by.
+const KEY: [&str; 2] = ["dimension", "key"];
+
+/// The links of a key in both snapshots.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BreakdownChange {
+    /// Which map: tld, country, …
+    pub dimension: Option<String>,
+    /// The map's key.
+    pub key: Option<String>,
+    /// Links before; 0 if no page had the key.
+    pub before: Option<i64>,
+    /// Links after; 0 if no page has the key.
+    pub after: Option<i64>,
+    /// What was added, or taken away.
+    pub change: Option<i64>,
+    /// The change as a share of what was before; none of nothing.
+    pub relative_change: Option<f64>,
+}
+
+/// The breakdowns of two snapshots, ready to be compared.
+pub struct Breakdowns {
+    from: LazyFrame,
+    to: LazyFrame,
+    files: Arc<[LocalFiles; 2]>,
+}
+
+impl Pair {
+    /// The breakdowns of both, of all root domains or of one.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn breakdowns(&self, store: &Store, root_domain: Option<&str>) -> Result<Breakdowns> {
+        let before = store.local_files(&self.from, Table::Breakdowns).await?;
+        let after = store.local_files(&self.to, Table::Breakdowns).await?;
+        let root_domain = root_domain.map(str::to_owned);
+        blocking(move || {
+            let scan = |files| scan(files, root_domain.as_deref());
+            let (from, to) = (scan(&before)?, scan(&after)?);
+            Ok(Breakdowns { from, to, files: Arc::new([before, after]) })
+        })
+        .await
+    }
+}
+
+impl Breakdowns {
+    /// Every key that one of the snapshots has, also where nothing changed: `dimension`, `key`, `before`, `after`,
+    /// `change`, `relative_change`.
+    ///
+    /// # Errors
+    /// A query that polars refuses.
+    pub fn shifts(&self) -> Result<List<BreakdownChange>> {
+        let side = |rows: &LazyFrame, before: Expr, after: Expr| {
+            rows.clone().select([col(KEY[0]), col(KEY[1]), before.alias("before"), after.alias("after")])
+        };
+        let nothing = || lit(0).cast(DataType::Int64);
+        let both = [side(&self.from, col("links"), nothing()), side(&self.to, nothing(), col("links"))];
+        let both =
+            concat(both, UnionArgs { maintain_order: false, ..UnionArgs::default() }).context(|| FAILED)?;
+        let sums = both.group_by(KEY.map(col)).agg([col("before").sum(), col("after").sum()]);
+        let rows = with_change(sums).sort(KEY, SortMultipleOptions::default());
+        Ok(List::new(rows, col("change").abs(), KEY, read, Arc::clone(&self.files)))
+    }
+}
+
+fn read(rows: &DataFrame) -> Result<Vec<BreakdownChange>> {
+    let dimensions = texts(rows, "dimension")?;
+    let mut keys = texts(rows, "key")?.into_iter();
+    let (before, after) = (counts(rows, "before")?, counts(rows, "after")?);
+    let (change, ratios) = (counts(rows, "change")?, ratios(rows, "relative_change")?);
+    let changes = dimensions.into_iter().enumerate().map(|(row, dimension)| BreakdownChange {
+        dimension,
+        key: keys.next().flatten(),
+        before: before[row],
+        after: after[row],
+        change: change[row],
+        relative_change: ratios[row],
+    });
+    Ok(changes.collect())
+}

@@ -1,0 +1,102 @@
+//! A DuckDB script with views of the lake: the tables over all published snapshots, and what analysts ask of them.
+//!
+//! The script names the lake's place and no file: it reads the manifests when it is run, so it need not be made again
+//! for a new night. Files that no manifest names are never read, and a condition on the date spares all others.
+
+use super::layout::Layout;
+use super::manifest::snapshots;
+use super::store::Store;
+use crate::contract::Table;
+use crate::error::{Error, Result};
+
+/// The script, but for what `{…}` stands for.
+const SCRIPT: &str = include_str!("views.sql");
+
+/// The DuckDB script for the lake.
+///
+/// # Errors
+/// A lake that fails, or one in which nothing is published: its views would have no columns.
+pub async fn views(store: &Store) -> Result<String> {
+    let place = store.display();
+    if snapshots(store).await?.is_empty() {
+        return Err(Error::usage(format!("no snapshot is published in {place}"))
+            .with_hint("publish one first: views take their columns from what is there"));
+    }
+    Ok(script(&place))
+}
+
+fn script(place: &str) -> String {
+    let place = place.trim_end_matches('/');
+    // Only remote lakes need more than DuckDB brings along.
+    let extension = match place.split_once("://") {
+        None => "",
+        Some(("az" | "abfs" | "abfss", _)) => "INSTALL azure;\nLOAD azure;\n",
+        Some(_) => "INSTALL httpfs;\nLOAD httpfs;\n",
+    };
+    let tables: String = Table::ALL.into_iter().map(|table| view(table.name())).collect();
+    SCRIPT
+        .replace("{extension}", extension)
+        .replace("{tables}", &tables)
+        .replace("{version}", env!("CARGO_PKG_VERSION"))
+        .replace("{manifests}", Layout::manifests_pattern())
+        .replace("{place}", &place.replace(['\n', '\r'], " "))
+        // Last, as it may hold anything.
+        .replace("{lake}", &quoted(place))
+}
+
+/// The view of one table over all published snapshots.
+fn view(name: &str) -> String {
+    format!(
+        "
+SET VARIABLE backlake_{name} = backlake_files('{name}');
+SET VARIABLE backlake_{name}_differ = backlake_contracts_differ('{name}');
+CREATE OR REPLACE TEMP VIEW {name} AS
+SELECT *
+FROM read_parquet(
+    getvariable('backlake_{name}'),
+    hive_partitioning = true,
+    hive_types = {{snapshot_date: DATE}},
+    union_by_name = getvariable('backlake_{name}_differ')
+);
+"
+    )
+}
+
+/// A path as it stands between apostrophes, for DuckDB to take it as it is and not as a pattern.
+fn quoted(path: &str) -> String {
+    let mut quoted = String::with_capacity(path.len());
+    for character in path.chars() {
+        match character {
+            '\'' => quoted.push_str("''"),
+            '[' | '*' | '?' => quoted.extend(['[', character, ']']),
+            _ => quoted.push(character),
+        }
+    }
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_taken_as_it_is() {
+        let script = script("/srv/the team's [old] lake");
+        assert!(script.contains("'/srv/the team''s [[]old] lake/_snapshots/[0-9]"), "{script}");
+        assert!(script.contains("list('/srv/the team''s [[]old] lake/' || file.path)"), "{script}");
+        assert!(!script.contains("{lake}") && !script.contains("INSTALL"), "{script}");
+    }
+
+    #[test]
+    fn a_remote_lake_needs_its_extension() {
+        for (place, extension) in [
+            ("s3://team-lake/links/", "LOAD httpfs;"),
+            ("gs://team-lake/links", "LOAD httpfs;"),
+            ("az://team-lake/links", "LOAD azure;"),
+        ] {
+            let script = script(place);
+            assert!(script.contains(extension), "{script}");
+            assert!(script.contains("//team-lake/links/_snapshots/["), "{script}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+-- Views of the lake {place} for DuckDB, made by backlake {version}.
+--
+-- Run this at the start of a session: `duckdb -init FILE`, `.read FILE`, or `execute` from a program. It reads the
+-- manifests then, so a session sees the same snapshots for as long as it lasts; run it again, and it sees what was
+-- published meanwhile. The script itself stays the same for as long as the lake stays in its place.
+-- No file is read that a manifest does not name. A condition on snapshot_date spares the files of all other dates.
+{extension}
+-- The manifests, newest first.
+SET VARIABLE backlake_manifests = (
+    SELECT list(manifest ORDER BY manifest.snapshot DESC)
+    FROM read_json(
+        '{lake}/{manifests}',
+        format = 'unstructured',
+        columns = {
+            snapshot: 'DATE',
+            question: 'STRUCT(pipeline VARCHAR)',
+            run: 'VARCHAR',
+            generation: 'BIGINT',
+            published_at: 'TIMESTAMPTZ',
+            tables: 'MAP(VARCHAR, STRUCT(contract VARCHAR, files STRUCT(path VARCHAR)[]))',
+            lines: 'BIGINT',
+            fates: 'MAP(VARCHAR, BIGINT)',
+            items: 'BIGINT',
+            requests: 'STRUCT(sent BIGINT, retries BIGINT, lower_bound BIGINT, cost_usd DECIMAL(18,6), cost_unknown_usd DECIMAL(18,6))'
+        }
+    ) AS manifest
+);
+CREATE OR REPLACE TEMP VIEW backlake_manifests AS
+SELECT manifest.* FROM (SELECT unnest(getvariable('backlake_manifests')) AS manifest);
+
+-- The newest date, and for each date the one after and the one before it.
+SET VARIABLE backlake_latest = (SELECT max(snapshot) FROM backlake_manifests);
+SET VARIABLE backlake_next = (
+    SELECT map(list(snapshot), list(next))
+    FROM (SELECT snapshot, lead(snapshot) OVER (ORDER BY snapshot) AS next FROM backlake_manifests)
+);
+SET VARIABLE backlake_previous = (
+    SELECT map(list(snapshot), list(previous))
+    FROM (SELECT snapshot, lag(snapshot) OVER (ORDER BY snapshot) AS previous FROM backlake_manifests)
+);
+
+-- A table's files; and whether they keep different versions of its contract, so that their columns must be matched by
+-- name, for which all files are opened.
+CREATE OR REPLACE TEMP MACRO backlake_files(name) AS (
+    SELECT list('{lake}/' || file.path)
+    FROM (SELECT unnest(tables[name].files) AS file FROM backlake_manifests)
+);
+CREATE OR REPLACE TEMP MACRO backlake_contracts_differ(name) AS (
+    SELECT count(DISTINCT tables[name].contract) > 1 FROM backlake_manifests
+);
+{tables}
+CREATE OR REPLACE TEMP VIEW pages_latest AS
+SELECT * FROM pages WHERE snapshot_date = getvariable('backlake_latest');
+
+CREATE OR REPLACE TEMP VIEW breakdowns_latest AS
+SELECT * FROM breakdowns WHERE snapshot_date = getvariable('backlake_latest');
+
+-- A row per target and snapshot, from the second on, if it has a page in this snapshot or in the one before it. `change`:
+--   same, changed      it has a page in both; one of the three numbers differs
+--   new, lost          it was asked for in both, and has a page only in this one, or only in the one before
+--   added, removed     it was asked for only in this one, or only in the one before
+--   unanswered         it failed, was refused or was not sent in one of them, so nothing can be said
+CREATE OR REPLACE TEMP VIEW page_changes AS
+WITH told AS (
+    -- Each row counts for its own date, and for the next one as what was before.
+    SELECT snapshot_date AS night, true AS now, target, root_domain, backlinks, referring_domains, rank, NULL AS fate
+    FROM pages WHERE matched
+    UNION ALL
+    SELECT getvariable('backlake_next')[snapshot_date], false, target, root_domain, backlinks, referring_domains, rank, NULL
+    FROM pages WHERE matched
+    UNION ALL
+    SELECT snapshot_date, true, target, root_domain, NULL, NULL, NULL, fate
+    FROM targets WHERE fate NOT IN ('duplicate', 'invalid')
+    UNION ALL
+    SELECT getvariable('backlake_next')[snapshot_date], false, target, root_domain, NULL, NULL, NULL, fate
+    FROM targets WHERE fate NOT IN ('duplicate', 'invalid')
+),
+compared AS (
+    SELECT
+        night AS snapshot_date,
+        getvariable('backlake_previous')[night] AS previous_date,
+        target,
+        any_value(root_domain) AS root_domain,
+        any_value(fate) FILTER (now) AS fate,
+        any_value(fate) FILTER (NOT now) AS fate_before,
+        any_value(backlinks) FILTER (now) AS backlinks,
+        any_value(backlinks) FILTER (NOT now) AS backlinks_before,
+        any_value(referring_domains) FILTER (now) AS referring_domains,
+        any_value(referring_domains) FILTER (NOT now) AS referring_domains_before,
+        any_value(rank) FILTER (now) AS rank,
+        any_value(rank) FILTER (NOT now) AS rank_before
+    FROM told
+    GROUP BY night, target
+)
+SELECT
+    snapshot_date,
+    previous_date,
+    target,
+    root_domain,
+    CASE
+        WHEN fate = 'returned' AND fate_before = 'returned' THEN
+            CASE
+                WHEN backlinks IS DISTINCT FROM backlinks_before
+                    OR referring_domains IS DISTINCT FROM referring_domains_before
+                    OR rank IS DISTINCT FROM rank_before THEN 'changed'
+                ELSE 'same'
+            END
+        WHEN fate_before = 'absent' THEN 'new'
+        WHEN fate = 'absent' THEN 'lost'
+        WHEN fate_before IS NULL THEN 'added'
+        WHEN fate IS NULL THEN 'removed'
+        ELSE 'unanswered'
+    END AS change,
+    backlinks,
+    backlinks_before,
+    backlinks - backlinks_before AS backlinks_change,
+    referring_domains,
+    referring_domains_before,
+    referring_domains - referring_domains_before AS referring_domains_change,
+    rank,
+    rank_before,
+    rank - rank_before AS rank_change,
+    fate,
+    fate_before
+FROM compared
+WHERE previous_date IS NOT NULL AND (fate = 'returned' OR fate_before = 'returned');
+
+-- A row per snapshot: what it was asked for and what it cost, from the manifests alone.
+CREATE OR REPLACE TEMP VIEW run_costs AS
+SELECT
+    snapshot AS snapshot_date,
+    question.pipeline AS pipeline,
+    run,
+    coalesce(generation, 1) AS generation,
+    published_at,
+    lines,
+    lines - fates['duplicate'] - fates['invalid'] AS targets,
+    fates['returned'] AS returned,
+    fates['absent'] AS absent,
+    fates['refused'] + fates['failed'] + fates['unsent'] AS unanswered,
+    requests.sent AS requests,
+    requests.retries AS retries,
+    requests.lower_bound AS lower_bound,
+    items,
+    requests.cost_usd AS cost_usd,
+    requests.cost_unknown_usd AS cost_unknown_usd
+FROM backlake_manifests
+ORDER BY snapshot_date;

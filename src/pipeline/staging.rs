@@ -1,0 +1,183 @@
+//! Writes a snapshot's tables into its staging place, sorted.
+//!
+//! Pages are sorted and written; breakdowns are read from them, a pass for each dimension, and so need no sort.
+//!
+//! # Memory
+//! The sorter's part of the bound, and a row group of the table that is being written.
+
+use std::fs::File;
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use arrow_array::RecordBatch;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::books::{TargetStates, request_ids};
+use crate::clock::Stopwatch;
+use crate::contract::{Contract, DIMENSIONS, Table};
+use crate::error::{Context, Error, Result};
+use crate::fate::Fate;
+use crate::fetch::Attempt;
+use crate::flatten::breakdowns;
+use crate::lake::{LineFate, ManifestFile, Profile, Sorter, Staging, Store, requests_batch, targets_batch};
+use crate::plan::sorted;
+use crate::target::{LineEnd, TargetList};
+
+/// Eighths of the memory that the sorter buffers; the rest is for a row group, answers under way and what is put in order.
+const SORTER_EIGHTHS: usize = 5;
+/// Batches between two threads.
+const BETWEEN: usize = 2;
+/// Rows of a batch.
+const BATCH_ROWS: usize = 8192;
+
+/// The files of pages and breakdowns, and what pages add up to.
+pub(super) type Written = Result<(Vec<ManifestFile>, Vec<ManifestFile>, Profile)>;
+
+/// Sorts what comes and writes pages and breakdowns.
+pub(super) fn write_pages(
+    staging: &Staging,
+    store: &Store,
+    contract: &Arc<Contract>,
+    memory: usize,
+    mut rows: tokio::sync::mpsc::Receiver<RecordBatch>,
+    stages: &Stopwatch,
+) -> tokio::task::JoinHandle<Written> {
+    let (staging, scratch, contract) = (staging.clone(), store.scratch(), Arc::clone(contract));
+    let stages = stages.clone();
+    tokio::task::spawn_blocking(move || {
+        let mut sorter = Sorter::new(contract.schema(), memory / 8 * SORTER_EIGHTHS, scratch)?;
+        while let Some(batch) = rows.blocking_recv() {
+            stages.time("sort", || sorter.push(batch))?;
+        }
+        let mut profile = Profile::default();
+        let mut writer = staging.writer(Table::Pages);
+        beside(
+            |send| {
+                let mut sorted = stages.time("sort", || sorter.finish())?;
+                while let Some(batch) = stages.time("sort", || sorted.next()) {
+                    if send.send(batch?).is_err() {
+                        break;
+                    }
+                }
+                Ok(())
+            },
+            |batch| {
+                profile.add(&batch);
+                stages.time("encode pages", || writer.write(&batch))
+            },
+        )?;
+        let pages = stages.time("encode pages", || writer.close())?;
+        let breakdowns = write_breakdowns(&staging, &pages, &stages)?;
+        Ok((pages, breakdowns, profile))
+    })
+}
+
+/// Unfolds the staged pages, a pass for each dimension: what comes is in order.
+fn write_breakdowns(
+    staging: &Staging,
+    pages: &[ManifestFile],
+    stages: &Stopwatch,
+) -> Result<Vec<ManifestFile>> {
+    let mut writer = staging.writer(Table::Breakdowns);
+    beside(
+        |send| {
+            for (dimension, field) in DIMENSIONS {
+                for page in pages {
+                    let path = staging.file(Table::Pages, page);
+                    let failed = || format!("failed to read {} again", path.display());
+                    let builder =
+                        ParquetRecordBatchReaderBuilder::try_new(File::open(&path).context(failed)?);
+                    let builder = builder.context(failed)?.with_batch_size(BATCH_ROWS);
+                    let wanted = ["target", "root_domain", field];
+                    let columns = builder.schema().fields().iter().enumerate();
+                    let roots = columns.filter(|(_, column)| wanted.contains(&column.name().as_str()));
+                    let mask = ProjectionMask::roots(builder.parquet_schema(), roots.map(|(at, _)| at));
+                    let mut batches = builder.with_projection(mask).build().context(failed)?;
+                    while let Some(batch) = stages.time("unfold", || batches.next()) {
+                        let batch = batch.context(failed)?;
+                        let unfolded = stages.time("unfold", || breakdowns(&batch, field, dimension));
+                        if send.send(unfolded.context(|| "failed to unfold the breakdowns")?).is_err() {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+            Ok(())
+        },
+        |batch| stages.time("encode breakdowns", || writer.write(&batch)),
+    )?;
+    stages.time("encode breakdowns", || writer.close())
+}
+
+/// Makes batches on one thread while those before are taken on this one.
+fn beside(
+    make: impl FnOnce(mpsc::SyncSender<RecordBatch>) -> Result<()> + Send,
+    mut take: impl FnMut(RecordBatch) -> Result<()>,
+) -> Result<()> {
+    thread::scope(|scope| {
+        let (send, batches) = mpsc::sync_channel(BETWEEN);
+        let maker = scope.spawn(move || make(send));
+        let taken = batches.into_iter().try_for_each(&mut take);
+        let made = maker.join().unwrap_or_else(|_| Err(Error::unexpected("making rows panicked")));
+        taken.and(made)
+    })
+}
+
+/// Writes the requests table.
+pub(super) fn write_requests(staging: &Staging, attempts: &[Attempt]) -> Result<Vec<ManifestFile>> {
+    let mut writer = staging.writer(Table::Requests);
+    for attempts in attempts.chunks(BATCH_ROWS) {
+        writer.write(&requests_batch(attempts)?)?;
+    }
+    writer.close()
+}
+
+/// Writes the targets table: lines by root domain, target, source and number, invalid ones first.
+pub(super) fn write_targets(
+    staging: &Staging,
+    list: &TargetList,
+    states: &TargetStates,
+    attempts: &[Attempt],
+) -> Result<Vec<ManifestFile>> {
+    let mut place = vec![0_u32; list.target_count()];
+    for (at, id) in sorted(list).into_iter().enumerate() {
+        place[id.0 as usize] = at as u32 + 1;
+    }
+    let mut order: Vec<(u32, u32)> = list
+        .lines()
+        .zip(0..)
+        .map(|(line, index)| match line.end {
+            LineEnd::Target(id) | LineEnd::Duplicate { of: id, .. } => (place[id.0 as usize], index),
+            LineEnd::Invalid(_) => (0, index),
+        })
+        .collect();
+    drop(place);
+    // Lines of one target, and the invalid ones, stand by source and number.
+    order.sort_unstable_by(|left, right| {
+        left.0.cmp(&right.0).then_with(|| {
+            let (left, right) = (list.line(left.1 as usize), list.line(right.1 as usize));
+            (left.source, left.number).cmp(&(right.source, right.number))
+        })
+    });
+    let request_ids = request_ids(attempts);
+    let fate_of = |index: usize| match list.line(index).end {
+        LineEnd::Invalid(reason) => {
+            LineFate { fate: Fate::Invalid, reason: Some(reason), batch: None, request_id: None }
+        }
+        LineEnd::Duplicate { .. } => {
+            LineFate { fate: Fate::Duplicate, reason: None, batch: None, request_id: None }
+        }
+        LineEnd::Target(id) => {
+            let (fate, reason, batch) = states.of(id);
+            let request_id = batch.and_then(|batch| request_ids.get(&batch).copied());
+            LineFate { fate, reason, batch, request_id }
+        }
+    };
+    let mut writer = staging.writer(Table::Targets);
+    for lines in order.chunks(BATCH_ROWS) {
+        let lines: Vec<usize> = lines.iter().map(|&(_, index)| index as usize).collect();
+        writer.write(&targets_batch(list, &lines, fate_of)?)?;
+    }
+    writer.close()
+}
