@@ -1,0 +1,528 @@
+"""The reader matrix: what every engine reads is what the provider says, asked over HTTP and never taken from the lake.
+
+A reader is a small class that answers the same primitive questions (`counts`, `sums`, `nulls`, `bounds`, `groups`, `rows`);
+the truth is one more such class, over what the provider answered. A check is a question, and holds if both say the same.
+"""
+
+import collections
+import datetime
+import decimal
+import json
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+import zlib
+
+# Nobody's clock is to matter.
+os.environ["TZ"] = "America/New_York"
+time.tzset()
+
+import chdb
+import deltalake
+import duckdb
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyspark
+from pyspark.sql import SparkSession
+
+from lakes import MAPS, ROOT, ask, backlake, charged, partitions_read, pipeline, simulator, stem, twisted
+
+DATES = ["2026-11-22", "2026-11-23"]
+TABLES = ["pages", "breakdowns", "targets", "requests"]
+TIMES = ["first_seen", "lost_date"]
+NUMBERS = [
+    "rank", "main_domain_rank", "backlinks", "backlinks_spam_score", "broken_backlinks", "broken_pages", "referring_domains",
+    "referring_domains_nofollow", "referring_main_domains", "referring_main_domains_nofollow", "referring_ips",
+    "referring_subnets", "referring_pages", "referring_pages_nofollow",
+]
+TEXTS = ["target", "target_kind", "root_domain", "type", "url"]
+FIELDS = [*TEXTS, *NUMBERS, *TIMES, *MAPS.values()]
+
+
+# What is asked of the binary, and what the provider says of it.
+
+def lines():
+    """Some 5,000 lines in 130 root domains: (target as written, canonical target or the fate it has without being asked)."""
+    found = []
+    for n in range(130):
+        root = f"site{n}.{['com', 'org', 'co.uk', 'de', 'io'][n % 5]}"
+        found += [(root, root, root), (f"blog.{root}", f"blog.{root}", root)]
+        for page in range(36):
+            scheme = "http" if page % 9 == 0 else "https"
+            path = [f"page/{page}", f"caf%C3%A9/{page}", f"list?page={page}&sort=a", f"{page}/it's.html"][page % 4]
+            found.append((f"{scheme}://{root}/{path}",) * 2 + (root,))
+    for again in range(0, 400, 10):
+        found.append((found[again + 2][0] + ("#top" if "://" in found[again + 2][0] else ""), "duplicate", None))
+    found += [(bad, "invalid", None) for bad in ["nonsense", "https://", "https://exa mple.com/", "ftp://example.com/x"]]
+    return found
+
+
+def twist(item):
+    """Makes of the simulator's items what the provider may send as well; for each kind some items in every partition."""
+    draw = zlib.crc32(item["url"].encode()) % 40
+    if draw == 0 and item["referring_links_platform_types"]:
+        item["referring_links_platform_types"] = dict.fromkeys(item["referring_links_platform_types"]) | {"": 7}
+    elif draw == 1:
+        item["referring_links_semantic_locations"] = {}
+    elif draw == 2:
+        item["referring_links_tld"] = {"рф": 3, 'a"b': 2, "it's": 1, "line\nbreak": 1, " ": 1}
+    elif draw == 3:
+        item["rank"] = item["backlinks"] = item["referring_ips"] = None
+    elif draw == 4:
+        item["backlinks"] = 2**53 + 1
+    elif draw == 5:
+        item["lost_date"] = "1969-12-31 23:59:59 +00:00"
+    elif draw == 6:
+        item["type"] = None
+        item["referring_links_countries"] = None
+    elif draw == 7:
+        item["a_field_that_no_contract_knows"] = [1]
+
+
+def micros(text):
+    """The provider's time as microseconds since 1970 in UTC."""
+    return text and int(datetime.datetime.strptime(text, "%Y-%m-%d %H:%M:%S %z").timestamp()) * 1_000_000
+
+
+class Truth:
+    """The four tables as the provider's answers would have them."""
+
+    name = "the provider"
+
+    def __init__(self):
+        self.tables = {table: [] for table in TABLES}
+
+    def learn(self, date, provider, source, null_maps):
+        known = {}
+        for written, target, root in lines():
+            if root:
+                known[stem(target)] = (target, root)
+        by_root = collections.defaultdict(list)
+        for target, root in known.values():
+            by_root[root].append(target)
+        returned = set()
+        for item in ask(provider, by_root):
+            target, root = known[stem(item["url"])]
+            returned.add(target)
+            row = {"snapshot_date": date, "matched": True, "fetched_at": 0, "request_id": "", **item}
+            row["extra"] = "{}" if "a_field_that_no_contract_knows" in item else None
+            row |= {"target": target, "root_domain": root}
+            row["target_kind"] = "page" if "://" in target else "domain" if target == root else "subdomain"
+            for field in TIMES:
+                row[field] = micros(item[field])
+            for dimension, field in MAPS.items():
+                entries = item[field] and list(item[field].items())
+                row[field] = None if item[field] is None and null_maps else tuple(entries or ())
+                for key, links in entries or []:
+                    where = {"snapshot_date": date, "target": target, "root_domain": root}
+                    self.tables["breakdowns"].append(where | {"dimension": dimension, "key": key, "links": links})
+            self.tables["pages"].append(row)
+        for number, (written, target, root) in enumerate(lines(), 2):
+            fate = target if not root else "returned" if target in returned else "absent"
+            row = {"snapshot_date": date, "source": source, "line": number, "input": written, "fate": fate}
+            self.tables["targets"].append(row | {"labels": (("client", f"client {number % 7}"),)})
+        for cost in charged(provider):
+            self.tables["requests"].append({"snapshot_date": date, "cost_usd": decimal.Decimal(str(cost)), "charged": "yes"})
+
+    def counts(self, table):
+        return dict(collections.Counter(row["snapshot_date"] for row in self.tables[table]))
+
+    def sums(self, table, columns):
+        return {name: sum(row[name] for row in self.tables[table] if row[name] is not None) for name in columns}
+
+    def nulls(self, table, columns):
+        return {name: sum(row[name] is None for row in self.tables[table]) for name in columns}
+
+    def bounds(self, table, columns):
+        values = {name: [row[name] for row in self.tables[table] if row[name] is not None] for name in columns}
+        return {name: (min(values[name]), max(values[name])) for name in columns}
+
+    def groups(self, table, key, measure):
+        found = collections.defaultdict(lambda: (0, 0))
+        for row in self.tables[table]:
+            rows, total = found[row["snapshot_date"], row[key]]
+            found[row["snapshot_date"], row[key]] = (rows + 1, total + (row[measure] or 0))
+        return dict(found)
+
+    def rows(self, table, columns):
+        return sorted((tuple(row[name] for name in ["snapshot_date", *columns]) for row in self.tables[table]), key=repr)
+
+
+# The readers.
+
+def plain(value):
+    """Dates as text, maps as pairs in their order, whatever a reader makes of them."""
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return tuple(value.items())
+    if isinstance(value, list):
+        return tuple(tuple(entry.values()) if isinstance(entry, dict) else tuple(entry) for entry in value)
+    return value
+
+
+class Sql:
+    """A reader that is asked in SQL. What differs: how to name a table, a time's microseconds, a map's entries."""
+
+    null_maps = True
+    micros = "epoch_us({0})"
+    entries = "{0}"
+
+    def __init__(self, lake):
+        self.lake = lake
+
+    def asked(self, select, table, rest=""):
+        return [tuple(plain(value) for value in row) for row in self.query(f"SELECT {select} FROM {self.relation(table)} {rest}")]
+
+    def shown(self, name):
+        if name in TIMES:
+            return self.micros.format(name)
+        return self.entries.format(name) if name in [*MAPS.values(), "labels"] else name
+
+    def counts(self, table):
+        return dict(self.asked("snapshot_date, count(*)", table, "GROUP BY snapshot_date"))
+
+    def one_row(self, table, columns, what):
+        return self.asked(", ".join(what.format(name) for name in columns), table)[0]
+
+    def sums(self, table, columns):
+        return dict(zip(columns, self.one_row(table, columns, "sum({0})"), strict=True))
+
+    def nulls(self, table, columns):
+        return dict(zip(columns, self.one_row(table, columns, "sum(CASE WHEN {0} IS NULL THEN 1 ELSE 0 END)"), strict=True))
+
+    def bounds(self, table, columns):
+        values = self.one_row(table, columns, f"{self.micros.format('min({0})')}, {self.micros.format('max({0})')}")
+        return dict(zip(columns, zip(values[::2], values[1::2]), strict=True))
+
+    def groups(self, table, key, measure):
+        found = self.asked(f"snapshot_date, {key}, count(*), coalesce(sum({measure}), 0)", table, f"GROUP BY snapshot_date, {key}")
+        return {(date, value): (rows, total) for date, value, rows, total in found}
+
+    def rows(self, table, columns):
+        return sorted(self.asked(", ".join(["snapshot_date", *map(self.shown, columns)]), table), key=repr)
+
+    def on(self, date):
+        return self.asked("count(*), sum(referring_pages)", "pages", f"WHERE snapshot_date = DATE '{date}'")[0]
+
+
+class DuckDb(Sql):
+    name = f"DuckDB {duckdb.__version__}"
+
+    def __init__(self, lake):
+        super().__init__(lake)
+        self.connection = duckdb.connect()
+
+    def relation(self, table):
+        return f"read_parquet('{self.lake}/{table}/*/*.parquet', hive_partitioning = true)"
+
+    def query(self, sql):
+        return self.connection.execute(sql).fetchall()
+
+    def partitions(self, date):
+        sql = f"SELECT sum(backlinks) FROM {self.relation('pages')} WHERE snapshot_date = DATE '{date}'"
+        return partitions_read(self.connection, sql)
+
+
+class ClickHouse(Sql):
+    """Its maps cannot be null: where the file has null it reads an empty map."""
+
+    name = f"chdb {chdb.__version__}"
+    null_maps = False
+    micros = "toUnixTimestamp64Micro({0})"
+
+    def relation(self, table):
+        return f"file('{self.lake}/{table}/*/*.parquet', Parquet)"
+
+    def query(self, sql):
+        answer = pa.ipc.open_file(pa.BufferReader(chdb.query(f"{sql} SETTINGS use_hive_partitioning = 1", "Arrow").bytes())).read_all()
+        # Dates come as numbers of days.
+        dates = {name for name in answer.column_names if name == "snapshot_date"}
+        columns = []
+        for name, column in zip(answer.column_names, answer.columns):
+            column = column.cast(pa.int32()).cast(pa.date32()) if name in dates and pa.types.is_integer(column.type) else column
+            columns.append([value.decode() if isinstance(value, bytes) else value for value in column.to_pylist()])
+        return list(zip(*columns))
+
+
+class Spark(Sql):
+    name = f"pyspark {pyspark.__version__}"
+    micros = "unix_micros({0})"
+    # A map would come to Python without its order.
+    entries = "map_entries({0})"
+    session = None
+
+    def __init__(self, lake):
+        super().__init__(lake)
+        Spark.session = Spark.session or (
+            SparkSession.builder.master("local[2]")
+            .config("spark.ui.enabled", "false")
+            .config("spark.ui.showConsoleProgress", "false")
+            .config("spark.driver.bindAddress", "127.0.0.1")
+            .config("spark.driver.host", "127.0.0.1")
+            .config("spark.sql.shuffle.partitions", "2")
+            .config("spark.sql.adaptive.enabled", "false")
+            .getOrCreate()
+        )
+        # What fails is raised; the rest is noise.
+        self.session.sparkContext.setLogLevel("OFF")
+        self.frames = {}
+
+    def relation(self, table):
+        if table not in self.frames:
+            self.frames[table] = self.session.read.parquet(f"{self.lake}/{table}")
+            self.frames[table].createOrReplaceTempView(table)
+        return table
+
+    def query(self, sql):
+        return [tuple(row) for row in self.session.sql(sql).collect()]
+
+    def partitions(self, date):
+        # One frame a lake: the views are the session's.
+        frame = self.session.read.parquet(f"{self.lake}/pages").where(f"snapshot_date = DATE '{date}'").selectExpr("sum(backlinks)")
+        frame.collect()
+        plan = frame._jdf.queryExecution().executedPlan()
+        assert f"PartitionFilters: [isnotnull(snapshot_date" in plan.toString(), plan.toString()
+        scan = plan.collectLeaves().head()
+        assert scan.metrics().apply("numPartitions").value() == 1, scan.toString()
+        assert scan.metrics().apply("numFiles").value() == len(list(pathlib.Path(self.lake, f"pages/snapshot_date={date}").glob("*.parquet")))
+        return {f"snapshot_date={date}"}
+
+
+class PyArrow:
+    name = f"pyarrow {pa.__version__}"
+    null_maps = True
+
+    def __init__(self, lake):
+        self.lake = lake
+
+    def dataset(self, table):
+        # Of itself pyarrow takes dates in paths for text.
+        partitioning = ds.partitioning(pa.schema([("snapshot_date", pa.date32())]), flavor="hive")
+        return ds.dataset(f"{self.lake}/{table}", partitioning=partitioning)
+
+    def table(self, table, columns, filter=None):
+        return self.dataset(table).to_table(columns=list(dict.fromkeys(["snapshot_date", *columns])), filter=filter)
+
+    def counts(self, table):
+        found = self.table(table, []).group_by("snapshot_date").aggregate([([], "count_all")])
+        return {plain(row["snapshot_date"]): row["count_all"] for row in found.to_pylist()}
+
+    def sums(self, table, columns):
+        rows = self.table(table, columns)
+        return {name: pc.sum(rows[name]).as_py() for name in columns}
+
+    def nulls(self, table, columns):
+        rows = self.table(table, columns)
+        return {name: rows[name].null_count for name in columns}
+
+    def bounds(self, table, columns):
+        rows = self.table(table, columns)
+        return {name: (pc.min(rows[name]).value, pc.max(rows[name]).value) for name in columns}
+
+    def groups(self, table, key, measure):
+        found = self.table(table, [key, measure]).group_by(["snapshot_date", key]).aggregate([([], "count_all"), (measure, "sum")])
+        return {(plain(row["snapshot_date"]), row[key]): (row["count_all"], row[f"{measure}_sum"] or 0) for row in found.to_pylist()}
+
+    def rows(self, table, columns):
+        rows = self.table(table, columns)
+        values = [(rows[name].cast(pa.int64()) if name in TIMES else rows[name]).to_pylist() for name in ["snapshot_date", *columns]]
+        return sorted((tuple(map(plain, row)) for row in zip(*values)), key=repr)
+
+    def filter(self, date):
+        return ds.field("snapshot_date") == datetime.date.fromisoformat(date)
+
+    def on(self, date):
+        rows = self.table("pages", ["referring_pages"], self.filter(date))
+        return (rows.num_rows, pc.sum(rows["referring_pages"]).as_py())
+
+    def partitions(self, date):
+        return {pathlib.Path(fragment.path).parent.name for fragment in self.dataset("pages").get_fragments(self.filter(date))}
+
+
+class Polars:
+    name = f"polars {pl.__version__}"
+    null_maps = True
+
+    def __init__(self, lake):
+        self.lake = lake
+
+    def frame(self, table):
+        return pl.scan_parquet(f"{self.lake}/{table}/**/*.parquet", hive_partitioning=True)
+
+    def counts(self, table):
+        found = self.frame(table).group_by("snapshot_date").len().collect()
+        return {plain(date): rows for date, rows in found.iter_rows()}
+
+    def sums(self, table, columns):
+        return self.frame(table).select(pl.col(columns).sum()).collect().row(0, named=True)
+
+    def nulls(self, table, columns):
+        return self.frame(table).select(pl.col(columns).null_count()).collect().row(0, named=True)
+
+    def bounds(self, table, columns):
+        times = self.frame(table).select(pl.col(columns).to_physical())
+        least, most = times.min().collect().row(0), times.max().collect().row(0)
+        return dict(zip(columns, zip(least, most), strict=True))
+
+    def groups(self, table, key, measure):
+        found = self.frame(table).group_by("snapshot_date", key).agg(pl.len(), pl.col(measure).sum()).collect()
+        return {(plain(date), value): (rows, total) for date, value, rows, total in found.iter_rows()}
+
+    def rows(self, table, columns):
+        shown = [pl.col(name).to_physical() if name in TIMES else pl.col(name) for name in ["snapshot_date", *columns]]
+        return sorted((tuple(map(plain, row)) for row in self.frame(table).select(shown).collect().iter_rows()), key=repr)
+
+    def filtered(self, date):
+        return self.frame("pages").filter(pl.col("snapshot_date") == datetime.date.fromisoformat(date))
+
+    def on(self, date):
+        return self.filtered(date).select(pl.len(), pl.col("referring_pages").sum()).collect().row(0)
+
+    def partitions(self, date):
+        plan = self.filtered(date).select(pl.col("backlinks").sum()).explain()
+        return {part for part in DATES for part in [f"snapshot_date={part}"] if f"/{part}/" in plan}
+
+
+class DeltaRs(PyArrow):
+    """The same files, found by the Delta log and not by their folders."""
+
+    name = f"deltalake {deltalake.__version__}"
+
+    def dataset(self, table):
+        return deltalake.DeltaTable(f"{self.lake}/{table}").to_pyarrow_dataset()
+
+
+READERS = [DuckDb, PyArrow, Polars, Spark, ClickHouse]
+DELTA_READERS = [DeltaRs]
+
+# A check is a question; it holds if the reader answers as the truth does.
+CHECKS = [
+    ("rows of every table and partition", lambda reader: {table: reader.counts(table) for table in TABLES}),
+    ("pages: nulls of every column", lambda reader: reader.nulls("pages", [*FIELDS, "matched", "fetched_at", "request_id", "extra"])),
+    ("pages: the sum of every number", lambda reader: reader.sums("pages", NUMBERS)),
+    ("pages: first and last times, to the microsecond", lambda reader: reader.bounds("pages", TIMES)),
+    ("pages: every field of every row, maps entry by entry", lambda reader: reader.rows("pages", FIELDS)),
+    ("breakdowns: rows and links of each dimension", lambda reader: reader.groups("breakdowns", "dimension", "links")),
+    ("breakdowns: rows and links of each key", lambda reader: reader.groups("breakdowns", "key", "links")),
+    ("breakdowns: nulls", lambda reader: reader.nulls("breakdowns", ["target", "root_domain", "dimension", "key", "links"])),
+    ("targets: lines of each fate", lambda reader: reader.groups("targets", "fate", "line")),
+    ("targets: every line with its labels", lambda reader: reader.rows("targets", ["source", "line", "input", "fate", "labels"])),
+    ("requests: cost to the last digit", lambda reader: reader.groups("requests", "charged", "cost_usd")),
+]
+
+
+def make_lake(folder, name, lake_keys=""):
+    """A lake of two dates, and the truth of it: with null maps, and as readers see it that have none."""
+    lake, source = f"{folder}/{name}", f"{folder}/targets.csv"
+    rows = [f"{target},client {number % 7}" for number, (target, _, _) in enumerate(lines(), 2)]
+    pathlib.Path(source).write_text("\n".join(["url,client", *rows]) + "\n")
+    truths = {True: Truth(), False: Truth()}
+    for date in DATES:
+        with simulator(date) as plainly, twisted(plainly, twist) as provider:
+            keys = f'paths = ["{source}"]\ncolumn = "url"\nkeep = ["client"]'
+            report = json.loads(backlake("run", pipeline(folder, name, keys, lake, provider, lake_keys), "--snapshot", date, "--output", "json"))
+            assert report["state"] == "published", report
+            for null_maps, truth in truths.items():
+                truth.learn(date, provider, source, null_maps)
+    # What the checks are about is there: null and empty maps, null and large values, empty and odd keys, every fate.
+    pages, breakdowns, targets = (truths[True].tables[table] for table in ["pages", "breakdowns", "targets"])
+    assert len(pages) > 9_000 and {None, ()} <= {row["referring_links_semantic_locations"] for row in pages}
+    assert {None, 2**53 + 1} <= {row["backlinks"] for row in pages} and None in {row["links"] for row in breakdowns}
+    assert {"", " ", "рф", "line\nbreak"} <= {row["key"] for row in breakdowns} and len({row["fate"] for row in targets}) == 4
+    return lake, truths
+
+
+def pruned(reader_class, lake, truth, folder):
+    """A filter on the date reads its partition alone: the engine says so, and it works with the other one ruined."""
+    first, second = DATES
+    reader = reader_class(lake)
+    expected = [row["referring_pages"] for row in truth.tables["pages"] if row["snapshot_date"] == first]
+    assert tuple(reader.on(first)) == (len(expected), sum(expected)), reader.on(first)
+    if hasattr(reader, "partitions"):
+        for date in DATES:
+            found = reader.partitions(date)
+            assert found == {f"snapshot_date={date}"}, found
+    ruined = f"{folder}/ruined"
+    shutil.rmtree(ruined, ignore_errors=True)
+    shutil.copytree(lake, ruined)
+    for file in pathlib.Path(ruined, f"pages/snapshot_date={second}").glob("*.parquet"):
+        file.write_bytes(b"no Parquet" * (file.stat().st_size // 10))
+    reader = reader_class(ruined)
+    assert tuple(reader.on(first)) == (len(expected), sum(expected))
+    try:
+        reader.on(second)
+    except Exception:
+        return
+    raise AssertionError("the ruined partition was read")
+
+
+def difference(found, expected):
+    """Where two answers first differ, for people."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        found, expected = sorted(found.items(), key=repr), sorted(expected.items(), key=repr)
+    if isinstance(found, list) and isinstance(expected, list):
+        pairs = [pair for pair in zip(found, expected) if pair[0] != pair[1]]
+        pairs = pairs or [(len(found), len(expected))]
+        return f"{len(pairs)} differ; the first: read {pairs[0][0]!r}, the truth is {pairs[0][1]!r}"
+    return f"read {found!r}, the truth is {expected!r}"
+
+
+class Tally:
+    def __init__(self):
+        self.passed = self.failed = 0
+
+    def line(self, reader, check, problem, seconds):
+        self.passed, self.failed = self.passed + (not problem), self.failed + bool(problem)
+        print(f"{'FAILED' if problem else 'ok    '}  {reader.name:<18} {check} ({seconds:.1f} s){f': {problem}' if problem else ''}", flush=True)
+
+    def hold(self, reader, check, attempt):
+        start = time.monotonic()
+        try:
+            problem = attempt()
+        except Exception:
+            problem = traceback.format_exc()
+        self.line(reader, check, problem, time.monotonic() - start)
+
+
+def read_by(readers, lake, truths, folder, tally):
+    answers = {(name, null_maps): ask_truth(truth) for null_maps, truth in truths.items() for name, ask_truth in CHECKS}
+    for reader_class in readers:
+        reader, expected = reader_class(lake), lambda name: answers[name, reader_class.null_maps]
+        for name, question in CHECKS:
+            def compare():
+                found = question(reader)
+                return "" if found == expected(name) else difference(found, expected(name))
+
+            tally.hold(reader, name, compare)
+        tally.hold(reader, "a filter on the date reads one partition", lambda: pruned(reader_class, lake, truths[True], folder))
+
+
+def delta(folder, tally):
+    """The same lake with a Delta log. Held as soon as the pipeline file knows the key."""
+    if "table_format" not in (ROOT / "pipelines/nightly.toml").read_text():
+        print("        deltalake: not read, this version writes no Delta log")
+        return
+    lake, truths = make_lake(folder, "delta", 'table_format = "delta"\n')
+    read_by(DELTA_READERS, lake, truths, folder, tally)
+
+
+def main():
+    start = time.monotonic()
+    tally = Tally()
+    with tempfile.TemporaryDirectory() as folder:
+        lake, truths = make_lake(folder, "lake")
+        read_by(READERS, lake, truths, folder, tally)
+        delta(folder, tally)
+    print(f"{tally.passed} passed, {tally.failed} failed in {time.monotonic() - start:.0f} s")
+    sys.exit(1 if tally.failed else 0)
+
+
+if __name__ == "__main__":
+    main()
