@@ -87,8 +87,9 @@ pub(super) async fn diff(args: DiffArgs, output: Output) -> Result<()> {
     let pair = Pair::choose(&store, args.from, args.to).await?;
     let domain = args.root_domain.as_deref();
     if args.what == What::Breakdowns {
-        let shifts = pair.breakdowns(&store, domain).await?.shifts()?;
-        return blocking(move || args.list(&shifts, form, &breakdown_header(), breakdown_line)).await;
+        let breakdowns = pair.breakdowns(&store, domain).await?;
+        let list = move || args.list(&breakdowns.shifts()?, form, &breakdown_header(), breakdown_line);
+        return blocking(list).await;
     }
     let pages = pair.pages(&store, &args.by, domain).await?;
     let by = args.by.clone();

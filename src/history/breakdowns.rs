@@ -1,15 +1,14 @@
 //! How links shifted between the keys of each dimension.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use polars::prelude::{
-    DataFrame, DataType, Expr, LazyFrame, SortMultipleOptions, UnionArgs, col, concat, lit,
-};
+use polars::prelude::{DataFrame, IntoLazy as _, LazyFrame, col, df};
 use serde::Serialize;
 
 use super::list::List;
 use super::pair::Pair;
-use super::tables::{FAILED, blocking, counts, ratios, scan, texts, with_change};
+use super::tables::{FAILED, batches, blocking, counts, ratios, scan, texts, with_change};
 use crate::contract::Table;
 use crate::error::{Context, Result};
 use crate::lake::{LocalFiles, Store};
@@ -61,22 +60,39 @@ impl Pair {
 
 impl Breakdowns {
     /// Every key that one of the snapshots has, also where nothing changed: `dimension`, `key`, `before`, `after`,
-    /// `change`, `relative_change`.
+    /// `change`, `relative_change`. Takes its time: for use on a blocking thread.
     ///
     /// # Errors
-    /// A query that polars refuses.
+    /// Files that fail.
     pub fn shifts(&self) -> Result<List<BreakdownChange>> {
-        let side = |rows: &LazyFrame, before: Expr, after: Expr| {
-            rows.clone().select([col(KEY[0]), col(KEY[1]), before.alias("before"), after.alias("after")])
-        };
-        let nothing = || lit(0).cast(DataType::Int64);
-        let both = [side(&self.from, col("links"), nothing()), side(&self.to, nothing(), col("links"))];
-        let both =
-            concat(both, UnionArgs { maintain_order: false, ..UnionArgs::default() }).context(|| FAILED)?;
-        let sums = both.group_by(KEY.map(col)).agg([col("before").sum(), col("after").sum()]);
-        let rows = with_change(sums).sort(KEY, SortMultipleOptions::default());
+        let mut sums = Sums::new();
+        add(&mut sums, &self.from, 0)?;
+        add(&mut sums, &self.to, 1)?;
+        let (keys, links): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
+        let (dimensions, keys): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
+        let (before, after): (Vec<_>, Vec<_>) =
+            links.into_iter().map(|[before, after]| (before, after)).unzip();
+        let rows = df!("dimension" => dimensions, "key" => keys, "before" => before, "after" => after);
+        let rows = with_change(rows.context(|| FAILED)?.lazy());
         Ok(List::new(rows, col("change").abs(), KEY, read, Arc::clone(&self.files)))
     }
+}
+
+/// Links of both snapshots by dimension and key.
+type Sums = BTreeMap<(String, String), [i64; 2]>;
+
+/// Adds the links of a snapshot, batch by batch: polars' streaming engine keeps most of the rows that it groups (0.55).
+fn add(sums: &mut Sums, rows: &LazyFrame, side: usize) -> Result<()> {
+    batches(rows.clone().select([col(KEY[0]), col(KEY[1]), col("links")]), |batch| {
+        let grouped = batch.lazy().group_by(KEY.map(col)).agg([col("links").sum()]).collect();
+        let grouped = grouped.context(|| FAILED)?;
+        let keys = texts(&grouped, "dimension")?.into_iter().zip(texts(&grouped, "key")?);
+        for ((dimension, key), links) in keys.zip(counts(&grouped, "links")?) {
+            let key = (dimension.unwrap_or_default(), key.unwrap_or_default());
+            sums.entry(key).or_default()[side] += links.unwrap_or_default();
+        }
+        Ok(())
+    })
 }
 
 fn read(rows: &DataFrame) -> Result<Vec<BreakdownChange>> {

@@ -3,15 +3,12 @@
 use std::io::Write;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 
-use polars::prelude::{
-    DataFrame, Engine, Expr, IntoLazy as _, LazyFrame, PlanCallback, PolarsResult, SortMultipleOptions, col,
-};
+use polars::prelude::{DataFrame, Expr, IntoLazy as _, LazyFrame, PolarsResult, SortMultipleOptions, col};
 
-use super::tables::{FAILED, compact};
+use super::tables::{FAILED, batches, compact};
 use super::write::{Format, Writer};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::lake::LocalFiles;
 
 /// Rows that are gathered before they are cut down to the greatest: few, but sorting them seldom pays.
@@ -69,7 +66,7 @@ impl<Row> List<Row> {
 
     fn limited(&self, limit: Option<NonZeroU32>, mut see: impl FnMut(DataFrame) -> Result<()>) -> Result<()> {
         match limit {
-            None => self.batches(see),
+            None => batches(self.rows.clone(), |rows| see(compact(&rows)?)),
             Some(limit) => see(self.ranked(limit)?),
         }
     }
@@ -78,12 +75,12 @@ impl<Row> List<Row> {
     fn ranked(&self, limit: NonZeroU32) -> Result<DataFrame> {
         let rows = limit.get() as usize;
         let mut gathered: Option<DataFrame> = None;
-        self.batches(|batch| {
+        batches(self.rows.clone(), |batch| {
             let batch =
                 if batch.height() > rows { self.cut(batch, limit).context(|| FAILED)? } else { batch };
             let all = match gathered.take() {
-                None => batch,
-                Some(before) => before.vstack(&batch).context(|| FAILED)?,
+                None => compact(&batch)?,
+                Some(before) => before.vstack(&compact(&batch)?).context(|| FAILED)?,
             };
             gathered = Some(if all.height() < 2 * rows + GATHERED {
                 all
@@ -106,22 +103,5 @@ impl<Row> List<Row> {
             .with_order_descending_multi([true, false, false])
             .with_nulls_last_multi([true, false, false]);
         rows.lazy().sort_by_exprs(&self.rank, order).limit(limit.get()).collect()
-    }
-
-    /// Hands over the rows as they arise.
-    fn batches(&self, mut see: impl FnMut(DataFrame) -> Result<()>) -> Result<()> {
-        let (send, receive) = sync_channel(1);
-        // That nobody listens any more ends the query.
-        let hand_over = PlanCallback::new(move |rows: DataFrame| Ok(send.send(rows).is_err()));
-        let query = self.rows.clone().sink_batches(hand_over, true, None).context(|| FAILED)?;
-        std::thread::scope(|scope| {
-            let query = scope.spawn(move || query.collect_with_engine(Engine::Streaming).map(drop));
-            let seen = receive.into_iter().filter(|rows| rows.height() > 0).try_for_each(|rows| {
-                // The few rows that are left of a batch would hold all of its texts.
-                see(compact(&rows)?)
-            });
-            let ended = query.join().map_err(|_| Error::unexpected(FAILED))?;
-            seen.and(ended.context(|| FAILED))
-        })
     }
 }

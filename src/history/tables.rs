@@ -1,10 +1,11 @@
 //! The tables as polars reads them.
 
 use std::path::PathBuf;
+use std::sync::mpsc::sync_channel;
 
 use polars::prelude::{
     DataFrame, DataType, Engine, HiveOptions, IntoColumn as _, LazyFrame, NULL, NewChunkedArray as _,
-    PlRefPath, PolarsResult, ScanArgsParquet, StringChunked, UnionArgs, col, concat, lit, when,
+    PlRefPath, PlanCallback, PolarsResult, ScanArgsParquet, StringChunked, UnionArgs, col, concat, lit, when,
 };
 
 use crate::error::{Context, Error, Result};
@@ -37,8 +38,28 @@ pub(super) fn scan(files: &LocalFiles, root_domain: Option<&str>) -> Result<Lazy
 
 /// Runs a query whose result is small, and which never holds all rows to come by it.
 pub(super) fn run(query: LazyFrame) -> Result<DataFrame> {
-    let ran = query.collect_with_engine(Engine::Streaming).context(|| FAILED)?;
+    let ran = in_file_order(query).collect_with_engine(Engine::Streaming).context(|| FAILED)?;
     Ok(ran.unwrap_single())
+}
+
+/// Runs a query and hands over its rows as they arise.
+pub(super) fn batches(query: LazyFrame, mut see: impl FnMut(DataFrame) -> Result<()>) -> Result<()> {
+    let (send, receive) = sync_channel(1);
+    // That nobody listens any more ends the query.
+    let hand_over = PlanCallback::new(move |rows: DataFrame| Ok(send.send(rows).is_err()));
+    let query = in_file_order(query).sink_batches(hand_over, true, None).context(|| FAILED)?;
+    std::thread::scope(|scope| {
+        let query = scope.spawn(move || query.collect_with_engine(Engine::Streaming).map(drop));
+        let seen = receive.into_iter().filter(|rows| rows.height() > 0).try_for_each(&mut see);
+        let ended = query.join().map_err(|_| Error::unexpected(FAILED))?;
+        seen.and(ended.context(|| FAILED))
+    })
+}
+
+/// The same query, reading one file after the other also where their order does not matter: polars would else read all
+/// of them at once.
+fn in_file_order(query: LazyFrame) -> LazyFrame {
+    query.with_check_order(false)
 }
 
 /// How a number changed: `change`, and `relative_change` to what was before.

@@ -4,10 +4,10 @@ use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use polars::io::csv::write::BatchedWriter as CsvBatches;
+use polars::io::json::BatchedWriter as JsonBatches;
 use polars::io::parquet::write::BatchedWriter as ParquetBatches;
 use polars::prelude::{
-    CsvWriter, DataFrame, JsonFormat, JsonWriter, ParquetWriter, PolarsError, PolarsResult, Schema,
-    SerWriter as _,
+    CsvWriter, DataFrame, ParquetWriter, PolarsError, PolarsResult, Schema, SerWriter as _,
 };
 
 use crate::error::{Context, Result};
@@ -37,7 +37,7 @@ pub(super) struct Writer<W: Write> {
 
 enum Form<W: Write> {
     Csv(CsvBatches<W>),
-    Json,
+    Json(JsonBatches<W>),
     Parquet(Box<ParquetBatches<W>>),
 }
 
@@ -50,7 +50,7 @@ impl<W: Write + Send> Writer<W> {
         let out = Shared(Arc::new(Mutex::new(out)));
         let form = match format {
             Format::Csv => Form::Csv(CsvWriter::new(out.clone()).batched(schema).context(failed)?),
-            Format::Json => Form::Json,
+            Format::Json => Form::Json(JsonBatches::new(out.clone())),
             Format::Parquet => {
                 Form::Parquet(Box::new(ParquetWriter::new(out.clone()).batched(schema).context(failed)?))
             }
@@ -79,7 +79,7 @@ impl<W: Write + Send> Writer<W> {
         }
         let ended = match &mut self.form {
             Form::Csv(writer) => writer.finish(),
-            Form::Json => Ok(()),
+            Form::Json(_) => Ok(()),
             Form::Parquet(writer) => writer.finish().map(drop),
         };
         let flushed = ended.and_then(|()| self.out.flush().map_err(PolarsError::from));
@@ -95,9 +95,7 @@ impl<W: Write + Send> Writer<W> {
         rows.rechunk_mut();
         let put = match &mut self.form {
             Form::Csv(writer) => writer.write_batch(&rows),
-            Form::Json => {
-                JsonWriter::new(&mut self.out).with_json_format(JsonFormat::JsonLines).finish(&mut rows)
-            }
+            Form::Json(writer) => writer.write_batch(&rows),
             Form::Parquet(writer) => writer.write_batch(&rows),
         };
         self.told(put)

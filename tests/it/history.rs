@@ -500,16 +500,18 @@ fn however_rows_are_cut_into_files_groups_and_batches_the_answer_is_the_same() {
                 write_snapshot(folder.path(), day(number), &many(number), &[], (group, file));
             }
             ["gained", "lost", "movers"].map(|what| {
-                [&["--limit", "0"][..], &["--limit", "17"]].map(|limit| {
+                [("csv", "0"), ("csv", "17"), ("json", "0"), ("table", "0")].map(|(format, limit)| {
                     let mut program = program();
                     program.env("POLARS_IDEAL_MORSEL_SIZE", batch).arg("diff").arg(folder.path());
-                    let output =
-                        program.args(["--what", what, "--format", "csv"]).args(limit).output().unwrap();
+                    program.args(["--what", what, "--format", format, "--limit", limit]);
+                    let output = program.output().unwrap();
                     assert!(output.status.success(), "{}", text(&output.stderr));
                     text(&output.stdout)
                 })
             })
         });
+    let [csv, _, json, table] = &answers[0][2];
+    assert_eq!((csv.lines().count(), table.lines().count()), (json.lines().count() + 1, csv.lines().count()));
     assert!(answers[0][2][0].lines().count() > 500);
     for answer in &answers[1..] {
         assert_eq!(answer, &answers[0]);
