@@ -25,12 +25,11 @@ pub(super) async fn verify(args: &LakeArgs, output: Output) -> Result<()> {
     }
     let mut beside = Vec::new();
     if args.snapshot.is_none() {
-        beside = strays(&store).await?;
+        beside.extend(strays(&store).await?);
         beside.extend(log_differences(&store).await?);
     }
-    let strays = beside;
-    let problems = audits.iter().map(|audit| audit.problems.len()).sum::<usize>() + strays.len();
-    let report = Report { snapshots: &audits, strays: &strays };
+    let problems = audits.iter().map(|audit| audit.problems.len()).sum::<usize>() + beside.len();
+    let report = Report { snapshots: &audits, strays: &beside };
     output::report(&report, || text(&report), output)?;
     if problems == 0 {
         return Ok(());

@@ -33,7 +33,7 @@ pub use lock::{Lock, Owner};
 pub use manifest::{Manifest, ManifestFile, RequestTotals, TableManifest, snapshots};
 pub use profile::{Bounds, Change, ColumnProfile, Profile};
 pub use prune::{Dropped, Keep, Pruning, prune, to_prune};
-pub use publish::{Publishing, Staging, is_untidy, publish, tidy};
+pub use publish::{Publishing, Staging, heal, is_untidy, publish};
 pub use sort::Sorter;
 pub use store::Store;
 pub use tables::{LineFate, requests_batch, targets_batch};

@@ -1,7 +1,7 @@
 //! Takes away old snapshots and old archives: first what would go, then the going.
 //!
-//! Never the newest snapshot or archive, never the archive of a snapshot that is not published, never a file that a
-//! manifest still names. A snapshot goes by its manifest first, so that its readers never find it in parts; what a
+//! Never the newest snapshot or archive, never what is paid for a snapshot or a replacement that is not published yet,
+//! never a file that a manifest still names. A snapshot goes by its manifest first, so that its readers never find it in parts; what a
 //! pruning that was broken off has left is taken by the next.
 
 use std::collections::BTreeSet;
@@ -10,11 +10,11 @@ use bytes::Bytes;
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use serde::Serialize;
 
-use super::archive::open_snapshots;
+use super::archive::{Archive, open_snapshots};
 use super::delta;
 use super::layout::Layout;
 use super::lock::{Lock, Owner};
-use super::manifest::snapshots;
+use super::manifest::{Manifest, snapshots};
 use super::store::Store;
 use crate::clock::Clock;
 use crate::contract::Table;
@@ -84,6 +84,8 @@ pub async fn to_prune(
             old.push(date);
         }
     }
+    let replaced = being_replaced(store, &published).await?;
+    old.retain(|date| !replaced.contains(date));
     for date in old {
         pruning.snapshots.push(objects_of_snapshot(store, date).await?);
     }
@@ -94,11 +96,30 @@ pub async fn to_prune(
         .filter(|date| !open.contains(date))
         .collect();
     for date in keep_archives.dropped(&archived, today) {
+        if replaced.contains(&date) {
+            continue;
+        }
         let layout = Layout { snapshot: date };
         let folders = [layout.archive(), layout.intents(), layout.attempts()];
         pruning.archives.push(dropped(store, date, &folders).await?);
     }
     Ok(pruning)
+}
+
+/// The dates of which a replacement was begun and is not published: what it has paid for is needed.
+async fn being_replaced(store: &Store, published: &BTreeSet<NaiveDate>) -> Result<BTreeSet<NaiveDate>> {
+    let mut found = BTreeSet::new();
+    for &date in published {
+        // A manifest that cannot be read is `verify`'s to name; what is said of it stays.
+        let Ok(Some(manifest)) = Manifest::read(store, date).await else {
+            found.insert(date);
+            continue;
+        };
+        if Archive::new(store.clone(), date).run_record(manifest.generation + 1).await?.is_some() {
+            found.insert(date);
+        }
+    }
+    Ok(found)
 }
 
 /// Takes away what [`to_prune`] has named.

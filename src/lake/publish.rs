@@ -15,7 +15,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tracing::{info, warn};
 
 use super::audit::audit_staged;
-use super::contracts::keep_contracts;
+use super::contracts::{contracts_of, keep_contracts};
 use super::delta::{self, TableFormat};
 use super::layout::Layout;
 use super::lock::Lock;
@@ -344,12 +344,25 @@ pub async fn is_untidy(store: &Store, snapshot: NaiveDate) -> Result<bool> {
     Ok(store.get(&Layout { snapshot }.placing()).await?.is_some())
 }
 
+/// Mends what a publication that was broken off has left: the Delta logs, if there are any, name what the manifest names,
+/// before the files go that it does not name. For the one who holds the lock.
+///
+/// # Errors
+/// A lake that fails.
+pub async fn heal(store: &Store, manifest: &Manifest) -> Result<()> {
+    if delta::exists(store).await? {
+        let contracts = contracts_of(store, manifest).await?;
+        delta::commit(store, std::slice::from_ref(manifest), |table| contracts.of(table)).await?;
+    }
+    tidy(store, manifest).await
+}
+
 /// Clears what a publication has left over: files in the snapshot's partitions that its manifest does not name, and what
 /// was staged. For the one who holds the lock.
 ///
 /// # Errors
 /// A lake that fails.
-pub async fn tidy(store: &Store, manifest: &Manifest) -> Result<()> {
+async fn tidy(store: &Store, manifest: &Manifest) -> Result<()> {
     let layout = Layout { snapshot: manifest.snapshot };
     for table in Table::ALL {
         let Some(entry) = manifest.tables.get(table.name()) else { continue };

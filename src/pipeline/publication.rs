@@ -51,7 +51,17 @@ pub(super) struct Publication<'a> {
     pub(super) requests: RequestTotals,
     /// What is published of this date now.
     pub(super) over: Option<Manifest>,
+    pub(super) when_damaged: WhenDamaged,
     pub(super) stages: Stopwatch,
+}
+
+/// What becomes of an archived answer that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WhenDamaged {
+    /// It is entered as such, and the next start asks for its targets again.
+    AskAgain,
+    /// The books stay as they are: nothing is asked.
+    Refuse,
 }
 
 /// What came of a publication.
@@ -224,6 +234,11 @@ impl Publication<'_> {
         if let Some((id, error)) = broken {
             // What it says of the rows so far does not matter any more.
             let _ = writer.await;
+            if self.when_damaged == WhenDamaged::Refuse {
+                let message = format!("the archived answer to attempt {id} cannot be used");
+                let hint = "nothing was changed; restore its file in _archive from a copy, or ask for the date anew with `backlake run --replace`, which is paid";
+                return Err(Error::unexpected(message).caused_by(error).with_hint(hint));
+            }
             if let Some(attempt) = attempts.iter().find(|attempt| attempt.id == id) {
                 archive.disown(attempt.clone(), &error.to_string()).await?;
             }

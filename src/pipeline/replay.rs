@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tracing::warn;
 
 use super::books::{Books, TargetStates};
-use super::publication::Publication;
+use super::publication::{Publication, WhenDamaged};
 use super::report::{Progress, RunEnd};
 use super::run::{
     Surroundings, keep_summary, locked, read_targets, same_question, too_many_failed, with_date,
@@ -57,7 +57,7 @@ async fn rebuild(
         return Err(nothing_archived(pipeline, store));
     }
     if let Some(over) = &over {
-        complete(over, &books)?;
+        complete(over, &books, states.fates(&list).absent)?;
     }
     states.take_unanswered(&archive.unanswered(&record.run).await?, &list);
     if over.is_none()
@@ -83,6 +83,7 @@ async fn rebuild(
         books,
         requests,
         over,
+        when_damaged: WhenDamaged::Refuse,
         stages: Stopwatch::default(),
     };
     let end = publication.publish().await?.end(start, &around.clock, vanished, None);
@@ -128,17 +129,25 @@ async fn lines(archive: &Archive, record: &RunRecord, pipeline: &Pipeline) -> Re
 }
 
 /// Holds the archive to what was published from it: a published snapshot is never replaced by less.
-fn complete(over: &Manifest, books: &Books) -> Result<()> {
-    let (items, requests) = (books.items(), books.entries.len() as u64);
-    if (items, requests) == (over.items, over.requests.sent) {
-        return Ok(());
+///
+/// Until they are flattened all targets that were answered count as `answered`: a lost intent leaves rows without them.
+fn complete(over: &Manifest, books: &Books, answered: u64) -> Result<()> {
+    for (what, archived, published) in [
+        ("items", books.items(), over.items),
+        ("requests", books.entries.len() as u64, over.requests.sent),
+        ("answered targets", answered, over.fates.returned + over.fates.absent),
+    ] {
+        if archived < published {
+            let message = format!(
+                "the archive of snapshot {} is not complete: it has {archived} {what}, and {published} are published",
+                over.snapshot
+            );
+            let hint =
+                "what is published stays as it is; look at what was pruned or lost of _archive and _runs";
+            return Err(Error::unexpected(message).with_hint(hint));
+        }
     }
-    let message = format!(
-        "the archive of snapshot {} is not complete: {items} items of {requests} requests, and {} of {} are published",
-        over.snapshot, over.items, over.requests.sent
-    );
-    Err(Error::unexpected(message)
-        .with_hint("what is published stays as it is; look at what was pruned or lost of _archive and _runs"))
+    Ok(())
 }
 
 /// Why a snapshot that was never published is not to be published as it is.

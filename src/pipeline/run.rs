@@ -11,7 +11,7 @@ use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use super::account::{Means, connect, credentials_for, means_for_plan};
 use super::books::{Books, TargetStates};
-use super::publication::{Findings, Publication};
+use super::publication::{Findings, Publication, WhenDamaged};
 use super::report::{InvalidLine, PlanReport, Progress, RunEnd, RunReport, RunState, seconds};
 use super::spec::Pipeline;
 use crate::clock::{Clock, Stopwatch};
@@ -22,7 +22,7 @@ use crate::fetch::{
 };
 use crate::flatten::Irregularities;
 use crate::lake::{
-    Archive, Lock, Manifest, Owner, Question, RunRecord, Store, is_untidy, open_snapshots, tidy,
+    Archive, Lock, Manifest, Owner, Question, RunRecord, Store, heal, is_untidy, open_snapshots,
 };
 use crate::money::Usd;
 use crate::plan::{Estimate, Plan, lower_bound, requests_in_input_order, sorted};
@@ -273,7 +273,7 @@ async fn published_already(
 async fn finish_broken_off(pipeline: &Pipeline, around: &Surroundings<'_>, store: &Store) {
     let finished = locked(store, pipeline, around, async |_lock| {
         match Manifest::read(store, pipeline.snapshot).await? {
-            Some(manifest) => tidy(store, &manifest).await,
+            Some(manifest) => heal(store, &manifest).await,
             None => Ok(()),
         }
     });
@@ -359,6 +359,7 @@ impl Start<'_> {
             books,
             requests,
             over,
+            when_damaged: WhenDamaged::AskAgain,
             stages: Stopwatch::default(),
         };
         let published = publication.publish().await.map_err(|error| with_date(error, pipeline))?;

@@ -97,3 +97,39 @@ fn a_table_format_that_is_none_is_refused_with_what_is_allowed() {
         assert!(message.contains(word), "`{word}` is not in: {message}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_replacement_that_broke_off_after_the_logs_is_mended_by_the_next_start() {
+    let site = site();
+    let (simulator, clock) = simulator(Behaviour::default()).await;
+    site.run(&simulator, &clock).await.unwrap();
+    let kept: Vec<PathBuf> = Table::ALL.into_iter().flat_map(|table| files(&site.lake(), table)).collect();
+    let manifest = site.lake().join("_snapshots/2026-11-23.json");
+    let before: Vec<(PathBuf, Vec<u8>)> =
+        kept.into_iter().chain([manifest]).map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
+    let replacing = backlake::pipeline::Pipeline::parse(
+        "test.toml",
+        &site.text(),
+        backlake::pipeline::Overrides {
+            base_url: Some(simulator.url()),
+            replace: true,
+            ..backlake::pipeline::Overrides::default()
+        },
+        &clock,
+    );
+    let around =
+        backlake::pipeline::Surroundings { seed: 8, ..crate::harness::surroundings(&simulator, &clock) };
+    backlake::pipeline::run(&replacing.unwrap(), &around).await.unwrap();
+    assert_eq!(commits(&site, Table::Pages).len(), 2);
+    // As if the machine had gone down between the logs and the manifest: files of both stand there.
+    for (path, bytes) in &before {
+        std::fs::write(path, bytes).unwrap();
+    }
+    std::fs::create_dir_all(site.lake().join("_staging/2026-11-23")).unwrap();
+    std::fs::write(site.lake().join("_staging/2026-11-23/placing"), "").unwrap();
+    let end = site.run(&simulator, &clock).await.unwrap();
+    assert_eq!(end.report.state, RunState::AlreadyPublished);
+    assert_eq!(commits(&site, Table::Pages).len(), 3);
+    let output = program().arg("verify").arg(site.lake()).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}

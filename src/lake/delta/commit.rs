@@ -66,6 +66,19 @@ pub(in crate::lake) async fn commit<'a>(
     Ok(commits)
 }
 
+/// Whether any table has a log.
+///
+/// # Errors
+/// A lake that fails.
+pub(in crate::lake) async fn exists(store: &Store) -> Result<bool> {
+    for table in Table::ALL {
+        if !store.list_here(&Layout::delta_log(table)).await?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Those of these snapshots of which the log of some table knows nothing, in their order: all of them where a lake has
 /// no logs yet.
 ///

@@ -17,4 +17,4 @@ mod stats;
 mod tests;
 
 pub use commit::TableFormat;
-pub(super) use commit::{commit, differences, missing, remove};
+pub(super) use commit::{commit, differences, exists, missing, remove};
