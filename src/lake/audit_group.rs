@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -130,7 +130,7 @@ pub(super) fn audit_group(
         found.counts.add_rows(table, &batch);
         for (name, bounds) in &mut looked_up {
             if let Some(column) = batch.column_by_name(name) {
-                changes(column, |text| bounds.see(text));
+                bounds.see(column);
             }
         }
     }
@@ -157,7 +157,7 @@ impl Group {
             self.ends.as_ref().is_none_or(|(_, end)| super::key::compare_owned(end, &first).is_le());
         let start = self.ends.take().map_or(first, |(start, _)| start);
         self.ends = Some((start, last));
-        Ok(follows && (1..rows).all(|row| keys.compare(row - 1, row).is_le()))
+        Ok(follows && keys.ascend())
     }
 }
 
@@ -180,15 +180,23 @@ impl Bounds {
         Self { told, found: None, filter, not_in_filter: None }
     }
 
-    fn see(&mut self, text: &str) {
-        match &mut self.found {
-            None => self.found = Some((text.to_owned(), text.to_owned())),
-            Some((min, _)) if text < min.as_str() => text.clone_into(min),
-            Some((_, max)) if text > max.as_str() => text.clone_into(max),
-            Some(_) => {}
-        }
-        if self.filter.as_ref().is_some_and(|filter| !filter.check(&text)) && self.not_in_filter.is_none() {
-            self.not_in_filter = Some(text.to_owned());
+    fn see(&mut self, column: &ArrayRef) {
+        let mut found: Option<(&str, &str)> = None;
+        changes(column, |text| {
+            found = match found {
+                None => Some((text, text)),
+                Some((min, max)) => Some((min.min(text), max.max(text))),
+            };
+            if self.not_in_filter.is_none() && self.filter.as_ref().is_some_and(|filter| !filter.check(&text))
+            {
+                self.not_in_filter = Some(text.to_owned());
+            }
+        });
+        if let Some((min, max)) = found {
+            self.found = Some(match self.found.take() {
+                None => (min.to_owned(), max.to_owned()),
+                Some((least, most)) => (least.min(min.to_owned()), most.max(max.to_owned())),
+            });
         }
     }
 

@@ -52,7 +52,7 @@ pub(super) struct Keys<'a>(Vec<KeyColumn<'a>>);
 
 enum KeyColumn<'a> {
     Text(&'a StringArray),
-    /// Values that repeat: where the numbers are the same, nothing else needs to be looked at.
+    /// Values that repeat.
     Dictionary(&'a Int32Array, &'a StringArray),
     Count(&'a Int64Array),
 }
@@ -81,15 +81,32 @@ impl<'a> KeyColumn<'a> {
         }
     }
 
-    fn compare(&self, left: usize, right: usize) -> Ordering {
-        if let Self::Dictionary(numbers, _) = self
-            && numbers.is_valid(left)
-            && numbers.is_valid(right)
-            && numbers.value(left) == numbers.value(right)
-        {
-            return Ordering::Equal;
+    fn rows(&self) -> usize {
+        match self {
+            Self::Text(texts) => texts.len(),
+            Self::Dictionary(numbers, _) => numbers.len(),
+            Self::Count(counts) => counts.len(),
         }
-        self.part(left).cmp(&self.part(right))
+    }
+
+    /// How each row but the first compares with the one before it: greater, where it comes after it.
+    fn steps(&self) -> Vec<Ordering> {
+        let compare = |row: usize| self.part(row).cmp(&self.part(row - 1));
+        match self {
+            Self::Text(texts) if texts.null_count() == 0 => {
+                let text = |bounds: &[i32]| &texts.value_data()[bounds[0] as usize..bounds[1] as usize];
+                let pairs = texts.value_offsets().windows(3);
+                pairs.map(|pair| text(&pair[1..]).cmp(text(&pair[..2]))).collect()
+            }
+            // Where the numbers are the same, nothing else needs to be looked at.
+            Self::Dictionary(numbers, _) if numbers.null_count() == 0 => {
+                let pairs = numbers.values().windows(2).zip(1..);
+                pairs
+                    .map(|(pair, row)| if pair[0] == pair[1] { Ordering::Equal } else { compare(row) })
+                    .collect()
+            }
+            _ => (1..self.rows()).map(compare).collect(),
+        }
     }
 }
 
@@ -100,10 +117,16 @@ impl<'a> Keys<'a> {
         columns.collect::<Option<_>>().map(Self)
     }
 
-    /// Compares the keys of two rows of the batch.
-    pub(super) fn compare(&self, left: usize, right: usize) -> Ordering {
-        let columns = self.0.iter().map(|column| column.compare(left, right));
-        columns.into_iter().find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
+    /// Whether no row's key comes before that of the row before it.
+    pub(super) fn ascend(&self) -> bool {
+        let mut columns = self.0.iter().map(KeyColumn::steps);
+        let mut steps = columns.next().unwrap_or_default();
+        for column in columns {
+            for (step, next) in steps.iter_mut().zip(column) {
+                *step = step.then(next);
+            }
+        }
+        steps.iter().all(|step| step.is_ge())
     }
 
     /// The key of a row.
@@ -122,14 +145,10 @@ pub(super) fn changes<'a>(column: &'a ArrayRef, mut each: impl FnMut(&'a str)) {
     let Some(column) = KeyColumn::of(column) else {
         return;
     };
-    let rows = match &column {
-        KeyColumn::Text(texts) => texts.len(),
-        KeyColumn::Dictionary(numbers, _) => numbers.len(),
-        KeyColumn::Count(_) => 0,
-    };
-    for row in 0..rows {
-        let repeats = row > 0 && column.compare(row - 1, row).is_eq();
-        if let (false, KeyPart::Text(text)) = (repeats, column.part(row)) {
+    let rows = 0..column.rows();
+    let steps = std::iter::once(Ordering::Greater).chain(column.steps());
+    for (row, _) in rows.zip(steps).filter(|(_, step)| step.is_ne()) {
+        if let KeyPart::Text(text) = column.part(row) {
             each(text);
         }
     }

@@ -317,7 +317,15 @@ fn properties(contract: &Contract, run: &str) -> WriterProperties {
             sorting[at] = Some(SortingColumn { column_idx: leaf, descending: false, nulls_first: true });
         }
         leaf += match column.kind {
-            ColumnType::CountsByKey | ColumnType::TextsByKey => 2,
+            ColumnType::CountsByKey | ColumnType::TextsByKey => {
+                // No reader skips by what is in a map; to compare each of its keys costs as much as to encode it.
+                for part in ["key", "value"] {
+                    let path = [column.name.as_str(), "key_value", part].map(str::to_owned).to_vec();
+                    let path = ColumnPath::new(path);
+                    properties = properties.set_column_statistics_enabled(path, EnabledStatistics::None);
+                }
+                2
+            }
             _ => 1,
         };
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 
 use chrono::{DateTime, Utc};
+use rayon::prelude::*;
 use tracing::warn;
 
 use crate::clock::Clock;
@@ -42,12 +43,15 @@ impl Books {
         clock: &Clock,
     ) {
         self.next_batch = next_batch;
-        for EarlierAttempt { targets: asked, reserved, attempt } in earlier {
+        let asked =
+            earlier.par_iter().map(|attempt| attempt.targets.iter().map(|text| list.find(text)).collect());
+        let asked: Vec<Vec<Option<TargetId>>> = asked.collect();
+        for (EarlierAttempt { reserved, attempt, .. }, asked) in earlier.into_iter().zip(asked) {
             let id = attempt.id;
             if attempt.outcome == Outcome::Ok {
                 let mut targets = Vec::with_capacity(asked.len());
-                for text in &asked {
-                    match list.find(text) {
+                for target in asked {
+                    match target {
                         // Asked again though its answer was there, it stays with the first: the rows of the other
                         // answer nothing that was asked. An answer outranks a refusal.
                         Some(id) if states.of(id).0 != Fate::Absent => targets.push(id),
@@ -58,8 +62,7 @@ impl Books {
                 states.set(&targets, Fate::Absent, Some(id.batch), None);
                 self.answered.push(Answered { id, targets });
             } else if attempt.outcome == Outcome::Refused
-                && let [text] = asked.as_slice()
-                && let Some(target) = list.find(text)
+                && let &[Some(target)] = asked.as_slice()
                 && states.of(target).0 != Fate::Absent
             {
                 let reason = refusal(&attempt);

@@ -31,7 +31,7 @@ use crate::lake::{
 use crate::target::{Rules, Target, TargetList};
 
 /// Answers that are read and flattened at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 /// Batches between two threads.
 const BETWEEN: usize = 2;
 
@@ -336,7 +336,7 @@ async fn flatten_answer(
     };
     let (contract, list) = (Arc::clone(contract), Arc::clone(list));
     let (ids, rules, stages) = (answered.targets.clone(), *rules, stages.clone());
-    let work = tokio::task::spawn_blocking(move || {
+    let work = on_a_core(move || {
         let targets: Vec<Target<'_>> = ids.iter().map(|&id| list.target(id)).collect();
         let request_id = request_id.as_deref();
         let asked = Asked { contract: &contract, targets: &targets, rules: &rules, request_id, fetched_at };
@@ -345,4 +345,19 @@ async fn flatten_answer(
         flattened.context(|| format!("failed to flatten the answer to attempt {id}"))
     });
     work.await.context(|| format!("flattening the answer to attempt {id} panicked"))
+}
+
+/// Does work on one of as many threads as there are cores, first come first served. More threads than cores would only
+/// take memory and each other's caches.
+async fn on_a_core<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::result::Result<T, tokio::sync::oneshot::error::RecvError> {
+    let (done, result) = tokio::sync::oneshot::channel();
+    rayon::spawn_fifo(move || {
+        // Who waits hears of a panic by the end of the channel, and of nothing if nobody waits any more.
+        if let Ok(result) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+            let _ = done.send(result);
+        }
+    });
+    result.await
 }

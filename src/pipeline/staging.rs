@@ -6,17 +6,18 @@
 //! The sorter's part of the bound, and a row group of the table that is being written.
 
 use std::fs::File;
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::path::Path;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::errors::ParquetError;
 
 use super::books::{TargetStates, request_ids};
 use crate::clock::Stopwatch;
 use crate::contract::{Contract, DIMENSIONS, Table};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::fate::Fate;
 use crate::fetch::Attempt;
 use crate::flatten::breakdowns;
@@ -26,10 +27,10 @@ use crate::target::{LineEnd, TargetList};
 
 /// Eighths of the memory that the sorter buffers; the rest is for a row group, answers under way and what is put in order.
 const SORTER_EIGHTHS: usize = 5;
-/// Batches between two threads.
-const BETWEEN: usize = 2;
-/// Rows of a batch.
+/// Rows of a batch of targets or requests.
 const BATCH_ROWS: usize = 8192;
+/// Pages that are unfolded at once: enough that cores seldom wait for each other between two batches.
+const UNFOLDED_PAGES: usize = 32_768;
 
 /// The files of pages and breakdowns, and what pages add up to.
 pub(super) type Written = Result<(Vec<ManifestFile>, Vec<ManifestFile>, Profile)>;
@@ -52,16 +53,9 @@ pub(super) fn write_pages(
         }
         let mut profile = Profile::default();
         let mut writer = staging.writer(Table::Pages);
+        let mut sorted = stages.time("sort", || sorter.finish())?;
         beside(
-            |send| {
-                let mut sorted = stages.time("sort", || sorter.finish())?;
-                while let Some(batch) = stages.time("sort", || sorted.next()) {
-                    if send.send(batch?).is_err() {
-                        break;
-                    }
-                }
-                Ok(())
-            },
+            || stages.time("sort", || sorted.next()),
             |batch| {
                 profile.add(&batch);
                 stages.time("encode pages", || writer.write(&batch))
@@ -79,48 +73,64 @@ fn write_breakdowns(
     pages: &[ManifestFile],
     stages: &Stopwatch,
 ) -> Result<Vec<ManifestFile>> {
+    let passes = DIMENSIONS.iter().flat_map(|pass| pages.iter().map(move |page| (pass, page)));
+    let mut unfolded = passes.flat_map(|(&(dimension, field), page)| {
+        let path = staging.file(Table::Pages, page);
+        match unfold(&path, dimension, field, stages) {
+            Ok(batches) => Box::new(batches) as Box<dyn Iterator<Item = _> + Send>,
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
+        .map(move |batch| batch.context(|| format!("failed to unfold {}", path.display())))
+    });
     let mut writer = staging.writer(Table::Breakdowns);
-    beside(
-        |send| {
-            for (dimension, field) in DIMENSIONS {
-                for page in pages {
-                    let path = staging.file(Table::Pages, page);
-                    let failed = || format!("failed to read {} again", path.display());
-                    let builder =
-                        ParquetRecordBatchReaderBuilder::try_new(File::open(&path).context(failed)?);
-                    let builder = builder.context(failed)?.with_batch_size(BATCH_ROWS);
-                    let wanted = ["target", "root_domain", field];
-                    let columns = builder.schema().fields().iter().enumerate();
-                    let roots = columns.filter(|(_, column)| wanted.contains(&column.name().as_str()));
-                    let mask = ProjectionMask::roots(builder.parquet_schema(), roots.map(|(at, _)| at));
-                    let mut batches = builder.with_projection(mask).build().context(failed)?;
-                    while let Some(batch) = stages.time("unfold", || batches.next()) {
-                        let batch = batch.context(failed)?;
-                        let unfolded = stages.time("unfold", || breakdowns(&batch, field, dimension));
-                        if send.send(unfolded.context(|| "failed to unfold the breakdowns")?).is_err() {
-                            return Ok(());
-                        }
-                    }
-                }
-            }
-            Ok(())
-        },
-        |batch| stages.time("encode breakdowns", || writer.write(&batch)),
-    )?;
+    beside(|| unfolded.next(), |batch| stages.time("encode breakdowns", || writer.write(&batch)))?;
     stages.time("encode breakdowns", || writer.close())
 }
 
-/// Makes batches on one thread while those before are taken on this one.
+/// The breakdowns of one dimension of a file of pages.
+fn unfold<'s>(
+    path: &Path,
+    dimension: &'s str,
+    field: &'s str,
+    stages: &'s Stopwatch,
+) -> std::result::Result<
+    impl Iterator<Item = std::result::Result<RecordBatch, ParquetError>> + Send + use<'s>,
+    ParquetError,
+> {
+    let builder =
+        ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?.with_batch_size(UNFOLDED_PAGES);
+    let wanted = ["target", "root_domain", field];
+    let columns = builder.schema().fields().iter().enumerate();
+    let roots = columns.filter(|(_, column)| wanted.contains(&column.name().as_str()));
+    let mask = ProjectionMask::roots(builder.parquet_schema(), roots.map(|(at, _)| at));
+    let mut pages = builder.with_projection(mask).build()?;
+    Ok(std::iter::from_fn(move || {
+        stages.time("unfold", || {
+            Some(
+                pages
+                    .next()?
+                    .and_then(|batch| breakdowns(&batch, field, dimension))
+                    .map_err(ParquetError::from),
+            )
+        })
+    }))
+}
+
+/// Makes the next batch beside the one that is taken; whichever core is free helps.
 fn beside(
-    make: impl FnOnce(mpsc::SyncSender<RecordBatch>) -> Result<()> + Send,
-    mut take: impl FnMut(RecordBatch) -> Result<()>,
+    mut make: impl FnMut() -> Option<Result<RecordBatch>> + Send,
+    mut take: impl FnMut(RecordBatch) -> Result<()> + Send,
 ) -> Result<()> {
-    thread::scope(|scope| {
-        let (send, batches) = mpsc::sync_channel(BETWEEN);
-        let maker = scope.spawn(move || make(send));
-        let taken = batches.into_iter().try_for_each(&mut take);
-        let made = maker.join().unwrap_or_else(|_| Err(Error::unexpected("making rows panicked")));
-        taken.and(made)
+    // On a thread of the pool, so that each step begins without waking one.
+    rayon::scope(|_| {
+        let mut next = make();
+        while let Some(batch) = next {
+            let batch = batch?;
+            let (taken, made) = rayon::join(|| take(batch), &mut make);
+            taken?;
+            next = made;
+        }
+        Ok(())
     })
 }
 

@@ -81,6 +81,9 @@ struct TargetEntry {
     kind: TargetKind,
 }
 
+/// Blocks between two threads.
+const BETWEEN: usize = 4;
+
 /// Every input line once, every target once.
 #[derive(Debug, Default)]
 pub struct TargetList {
@@ -98,6 +101,15 @@ pub struct TargetList {
     invalid: usize,
 }
 
+/// What each line of a block stands for, worked out on all cores.
+fn canonicalised(block: &Block, rules: &Rules) -> Vec<Result<Canonical, Invalid>> {
+    let targets = block.lines.par_iter().map(|line| match &line.problem {
+        Some(problem) => Err(problem.clone()),
+        None => canonical(block.text(line), rules),
+    });
+    targets.with_min_len(256).collect()
+}
+
 impl TargetList {
     /// Reads all sources, canonicalising on all cores.
     ///
@@ -111,7 +123,7 @@ impl TargetList {
         })
     }
 
-    /// Takes the blocks that `produce` hands on from a thread of its own, and canonicalises them on all cores.
+    /// Takes the blocks that `produce` hands on. Reading, canonicalising and gathering go on side by side.
     pub(super) fn gather(
         keep: Vec<String>,
         sources: Vec<String>,
@@ -120,27 +132,21 @@ impl TargetList {
     ) -> Result<Self> {
         let mut list = Self { keep, sources, ..Self::default() };
         thread::scope(|scope| {
-            let (send, blocks) = mpsc::sync_channel::<Block>(4);
+            let (send, blocks) = mpsc::sync_channel::<Block>(BETWEEN);
             let reader = scope.spawn(move || {
                 // The receiver hangs up only after an error of its own.
                 produce(&mut |block| send.send(block).map_err(|_| Error::unexpected("reading was given up")))
             });
-            let mut outcome = Ok(());
-            for block in blocks {
-                let read: Vec<Result<Canonical, Invalid>> = block
-                    .lines
-                    .par_iter()
-                    .map(|line| match &line.problem {
-                        Some(problem) => Err(problem.clone()),
-                        None => canonical(block.text(line), rules),
-                    })
-                    .with_min_len(256)
-                    .collect();
-                outcome = list.add(&block, read);
-                if outcome.is_err() {
-                    break;
+            let (send, read) = mpsc::sync_channel(BETWEEN);
+            scope.spawn(move || {
+                for block in blocks {
+                    let targets = canonicalised(&block, rules);
+                    if send.send((block, targets)).is_err() {
+                        break;
+                    }
                 }
-            }
+            });
+            let outcome = read.into_iter().try_for_each(|(block, targets)| list.add(&block, targets));
             let read =
                 reader.join().unwrap_or_else(|_| Err(Error::unexpected("reading the target lists panicked")));
             outcome.and(read)

@@ -1,6 +1,7 @@
 //! Millions of short texts without an allocation each: stored once, named by eight bytes.
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes in one block of the store. Blocks are never moved, so growing never copies nor holds two copies.
@@ -54,14 +55,18 @@ pub(super) struct Interner {
 impl Interner {
     /// The number of a text, and whether it is new.
     pub(super) fn insert(&mut self, store: &mut Texts, text: &str) -> (u32, bool) {
-        if let Some(number) = self.find(store, text) {
-            return (number, false);
-        }
+        let Self { texts, table } = self;
         let half = half_hash(text);
-        let number = self.texts.len() as u32;
-        self.texts.push(store.push(text));
-        self.table.insert_unique(spread(half), (half, number), |&(half, _)| spread(half));
-        (number, true)
+        let same = |&(other, number): &(u32, u32)| other == half && store.get(texts[number as usize]) == text;
+        match table.entry(spread(half), same, |&(half, _)| spread(half)) {
+            Entry::Occupied(found) => (found.get().1, false),
+            Entry::Vacant(place) => {
+                let number = texts.len() as u32;
+                place.insert((half, number));
+                texts.push(store.push(text));
+                (number, true)
+            }
+        }
     }
 
     /// The number of a text, if it has one.
