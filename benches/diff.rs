@@ -33,8 +33,8 @@ use peak::peak_megabytes;
 
 /// Rows of a row group, as the lake writes them.
 const ROW_GROUP_ROWS: usize = 122_880;
-/// Rows of a file.
-const FILE_ROWS: usize = 20 * ROW_GROUP_ROWS;
+/// Rows of a file: near 256 MiB of 65 bytes each, as the lake writes them.
+const FILE_ROWS: usize = 34 * ROW_GROUP_ROWS;
 const DATES: [&str; 2] = ["2026-11-22", "2026-11-23"];
 
 fn main() {

@@ -57,8 +57,10 @@ class Lake:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("BACKLAKE_", "DATAFORSEO_", "AWS_"))}
         secrets = {"DATAFORSEO_LOGIN": LOGIN, "DATAFORSEO_PASSWORD": PASSWORD}
         aws = KEYS | {"AWS_ENDPOINT": self.endpoint, "AWS_ALLOW_HTTP": "true"}
-        what = "s3://lake/team/links" if command == "verify" else str(self.pipeline)
-        args = [BINARY, command, what, "--snapshot", self.snapshot, *args]
+        if command in ("verify", "compact"):
+            args = [BINARY, command, "s3://lake/team/links", *args]
+        else:
+            args = [BINARY, command, str(self.pipeline), "--snapshot", self.snapshot, *args]
         return subprocess.Popen(args, cwd=ROOT, env=clean | secrets | aws, stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True)
 
@@ -120,6 +122,20 @@ def a_killed_run_is_continued_by_another_and_pays_for_nothing_twice(server, fold
         assert again["state"] == "already_published", again
 
 
+def what_is_bundled_is_rebuilt_from_the_bundle(server, folder):
+    lake = Lake(server, folder, "http://127.0.0.1:9")
+    def files():
+        return {key: lake.s3.head_object(Bucket="lake", Key=key)["ETag"] for key in lake.objects("pages/")}
+    before, loose = files(), lake.objects(f"_archive/{DATE}/") + lake.objects(f"_runs/{DATE}/intents/")
+    assert len(loose) >= 2 * BATCHES, loose
+    lake.done("compact", "--yes")
+    assert len(lake.objects(f"_archive/{DATE}/")) == 2 and not lake.objects(f"_runs/{DATE}/intents/")
+    lake.s3.delete_object(Bucket="lake", Key=next(iter(before)))
+    lake.done("replay")
+    lake.done("verify")
+    assert files() == before, "a replay from the bundle gives other files"
+
+
 def of_two_that_start_together_one_publishes(server, folder):
     with simulator(latency_ms=100) as provider:
         lake = Lake(server, folder, provider, snapshot="2026-11-24")
@@ -138,6 +154,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             Lake(server, folder, "http://127.0.0.1:9").s3.create_bucket(Bucket="lake")
             for check in [a_killed_run_is_continued_by_another_and_pays_for_nothing_twice,
+                          what_is_bundled_is_rebuilt_from_the_bundle,
                           of_two_that_start_together_one_publishes]:
                 start = time.monotonic()
                 check(server, folder)

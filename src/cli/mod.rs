@@ -4,6 +4,7 @@
 //! standard error.
 
 mod check;
+mod compact;
 mod diff;
 mod logging;
 mod metrics;
@@ -117,6 +118,11 @@ enum Command {
         after_long_help = "Examples:\n  backlake prune lake --keep-snapshots-days 400 --keep-archives-days 90        what would go\n  backlake prune lake --keep-snapshots 30 --keep-archives 7 --yes\n\nA date stays if one of its rules keeps it; the newest always stays, and so does what is not published yet."
     )]
     Prune(prune::PruneArgs),
+    /// Bundle the small objects of published snapshots, a tar a date; without --yes, only say which
+    #[command(
+        after_long_help = "Examples:\n  backlake compact lake                          what would be bundled\n  backlake compact lake --keep-days 7 --yes\n\nAnswers and books stand in the tar under their paths in the lake: `tar -x` there brings them back. Replays read bundles as they are."
+    )]
+    Compact(compact::CompactArgs),
     /// Show what changed between two published snapshots
     #[command(
         after_long_help = "Examples:\n  backlake diff lake\n  backlake diff lake --what movers --by referring_domains --limit 50\n  backlake diff lake --from 2026-11-22 --to 2026-11-23 --what lost --format csv --out lost.csv\n  backlake diff lake --what breakdowns --root-domain example.com --output json"
@@ -224,6 +230,7 @@ pub fn main() -> ExitCode {
                 }
                 Command::Verify(args) => verify::verify(&args, global.output).await,
                 Command::Snapshots(args) => snapshots::list(&args, global.output).await,
+                Command::Compact(args) => compact::run(&args, &clock, global.output).await,
                 Command::Prune(args) => prune::run(&args, &clock, global.output).await,
                 Command::Diff(args) => diff::diff(args, global.output).await,
                 Command::Sql(args) => sql::sql(&args).await,

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::output::{self, Output, bytes, count};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::lake::{Dropped, Keep, Owner, Pruning, Store, prune, to_prune};
+use crate::lake::{Keep, Objects, Owner, Pruning, Store, prune, to_prune};
 
 #[derive(Debug, Args)]
 pub(super) struct PruneArgs {
@@ -54,13 +54,19 @@ fn text(pruning: &Pruning, done: bool) -> String {
     }
     let mut text = String::from(if done { "taken away:\n" } else { "would be taken away:\n" });
     for (what, dropped) in [("snapshot", &pruning.snapshots), ("archive", &pruning.archives)] {
-        for Dropped { snapshot, objects, bytes: size } in dropped {
-            let _ =
-                writeln!(text, "  {what:<10}{snapshot}{:>10} objects{:>12}", count(*objects), bytes(*size));
-        }
+        text.push_str(&objects(what, dropped));
     }
     if !done {
         text.push_str("nothing was taken away; add --yes to do it\n");
+    }
+    text
+}
+
+/// A line for the objects of each date.
+pub(super) fn objects(what: &str, dates: &[Objects]) -> String {
+    let mut text = String::new();
+    for Objects { snapshot, objects, bytes: size } in dates {
+        let _ = writeln!(text, "  {what:<10}{snapshot}{:>10} objects{:>12}", count(*objects), bytes(*size));
     }
     text
 }

@@ -14,8 +14,10 @@ use futures::{Stream, StreamExt as _};
 use object_store::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 use tracing::warn;
 
+use super::bundle::{Bundles, Place};
 use super::layout::Layout;
 use super::lock::Lock;
 use super::manifest::snapshots;
@@ -125,6 +127,8 @@ pub struct Archive {
     layout: Layout,
     /// Nothing is asked without it.
     lock: Option<Arc<Lock>>,
+    /// What was bundled, read once: nothing is while the lock is held.
+    bundles: Arc<OnceCell<Bundles>>,
 }
 
 /// A target that the provider refuses.
@@ -161,7 +165,7 @@ impl Archive {
     /// The archive of this snapshot.
     #[must_use]
     pub fn new(store: Store, snapshot: NaiveDate) -> Self {
-        Self { store, layout: Layout { snapshot }, lock: None }
+        Self { store, layout: Layout { snapshot }, lock: None, bundles: Arc::default() }
     }
 
     /// The archive of this snapshot for the one who holds the lock on it.
@@ -215,11 +219,26 @@ impl Archive {
     pub async fn next_batch(&self) -> Result<u32> {
         let mut next = 0;
         for folder in [self.layout.intents(), self.layout.attempts(), self.layout.archive()] {
-            for object in self.store.list(&folder).await? {
-                next = next.max(Layout::batch_of(&object.location) + 1);
+            for (object, _) in self.objects_below(&folder).await? {
+                next = next.max(Layout::batch_of(&object) + 1);
             }
         }
         Ok(next)
+    }
+
+    async fn bundles(&self) -> Result<&Bundles> {
+        self.bundles.get_or_try_init(|| Bundles::read(&self.store, self.layout)).await
+    }
+
+    /// The objects below a folder, by path, and where they stand if they are bundled. One that is there besides is the
+    /// later.
+    async fn objects_below(&self, folder: &Path) -> Result<BTreeMap<Path, Option<Place>>> {
+        let bundled = self.bundles().await?.below(folder);
+        let mut objects: BTreeMap<_, _> =
+            bundled.map(|(path, place)| (path.clone(), Some(place.clone()))).collect();
+        let loose = self.store.list(folder).await?.into_iter().map(|object| object.location);
+        objects.extend(loose.filter(|path| !Layout::is_bundle(path)).map(|path| (path, None)));
+        Ok(objects)
     }
 
     /// Keeps the input lines of a run as it has read them, so that its tables can be rebuilt when the list has changed.
@@ -227,10 +246,10 @@ impl Archive {
     /// # Errors
     /// A lake or a disk that fails.
     pub async fn keep_lines(&self, run: &str, list: &Arc<TargetList>, rules: Rules) -> Result<()> {
-        let (list, scratch) = (Arc::clone(list), self.store.scratch());
+        let (list, file) = (Arc::clone(list), self.store.temporary()?);
+        let path = file.path().to_owned();
         let written = tokio::task::spawn_blocking(move || {
-            let failed = || format!("failed to write a temporary file in {}", scratch.display());
-            let file = tempfile::NamedTempFile::new_in(&scratch).context(failed)?;
+            let failed = || format!("failed to write {}", path.display());
             let mut packed = zstd::Encoder::new(BufWriter::new(file), LEVEL).context(failed)?;
             let mut lines = BufWriter::with_capacity(1 << 16, &mut packed);
             list.write_kept(&rules, &mut lines).context(failed)?;
@@ -436,7 +455,11 @@ impl Archive {
     /// A lake that fails: that says nothing of the answer.
     pub async fn packed_answer(&self, id: AttemptId) -> Result<Option<Packed>> {
         let path = self.layout.answer(id);
-        let bytes = self.store.get(&path).await?;
+        // An answer never changes: bundled or not, it is the same.
+        let bytes = match self.bundles().await?.place(&path) {
+            Some(place) => place.read(&self.store).await?,
+            None => self.store.get(&path).await?,
+        };
         Ok(bytes.map(|bytes| Packed { path, bytes }))
     }
 
@@ -446,12 +469,19 @@ impl Archive {
         folder: Path,
         batches: &Range<u32>,
     ) -> Result<impl Stream<Item = (Path, Result<Result<T>>)> + Unpin> {
-        let mut objects = self.store.list(&folder).await?;
-        objects.retain(|object| batches.contains(&Layout::batch_of(&object.location)));
+        let mut objects = self.objects_below(&folder).await?;
+        objects.retain(|path, _| batches.contains(&Layout::batch_of(path)));
         let read = futures::stream::iter(objects)
-            .map(move |object| async move {
-                let read = self.read(&object.location).await;
-                (object.location, read)
+            .map(move |(path, place)| async move {
+                let bytes = match place {
+                    Some(place) => place.read(&self.store).await,
+                    None => self.store.get(&path).await,
+                };
+                let read = match bytes {
+                    Ok(bytes) => Ok(parsed(&path, bytes).await),
+                    Err(error) => Err(error),
+                };
+                (path, read)
             })
             .buffered(READ_AT_ONCE);
         Ok(Box::pin(read))
@@ -459,15 +489,15 @@ impl Archive {
 
     /// What an object says, or how it is broken; a lake that fails says nothing of it.
     async fn read<T: DeserializeOwned>(&self, path: &Path) -> Result<Result<T>> {
-        let bytes = self.store.get(path).await?;
-        let read = async {
-            let bytes =
-                bytes.ok_or_else(|| Error::unexpected(format!("{path} has vanished from the lake")))?;
-            let bytes = if path.as_ref().ends_with(".zst") { unpack(path, bytes).await? } else { bytes };
-            serde_json::from_slice(&bytes).context(|| format!("failed to read {path} from the lake"))
-        };
-        Ok(read.await)
+        Ok(parsed(path, self.store.get(path).await?).await)
     }
+}
+
+/// What an object says by its bytes.
+async fn parsed<T: DeserializeOwned>(path: &Path, bytes: Option<Bytes>) -> Result<T> {
+    let bytes = bytes.ok_or_else(|| Error::unexpected(format!("{path} has vanished from the lake")))?;
+    let bytes = if path.as_ref().ends_with(".zst") { unpack(path, bytes).await? } else { bytes };
+    serde_json::from_slice(&bytes).context(|| format!("failed to read {path} from the lake"))
 }
 
 impl Journal for Archive {

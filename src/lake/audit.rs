@@ -214,7 +214,8 @@ async fn file_of(
     work.await.context(|| "auditing panicked")
 }
 
-fn hash(path: &FsPath) -> std::io::Result<(u64, String)> {
+/// The bytes of a file, and their SHA-256.
+pub(super) fn hash(path: &FsPath) -> std::io::Result<(u64, String)> {
     let mut file = File::open(path)?;
     let (mut hash, mut bytes) = (Sha256::new(), 0);
     let mut buffer = vec![0; 1 << 18];

@@ -116,6 +116,27 @@ impl Layout {
         Path::from(format!("_archive/{}", self.snapshot))
     }
 
+    /// Answers and books of this snapshot, bundled.
+    pub(super) fn bundle(self, number: u32) -> Path {
+        self.archive().join(format!("bundle-{number:05}.tar"))
+    }
+
+    /// Where in a bundle each object stands.
+    pub(super) fn bundle_index(self, number: u32) -> Path {
+        self.archive().join(format!("bundle-{number:05}.json"))
+    }
+
+    /// The number in the name of a bundle, or of its index, by how the name ends.
+    pub(super) fn bundle_number(path: &Path, ending: &str) -> Option<u32> {
+        let name = path.filename()?.strip_prefix("bundle-")?.strip_suffix(ending)?;
+        name.strip_suffix('.')?.parse().ok()
+    }
+
+    /// Whether it is a bundle or the index of one.
+    pub(super) fn is_bundle(path: &Path) -> bool {
+        ["tar", "json"].iter().any(|ending| Self::bundle_number(path, ending).is_some())
+    }
+
     /// The folder of all answers, a folder a date.
     pub(super) fn archives() -> Path {
         Path::from("_archive")

@@ -5,7 +5,7 @@
 //! was released or its owner is a process of this machine that is gone, or else when it was not renewed for long and
 //! stays so while it is watched. An owner that comes back sees the higher number and stops.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -145,6 +145,33 @@ impl Lock {
         Err(Error::new(ErrorKind::Locked, format!("snapshot {snapshot} is being taken by other runs")))
     }
 
+    /// Takes the lock, does work while it is renewed, and gives it back.
+    ///
+    /// # Errors
+    /// As [`Lock::take`]; a stop that was asked for while waiting for the lock; and what the work says.
+    pub async fn hold<T>(
+        store: &Store,
+        snapshot: chrono::NaiveDate,
+        owner: Owner,
+        clock: &Clock,
+        stop: &Stop,
+        work: impl AsyncFnOnce(Arc<Self>) -> Result<T>,
+    ) -> Result<T> {
+        let lock = tokio::select! {
+            lock = Self::take(store, snapshot, owner, clock) => Arc::new(lock?),
+            reason = stop.requested() => return Err(reason.error()),
+        };
+        let end = tokio::select! {
+            end = work(Arc::clone(&lock)) => end,
+            // It never ends by itself.
+            () = lock.keep(stop) => Err(Error::unexpected("the lock is no longer kept")),
+        };
+        if let Some(lock) = Arc::into_inner(lock) {
+            lock.release().await;
+        }
+        end
+    }
+
     /// Renews the lock for as long as it is awaited; asks the run to stop if it is lost.
     pub async fn keep(&self, stop: &Stop) {
         loop {
@@ -281,8 +308,6 @@ fn json(record: &Record) -> Result<bytes::Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use object_store::memory::InMemory;
 
     use super::*;

@@ -6,6 +6,7 @@
 mod archive;
 mod audit;
 mod audit_group;
+mod bundle;
 mod contracts;
 mod copies;
 mod delta;
@@ -26,13 +27,14 @@ pub use archive::{
     Archive, EarlierAttempt, Packed, Question, RefusedTarget, RunRecord, Unanswered, open_snapshots,
 };
 pub use audit::{Audit, audit, log_differences, strays};
+pub use bundle::{compact, to_compact};
 pub use copies::LocalFiles;
 pub use delta::TableFormat;
 pub use layout::Layout;
 pub use lock::{Lock, Owner};
 pub use manifest::{Manifest, ManifestFile, RequestTotals, TableManifest, snapshots};
 pub use profile::{Bounds, Change, ColumnProfile, Profile};
-pub use prune::{Dropped, Keep, Pruning, prune, to_prune};
+pub use prune::{Keep, Objects, Pruning, prune, to_prune};
 pub use publish::{Publishing, Staging, heal, is_untidy, publish};
 pub use sort::Sorter;
 pub use store::Store;

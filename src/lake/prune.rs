@@ -8,9 +8,12 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use chrono::{DateTime, Days, NaiveDate, Utc};
+use object_store::ObjectMeta;
+use object_store::path::Path;
 use serde::Serialize;
 
 use super::archive::{Archive, open_snapshots};
+use super::bundle;
 use super::delta;
 use super::layout::Layout;
 use super::lock::{Lock, Owner};
@@ -19,6 +22,7 @@ use super::store::Store;
 use crate::clock::Clock;
 use crate::contract::Table;
 use crate::error::Result;
+use crate::fetch::Stop;
 
 /// What is to be kept, of snapshots or of archives. A date stays if one of the two says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,20 +52,27 @@ impl Keep {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Pruning {
     /// Snapshots: their manifests and the files of their tables.
-    pub snapshots: Vec<Dropped>,
+    pub snapshots: Vec<Objects>,
     /// Archives: answers, and the books that a replay needs.
-    pub archives: Vec<Dropped>,
+    pub archives: Vec<Objects>,
 }
 
-/// What goes of a date.
+/// Objects of a date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Dropped {
+pub struct Objects {
     /// The date.
     pub snapshot: NaiveDate,
-    /// Objects.
+    /// How many there are.
     pub objects: u64,
-    /// Bytes of them.
+    /// Their bytes.
     pub bytes: u64,
+}
+
+impl Objects {
+    pub(super) fn of(snapshot: NaiveDate, objects: &[ObjectMeta]) -> Self {
+        let bytes = objects.iter().map(|object| object.size).sum();
+        Self { snapshot, objects: objects.len() as u64, bytes }
+    }
 }
 
 /// Says what would go; takes nothing.
@@ -107,7 +118,10 @@ pub async fn to_prune(
 }
 
 /// The dates of which a replacement was begun and is not published: what it has paid for is needed.
-async fn being_replaced(store: &Store, published: &BTreeSet<NaiveDate>) -> Result<BTreeSet<NaiveDate>> {
+pub(super) async fn being_replaced(
+    store: &Store,
+    published: &BTreeSet<NaiveDate>,
+) -> Result<BTreeSet<NaiveDate>> {
     let mut found = BTreeSet::new();
     for &date in published {
         // A manifest that cannot be read is `verify`'s to name; what is said of it stays.
@@ -127,25 +141,24 @@ async fn being_replaced(store: &Store, published: &BTreeSet<NaiveDate>) -> Resul
 /// # Errors
 /// A date that a run holds; a lake that fails. What was not taken is taken by the next pruning.
 pub async fn prune(store: &Store, pruning: &Pruning, owner: &Owner, clock: &Clock) -> Result<()> {
-    for dropped in &pruning.snapshots {
-        let lock = Lock::take(store, dropped.snapshot, owner.clone(), clock).await?;
-        let gone = drop_snapshot(store, dropped.snapshot, clock.now()).await;
-        lock.release().await;
-        gone?;
+    let stop = Stop::default();
+    for &Objects { snapshot, .. } in &pruning.snapshots {
+        let work = async |_| drop_snapshot(store, snapshot, clock.now()).await;
+        Lock::hold(store, snapshot, owner.clone(), clock, &stop, work).await?;
     }
-    for dropped in &pruning.archives {
-        let lock = Lock::take(store, dropped.snapshot, owner.clone(), clock).await?;
-        let layout = Layout { snapshot: dropped.snapshot };
-        let gone = async {
-            // The books first: without them nobody takes what is left for an archive.
-            for folder in [layout.intents(), layout.attempts(), layout.archive()] {
-                store.clear(&folder).await?;
-            }
-            Ok(())
-        };
-        let gone: Result<()> = gone.await;
-        lock.release().await;
-        gone?;
+    for &Objects { snapshot, .. } in &pruning.archives {
+        let work = async |_| drop_archive(store, snapshot).await;
+        Lock::hold(store, snapshot, owner.clone(), clock, &stop, work).await?;
+    }
+    Ok(())
+}
+
+/// Takes the books first: without them nobody takes what is left for an archive.
+async fn drop_archive(store: &Store, snapshot: NaiveDate) -> Result<()> {
+    let layout = Layout { snapshot };
+    bundle::forget(store, layout).await?;
+    for folder in [layout.intents(), layout.attempts(), layout.archive()] {
+        store.clear(&folder).await?;
     }
     Ok(())
 }
@@ -162,27 +175,20 @@ async fn drop_snapshot(store: &Store, snapshot: NaiveDate, now: DateTime<Utc>) -
     store.clear(&layout.staging_root()).await
 }
 
-async fn objects_of_snapshot(store: &Store, snapshot: NaiveDate) -> Result<Dropped> {
+async fn objects_of_snapshot(store: &Store, snapshot: NaiveDate) -> Result<Objects> {
     let layout = Layout { snapshot };
     dropped(store, snapshot, &Table::ALL.map(|table| layout.partition(table))).await
 }
 
-async fn dropped(
-    store: &Store,
-    snapshot: NaiveDate,
-    folders: &[object_store::path::Path],
-) -> Result<Dropped> {
-    let mut dropped = Dropped { snapshot, objects: 0, bytes: 0 };
+async fn dropped(store: &Store, snapshot: NaiveDate, folders: &[Path]) -> Result<Objects> {
+    let mut objects = Vec::new();
     for folder in folders {
-        for object in store.list(folder).await? {
-            dropped.objects += 1;
-            dropped.bytes += object.size;
-        }
+        objects.extend(store.list(folder).await?);
     }
-    Ok(dropped)
+    Ok(Objects::of(snapshot, &objects))
 }
 
-async fn dates_below(store: &Store, folder: object_store::path::Path) -> Result<Vec<NaiveDate>> {
+async fn dates_below(store: &Store, folder: Path) -> Result<Vec<NaiveDate>> {
     let folders = store.folders(&folder).await?;
     Ok(folders.iter().filter_map(|folder| folder.filename()?.parse().ok()).collect())
 }

@@ -1,6 +1,7 @@
 //! Where the lake stands: `object_store`, and on a local disk what makes a write durable and a move atomic.
 
 use std::io::{Read as _, Write as _};
+use std::ops::Range;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -98,6 +99,18 @@ impl Store {
         self.disk.as_deref().cloned().unwrap_or_else(std::env::temp_dir)
     }
 
+    /// A file in that directory that is gone with its handle, or becomes an object by [`Store::deliver`]; whoever may read
+    /// the lake's other objects may then read it, too.
+    pub(super) fn temporary(&self) -> Result<tempfile::NamedTempFile> {
+        let scratch = self.scratch();
+        let mut file = tempfile::Builder::new();
+        file.prefix(".backlake-");
+        #[cfg(unix)]
+        file.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        file.tempfile_in(&scratch)
+            .context(|| format!("failed to create a temporary file in {}", scratch.display()))
+    }
+
     /// The lake's place, for people.
     #[must_use]
     pub fn display(&self) -> String {
@@ -180,6 +193,19 @@ impl Store {
         }
     }
 
+    /// A stretch of an object; none if the object is not there.
+    pub(super) async fn get_range(&self, path: &Path, bytes: Range<u64>) -> Result<Option<Bytes>> {
+        // Object stores refuse to read nothing.
+        if bytes.is_empty() {
+            return Ok(Some(Bytes::new()));
+        }
+        match self.objects.get_range(path, bytes).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error).context(|| format!("failed to read {path} from the lake")),
+        }
+    }
+
     /// The objects below a folder, by name.
     pub(super) async fn list(&self, folder: &Path) -> Result<Vec<ObjectMeta>> {
         let listed = self.objects.list(Some(folder)).try_collect::<Vec<_>>().await;
@@ -202,6 +228,17 @@ impl Store {
         let mut folders = listed.context(|| format!("failed to list {folder} in the lake"))?.common_prefixes;
         folders.sort();
         Ok(folders)
+    }
+
+    /// Deletes objects, many in one request where the store can.
+    pub(super) async fn delete_all(&self, paths: Vec<Path>) -> Result<()> {
+        let paths = futures::stream::iter(paths).map(Ok).boxed();
+        let deleted = self.objects.delete_stream(paths).filter_map(async |deleted| match deleted {
+            Err(object_store::Error::NotFound { .. }) | Ok(_) => None,
+            Err(error) => Some(error),
+        });
+        let failed = std::pin::pin!(deleted).next().await;
+        failed.map_or(Ok(()), |error| Err(error).context(|| "failed to delete objects in the lake"))
     }
 
     /// Deletes everything below a folder.

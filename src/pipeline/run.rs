@@ -228,21 +228,9 @@ pub(super) async fn locked<T>(
     around: &Surroundings<'_>,
     work: impl AsyncFnOnce(Arc<Lock>) -> Result<T>,
 ) -> Result<T> {
-    let (clock, snapshot) = (&around.clock, pipeline.snapshot);
-    let lock = tokio::select! {
-        lock = Lock::take(store, snapshot, around.owner.clone(), clock) => Arc::new(lock?),
-        reason = around.stop.requested() => return Err(reason.error()),
-    };
-    let span = info_span!("run", %snapshot, pipeline = pipeline.name);
-    let end = tokio::select! {
-        end = work(Arc::clone(&lock)).instrument(span) => end,
-        // It never ends by itself.
-        () = lock.keep(&around.stop) => Err(Error::unexpected("the lock is no longer kept")),
-    };
-    if let Some(lock) = Arc::into_inner(lock) {
-        lock.release().await;
-    }
-    end
+    let span = info_span!("run", snapshot = %pipeline.snapshot, pipeline = pipeline.name);
+    let work = async |lock| work(lock).instrument(span).await;
+    Lock::hold(store, pipeline.snapshot, around.owner.clone(), &around.clock, &around.stop, work).await
 }
 
 async fn published_already(

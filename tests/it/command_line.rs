@@ -27,6 +27,7 @@ fn help_shows_examples_and_exit_codes() {
         "diff",
         "sql",
         "prune",
+        "compact",
         "simulate",
         "schema",
         "completions",

@@ -5,6 +5,7 @@
 mod architecture;
 mod bad_input;
 mod command_line;
+mod compacting;
 mod delta;
 mod faulty;
 mod fetching;

@@ -1,0 +1,231 @@
+//! The small objects of a published run can be bundled, and nothing that reads them sees a difference.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use backlake::clock::Clock;
+use backlake::lake::{Owner, Store, compact, to_compact};
+use backlake::pipeline::{Overrides, Pipeline, RunEnd, RunState, Surroundings, replay, run};
+use backlake::simulator::{Behaviour, Simulator};
+use object_store::local::LocalFileSystem;
+
+use crate::faulty::{Faulty, Troubles};
+use crate::harness::{Site, date, noon, program, simulator, surroundings};
+
+/// Every file of the lake by its path, but for locks and reports, which each command writes anew.
+fn tree(lake: &Path) -> BTreeMap<String, Vec<u8>> {
+    fn walk(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { walk(&path, found) } else { found.push(path) }
+        }
+    }
+    let mut found = Vec::new();
+    walk(lake, &mut found);
+    let relative = |path: &Path| path.strip_prefix(lake).unwrap().display().to_string();
+    let files = found.iter().map(|path| (relative(path), std::fs::read(path).unwrap()));
+    files.filter(|(path, _)| !path.contains("/locks/") && !path.ends_with("summary.json")).collect()
+}
+
+/// What `compact` is to bundle: answers and books that stand alone.
+fn loose(tree: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
+    let is_loose = |path: &str| {
+        (path.starts_with("_archive/") && !path.contains("bundle-"))
+            || path.contains("/intents/")
+            || path.contains("/attempts/")
+    };
+    tree.iter()
+        .filter(|(path, _)| is_loose(path))
+        .map(|(path, bytes)| (path.clone(), bytes.clone()))
+        .collect()
+}
+
+/// Everything else.
+fn rest(tree: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
+    let mut rest = tree.clone();
+    rest.retain(|path, _| !path.starts_with("_archive/") && !loose(tree).contains_key(path));
+    rest
+}
+
+/// The objects in the bundles of the lake, as any tar reader finds them.
+fn bundled(lake: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for (path, bytes) in tree(lake).into_iter().filter(|(path, _)| path.ends_with(".tar")) {
+        assert!(path.starts_with("_archive/2026-11-23/bundle-0000"), "{path}");
+        for entry in tar::Archive::new(bytes.as_slice()).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let name = entry.path().unwrap().display().to_string();
+            let mut content = Vec::new();
+            std::io::copy(&mut entry, &mut content).unwrap();
+            found.insert(name, content);
+        }
+    }
+    found
+}
+
+/// What the program says that it does, or would.
+fn program_compacts(site: &Site, more: &[&str]) -> Vec<(String, u64)> {
+    let output =
+        program().arg("compact").arg(site.lake()).args(more).args(["--output", "json"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["bundled"].as_bool(), Some(more.contains(&"--yes")));
+    let archives = report["archives"].as_array().unwrap().iter();
+    archives
+        .map(|found| (found["snapshot"].as_str().unwrap().to_owned(), found["objects"].as_u64().unwrap()))
+        .collect()
+}
+
+fn pipeline(site: &Site, simulator: &Arc<Simulator>, replace: bool) -> Pipeline {
+    let overrides = Overrides { base_url: Some(simulator.url()), replace, ..Overrides::default() };
+    Pipeline::parse("test.toml", &site.text(), overrides, &Clock::simulated(noon())).unwrap()
+}
+
+fn published(end: backlake::error::Result<RunEnd>) -> RunEnd {
+    let end = end.unwrap();
+    assert!(end.error.is_none() && end.report.state == RunState::Published, "{:?}", end.report);
+    end
+}
+
+fn site() -> Site {
+    Site::new(
+        (0..2500).map(
+            |n| {
+                if n % 3 == 0 { format!("d{n}.com") } else { format!("https://e{}.org/{n}", n % 40) }
+            },
+        ),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bundle_holds_every_object_under_its_path_and_a_replay_reads_it() {
+    let site = site();
+    let (simulator, clock) = simulator(Behaviour::default()).await;
+    published(site.run(&simulator, &clock).await);
+    let (before, requests) = (tree(&site.lake()), simulator.requests());
+    let objects = loose(&before).len() as u64;
+    assert!(objects > 20, "{objects}");
+
+    let expected = vec![("2026-11-23".to_owned(), objects)];
+    assert_eq!(program_compacts(&site, &[]), expected);
+    assert_eq!(program_compacts(&site, &["--keep-days", "36500"]), []);
+    assert!(tree(&site.lake()) == before, "a dry run changes nothing");
+    assert_eq!(program_compacts(&site, &["--yes"]), expected);
+
+    let after = tree(&site.lake());
+    assert!(loose(&after).is_empty() && bundled(&site.lake()) == loose(&before));
+    assert!(rest(&after) == rest(&before), "nothing else is touched");
+    assert_eq!(after.keys().filter(|path| path.starts_with("_archive/")).count(), 2);
+    assert_eq!(program_compacts(&site, &["--yes"]), []);
+
+    let tables = rest(&after);
+    std::fs::remove_dir_all(site.lake().join("pages")).unwrap();
+    published(replay(&pipeline(&site, &simulator, false), &surroundings(&simulator, &clock)).await);
+    assert!(rest(&tree(&site.lake())) == tables, "a replay from the bundle gives the same files");
+    assert_eq!(simulator.requests(), requests);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_date_that_was_bundled_can_be_replaced_and_bundled_again() {
+    let site = site();
+    let (simulator, clock) = simulator(Behaviour::default()).await;
+    published(site.run(&simulator, &clock).await);
+    let first = loose(&tree(&site.lake()));
+    program_compacts(&site, &["--yes"]);
+
+    // What is paid for a replacement that is under way stays as it is.
+    let again = || Surroundings { seed: 8, ..surroundings(&simulator, &clock) };
+    let around = again();
+    let stop = around.stop.clone();
+    let hear = move |_| {
+        stop.request(backlake::fetch::Reason::Terminated);
+    };
+    let stopped = run(&pipeline(&site, &simulator, true), &Surroundings { hear: &hear, ..around }).await;
+    assert!(stopped.is_err() || stopped.unwrap().error.is_some());
+    assert_eq!(program_compacts(&site, &["--yes"]), []);
+
+    published(run(&pipeline(&site, &simulator, true), &again()).await);
+    let second = loose(&tree(&site.lake()));
+    assert!(second.keys().all(|path| !first.contains_key(path)), "a number was given twice");
+    assert_eq!(program_compacts(&site, &["--yes"]), [("2026-11-23".to_owned(), second.len() as u64)]);
+    let all = first.into_iter().chain(second).collect::<BTreeMap<_, _>>();
+    assert!(bundled(&site.lake()) == all && loose(&tree(&site.lake())).is_empty());
+
+    let tables = rest(&tree(&site.lake()));
+    published(replay(&pipeline(&site, &simulator, false), &surroundings(&simulator, &clock)).await);
+    assert!(rest(&tree(&site.lake())) == tables);
+
+    // Pruned, nothing is left of it.
+    let other = Overrides {
+        base_url: Some(simulator.url()),
+        snapshot: Some("2026-11-24".parse().unwrap()),
+        ..Overrides::default()
+    };
+    let other = Pipeline::parse("test.toml", &site.text(), other, &Clock::simulated(noon())).unwrap();
+    published(run(&other, &surroundings(&simulator, &clock)).await);
+    let pruned = program().arg("prune").arg(site.lake()).args(["--keep-archives", "1", "--yes"]).output();
+    assert!(pruned.unwrap().status.success());
+    assert!(tree(&site.lake()).keys().all(|path| !path.starts_with("_archive/2026-11-23")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_compaction_that_breaks_off_anywhere_loses_nothing_and_is_finished_by_the_next() {
+    let site = site();
+    let (simulator, clock) = simulator(Behaviour::default()).await;
+    published(site.run(&simulator, &clock).await);
+    let before = tree(&site.lake());
+    let mut broke_off = 0;
+    for fails_from in 0.. {
+        let disk = Arc::new(LocalFileSystem::new_with_prefix(site.lake()).unwrap());
+        let troubles = Troubles { fails_from, ..Troubles::default() };
+        let store = Store::over(Arc::new(Faulty::new(disk, &clock, troubles)), "faulty");
+        let ended = compact(&store, &[date()], &Owner::this_process(), &clock).await;
+        // As if the lock that it could not give back had grown old.
+        std::fs::remove_dir_all(site.lake().join("_runs/2026-11-23/locks")).unwrap();
+        // Whatever is there, bundled or loose, is all there was.
+        let mut there = bundled(&site.lake());
+        let now = tree(&site.lake());
+        there.extend(loose(&now));
+        assert!(there == loose(&before) && rest(&now) == rest(&before), "broken off at write {fails_from}");
+        if ended.is_ok() && loose(&now).is_empty() {
+            break;
+        }
+        broke_off += 1;
+    }
+    assert!(broke_off >= 3, "{broke_off}");
+
+    // Broken off before the objects went, they are there twice; the next compaction takes them away.
+    for (path, bytes) in loose(&before) {
+        std::fs::create_dir_all(site.lake().join(&path).parent().unwrap()).unwrap();
+        std::fs::write(site.lake().join(path), bytes).unwrap();
+    }
+    let bundles = bundled(&site.lake());
+    let store = Store::open(site.lake().to_str().unwrap()).unwrap();
+    assert_eq!(to_compact(&store, None, date()).await.unwrap().len(), 1);
+    compact(&store, &[date()], &Owner::this_process(), &clock).await.unwrap();
+    assert!(loose(&tree(&site.lake())).is_empty() && bundled(&site.lake()) == bundles);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_index_is_named_and_the_tar_brings_everything_back() {
+    let site = site();
+    let (simulator, clock) = simulator(Behaviour::default()).await;
+    published(site.run(&simulator, &clock).await);
+    let before = tree(&site.lake());
+    program_compacts(&site, &["--yes"]);
+    let index = site.lake().join("_archive/2026-11-23/bundle-00000.json");
+    std::fs::write(&index, "rubbish").unwrap();
+    let failed = replay(&pipeline(&site, &simulator, false), &surroundings(&simulator, &clock)).await;
+    let error = failed.err().unwrap();
+    assert!(error.to_string().contains("_archive/2026-11-23/bundle-00000.json is damaged"), "{error}");
+    assert!(rest(&tree(&site.lake())) == rest(&before), "what is published stays");
+
+    // As the hint says.
+    let bundle = std::fs::File::open(index.with_extension("tar")).unwrap();
+    tar::Archive::new(bundle).unpack(site.lake()).unwrap();
+    std::fs::remove_file(&index).unwrap();
+    std::fs::remove_file(index.with_extension("tar")).unwrap();
+    assert!(tree(&site.lake()) == before);
+    published(replay(&pipeline(&site, &simulator, false), &surroundings(&simulator, &clock)).await);
+}
