@@ -18,7 +18,7 @@ import pyarrow
 
 BINARY = sys.argv[1]
 ANSWERS = int(sys.argv[2]) if len(sys.argv) > 2 else 200
-AT_LEAST = 3.0 if ANSWERS >= 1000 else 1.5
+AT_LEAST = 3.0 if ANSWERS >= 1000 else 2.0
 COUNTS = """rank main_domain_rank backlinks backlinks_spam_score broken_backlinks broken_pages referring_domains
     referring_domains_nofollow referring_main_domains referring_main_domains_nofollow referring_ips referring_subnets
     referring_pages referring_pages_nofollow""".split()

@@ -131,25 +131,6 @@ pub struct Archive {
     bundles: Arc<OnceCell<Bundles>>,
 }
 
-/// A target that the provider refuses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RefusedTarget {
-    /// In canonical form.
-    pub target: String,
-    /// The code and the text to it.
-    pub reason: String,
-    /// When.
-    pub refused_at: DateTime<Utc>,
-}
-
-/// Refused targets as they are kept.
-#[derive(Debug, Serialize, Deserialize)]
-struct RefusedTargets {
-    asked_of: String,
-    endpoint: Endpoint,
-    targets: Vec<RefusedTarget>,
-}
-
 /// An attempt that an earlier start of the run has made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EarlierAttempt {
@@ -382,51 +363,6 @@ impl Archive {
         self.record(&attempt).await
     }
 
-    /// The targets that the account's runs have found refused since a moment, over all snapshots: the latest refusal of
-    /// each.
-    ///
-    /// # Errors
-    /// A lake that fails. What cannot be read is named in the log; its targets are asked again.
-    pub async fn refused_since(
-        &self,
-        since: DateTime<Utc>,
-        question: &Question,
-    ) -> Result<Vec<RefusedTarget>> {
-        let mut found: BTreeMap<String, RefusedTarget> = BTreeMap::new();
-        for object in self.store.list(&Layout::all_refused()).await? {
-            match self.read::<RefusedTargets>(&object.location).await? {
-                Ok(refused)
-                    if refused.asked_of == question.asked_of && refused.endpoint == question.endpoint =>
-                {
-                    let recent = refused.targets.into_iter().filter(|refused| refused.refused_at >= since);
-                    for refused in recent {
-                        let known = found.get(&refused.target);
-                        if known.is_none_or(|known| known.refused_at < refused.refused_at) {
-                            found.insert(refused.target.clone(), refused);
-                        }
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => warn!(%error, "what was refused before is unreadable; it is asked again"),
-            }
-        }
-        Ok(found.into_values().collect())
-    }
-
-    /// Remembers the targets that were refused while this snapshot was fetched, for the account's next runs.
-    ///
-    /// # Errors
-    /// A lake that fails.
-    pub async fn remember_refused(&self, targets: Vec<RefusedTarget>, question: &Question) -> Result<()> {
-        if targets.is_empty() {
-            return Ok(());
-        }
-        let (asked_of, endpoint) = (question.asked_of.clone(), question.endpoint);
-        let json = serde_json::to_vec(&RefusedTargets { asked_of, endpoint, targets })
-            .context(|| "failed to write what was refused")?;
-        self.store.put(&self.layout.refused(), pack(json.into()).await?).await
-    }
-
     /// Keeps what a start of the run came to; beside the manifest, too, if the snapshot is published.
     ///
     /// # Errors
@@ -494,7 +430,7 @@ impl Archive {
 }
 
 /// What an object says by its bytes.
-async fn parsed<T: DeserializeOwned>(path: &Path, bytes: Option<Bytes>) -> Result<T> {
+pub(super) async fn parsed<T: DeserializeOwned>(path: &Path, bytes: Option<Bytes>) -> Result<T> {
     let bytes = bytes.ok_or_else(|| Error::unexpected(format!("{path} has vanished from the lake")))?;
     let bytes = if path.as_ref().ends_with(".zst") { unpack(path, bytes).await? } else { bytes };
     serde_json::from_slice(&bytes).context(|| format!("failed to read {path} from the lake"))
@@ -536,7 +472,7 @@ impl Journal for Archive {
 }
 
 /// Compresses off the runtime's threads.
-async fn pack(bytes: Bytes) -> Result<Bytes> {
+pub(super) async fn pack(bytes: Bytes) -> Result<Bytes> {
     let packed = tokio::task::spawn_blocking(move || zstd::bulk::compress(&bytes, LEVEL)).await;
     let packed = packed.context(|| "compressing panicked")?;
     packed.map(Bytes::from).context(|| "failed to compress for the archive")

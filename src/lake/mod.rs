@@ -9,6 +9,7 @@ mod audit_group;
 mod bundle;
 mod contracts;
 mod copies;
+mod delivery;
 mod delta;
 mod key;
 mod layout;
@@ -17,15 +18,14 @@ mod manifest;
 mod profile;
 mod prune;
 mod publish;
+mod refused;
 mod sort;
 mod store;
 mod tables;
 mod views;
 mod writer;
 
-pub use archive::{
-    Archive, EarlierAttempt, Packed, Question, RefusedTarget, RunRecord, Unanswered, open_snapshots,
-};
+pub use archive::{Archive, EarlierAttempt, Packed, Question, RunRecord, Unanswered, open_snapshots};
 pub use audit::{Audit, audit, log_differences, strays};
 pub use bundle::{compact, to_compact};
 pub use copies::LocalFiles;
@@ -36,6 +36,7 @@ pub use manifest::{Manifest, ManifestFile, RequestTotals, TableManifest, snapsho
 pub use profile::{Bounds, Change, ColumnProfile, Profile};
 pub use prune::{Keep, Objects, Pruning, prune, to_prune};
 pub use publish::{Publishing, Staging, heal, is_untidy, publish};
+pub use refused::{RefusedTarget, refused_since, remember_refused};
 pub use sort::Sorter;
 pub use store::Store;
 pub use tables::{LineFate, requests_batch, targets_batch};

@@ -16,11 +16,12 @@ use tracing::{info, warn};
 
 use super::audit::audit_staged;
 use super::contracts::{contracts_of, keep_contracts};
+use super::delivery::Delivery;
 use super::delta::{self, TableFormat};
 use super::layout::Layout;
 use super::lock::Lock;
 use super::manifest::{Manifest, ManifestFile, snapshots};
-use super::store::{Delivery, Scratch, Store};
+use super::store::{Scratch, Store};
 use super::writer::TableWriter;
 use crate::clock::Stopwatch;
 use crate::contract::{Contracts, Table};

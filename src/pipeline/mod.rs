@@ -3,6 +3,8 @@
 mod account;
 mod books;
 mod credentials;
+mod file;
+mod planning;
 mod publication;
 mod replay;
 mod report;
@@ -12,8 +14,9 @@ mod staging;
 
 pub use account::{Means, PricesFrom, check};
 pub use credentials::credentials;
+pub use planning::plan;
 pub use publication::Findings;
 pub use replay::replay;
 pub use report::{CheckReport, InvalidLine, PlanReport, Progress, Reconciled, RunEnd, RunReport, RunState};
-pub use run::{Surroundings, plan, run};
+pub use run::{Surroundings, run};
 pub use spec::{Api, OnFinding, Overrides, Pipeline, SimulatorOptions};

@@ -11,11 +11,10 @@ use std::sync::Arc;
 use tracing::warn;
 
 use super::books::{Books, TargetStates};
+use super::planning::read_targets;
 use super::publication::{Publication, WhenDamaged};
 use super::report::{Progress, RunEnd};
-use super::run::{
-    Surroundings, keep_summary, locked, read_targets, same_question, too_many_failed, with_date,
-};
+use super::run::{Surroundings, keep_summary, locked, same_question, too_many_failed, with_date};
 use super::spec::Pipeline;
 use crate::clock::Stopwatch;
 use crate::error::{Context, Error, ErrorKind, Result};

@@ -9,10 +9,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tracing::{Instrument as _, debug, info, info_span, warn};
 
-use super::account::{Means, connect, credentials_for, means_for_plan};
+use super::account::{Means, connect, credentials_for};
 use super::books::{Books, TargetStates};
+use super::planning::read_targets;
 use super::publication::{Findings, Publication, WhenDamaged};
-use super::report::{InvalidLine, PlanReport, Progress, RunEnd, RunReport, RunState, seconds};
+use super::report::{Progress, RunEnd, RunReport, RunState, seconds};
 use super::spec::Pipeline;
 use crate::clock::{Clock, Stopwatch};
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -23,10 +24,11 @@ use crate::fetch::{
 use crate::flatten::Irregularities;
 use crate::lake::{
     Archive, Lock, Manifest, Owner, Question, RunRecord, Store, heal, is_untidy, open_snapshots,
+    refused_since, remember_refused,
 };
 use crate::money::Usd;
-use crate::plan::{Estimate, Plan, lower_bound, requests_in_input_order, sorted};
-use crate::target::{LineEnd, TargetList};
+use crate::plan::{Plan, lower_bound, sorted};
+use crate::target::TargetList;
 
 /// What a run takes from outside, so that a test can set it.
 pub struct Surroundings<'a> {
@@ -67,92 +69,6 @@ impl Surroundings<'_> {
     pub(super) fn lake(&self, pipeline: &Pipeline) -> Result<Store> {
         self.store.clone().map_or_else(|| Store::create(&pipeline.lake), Ok)
     }
-}
-
-/// Invalid lines that reports show.
-const FIRST_INVALID: usize = 5;
-
-/// Reads the target lists and plans. Nothing is sent, but that the account is asked for its prices, free of charge,
-/// where credentials are there.
-///
-/// # Errors
-/// Target lists that are missing, broken or empty, or that hold no valid target.
-pub async fn plan(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<PlanReport> {
-    let reader = pipeline.clone();
-    let read = tokio::task::spawn_blocking(move || {
-        let list = read_targets(&reader)?;
-        let plan = Plan::of(&list);
-        Ok::<_, Error>((list, plan))
-    });
-    let (list, plan) = read.await.context(|| "planning panicked")??;
-    let means = means_for_plan(pipeline, around).await?;
-    let targets = list.target_count() as u64;
-    let estimate = |requests| Estimate::of(requests, targets, &means.prices(), &pipeline.pace());
-    let (planned, bound) = (estimate(plan.requests()), estimate(plan.lower_bound()));
-    let in_input_order = estimate(requests_in_input_order(&list));
-    Ok(PlanReport {
-        pipeline: pipeline.name.clone(),
-        snapshot: pipeline.snapshot,
-        lines: list.line_count() as u64,
-        targets,
-        root_domains: list.root_domain_count() as u64,
-        duplicates: list.duplicate_count() as u64,
-        invalid: list.invalid_count() as u64,
-        first_invalid: first_invalid(&list),
-        requests: planned.requests,
-        lower_bound: bound.requests,
-        requests_in_input_order: in_input_order.requests,
-        cost_usd: planned.cost,
-        cost_usd_lower_bound: bound.cost,
-        cost_usd_in_input_order: in_input_order.cost,
-        means,
-        balance_covers: means.balance_usd.map(|balance| balance >= planned.cost),
-        seconds: planned.seconds,
-        max_cost_usd: pipeline.max_cost_usd,
-    })
-}
-
-pub(super) fn read_targets(pipeline: &Pipeline) -> Result<TargetList> {
-    let list = TargetList::read(&pipeline.sources, &pipeline.rules)?;
-    let sources = pipeline.sources.paths.join(", ");
-    if list.line_count() == 0 {
-        return Err(Error::usage(format!("the target list is empty: {sources}"))
-            .with_hint("nothing was sent; put one target a line into it"));
-    }
-    if list.target_count() == 0 {
-        let first: Vec<String> = first_invalid(&list)
-            .iter()
-            .map(|line| {
-                format!(
-                    "{} line {}: `{}`: {}",
-                    line.source,
-                    line.line,
-                    line.input.escape_debug(),
-                    line.reason.escape_debug()
-                )
-            })
-            .collect();
-        return Err(Error::usage(format!(
-            "none of {} lines is a valid target; the first: {}",
-            list.line_count(),
-            first.join("; ")
-        ))
-        .with_hint("nothing was sent; check the list's format and [targets] column"));
-    }
-    Ok(list)
-}
-
-fn first_invalid(list: &TargetList) -> Vec<InvalidLine> {
-    let invalid = list.lines().filter_map(|line| match line.end {
-        LineEnd::Invalid(reason) => Some(InvalidLine {
-            source: line.source.to_owned(),
-            line: line.number,
-            input: line.input.chars().take(120).collect(),
-            reason: reason.to_owned(),
-        }),
-        LineEnd::Target(_) | LineEnd::Duplicate { .. } => None,
-    });
-    if list.invalid_count() == 0 { Vec::new() } else { invalid.take(FIRST_INVALID).collect() }
 }
 
 /// Why a snapshot is held open, if it is.
@@ -305,13 +221,14 @@ impl Start<'_> {
         let mut states = TargetStates::new(list.target_count());
         let earlier = archive.earlier(pipeline.endpoint, record.first_batch..u32::MAX).await?;
         books.take_earlier(earlier, &list, &mut states, clock);
-        self.skip_refused(&archive, &record, &list, &mut states).await?;
+        self.skip_refused(&record, &list, &mut states).await?;
         list.seal();
         let list = Arc::new(list);
         archive.keep_lines(&record.run, &list, pipeline.rules).await?;
         let (means, stopped) =
             self.fetch(&archive, &record, &list, &mut books, &mut states, credentials).await?;
-        if let Err(error) = archive.remember_refused(books.refused(&list, &states), &record.question).await {
+        let refused = books.refused(&list, &states);
+        if let Err(error) = remember_refused(store, pipeline.snapshot, refused, &record.question).await {
             warn!(%error, "the next run asks again for what was refused");
         }
         archive.keep_unanswered(&record.run, &states.unanswered(&list)).await?;
@@ -374,7 +291,6 @@ impl Start<'_> {
     /// Sets the fate of targets that the account's earlier runs have found refused, so that they are not asked.
     async fn skip_refused(
         &self,
-        archive: &Archive,
         record: &RunRecord,
         list: &TargetList,
         states: &mut TargetStates,
@@ -383,7 +299,7 @@ impl Start<'_> {
         if again_after.is_zero() {
             return Ok(());
         }
-        let refused = archive.refused_since(self.start - again_after, &record.question).await?;
+        let refused = refused_since(&self.store, self.start - again_after, &record.question).await?;
         let mut skipped = 0;
         for refused in refused {
             let Some(target) = list.find(&refused.target).filter(|id| states.of(*id).0 == Fate::Unsent)

@@ -1,4 +1,4 @@
-//! A pipeline file as written ([`Spec`]) and ready to run ([`Pipeline`]): all validation stands between the two.
+//! A pipeline file as written ([`super::file`]) and ready to run ([`Pipeline`]): all validation stands between the two.
 //!
 //! What a flag says counts before the environment, that before the file, that before the default.
 
@@ -11,6 +11,7 @@ use chrono::NaiveDate;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::file::{ApiSpec, PublishSpec, Spec};
 use crate::clock::Clock;
 use crate::contract::{Contract, Contracts};
 use crate::error::{Error, Result};
@@ -19,121 +20,9 @@ use crate::lake::{Bounds, Question, TableFormat};
 use crate::money::Usd;
 use crate::plan::Pace;
 use crate::provider::{
-    Endpoint, MAX_IN_FLIGHT, MAX_REQUESTS_PER_MINUTE, Prices, RankScale, SERVER_TIMEOUT, TaskOptions,
+    Endpoint, MAX_IN_FLIGHT, MAX_REQUESTS_PER_MINUTE, Prices, SERVER_TIMEOUT, TaskOptions,
 };
-use crate::target::{BareUrl, Format, Rules, Sources, SuffixList};
-
-/// The pipeline file as written.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Spec {
-    name: Spanned<String>,
-    endpoint: Endpoint,
-    snapshot: Option<Spanned<String>>,
-    targets: TargetsSpec,
-    #[serde(default)]
-    request: RequestSpec,
-    #[serde(default)]
-    api: ApiSpec,
-    #[serde(default)]
-    simulator: SimulatorSpec,
-    price: Option<PriceSpec>,
-    #[serde(default)]
-    budget: BudgetSpec,
-    lake: LakeSpec,
-    #[serde(default)]
-    publish: PublishSpec,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TargetsSpec {
-    paths: Spanned<Vec<String>>,
-    format: Option<Format>,
-    #[serde(default = "default_column")]
-    column: String,
-    keep: Option<Spanned<Vec<String>>>,
-    #[serde(default)]
-    bare_url: BareUrl,
-    #[serde(default)]
-    suffixes: SuffixList,
-    retry_refused_after_days: Option<Spanned<i64>>,
-}
-
-fn default_column() -> String {
-    "url".to_owned()
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RequestSpec {
-    include_subdomains: bool,
-    rank_scale: RankScale,
-}
-
-impl Default for RequestSpec {
-    fn default() -> Self {
-        Self { include_subdomains: true, rank_scale: RankScale::default() }
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct ApiSpec {
-    base_url: Option<Spanned<String>>,
-    max_in_flight: Option<Spanned<i64>>,
-    requests_per_minute: Option<Spanned<i64>>,
-    timeout_seconds: Option<Spanned<i64>>,
-    stall_seconds: Option<Spanned<i64>>,
-    drain_seconds: Option<Spanned<i64>>,
-    listed_after_seconds: Option<Spanned<i64>>,
-    max_answer_mib: Option<Spanned<i64>>,
-    max_attempts: Option<Spanned<i64>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct SimulatorSpec {
-    seed: Option<u64>,
-    latency_ms: Option<u64>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PriceSpec {
-    per_request_usd: Spanned<Usd>,
-    per_row_usd: Spanned<Usd>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct BudgetSpec {
-    max_cost_usd: Option<Spanned<Usd>>,
-    max_minutes: Option<Spanned<i64>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LakeSpec {
-    url: Spanned<String>,
-    #[serde(default)]
-    table_format: TableFormat,
-    contracts: Option<Spanned<Vec<String>>>,
-    file_mib: Option<Spanned<i64>>,
-    memory_mib: Option<Spanned<i64>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct PublishSpec {
-    max_failed_ratio: Option<Spanned<f64>>,
-    on_drift: OnFinding,
-    on_change: OnFinding,
-    max_row_change: Option<Spanned<f64>>,
-    max_null_change: Option<Spanned<f64>>,
-    max_total_change: Option<Spanned<f64>>,
-    success_file: bool,
-}
+use crate::target::{Rules, Sources};
 
 /// What becomes of a snapshot in which something was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]

@@ -171,7 +171,7 @@ impl TargetList {
                 Ok(target) => {
                     let (id, new) = self.targets.insert(&mut self.store, target.text());
                     if new {
-                        let (root, _) = self.roots.insert(&mut self.store, target.root_domain());
+                        let root = self.root_of(target.root_domain());
                         self.entries.push(TargetEntry { root, first_line: index, kind: target.kind() });
                     }
                     ((target.text() != input).then(|| self.store.push(input)), id)
@@ -190,6 +190,13 @@ impl TargetList {
             }
         }
         Ok(())
+    }
+
+    /// The number of a root domain: mostly that of the target before.
+    fn root_of(&mut self, name: &str) -> u32 {
+        let last = self.entries.last().map(|entry| entry.root);
+        let same = last.filter(|&last| self.roots.get(&self.store, last) == name);
+        same.unwrap_or_else(|| self.roots.insert(&mut self.store, name).0)
     }
 
     /// Input lines: all but blank ones and comments.
