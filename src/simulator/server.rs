@@ -29,6 +29,8 @@ pub(super) struct State {
     clock: Clock,
     pub(super) population: Population,
     pub(super) ledger: Mutex<Vec<Charge>>,
+    /// What the tasks under way may cost: as money is held that is not charged yet.
+    held: Mutex<Usd>,
     pub(super) script: Script,
     pub(super) watch: Mutex<Option<Watch>>,
     in_flight: AtomicUsize,
@@ -51,6 +53,7 @@ impl State {
             behaviour,
             clock,
             ledger: Mutex::default(),
+            held: Mutex::default(),
             script: Mutex::default(),
             watch: Mutex::default(),
             in_flight: AtomicUsize::new(0),
@@ -66,6 +69,23 @@ impl State {
     fn balance(&self) -> Usd {
         let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         self.behaviour.balance - ledger.iter().map(|charge| charge.cost).sum()
+    }
+
+    /// Whether the balance covers a task beside those under way; holds what it may cost until it is charged.
+    fn holds(&self, most: Usd) -> bool {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let covered = self.balance() - *held >= most;
+        if covered {
+            *held += most;
+        }
+        covered
+    }
+
+    /// Enters what a task has cost, of which so much was held.
+    fn charge(&self, charge: Charge, most: Usd) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).push(charge);
+        *held -= most;
     }
 
     /// Whether one more request fits into this minute; counts it.
@@ -195,7 +215,8 @@ fn perform(state: &State, body: &[u8]) -> Envelope {
         Err(refusal) => return Envelope::of_failed_task(state, refusal.code, &refusal.message),
     };
     let prices = &state.behaviour.prices;
-    if state.balance() < prices.cost(1, accepted.targets.len() as u64) {
+    let most = prices.cost(1, accepted.targets.len() as u64);
+    if !state.holds(most) {
         return Envelope::of_failed_task(state, code::OUT_OF_FUNDS, "Insufficient funds.");
     }
     let date = state.behaviour.date.unwrap_or_else(|| state.clock.today());
@@ -222,7 +243,7 @@ fn perform(state: &State, body: &[u8]) -> Envelope {
     let id = state.next_id();
     shuffle(&mut items, &mut Draws::new(state.behaviour.seed, &[id.as_bytes()]));
     let cost = prices.cost(1, items.len() as u64);
-    state.ledger.lock().unwrap_or_else(PoisonError::into_inner).push(Charge {
+    let charge = Charge {
         id: id.clone(),
         tag: accepted.tag().map(str::to_owned),
         posted: state.clock.now(),
@@ -230,7 +251,8 @@ fn perform(state: &State, body: &[u8]) -> Envelope {
         targets: accepted.targets.len(),
         items: items.len(),
         cost,
-    });
+    };
+    state.charge(charge, most);
     Envelope::of_items(id, accepted, items, cost)
 }
 
