@@ -39,7 +39,7 @@ use crate::fetch::Stop;
 const READ_AT_ONCE: usize = 16;
 /// A bundle and its index are two objects: fewer than this are not worth it.
 const FEWEST: usize = 3;
-/// Objects that are entered in one write to the disk.
+/// Bytes of a tar that are written or read at once.
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// Where an object stands in a bundle.

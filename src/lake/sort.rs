@@ -137,8 +137,7 @@ impl InMemory {
             .flat_map(|(number, batch)| (0..batch.num_rows()).map(move |row| (number, row)))
             .collect();
         let columns: Vec<_> = batches.iter().map(|batch| key.columns(batch)).collect();
-        // The plan asks for targets in order, so most batches are in order, and follow each other: a sort that makes use
-        // of what is sorted already beats one on all cores.
+        // Stable: equal keys keep the order of arrival.
         order.par_sort_by(|left, right| compare(columns[left.0], left.1, columns[right.0], right.1));
         Self { order, taken: 0, ready: VecDeque::new(), batches, batch_rows }
     }

@@ -3,7 +3,7 @@
 //! Pages are sorted and written; breakdowns are read from them, a pass for each dimension, and so need no sort.
 //!
 //! # Memory
-//! The sorter's part of the bound, and a row group of the table that is being written.
+//! The sorter's part of the bound, a row group of the table that is being written, and two batches of its rows.
 
 use std::fs::File;
 use std::path::Path;
@@ -104,16 +104,11 @@ fn unfold<'s>(
     let roots = columns.filter(|(_, column)| wanted.contains(&column.name().as_str()));
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots.map(|(at, _)| at));
     let mut pages = builder.with_projection(mask).build()?;
-    Ok(std::iter::from_fn(move || {
-        stages.time("unfold", || {
-            Some(
-                pages
-                    .next()?
-                    .and_then(|batch| breakdowns(&batch, field, dimension))
-                    .map_err(ParquetError::from),
-            )
-        })
-    }))
+    let mut next = move || {
+        let unfolded = pages.next()?.and_then(|batch| breakdowns(&batch, field, dimension));
+        Some(unfolded.map_err(ParquetError::from))
+    };
+    Ok(std::iter::from_fn(move || stages.time("unfold", &mut next)))
 }
 
 /// Makes the next batch beside the one that is taken; whichever core is free helps.
