@@ -190,7 +190,8 @@ impl Publication<'_> {
             .collect();
         let contract = pipeline.contracts.of(Table::Pages);
         let (rows, unsorted) = tokio::sync::mpsc::channel::<RecordBatch>(BETWEEN);
-        let writer = write_pages(staging, store, contract, pipeline.memory_bytes, unsorted, &self.stages);
+        let memory = (pipeline.memory_bytes, self.list.as_ref());
+        let writer = write_pages(staging, store, contract, memory, unsorted, &self.stages);
         let (list, rules, stages) = (Arc::clone(&self.list), self.rules, self.stages.clone());
         let mut flattened = futures::stream::iter(&answered)
             .map(|answered| {

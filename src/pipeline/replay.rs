@@ -47,7 +47,7 @@ async fn rebuild(
     same_question(pipeline, &record.question)?;
     let (kept, earlier) =
         tokio::join!(lines(&archive, &record, pipeline), archive.earlier(pipeline.endpoint, batches));
-    let (list, rules) = kept?;
+    let (mut list, rules) = kept?;
 
     let mut books = Books::default();
     let mut states = TargetStates::new(list.target_count());
@@ -59,6 +59,7 @@ async fn rebuild(
         complete(over, &books, states.fates(&list).absent)?;
     }
     states.take_unanswered(&archive.unanswered(&record.run).await?, &list);
+    list.seal();
     if over.is_none()
         && !pipeline.accept
         && let Some(error) = not_complete(&states.fates(&list), pipeline)

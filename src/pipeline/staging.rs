@@ -3,7 +3,7 @@
 //! Pages are sorted and written; breakdowns are read from them, a pass for each dimension, and so need no sort.
 //!
 //! # Memory
-//! The sorter's part of the bound, a row group of the table that is being written, and two batches of its rows.
+//! What is left of the bound beside the target list, which grows with its lines: the sorter's part, a row group of the table that is being written, and two batches of its rows.
 
 use std::fs::File;
 use std::path::Path;
@@ -25,8 +25,17 @@ use crate::lake::{LineFate, ManifestFile, Profile, Sorter, Staging, Store, reque
 use crate::plan::sorted;
 use crate::target::{LineEnd, TargetList};
 
-/// Eighths of the memory that the sorter buffers; the rest is for a row group, answers under way and what is put in order.
-const SORTER_EIGHTHS: usize = 5;
+/// Bytes for each line besides the list, as measured: its target's batch and fate, the order in which its table is written,
+/// and what the reading of the books has left in pieces.
+const LINE_BYTES: usize = 64;
+
+/// What of the memory the sorter may buffer: five eighths, less what a long list takes beyond one eighth. A quarter is for
+/// a row group, answers under way and what is put in order.
+fn sorter_bytes(memory: usize, list: &TargetList) -> usize {
+    let held = list.memory_bytes() + list.line_count() * LINE_BYTES;
+    let eighth = memory / 8;
+    (6 * eighth).saturating_sub(held).clamp(eighth / 2, 5 * eighth)
+}
 /// Rows of a batch of targets or requests.
 const BATCH_ROWS: usize = 8192;
 /// Pages that are unfolded at once: enough that cores seldom wait for each other between two batches.
@@ -40,14 +49,14 @@ pub(super) fn write_pages(
     staging: &Staging,
     store: &Store,
     contract: &Arc<Contract>,
-    memory: usize,
+    (memory, list): (usize, &TargetList),
     mut rows: tokio::sync::mpsc::Receiver<RecordBatch>,
     stages: &Stopwatch,
 ) -> tokio::task::JoinHandle<Written> {
     let (staging, scratch, contract) = (staging.clone(), store.scratch(), Arc::clone(contract));
-    let stages = stages.clone();
+    let (stages, budget) = (stages.clone(), sorter_bytes(memory, list));
     tokio::task::spawn_blocking(move || {
-        let mut sorter = Sorter::new(contract.schema(), memory / 8 * SORTER_EIGHTHS, scratch)?;
+        let mut sorter = Sorter::new(contract.schema(), budget, scratch)?;
         while let Some(batch) = rows.blocking_recv() {
             stages.time("sort", || sorter.push(batch))?;
         }

@@ -291,6 +291,17 @@ impl TargetList {
         }
     }
 
+    /// What the list takes of memory.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let interners = [&self.targets, &self.roots, &self.reasons, &self.label_texts];
+        self.store.memory_bytes()
+            + interners.into_iter().map(Interner::memory_bytes).sum::<usize>()
+            + self.lines.capacity() * size_of::<LineEntry>()
+            + self.entries.capacity() * size_of::<TargetEntry>()
+            + self.labels.capacity() * size_of::<u32>()
+    }
+
     /// Lets go of what only [`TargetList::find`] needs; it finds nothing after that.
     pub fn seal(&mut self) {
         self.targets.seal();

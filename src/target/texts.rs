@@ -35,6 +35,11 @@ impl Texts {
         Text(offset << LENGTH_BITS | text.len() as u64)
     }
 
+    /// What it takes of memory.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.blocks.iter().map(String::capacity).sum()
+    }
+
     pub(super) fn get(&self, text: Text) -> &str {
         let length = (text.0 & MAX_TEXT as u64) as usize;
         let offset = (text.0 >> LENGTH_BITS) as usize;
@@ -83,6 +88,11 @@ impl Interner {
 
     pub(super) fn len(&self) -> usize {
         self.texts.len()
+    }
+
+    /// What it takes of memory besides the texts.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.texts.capacity() * size_of::<Text>() + self.table.allocation_size()
     }
 
     /// Lets go of what only inserting and finding need.
