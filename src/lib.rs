@@ -22,7 +22,8 @@
 //! ```
 //!
 //! Published once, a snapshot can be published again for nothing: `replay` reads the same archive, by a later contract if
-//! there is one, and a replacement takes its place in one step.
+//! there is one, and a replacement takes its place in one step. Its answers and books, thousands of small objects, can be
+//! bundled ([`lake::compact`]); whoever reads the archive sees no difference.
 //!
 //! What makes a run survive: intents and answers are durable in the lake before they count, [`fetch::RetryPolicy`] decides
 //! what follows a failure, [`fetch::settle`] asks what was charged unseen, and [`lake::Lock`] lets one run at a time.

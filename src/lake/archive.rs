@@ -20,7 +20,6 @@ use tracing::warn;
 use super::bundle::{Bundles, Place};
 use super::layout::Layout;
 use super::lock::Lock;
-use super::manifest::snapshots;
 use super::store::Store;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::Fate;
@@ -101,23 +100,6 @@ impl Question {
         let differing = fields(self).into_iter().zip(fields(other)).find(|(left, right)| left.1 != right.1);
         differing.map(|((name, left), (_, right))| format!("{name} is {left} there and {right} here"))
     }
-}
-
-/// The dates of runs that were begun and whose snapshot was never published, oldest first.
-///
-/// # Errors
-/// A lake that fails.
-pub async fn open_snapshots(store: &Store) -> Result<Vec<NaiveDate>> {
-    let published = snapshots(store).await?;
-    let begun = store.folders(&Layout::runs()).await?;
-    let begun = begun.iter().filter_map(|folder| folder.filename()?.parse().ok());
-    let mut open = Vec::new();
-    for snapshot in begun.filter(|date| !published.contains(date)) {
-        if store.get(&Layout { snapshot }.pruned()).await?.is_none() {
-            open.push(snapshot);
-        }
-    }
-    Ok(open)
 }
 
 /// The archive of one snapshot.
@@ -207,8 +189,13 @@ impl Archive {
         Ok(next)
     }
 
+    /// What was bundled, without the answers that are there besides: they were put back.
     async fn bundles(&self) -> Result<&Bundles> {
-        self.bundles.get_or_try_init(|| Bundles::read(&self.store, self.layout)).await
+        let read = async || {
+            let answers = self.store.list_here(&self.layout.archive()).await?;
+            Ok(Bundles::read(&self.store, self.layout, &answers).await?.without(&answers))
+        };
+        self.bundles.get_or_try_init(read).await
     }
 
     /// The objects below a folder, by path, and where they stand if they are bundled. One that is there besides is the
@@ -391,7 +378,6 @@ impl Archive {
     /// A lake that fails: that says nothing of the answer.
     pub async fn packed_answer(&self, id: AttemptId) -> Result<Option<Packed>> {
         let path = self.layout.answer(id);
-        // An answer never changes: bundled or not, it is the same.
         let bytes = match self.bundles().await?.place(&path) {
             Some(place) => place.read(&self.store).await?,
             None => self.store.get(&path).await?,

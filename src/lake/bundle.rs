@@ -29,7 +29,8 @@ use super::audit::hash;
 use super::layout::Layout;
 use super::lock::{Lock, Owner};
 use super::manifest::snapshots;
-use super::prune::{Objects, being_replaced};
+use super::prune::Objects;
+use super::runs::being_replaced;
 use super::store::Store;
 use crate::clock::Clock;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -69,10 +70,11 @@ struct Index {
 const FORMAT: u32 = 1;
 
 impl Bundles {
-    /// Reads the indexes of a snapshot's bundles. Of an object that is in several the last counts.
-    pub(super) async fn read(store: &Store, layout: Layout) -> Result<Self> {
+    /// Reads the indexes of a snapshot's bundles, given the objects of its archive. Of an object that is in several bundles
+    /// the last counts.
+    pub(super) async fn read(store: &Store, layout: Layout, archive: &[ObjectMeta]) -> Result<Self> {
         let mut bundles = Self::default();
-        for number in indexes(&store.list_here(&layout.archive()).await?) {
+        for number in indexes(archive) {
             let path = layout.bundle_index(number);
             let hint = "extract the tar beside it at the lake's root, then delete both";
             let json = store.get(&path).await?.unwrap_or_default();
@@ -89,6 +91,14 @@ impl Bundles {
             }
         }
         Ok(bundles)
+    }
+
+    /// Leaves out what stands alone, too.
+    pub(super) fn without(mut self, loose: &[ObjectMeta]) -> Self {
+        for object in loose {
+            self.0.remove(&object.location);
+        }
+        self
     }
 
     /// Where an object stands, if it is bundled.
@@ -171,7 +181,7 @@ async fn bundle(store: &Store, layout: Layout, lock: &Lock) -> Result<()> {
     let number = indexes(&archive).last().map_or(0, |last| last + 1);
     let loose = loose(store, layout).await?;
     let (there_twice, new): (Vec<_>, Vec<_>) = {
-        let bundled = Bundles::read(store, layout).await?;
+        let bundled = Bundles::read(store, layout, &archive).await?;
         let mut sorted = (Vec::new(), Vec::new());
         for object in loose {
             // Of what was broken off before it went; an entry that was written since is another.

@@ -47,9 +47,7 @@ impl Delivery {
             By::Upload(mut upload) => upload.complete().await.map(drop).context(failed),
         }
     }
-}
 
-impl Delivery {
     /// Lets go of what was sent: it takes room that is paid for.
     pub(super) async fn abandon(self) {
         if let By::Upload(mut upload) = self.by {

@@ -1,8 +1,8 @@
 //! Takes away old snapshots and old archives: first what would go, then the going.
 //!
 //! Never the newest snapshot or archive, never what is paid for a snapshot or a replacement that is not published yet,
-//! never a file that a manifest still names. A snapshot goes by its manifest first, so that its readers never find it in parts; what a
-//! pruning that was broken off has left is taken by the next.
+//! never a file that a manifest still names. A snapshot goes by its manifest first, so that its readers never find it in
+//! parts; what a pruning that was broken off has left is taken by the next.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +12,12 @@ use object_store::ObjectMeta;
 use object_store::path::Path;
 use serde::Serialize;
 
-use super::archive::{Archive, open_snapshots};
 use super::bundle;
 use super::delta;
 use super::layout::Layout;
 use super::lock::{Lock, Owner};
-use super::manifest::{Manifest, snapshots};
+use super::manifest::snapshots;
+use super::runs::{being_replaced, open_snapshots};
 use super::store::Store;
 use crate::clock::Clock;
 use crate::contract::Table;
@@ -115,25 +115,6 @@ pub async fn to_prune(
         pruning.archives.push(dropped(store, date, &folders).await?);
     }
     Ok(pruning)
-}
-
-/// The dates of which a replacement was begun and is not published: what it has paid for is needed.
-pub(super) async fn being_replaced(
-    store: &Store,
-    published: &BTreeSet<NaiveDate>,
-) -> Result<BTreeSet<NaiveDate>> {
-    let mut found = BTreeSet::new();
-    for &date in published {
-        // A manifest that cannot be read is `verify`'s to name; what is said of it stays.
-        let Ok(Some(manifest)) = Manifest::read(store, date).await else {
-            found.insert(date);
-            continue;
-        };
-        if Archive::new(store.clone(), date).run_record(manifest.generation + 1).await?.is_some() {
-            found.insert(date);
-        }
-    }
-    Ok(found)
 }
 
 /// Takes away what [`to_prune`] has named.

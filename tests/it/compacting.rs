@@ -229,3 +229,26 @@ async fn a_damaged_index_is_named_and_the_tar_brings_everything_back() {
     assert!(tree(&site.lake()) == before);
     published(replay(&pipeline(&site, &simulator, false), &surroundings(&simulator, &clock)).await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_put_back_beside_a_damaged_bundle_counts() {
+    let site = site();
+    let (simulator, clock) = simulator(Behaviour::default()).await;
+    published(site.run(&simulator, &clock).await);
+    let before = tree(&site.lake());
+    program_compacts(&site, &["--yes"]);
+    let (path, answer) = loose(&before).into_iter().find(|(path, _)| path.starts_with("_archive/")).unwrap();
+    let bundle = site.lake().join("_archive/2026-11-23/bundle-00000.tar");
+    let mut tar = std::fs::read(&bundle).unwrap();
+    let at = tar.windows(answer.len()).position(|bytes| bytes == answer).unwrap();
+    tar[at..at + answer.len()].fill(0);
+    std::fs::write(&bundle, tar).unwrap();
+    let replayed =
+        async || replay(&pipeline(&site, &simulator, false), &surroundings(&simulator, &clock)).await;
+    let error = replayed().await.err().unwrap();
+    assert!(error.hint().contains("restore its file in _archive"), "{error}");
+
+    std::fs::write(site.lake().join(path), answer).unwrap();
+    published(replayed().await);
+    assert!(rest(&tree(&site.lake())) == rest(&before));
+}
