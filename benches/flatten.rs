@@ -18,7 +18,7 @@ use arrow_schema::{DataType, Schema, SchemaRef};
 use backlake::contract::{DIMENSIONS, Table};
 use backlake::flatten::{Asked, breakdowns, flatten};
 use backlake::simulator::Population;
-use backlake::target::{Rules, Target, TargetId, TargetKind};
+use backlake::targets::{Rules, Target, TargetId, TargetKind};
 use chrono::{DateTime, NaiveDate};
 use serde::Deserialize;
 use serde_json::json;

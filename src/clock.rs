@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, Timelike as _, Utc};
 use tokio::time::Instant;
 
 /// Tells the time and waits. A test takes [`Clock::simulated`] on a runtime whose time is paused: there, waiting
@@ -98,4 +98,9 @@ impl Stopwatch {
         let stages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         stages.iter().map(|(stage, took)| (*stage, took.as_millis() as f64 / 1000.0)).collect()
     }
+}
+
+/// How long it is to the next minute of the clock.
+pub(super) fn to_next_minute(now: DateTime<Utc>) -> Duration {
+    Duration::from_secs(u64::from(60 - now.second().min(59)))
 }

@@ -3,7 +3,7 @@
 //! The way of the data, one direction, one named type at each door:
 //!
 //! ```text
-//! target lists                                     [`target`]     lines → TargetList: canonical, each counted once
+//! target lists                                     [`targets`]     lines → TargetList: canonical, each counted once
 //!      │ TargetList
 //!      ▼
 //! the fewest valid requests                        [`plan`]       TargetList → Plan → Batch
@@ -23,10 +23,10 @@
 //!
 //! Published once, a snapshot can be published again for nothing: `replay` reads the same archive, by a later contract if
 //! there is one, and a replacement takes its place in one step. Its answers and books, thousands of small objects, can be
-//! bundled ([`lake::compact`]); whoever reads the archive sees no difference.
+//! bundled ([`upkeep::compact`]); whoever reads the archive sees no difference.
 //!
 //! What makes a run survive: intents and answers are durable in the lake before they count, [`fetch::RetryPolicy`] decides
-//! what follows a failure, [`fetch::settle`] asks what was charged unseen, and [`lake::Lock`] lets one run at a time.
+//! what follows a failure, [`fetch::settle`] asks what was charged unseen, and [`store::Lock`] lets one run at a time.
 //!
 //! [`pipeline`] reads what to do from a TOML file and is the only one that knows every stage; publishing reads from
 //! the archive alone, so a run that was broken off continues, and what is archived is never asked for again.
@@ -34,11 +34,15 @@
 //!
 //! Four small files are shared by all: [`contract`], [`fate`], [`money`], [`error`]; and time comes from [`clock`].
 
-pub mod target;
+pub mod targets;
+
+pub mod provider;
 
 pub mod plan;
 
-pub mod provider;
+pub mod store;
+
+pub mod ledger;
 
 pub mod fetch;
 
@@ -47,6 +51,8 @@ pub mod flatten;
 pub mod lake;
 
 pub mod history;
+
+pub mod upkeep;
 
 pub mod pipeline;
 
@@ -59,3 +65,5 @@ pub mod contract;
 pub mod error;
 pub mod fate;
 pub mod money;
+pub mod question;
+pub mod stop;

@@ -7,7 +7,8 @@ use super::output::{self, Output};
 use super::prune::objects;
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::lake::{Owner, Store, compact, to_compact};
+use crate::store::{Owner, Store};
+use crate::upkeep::{compact, to_compact};
 
 #[derive(Debug, Args)]
 pub(super) struct CompactArgs {

@@ -15,8 +15,8 @@ use tempfile::NamedTempFile;
 use super::output::{Output, count};
 use crate::error::{Context as _, Error, Result};
 use crate::history::{BreakdownChange, Format, List, PageChange, PageCounts, Pair, Summary, Total, summary};
-use crate::lake::Store;
 use crate::money::group_thousands;
+use crate::store::Store;
 
 /// Rows of a list on a terminal, unless told otherwise.
 const ROWS: u32 = 20;

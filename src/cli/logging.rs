@@ -8,7 +8,8 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::{Global, LogFormat, Output};
+use super::output::Output;
+use super::{Global, LogFormat};
 
 /// Standard error as a person sees it: log lines above, the progress bar below.
 #[derive(Debug, Clone)]

@@ -13,7 +13,8 @@ use tracing::warn;
 use crate::clock::Clock;
 use crate::error::{Context as _, Result};
 use crate::fate::Fate;
-use crate::fetch::{Event, Outcome};
+use crate::fetch::Event;
+use crate::ledger::Outcome;
 use crate::money::Usd;
 use crate::pipeline::{Pipeline, Progress, RunReport, RunState};
 

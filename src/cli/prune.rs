@@ -8,7 +8,8 @@ use serde_json::json;
 use super::output::{self, Output, bytes, count};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::lake::{Keep, Objects, Owner, Pruning, Store, prune, to_prune};
+use crate::store::{Owner, Store};
+use crate::upkeep::{Keep, Objects, Pruning, prune, to_prune};
 
 #[derive(Debug, Args)]
 pub(super) struct PruneArgs {

@@ -16,9 +16,10 @@ use super::{PipelineArgs, signals};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::fate::Fate;
-use crate::fetch::{Event, Outcome};
+use crate::fetch::Event;
 use crate::flatten::Drifted;
 use crate::lake::Change;
+use crate::ledger::Outcome;
 use crate::money::Usd;
 use crate::pipeline::{self, Findings, Pipeline, Progress, RunReport, RunState, Surroundings};
 

@@ -3,7 +3,7 @@
 use tracing::warn;
 
 use crate::error::{Context as _, Result};
-use crate::fetch::{Reason, Stop};
+use crate::stop::{Reason, Stop};
 
 /// Listens for as long as the process runs. SIGHUP counts as SIGTERM, unless it is ignored (`nohup`).
 pub(super) fn listen(stop: &Stop) -> Result<()> {

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::LakeArgs;
 use super::output::{self, Output, bytes, count};
 use crate::error::Result;
-use crate::lake::{Manifest, Store, snapshots};
+use crate::lake::{Manifest, snapshots};
+use crate::store::Store;
 
 pub(super) async fn list(args: &LakeArgs, output: Output) -> Result<()> {
     let store = Store::open(&args.lake)?;

@@ -8,7 +8,8 @@ use clap::Args;
 
 use super::output;
 use crate::error::{Context as _, Result};
-use crate::lake::{Store, views};
+use crate::lake::views;
+use crate::store::Store;
 
 #[derive(Debug, Args)]
 pub(super) struct SqlArgs {

@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::LakeArgs;
 use super::output::{self, Output, bytes, counted};
 use crate::error::{Error, Result};
-use crate::lake::{Audit, Store, audit, log_differences, snapshots, strays};
+use crate::lake::{Audit, audit, log_differences, snapshots, strays};
+use crate::store::Store;
 
 pub(super) async fn verify(args: &LakeArgs, output: Output) -> Result<()> {
     let store = Store::open(&args.lake)?;

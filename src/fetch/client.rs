@@ -4,22 +4,21 @@
 //! takes in all and between two bytes are bounded, and nothing in it is believed before it is read to its end.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use chrono::{DateTime, Timelike as _, Utc};
+use chrono::{DateTime, Utc};
 use flate2::read::MultiGzDecoder;
 use futures::StreamExt as _;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use secrecy::{ExposeSecret, SecretString};
-use thiserror::Error;
 use url::Url;
 
-use super::wire::{Https, Wire, is_loopback};
-use crate::clock::Clock;
+use super::transport::{Https, SendError, Wire, is_loopback};
+use crate::clock::{Clock, to_next_minute};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::provider::Endpoint;
 
@@ -58,31 +57,6 @@ pub struct Reply {
     pub body: Bytes,
     /// How long the provider asks to wait before the next request, if it does.
     pub wait: Option<Duration>,
-}
-
-/// Why there is no answer.
-#[derive(Debug, Error)]
-pub enum SendError {
-    /// No connection: the request never left.
-    #[error("failed to connect: {0}")]
-    NotSent(String),
-    /// The request was sent, and no whole answer came.
-    #[error("no whole answer: {0}")]
-    NoAnswer(String),
-    /// The answer's body is larger than allowed.
-    #[error("the answer is larger than {max} bytes; raise [api] max_answer_mib if that is right")]
-    TooLarge {
-        /// The limit.
-        max: u64,
-    },
-    /// The answer's body cannot be decompressed.
-    #[error("failed to decompress the answer: {cause}")]
-    Encoding {
-        /// Why.
-        cause: io::Error,
-        /// The body as received.
-        body: Bytes,
-    },
 }
 
 /// Headers of an answer at the most.
@@ -228,11 +202,6 @@ fn asked_to_wait(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     }
     let remaining: u64 = text("x-ratelimit-remaining")?.parse().ok()?;
     (remaining == 0).then(|| to_next_minute(now))
-}
-
-/// How long it is to the next minute of the clock.
-pub(super) fn to_next_minute(now: DateTime<Utc>) -> Duration {
-    Duration::from_secs(u64::from(60 - now.second().min(59)))
 }
 
 fn unzip(zipped: &Bytes, max: u64) -> Result<Bytes, SendError> {

@@ -11,7 +11,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use crate::provider::{MAX_ROOT_DOMAINS, MAX_TARGETS};
-use crate::target::TargetId;
+use crate::targets::TargetId;
 
 /// Targets of a refused batch that are still to be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,20 +5,21 @@
 //! they were looked at; what may have been charged unseen is entered as such until [`settle`] has asked.
 
 mod client;
+mod dispatch;
+mod events;
+mod free;
 mod isolate;
-mod ledger;
 mod permits;
+mod refusal;
 mod retry;
 mod settle;
-mod stop;
-mod wire;
-mod work;
+mod transport;
 
-pub use client::{Client, Credentials, Limits, Reply, SendError};
-pub use ledger::{Attempt, AttemptId, Charged, Intent, Journal, Outcome};
+pub use client::{Client, Credentials, Limits, Reply};
+pub use dispatch::{Fetcher, fetch};
+pub use events::{BatchEnd, End, Entry, Event, Fetched, Step};
+pub use free::{account, list};
 pub use permits::{Pacer, Purse};
-pub use retry::{Decision, Happened, Moment, RetryPolicy, Tries};
-pub use settle::{LISTED_AFTER, account, list, settle};
-pub use stop::{Reason, Stop};
-pub use wire::{Response, Wire, is_loopback};
-pub use work::{BatchEnd, End, Entry, Event, Fetched, Fetcher, Step, fetch};
+pub use retry::{Decision, Moment, RetryPolicy, Tries};
+pub use settle::{LISTED_AFTER, settle};
+pub use transport::{Response, SendError, Wire, is_loopback};

@@ -5,40 +5,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::client::to_next_minute;
-use super::ledger::Charged;
+use crate::clock::to_next_minute;
+use crate::ledger::{Charged, Happened};
 use crate::provider::{StatusClass, code};
-
-/// What came of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Happened {
-    /// The request never left: no connection. It cannot have been charged.
-    NotSent,
-    /// The request was sent, and no whole answer came. It may have been charged.
-    NoAnswer,
-    /// A whole body came that is no answer. It may have been charged.
-    Malformed,
-    /// The body was larger than allowed. It may have been charged, and would be as large again.
-    TooLarge,
-    /// An answer came with this status.
-    Status(u32),
-    /// A body without envelope came under this HTTP status.
-    HttpStatus(u16),
-}
-
-impl Happened {
-    /// The class of status that it amounts to.
-    #[must_use]
-    pub fn class(self) -> StatusClass {
-        match self {
-            Self::NotSent | Self::NoAnswer => StatusClass::Server,
-            // It may be paid for, and the next may well be the same.
-            Self::Malformed | Self::TooLarge => StatusClass::ServerFewTries,
-            Self::Status(code) => StatusClass::of(code),
-            Self::HttpStatus(status) => StatusClass::of_http(status),
-        }
-    }
-}
 
 /// How often a batch was tried, by why it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

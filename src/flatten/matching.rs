@@ -3,7 +3,7 @@
 use arrow_array::{Array, StringArray};
 use hashbrown::HashMap;
 
-use crate::target::{Rules, Target, canonical, stem};
+use crate::targets::{Rules, Target, canonical, stem};
 
 /// For each row the place of the target it answers.
 ///
@@ -91,7 +91,7 @@ impl Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::{TargetId, TargetKind};
+    use crate::targets::{TargetId, TargetKind};
 
     fn matched(targets: &[&str], urls: &[&str]) -> Vec<Option<usize>> {
         let target =

@@ -22,7 +22,7 @@ pub use drift::{Drift, Drifted};
 pub use extra::Irregularities;
 
 use crate::contract::{Column, Contract};
-use crate::target::{Canonical, Rules, Target, canonical};
+use crate::targets::{Canonical, Rules, Target, canonical};
 
 /// An answer and what was asked.
 #[derive(Debug, Clone, Copy)]

@@ -11,7 +11,8 @@ use super::pair::Pair;
 use super::tables::{FAILED, batches, blocking, counts, ratios, scan, texts, with_change};
 use crate::contract::Table;
 use crate::error::{Context, Result};
-use crate::lake::{LocalFiles, Store};
+use crate::lake::LocalFiles;
+use crate::store::Store;
 
 /// What breakdowns are compared by.
 const KEY: [&str; 2] = ["dimension", "key"];

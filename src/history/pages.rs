@@ -11,7 +11,8 @@ use super::pair::Pair;
 use super::tables::{FAILED, blocking, counts, only, ratios, run, scan, texts, with_change};
 use crate::contract::Table;
 use crate::error::{Context, Error, Result};
-use crate::lake::{LocalFiles, Store};
+use crate::lake::LocalFiles;
+use crate::store::Store;
 
 /// What pages are compared by, and sorted by in the lake.
 const KEY: [&str; 2] = ["root_domain", "target"];

@@ -3,7 +3,8 @@
 use chrono::NaiveDate;
 
 use crate::error::{Error, Result};
-use crate::lake::{Manifest, Store, snapshots};
+use crate::lake::{Manifest, snapshots};
+use crate::store::Store;
 
 /// Two published snapshots that answer the same question.
 #[derive(Debug, Clone)]

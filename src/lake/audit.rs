@@ -7,30 +7,22 @@
 //! # Memory
 //! A batch of a few columns for each core; the files are read from disk.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::Read as _;
+use std::collections::BTreeSet;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_array::cast::AsArray as _;
-use arrow_array::types::Decimal128Type;
 use arrow_schema::DataType;
 use chrono::NaiveDate;
 use object_store::path::Path;
-use sha2::{Digest as _, Sha256};
 
-use super::audit_group::{Group, audit_group, open};
+use super::audit_group::{Counts, Group, audit_group, open};
 use super::contracts::contracts_of;
 use super::key::compare_owned;
-use super::layout::Layout;
 use super::manifest::{Manifest, ManifestFile, snapshots};
-use super::store::Store;
-use super::writer::hex;
 use crate::contract::{Contract, Contracts, Table};
 use crate::error::{Context, Result};
 use crate::fate::Fate;
+use crate::store::{Layout, Store, hash};
 
 /// What an audit found.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -214,22 +206,6 @@ async fn file_of(
     work.await.context(|| "auditing panicked")
 }
 
-/// The bytes of a file, and their SHA-256.
-pub(super) fn hash(path: &FsPath) -> std::io::Result<(u64, String)> {
-    let mut file = File::open(path)?;
-    let (mut hash, mut bytes) = (Sha256::new(), 0);
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok((bytes, hex(&hash.finalize()))),
-            read => {
-                hash.update(&buffer[..read]);
-                bytes += read as u64;
-            }
-        }
-    }
-}
-
 fn rows_of(
     table: Table,
     file: &ManifestFile,
@@ -287,50 +263,6 @@ struct Findings {
     bytes: u64,
     counts: Counts,
     problems: Vec<String>,
-}
-
-/// What rows add up to.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    fates: BTreeMap<String, u64>,
-    cost_micros: i128,
-    matched: u64,
-}
-
-impl Counts {
-    /// Adds rows of a table.
-    pub(super) fn add_rows(&mut self, table: Table, batch: &RecordBatch) {
-        match table {
-            Table::Targets => {
-                let fates = batch.column_by_name("fate").and_then(|column| column.as_string_opt::<i32>());
-                for fate in fates.into_iter().flatten().flatten() {
-                    if let Some(count) = self.fates.get_mut(fate) {
-                        *count += 1;
-                    } else {
-                        self.fates.insert(fate.to_owned(), 1);
-                    }
-                }
-            }
-            Table::Requests => {
-                let costs = batch.column_by_name("cost_usd");
-                let costs = costs.and_then(|column| column.as_primitive_opt::<Decimal128Type>());
-                self.cost_micros += costs.into_iter().flatten().flatten().sum::<i128>();
-            }
-            Table::Pages => {
-                let matched = batch.column_by_name("matched").and_then(|column| column.as_boolean_opt());
-                self.matched += matched.map_or(0, |matched| matched.true_count() as u64);
-            }
-            Table::Breakdowns => {}
-        }
-    }
-
-    fn add(&mut self, other: Self) {
-        for (fate, count) in other.fates {
-            *self.fates.entry(fate).or_default() += count;
-        }
-        self.cost_micros += other.cost_micros;
-        self.matched += other.matched;
-    }
 }
 
 impl Findings {

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::Decimal128Type;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use parquet::arrow::ProjectionMask;
@@ -16,7 +18,6 @@ use parquet::bloom_filter::Sbbf;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::statistics::Statistics;
 
-use super::audit::Counts;
 use super::key::{Keys, OwnedPart, changes};
 use super::writer::{has_dictionary, is_looked_up};
 use crate::contract::{Contract, Table};
@@ -209,5 +210,49 @@ impl Bounds {
             Some((told_min, told_max)) if told_min == min && told_max == max => None,
             _ => Some(format!("its statistics do not say that it spans `{min}` to `{max}`")),
         }
+    }
+}
+
+/// What rows add up to.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) fates: BTreeMap<String, u64>,
+    pub(super) cost_micros: i128,
+    pub(super) matched: u64,
+}
+
+impl Counts {
+    /// Adds rows of a table.
+    pub(super) fn add_rows(&mut self, table: Table, batch: &RecordBatch) {
+        match table {
+            Table::Targets => {
+                let fates = batch.column_by_name("fate").and_then(|column| column.as_string_opt::<i32>());
+                for fate in fates.into_iter().flatten().flatten() {
+                    if let Some(count) = self.fates.get_mut(fate) {
+                        *count += 1;
+                    } else {
+                        self.fates.insert(fate.to_owned(), 1);
+                    }
+                }
+            }
+            Table::Requests => {
+                let costs = batch.column_by_name("cost_usd");
+                let costs = costs.and_then(|column| column.as_primitive_opt::<Decimal128Type>());
+                self.cost_micros += costs.into_iter().flatten().flatten().sum::<i128>();
+            }
+            Table::Pages => {
+                let matched = batch.column_by_name("matched").and_then(|column| column.as_boolean_opt());
+                self.matched += matched.map_or(0, |matched| matched.true_count() as u64);
+            }
+            Table::Breakdowns => {}
+        }
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        for (fate, count) in other.fates {
+            *self.fates.entry(fate).or_default() += count;
+        }
+        self.cost_micros += other.cost_micros;
+        self.matched += other.matched;
     }
 }

@@ -2,11 +2,10 @@
 
 use bytes::Bytes;
 
-use super::layout::Layout;
 use super::manifest::Manifest;
-use super::store::Store;
 use crate::contract::{Contract, Contracts, Table};
 use crate::error::{Context, Error, Result};
+use crate::store::{Layout, Store};
 
 /// Keeps the contracts of a publication.
 ///

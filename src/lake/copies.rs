@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use object_store::path::Path;
 
 use super::manifest::{Manifest, ManifestFile};
-use super::store::{LocalFile, Store};
 use crate::contract::Table;
 use crate::error::{Context, Error, Result};
+use crate::store::{LocalFile, Store};
 
 /// A table's files on the local disk, in the order of its rows; copies are deleted with this.
 #[derive(Debug)]

@@ -8,15 +8,13 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::archive::Question;
-use super::layout::Layout;
 use super::profile::Profile;
-use super::store::Store;
-use super::writer::hex;
 use crate::error::{Context, Error, Result};
 use crate::fate::Fates;
 use crate::flatten::Irregularities;
 use crate::money::Usd;
+use crate::question::Question;
+use crate::store::{Layout, Store};
 
 /// What a published snapshot holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,8 +140,8 @@ impl Manifest {
         let mut json = serde_json::to_string_pretty(self).context(|| "failed to write the manifest")?;
         json.truncate(json.strip_suffix("\n}").unwrap_or(&json).len());
         json.push_str(",\n  ");
-        let checksum = hex(&Sha256::digest(json.as_bytes()));
-        let _ = write!(json, "{CHECKSUM}: \"{checksum}\"\n}}\n");
+        let checksum = Sha256::digest(json.as_bytes());
+        let _ = write!(json, "{CHECKSUM}: \"{checksum:x}\"\n}}\n");
         Ok(json.into())
     }
 
@@ -153,7 +151,7 @@ impl Manifest {
         let Some((text, checksum)) = json.rsplit_once(CHECKSUM) else {
             return false;
         };
-        checksum.trim_end() == format!(": \"{}\"\n}}", hex(&Sha256::digest(text.as_bytes())))
+        checksum.trim_end() == format!(": \"{:x}\"\n}}", Sha256::digest(text.as_bytes()))
     }
 
     /// All files of all tables.

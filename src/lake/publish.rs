@@ -16,112 +16,16 @@ use tracing::{info, warn};
 
 use super::audit::audit_staged;
 use super::contracts::{contracts_of, keep_contracts};
-use super::delivery::Delivery;
 use super::delta::{self, TableFormat};
-use super::layout::Layout;
-use super::lock::Lock;
-use super::manifest::{Manifest, ManifestFile, snapshots};
-use super::store::{Scratch, Store};
-use super::writer::TableWriter;
+use super::manifest::{Manifest, snapshots};
+use super::staging::{Staging, prefix};
 use crate::clock::Stopwatch;
 use crate::contract::{Contracts, Table};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::store::{Delivery, Layout, Lock, Store};
 
 /// Files that are shown at once.
 const AT_ONCE: usize = 16;
-
-/// Where a run writes its tables before they are published.
-#[derive(Debug, Clone)]
-pub struct Staging {
-    store: Store,
-    layout: Layout,
-    run: String,
-    generation: u32,
-    contracts: Contracts,
-    file_bytes: u64,
-    scratch: Scratch,
-}
-
-/// The name that files of a publication begin with: that of the run, and from the second publication on its number.
-fn prefix(run: &str, generation: u32) -> String {
-    if generation <= 1 { run.to_owned() } else { format!("{run}.{generation}") }
-}
-
-impl Staging {
-    /// An empty staging place for the nth publication of a date; what an earlier start left there is cleared. Files are
-    /// about `file_bytes` long at the most.
-    ///
-    /// # Errors
-    /// A lake that fails, or a lock that is lost.
-    pub async fn begin(
-        store: &Store,
-        snapshot: NaiveDate,
-        (run, generation): (&str, u32),
-        contracts: &Contracts,
-        file_bytes: u64,
-        lock: &Lock,
-    ) -> Result<Self> {
-        let layout = Layout { snapshot };
-        lock.renew().await?;
-        store.clear(&layout.staging_root()).await?;
-        let scratch = store.staging(&layout.staging_root().join(run))?;
-        for table in Table::ALL {
-            let folder = scratch.path().join(table.name());
-            std::fs::create_dir_all(&folder).context(|| format!("failed to create {}", folder.display()))?;
-        }
-        let (run, contracts) = (run.to_owned(), contracts.clone());
-        Ok(Self { store: store.clone(), layout, run, generation, contracts, file_bytes, scratch })
-    }
-
-    /// A writer for a table.
-    #[must_use]
-    pub fn writer(&self, table: Table) -> TableWriter {
-        TableWriter::new(
-            self.contracts.of(table),
-            self.folder(table),
-            self.layout.partition(table).to_string(),
-            (&prefix(&self.run, self.generation), &self.run),
-            self.file_bytes,
-        )
-    }
-
-    /// Where a file of a table is staged.
-    #[must_use]
-    pub fn file(&self, table: Table, file: &ManifestFile) -> PathBuf {
-        self.folder(table).join(file.name())
-    }
-
-    /// The folder in which the files of a table are staged.
-    fn folder(&self, table: Table) -> PathBuf {
-        self.scratch.path().join(table.name())
-    }
-
-    /// Keeps what was staged for inspection and says where.
-    async fn keep(&self) -> String {
-        if !self.scratch.is_temporary() {
-            return format!("{} in the lake", self.layout.staging_root());
-        }
-        let kept = async {
-            for table in Table::ALL {
-                let folder = self.folder(table);
-                for entry in std::fs::read_dir(&folder).context(|| "failed to list what was staged")? {
-                    let path = entry.context(|| "failed to list what was staged")?.path();
-                    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-                    let place = self.layout.staging(&self.run, table).join(name.unwrap_or_default());
-                    self.store.deliver(&path, &place).await?.complete().await?;
-                }
-            }
-            Ok::<_, Error>(())
-        };
-        match kept.await {
-            Ok(()) => format!("{} in the lake", self.layout.staging_root()),
-            Err(error) => {
-                warn!(%error, "what was staged could not be kept");
-                "the log".to_owned()
-            }
-        }
-    }
-}
 
 /// How to publish what is staged.
 pub struct Publishing<'a> {

@@ -3,11 +3,10 @@
 //! The script names the lake's place and no file: it reads the manifests when it is run, so it need not be made again
 //! for a new night. Files that no manifest names are never read, and a condition on the date spares all others.
 
-use super::layout::Layout;
 use super::manifest::snapshots;
-use super::store::Store;
 use crate::contract::Table;
 use crate::error::{Error, Result};
+use crate::store::{Layout, Store};
 
 /// The script, but for what `{…}` stands for.
 const SCRIPT: &str = include_str!("views.sql");

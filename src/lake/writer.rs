@@ -347,7 +347,7 @@ impl<W: Write> Hashing<W> {
     /// How many bytes have passed, and their SHA-256.
     fn finish(mut self) -> io::Result<(u64, String)> {
         self.inner.flush()?;
-        Ok((self.bytes, hex(&self.hash.finalize())))
+        Ok((self.bytes, format!("{:x}", self.hash.finalize())))
     }
 }
 
@@ -362,9 +362,4 @@ impl<W: Write> Write for Hashing<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }
-}
-
-/// A hash as manifests hold it.
-pub(super) fn hex(hash: &[u8]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -8,7 +8,7 @@ use super::spec::OnFinding;
 use crate::lake::TableFormat;
 use crate::money::Usd;
 use crate::provider::{Endpoint, RankScale};
-use crate::target::{BareUrl, Format, SuffixList};
+use crate::targets::{BareUrl, Format, SuffixList};
 
 /// The pipeline file as written.
 #[derive(Debug, Deserialize)]

@@ -1,22 +1,30 @@
 //! From a pipeline file to a published snapshot: what to do, as written and ready to run, and the doing of it.
 
-mod account;
 mod books;
+mod check;
+mod connect;
 mod credentials;
 mod file;
-mod planning;
-mod publication;
+mod gates;
+mod means;
+mod plan;
+mod publish;
 mod replay;
 mod report;
 mod run;
 mod spec;
-mod staging;
+mod surroundings;
+mod target_states;
+mod write_tables;
 
-pub use account::{Means, PricesFrom, check};
+pub use check::check;
 pub use credentials::credentials;
-pub use planning::plan;
-pub use publication::Findings;
+pub use means::{Means, PricesFrom};
+pub use plan::plan;
 pub use replay::replay;
-pub use report::{CheckReport, InvalidLine, PlanReport, Progress, Reconciled, RunEnd, RunReport, RunState};
-pub use run::{Surroundings, run};
+pub use report::{
+    CheckReport, Findings, InvalidLine, PlanReport, Progress, Reconciled, RunEnd, RunReport, RunState,
+};
+pub use run::run;
 pub use spec::{Api, OnFinding, Overrides, Pipeline, SimulatorOptions};
+pub use surroundings::Surroundings;

@@ -10,18 +10,22 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::books::{Books, TargetStates};
-use super::planning::read_targets;
-use super::publication::{Publication, WhenDamaged};
-use super::report::{Progress, RunEnd};
-use super::run::{Surroundings, keep_summary, locked, same_question, too_many_failed, with_date};
+use super::books::Books;
+use super::gates::{same_question, too_many_failed, with_date};
+use super::plan::read_targets;
+use super::publish::{Publication, WhenDamaged};
+use super::report::{Progress, RunEnd, keep_summary};
 use super::spec::Pipeline;
+use super::surroundings::{Surroundings, locked};
+use super::target_states::TargetStates;
 use crate::clock::Stopwatch;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::Fates;
-use crate::lake::{Archive, Lock, Manifest, RunRecord, Store};
+use crate::lake::Manifest;
+use crate::ledger::{Archive, RunRecord};
 use crate::plan::lower_bound;
-use crate::target::{Rules, TargetList};
+use crate::store::{Lock, Store};
+use crate::targets::{Rules, TargetList};
 
 /// Rebuilds the pipeline's snapshot.
 ///

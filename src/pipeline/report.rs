@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
+use tracing::warn;
 
-use super::account::Means;
-use super::publication::{Findings, Published};
-use crate::clock::Clock;
+use super::means::Means;
+use crate::clock::{Clock, Stopwatch};
 use crate::error::Error;
 use crate::fate::Fates;
 use crate::fetch::Event;
-use crate::flatten::Irregularities;
-use crate::lake::Manifest;
+use crate::flatten::{Drift, Irregularities};
+use crate::lake::{Change, Manifest};
+use crate::ledger::Archive;
 use crate::money::Usd;
 
 /// What `plan` finds: nothing is sent.
@@ -266,4 +267,35 @@ impl Published {
 
 pub(super) fn seconds(start: DateTime<Utc>, clock: &Clock) -> f64 {
     (clock.now() - start).num_milliseconds() as f64 / 1000.0
+}
+
+/// Keeps the summary in the lake; a run that has done its work does not fail for want of one.
+pub(super) async fn keep_summary(archive: &Archive, report: &RunReport, error: Option<&Error>) {
+    let mut summary = serde_json::to_value(report).unwrap_or_default();
+    summary["exit_code"] = error.map_or(0, |error| error.kind().exit_code()).into();
+    summary["error"] = error.map(ToString::to_string).into();
+    let published = report.state == RunState::Published;
+    if let Err(error) = archive.keep_summary(&summary, published).await {
+        warn!(%error, "failed to keep the run's summary");
+    }
+}
+
+/// What a snapshot shows that its reader should know.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Findings {
+    /// Fields that are not as the contract says.
+    pub drift: Vec<Drift>,
+    /// Figures that differ from the snapshot before by more than [publish] allows.
+    pub changes: Vec<Change>,
+}
+
+/// What came of a publication.
+pub(super) struct Published {
+    /// The manifest, as published or as it would be.
+    pub(super) manifest: Manifest,
+    pub(super) findings: Findings,
+    /// Why the snapshot is held, if it is.
+    pub(super) held: Option<Error>,
+    /// How long the stages took.
+    pub(super) stages: Stopwatch,
 }

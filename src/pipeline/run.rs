@@ -7,107 +7,30 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tracing::{Instrument as _, debug, info, info_span, warn};
+use tracing::{debug, info, warn};
 
-use super::account::{Means, connect, credentials_for};
-use super::books::{Books, TargetStates};
-use super::planning::read_targets;
-use super::publication::{Findings, Publication, WhenDamaged};
-use super::report::{Progress, RunEnd, RunReport, RunState, seconds};
+use super::books::Books;
+use super::connect::{connect, credentials_for};
+use super::gates::{same_question, too_many_failed, with_date};
+use super::means::Means;
+use super::plan::read_targets;
+use super::publish::{Publication, WhenDamaged};
+use super::report::{Findings, Progress, RunEnd, RunReport, RunState, keep_summary, seconds};
 use super::spec::Pipeline;
-use crate::clock::{Clock, Stopwatch};
+use super::surroundings::{Surroundings, locked};
+use super::target_states::TargetStates;
+use crate::clock::Stopwatch;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::{Fate, Fates};
-use crate::fetch::{
-    Charged, Credentials, Fetcher, Outcome, Pacer, Purse, Stop, Wire, account, fetch, settle,
-};
+use crate::fetch::{Credentials, Fetcher, Pacer, Purse, account, fetch, settle};
 use crate::flatten::Irregularities;
-use crate::lake::{
-    Archive, Lock, Manifest, Owner, Question, RunRecord, Store, heal, is_untidy, open_snapshots,
-    refused_since, remember_refused,
-};
+use crate::lake::{Manifest, heal, is_untidy};
+use crate::ledger::{Archive, Charged, Outcome, RunRecord, refused_since, remember_refused};
 use crate::money::Usd;
 use crate::plan::{Plan, lower_bound, sorted};
-use crate::target::TargetList;
-
-/// What a run takes from outside, so that a test can set it.
-pub struct Surroundings<'a> {
-    /// Tells the time and waits.
-    pub clock: Clock,
-    /// Names the run and draws the jitter.
-    pub seed: u64,
-    /// The value of an environment variable.
-    pub variable: &'a (dyn Fn(&str) -> Option<String> + Sync),
-    /// Hears how it goes.
-    pub hear: &'a (dyn Fn(Progress) + Sync),
-    /// Asks to stop.
-    pub stop: Stop,
-    /// The process, for the lock.
-    pub owner: Owner,
-    /// Carries requests in place of HTTP.
-    pub wire: Option<Arc<dyn Wire>>,
-    /// The lake in place of the one at `[lake] url`.
-    pub store: Option<Store>,
-}
-
-impl Surroundings<'_> {
-    /// Those of a process: the machine's clock, its environment, and nobody listening.
-    #[must_use]
-    pub fn of_process(clock: &Clock, seed: u64) -> Self {
-        Self {
-            clock: clock.clone(),
-            seed,
-            variable: &|name| std::env::var(name).ok(),
-            hear: &|_| {},
-            stop: Stop::default(),
-            owner: Owner::this_process(),
-            wire: None,
-            store: None,
-        }
-    }
-
-    pub(super) fn lake(&self, pipeline: &Pipeline) -> Result<Store> {
-        self.store.clone().map_or_else(|| Store::create(&pipeline.lake), Ok)
-    }
-}
-
-/// Why a snapshot is held open, if it is.
-pub(super) fn too_many_failed(fates: &Fates, pipeline: &Pipeline) -> Option<Error> {
-    let targets = fates.total() - fates.duplicate - fates.invalid;
-    let ratio = fates.failed as f64 / targets as f64;
-    let message = if ratio > pipeline.max_failed_ratio {
-        let allowed = pipeline.max_failed_ratio;
-        format!(
-            "{} of {targets} targets failed, more than [publish] max_failed_ratio = {allowed} allows",
-            fates.failed
-        )
-    } else if fates.refused == targets {
-        let message = format!("the provider refuses every one of {targets} targets");
-        let hint = "the targets are probably not the cause: look at the refusals in the log and at the account's access to the endpoint; the next start asks again";
-        return Some(Error::new(ErrorKind::TargetsFailed, message).with_hint(hint));
-    } else {
-        return None;
-    };
-    Some(Error::new(ErrorKind::TargetsFailed, message))
-}
-
-/// Says in the hint which snapshot it is that the next start continues: the date may be another by then.
-pub(super) fn with_date(error: Error, pipeline: &Pipeline) -> Error {
-    let hint = format!("{} (after midnight UTC with --snapshot {})", error.hint(), pipeline.snapshot);
-    error.with_hint(hint)
-}
-
-/// Refuses to mix answers to different questions in one snapshot.
-pub(super) fn same_question(pipeline: &Pipeline, there: &Question) -> Result<()> {
-    match there.difference(&pipeline.question()) {
-        None => Ok(()),
-        Some(difference) => Err(Error::usage(format!(
-            "snapshot {} in {} is of another question: {difference}",
-            pipeline.snapshot, pipeline.lake
-        ))
-        .with_hint("nothing was sent; use another [lake] url for it, another --snapshot, or the options it was begun with")),
-    }
-}
+use crate::store::{Lock, Store};
+use crate::targets::TargetList;
+use crate::upkeep::open_snapshots;
 
 /// Fetches what is missing and publishes. Published already: says so.
 ///
@@ -135,18 +58,6 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
         this_start.work(list, &credentials).await
     })
     .await
-}
-
-/// Does what needs the lock on the pipeline's snapshot, and keeps the lock meanwhile.
-pub(super) async fn locked<T>(
-    store: &Store,
-    pipeline: &Pipeline,
-    around: &Surroundings<'_>,
-    work: impl AsyncFnOnce(Arc<Lock>) -> Result<T>,
-) -> Result<T> {
-    let span = info_span!("run", snapshot = %pipeline.snapshot, pipeline = pipeline.name);
-    let work = async |lock| work(lock).instrument(span).await;
-    Lock::hold(store, pipeline.snapshot, around.owner.clone(), &around.clock, &around.stop, work).await
 }
 
 async fn published_already(
@@ -393,7 +304,7 @@ impl Start<'_> {
                 purse: &purse,
                 prices: means.prices(),
                 retry: pipeline.retry,
-                journal: archive,
+                archive,
                 clock,
                 random: Mutex::new(fastrand::Rng::with_seed(around.seed)),
                 events: &|event| (around.hear)(Progress::Fetch(event)),
@@ -430,8 +341,6 @@ impl Start<'_> {
 
     /// Asks the provider what attempts cost of which no answer tells, and enters it.
     async fn settle(&self, archive: &Archive, client: &crate::fetch::Client, books: &mut Books, wait: bool) {
-        use crate::fetch::Journal as _;
-
         let asked = settle(client, &self.around.clock, self.pipeline.listed_after, &books.entries, wait);
         let mut settled = Vec::new();
         // Nobody waits long for the books once the run is to stop: what is unknown stays so.
@@ -516,17 +425,6 @@ impl Start<'_> {
             vanished,
             means,
         }
-    }
-}
-
-/// Keeps the summary in the lake; a run that has done its work does not fail for want of one.
-pub(super) async fn keep_summary(archive: &Archive, report: &RunReport, error: Option<&Error>) {
-    let mut summary = serde_json::to_value(report).unwrap_or_default();
-    summary["exit_code"] = error.map_or(0, |error| error.kind().exit_code()).into();
-    summary["error"] = error.map(ToString::to_string).into();
-    let published = report.state == RunState::Published;
-    if let Err(error) = archive.keep_summary(&summary, published).await {
-        warn!(%error, "failed to keep the run's summary");
     }
 }
 

@@ -16,13 +16,14 @@ use crate::clock::Clock;
 use crate::contract::{Contract, Contracts};
 use crate::error::{Error, Result};
 use crate::fetch::{LISTED_AFTER, Limits, RetryPolicy, is_loopback};
-use crate::lake::{Bounds, Question, TableFormat};
+use crate::lake::{Bounds, TableFormat};
 use crate::money::Usd;
 use crate::plan::Pace;
 use crate::provider::{
     Endpoint, MAX_IN_FLIGHT, MAX_REQUESTS_PER_MINUTE, Prices, SERVER_TIMEOUT, TaskOptions,
 };
-use crate::target::{Rules, Sources};
+use crate::question::Question;
+use crate::targets::{Rules, Sources};
 
 /// What becomes of a snapshot in which something was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::money::Usd;
 use crate::provider::{MAX_ROOT_DOMAINS, MAX_TARGETS, Prices};
-use crate::target::TargetList;
+use crate::targets::TargetList;
 
 /// How fast requests may go out, and how long one is expected to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,7 @@ pub use estimate::{Estimate, Pace, lower_bound, requests_in_input_order};
 pub use pack::{Share, pack};
 
 use crate::provider::MAX_ROOT_DOMAINS;
-use crate::target::{TargetId, TargetList};
+use crate::targets::{TargetId, TargetList};
 
 /// The content of one request: at most 1000 targets of at most 100 root domains.
 #[derive(Debug, Clone, PartialEq, Eq)]

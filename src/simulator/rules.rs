@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::provider::{MAX_ROOT_DOMAINS, MAX_TAG, MAX_TARGETS, code};
-use crate::target::{Canonical, Rules, TargetKind, canonical};
+use crate::targets::{Canonical, Rules, TargetKind, canonical};
 
 /// A refusal: the code and the text to it.
 #[derive(Debug, PartialEq, Eq)]

@@ -15,13 +15,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::faults::{Fault, What};
-use super::population::{Draws, Page};
+use super::population::{Draws, Page, Population};
 use super::rules::{Accepted, Refusal, check, one_task};
-use super::{Behaviour, Charge, Coming, Population, Reaction, Script, Scripted, Watch};
+use super::{Behaviour, Charge, Coming, Reaction, Script, Scripted, Watch};
 use crate::clock::Clock;
 use crate::money::Usd;
 use crate::provider::{Endpoint, code};
-use crate::target::{TargetKind, stem};
+use crate::targets::{TargetKind, stem};
 
 /// What all requests share.
 pub(super) struct State {

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use backlake::clock::Clock;
-use backlake::lake::{Owner, Store, compact, to_compact};
 use backlake::pipeline::{Overrides, Pipeline, RunEnd, RunState, Surroundings, replay, run};
 use backlake::simulator::{Behaviour, Simulator};
+use backlake::store::{Owner, Store};
+use backlake::upkeep::{compact, to_compact};
 use object_store::local::LocalFileSystem;
 
 use crate::faulty::{Faulty, Troubles};
@@ -139,7 +140,7 @@ async fn a_date_that_was_bundled_can_be_replaced_and_bundled_again() {
     let around = again();
     let stop = around.stop.clone();
     let hear = move |_| {
-        stop.request(backlake::fetch::Reason::Terminated);
+        stop.request(backlake::stop::Reason::Terminated);
     };
     let stopped = run(&pipeline(&site, &simulator, true), &Surroundings { hear: &hear, ..around }).await;
     assert!(stopped.is_err() || stopped.unwrap().error.is_some());

@@ -577,7 +577,7 @@ async fn what_is_under_way_at_a_signal_is_awaited_for_so_long_and_then_settled_b
     let stop = around.stop.clone();
     let signal = async {
         clock.sleep(std::time::Duration::from_secs(5)).await;
-        stop.request(backlake::fetch::Reason::Terminated);
+        stop.request(backlake::stop::Reason::Terminated);
     };
     let (end, ()) = tokio::join!(run(&pipeline, &around), signal);
     let end = end.unwrap();
@@ -607,7 +607,7 @@ async fn what_was_answered_after_a_night_of_refusals_is_not_asked_again() {
     let stop = around.stop.clone();
     let hear = move |progress: Progress| {
         if matches!(progress, Progress::Publishing { .. }) {
-            stop.request(backlake::fetch::Reason::Terminated);
+            stop.request(backlake::stop::Reason::Terminated);
         }
     };
     let stopped = run(&site.pipeline(&simulator.url()), &Surroundings { hear: &hear, ..around }).await;

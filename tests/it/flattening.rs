@@ -6,7 +6,7 @@ use arrow_array::{Array as _, RecordBatch};
 use backlake::contract::{ColumnType, DIMENSIONS, Table};
 use backlake::flatten::{Asked, Flattened, breakdowns, flatten};
 use backlake::provider::Envelope;
-use backlake::target::{Rules, Target, TargetId, TargetKind};
+use backlake::targets::{Rules, Target, TargetId, TargetKind};
 use chrono::DateTime;
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! The bill is the smallest possible: every target in exactly one batch, both caps kept, the bound met.
 
 use backlake::plan::{Plan, lower_bound, pack};
-use backlake::target::{Rules, Sources, TargetList};
+use backlake::targets::{Rules, Sources, TargetList};
 use proptest::prelude::*;
 
 /// A small generator of its own, so that the sizes are the same on every machine and in every version.

@@ -135,7 +135,7 @@ impl Scenario {
         for (start, expected) in self.expect.exits.iter().enumerate() {
             let mut around = surroundings(&simulator, &clock);
             around.seed += start as u64;
-            around.store = store.clone().map(|faulty| backlake::lake::Store::over(faulty, "faulty"));
+            around.store = store.clone().map(|faulty| backlake::store::Store::over(faulty, "faulty"));
             let mut pipeline = site.pipeline(&simulator.url());
             pipeline.spend_what_is_left = self.provider.balance_usd.is_some();
             let before = clock.running();
@@ -184,7 +184,7 @@ impl Scenario {
         let charged: Usd = ledger.iter().map(|charge| charge.cost).sum();
         assert_eq!((report.cost_usd, report.cost_unknown_usd), (charged, Usd::ZERO), "{name}");
         let mut around = surroundings(&simulator, &clock);
-        around.store = store.clone().map(|faulty| backlake::lake::Store::over(faulty, "faulty"));
+        around.store = store.clone().map(|faulty| backlake::store::Store::over(faulty, "faulty"));
         let reconciled: CheckReport = check(&site.pipeline(&simulator.url()), &around, true).await.unwrap();
         let reconciled = reconciled.reconciled.unwrap();
         assert_eq!(reconciled.different, 0, "{name}: {:?}", reconciled.first_differences);

@@ -11,7 +11,7 @@ use arrow_schema::{DataType, Field, Schema};
 use backlake::contract::Table;
 use backlake::plan::Plan;
 use backlake::simulator::Behaviour;
-use backlake::target::{LineEnd, Rules, Sources, TargetList};
+use backlake::targets::{LineEnd, Rules, Sources, TargetList};
 use parquet::arrow::ArrowWriter;
 use proptest::prelude::*;
 

@@ -8,7 +8,7 @@ use arrow_array::{Array as _, RecordBatch};
 use backlake::contract::{DIMENSIONS, Table};
 use backlake::pipeline::RunState;
 use backlake::simulator::{Behaviour, CountsByKey, Page};
-use backlake::target::{Rules, canonical};
+use backlake::targets::{Rules, canonical};
 use chrono::DateTime;
 
 use crate::harness::{Site, date, simulator};

@@ -9,14 +9,14 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use serde::Deserialize;
 
-use super::super::layout::Layout;
 use super::super::manifest::{Manifest, ManifestFile};
-use super::super::store::Store;
-use super::log::{Change, Log};
+use super::log::Log;
 use super::schema::{PARTITION, new_metadata, widened};
-use super::stats;
 use crate::contract::{Contract, Table};
 use crate::error::{Error, Result};
+use crate::lake::delta::log::Change;
+use crate::lake::delta::stats;
+use crate::store::{Layout, Store};
 
 /// Commits that are tried before others, which were quicker each time, are too many.
 const ATTEMPTS: usize = 20;
@@ -98,11 +98,7 @@ pub(in crate::lake) async fn missing(store: &Store, snapshots: &[NaiveDate]) -> 
 ///
 /// # Errors
 /// As [`commit`].
-pub(in crate::lake) async fn remove(
-    store: &Store,
-    snapshots: &[NaiveDate],
-    at: DateTime<Utc>,
-) -> Result<usize> {
+pub(crate) async fn remove(store: &Store, snapshots: &[NaiveDate], at: DateTime<Utc>) -> Result<usize> {
     let mut commits = 0;
     for table in Table::ALL {
         let mut log = Log::open(store, table).await?;

@@ -17,12 +17,11 @@ use serde_json::json;
 use tracing::{info, warn};
 use url::Url;
 
-use super::super::layout::Layout;
-use super::super::store::Store;
 use super::objects::Objects;
 use super::schema::{CHECKPOINT_INTERVAL, PARTITION};
 use crate::contract::Table;
 use crate::error::{Context, Result};
+use crate::store::{Layout, Store};
 
 /// The log of a table, as it was when it was last read.
 pub(super) struct Log {

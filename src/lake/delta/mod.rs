@@ -17,4 +17,5 @@ mod stats;
 mod tests;
 
 pub use commit::TableFormat;
-pub(super) use commit::{commit, differences, exists, missing, remove};
+pub(crate) use commit::remove;
+pub(super) use commit::{commit, differences, exists, missing};

@@ -12,7 +12,7 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-use super::super::store::Store;
+use crate::store::Store;
 
 /// The lake's store, for deltalake.
 #[derive(Debug, Clone)]

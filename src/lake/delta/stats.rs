@@ -16,9 +16,9 @@ use parquet::file::statistics::Statistics;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::super::store::Store;
 use crate::contract::{ColumnType, Contract};
 use crate::error::{Context, Error, Result};
+use crate::store::Store;
 
 /// The bytes at the end of a file that are read at first: most footers are in them.
 const FOOTER_BYTES: u64 = 64 << 10;

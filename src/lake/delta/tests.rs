@@ -9,14 +9,16 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use serde_json::{Value, json};
 
+use super::super::manifest::Manifest;
+use super::super::rows::requests_batch;
+use super::super::writer::TableWriter;
+use super::commit::{differences, missing, remove};
 use super::log::Log;
-use super::{commit as commit_by, differences, missing, remove};
 use crate::contract::{Contract, Table};
 use crate::error::Result;
-use crate::fetch::{Attempt, AttemptId, Charged, Outcome};
-use crate::lake::layout::Layout;
-use crate::lake::writer::TableWriter;
-use crate::lake::{Manifest, Store, requests_batch};
+use crate::lake::delta::commit as commit_by;
+use crate::ledger::{Attempt, Charged, Outcome};
+use crate::store::{AttemptId, Layout, Store};
 
 const TABLE: Table = Table::Requests;
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use chrono::NaiveDate;
+use object_store::ObjectMeta;
+use serde::Serialize;
 
-use super::archive::Archive;
-use super::layout::Layout;
-use super::manifest::{Manifest, snapshots};
-use super::store::Store;
 use crate::error::Result;
+use crate::lake::{Manifest, snapshots};
+use crate::ledger::Archive;
+use crate::store::{Layout, Store};
 
 /// The dates of runs that were begun and whose snapshot was never published, oldest first.
 ///
@@ -28,7 +29,7 @@ pub async fn open_snapshots(store: &Store) -> Result<Vec<NaiveDate>> {
 }
 
 /// The dates of which a replacement was begun and is not published: what it has paid for is needed.
-pub(super) async fn being_replaced(
+pub(crate) async fn being_replaced(
     store: &Store,
     published: &BTreeSet<NaiveDate>,
 ) -> Result<BTreeSet<NaiveDate>> {
@@ -44,4 +45,22 @@ pub(super) async fn being_replaced(
         }
     }
     Ok(found)
+}
+
+/// Objects of a date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Objects {
+    /// The date.
+    pub snapshot: NaiveDate,
+    /// How many there are.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Objects {
+    pub(crate) fn of(snapshot: NaiveDate, objects: &[ObjectMeta]) -> Self {
+        let bytes = objects.iter().map(|object| object.size).sum();
+        Self { snapshot, objects: objects.len() as u64, bytes }
+    }
 }

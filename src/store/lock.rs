@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::layout::Layout;
-use super::store::Store;
+use super::objects::Store;
 use crate::clock::Clock;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::fetch::{Reason, Stop};
+use crate::stop::{Reason, Stop};
 
 /// How often a lock is renewed.
 const RENEWED_EVERY: Duration = Duration::from_secs(10);

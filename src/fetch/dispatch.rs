@@ -14,21 +14,25 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{SemaphorePermit, watch};
 use tracing::{Instrument as _, Span, debug, info_span, trace, warn};
 
-use super::client::{Client, Reply, SendError};
+use super::client::{Client, Reply};
+use super::events::{BatchEnd, End, Entry, Event, Fetched, Step};
 use super::isolate::{Accused, Isolation, accused};
-use super::ledger::{Attempt, AttemptId, Charged, Intent, Journal, Outcome};
 use super::permits::{Pacer, Purse};
-use super::retry::{CEILING, Decision, FLOOR, Happened, Moment, RetryPolicy, Tries};
-use super::stop::{Reason, Stop};
+use super::refusal::refusal;
+use super::retry::{CEILING, Decision, FLOOR, Moment, RetryPolicy, Tries};
+use super::transport::SendError;
 use crate::clock::Clock;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::ledger::{Archive, Attempt, Charged, Happened, Intent, Outcome};
 use crate::money::Usd;
 use crate::plan::{Batch, Plan};
 use crate::provider::{self, Endpoint, Envelope, Prices, StatusClass, TaskOptions, code};
-use crate::target::{TargetId, TargetList};
+use crate::stop::{Reason, Stop};
+use crate::store::AttemptId;
+use crate::targets::{TargetId, TargetList};
 
 /// Everything that fetching needs.
-pub struct Fetcher<'a, J> {
+pub struct Fetcher<'a> {
     /// The targets behind the batches.
     pub list: &'a TargetList,
     /// The run's name: the beginning of every tag.
@@ -48,7 +52,7 @@ pub struct Fetcher<'a, J> {
     /// What to do after a failure.
     pub retry: RetryPolicy,
     /// Keeps the books.
-    pub journal: &'a J,
+    pub archive: &'a Archive,
     /// Tells the time and waits.
     pub clock: &'a Clock,
     /// Draws the jitter.
@@ -61,100 +65,6 @@ pub struct Fetcher<'a, J> {
     pub deadline: Option<Duration>,
     /// How long to wait for what is under way once a signal has asked to stop.
     pub drain: Duration,
-}
-
-/// How it goes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Event {
-    /// An attempt has come this far.
-    Step(Step),
-    /// An attempt has ended.
-    Attempt {
-        /// How.
-        outcome: Outcome,
-        /// What came of it.
-        happened: Happened,
-        /// From sending to the last byte.
-        took: Duration,
-        /// Bytes of the answer.
-        bytes: u64,
-        /// What was charged, if the answer says so.
-        cost: Option<Usd>,
-        /// Targets that have ended with it.
-        targets: u64,
-    },
-    /// What is under way now.
-    Queue {
-        /// Requests under way.
-        in_flight: u64,
-        /// Batches that wait for their next try.
-        waiting: u64,
-        /// Requests that may be under way at once now.
-        width: u64,
-    },
-}
-
-/// The steps of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Its intent is about to be entered.
-    Intending(AttemptId),
-    /// Its intent is durable.
-    Intended(AttemptId),
-    /// Its answer is there, whole.
-    Received(AttemptId),
-    /// Its answer is durable.
-    Archived(AttemptId),
-    /// Its end is entered.
-    Entered(AttemptId),
-}
-
-/// How a batch ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
-    /// Its answer is archived under this attempt.
-    Answered(AttemptId),
-    /// The provider refuses its only target, with this code and text.
-    Refused(String),
-    /// Its tries are used up, for this reason.
-    Failed(String),
-    /// It was not sent, or what came of it is not known.
-    Unsent,
-}
-
-/// Targets that were asked together, and how they ended. Batches that were split do not appear; their parts do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BatchEnd {
-    /// The batch that asked last; none if none did.
-    pub batch: Option<u32>,
-    /// Its targets.
-    pub targets: Vec<TargetId>,
-    /// Its end.
-    pub end: End,
-}
-
-/// An attempt and what it may have cost at the most.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The attempt.
-    pub attempt: Attempt,
-    /// What was set aside for it.
-    pub reserved: Usd,
-    /// How long the clock had run when it was sent at the latest.
-    pub sent_by: Duration,
-}
-
-/// How all batches ended.
-#[derive(Debug)]
-pub struct Fetched {
-    /// Every target of every batch once.
-    pub ends: Vec<BatchEnd>,
-    /// Every attempt.
-    pub entries: Vec<Entry>,
-    /// The number of the next batch.
-    pub next_batch: u32,
-    /// Why sending stopped before all was sent.
-    pub stopped: Option<Error>,
 }
 
 /// Intents that are entered ahead of their leave to send, so that a place that falls free is taken at once.
@@ -211,11 +121,7 @@ struct Closed {
 /// Sends all batches and waits for their ends. Batches that are made on the way are numbered from `next_batch`.
 ///
 /// A journal that fails stops it, too, and stands in [`Fetched::stopped`].
-pub async fn fetch<J: Journal>(
-    fetcher: &Fetcher<'_, J>,
-    batches: impl Iterator<Item = Batch>,
-    next_batch: u32,
-) -> Fetched {
+pub async fn fetch(fetcher: &Fetcher<'_>, batches: impl Iterator<Item = Batch>, next_batch: u32) -> Fetched {
     let stopping = watch::Sender::new(false);
     let mut desk = Desk {
         fetcher,
@@ -309,8 +215,8 @@ pub async fn fetch<J: Journal>(
 }
 
 /// What is still to be asked, what is under way, and what has ended.
-struct Desk<'a, 'f, J, P> {
-    fetcher: &'f Fetcher<'a, J>,
+struct Desk<'a, 'f, P> {
+    fetcher: &'f Fetcher<'a>,
     planned: P,
     ready: VecDeque<Work>,
     /// Batches that wait for their next try, by number.
@@ -325,7 +231,7 @@ struct Desk<'a, 'f, J, P> {
     stopping: &'f watch::Sender<bool>,
 }
 
-impl<J: Journal, P: Iterator<Item = Batch>> Desk<'_, '_, J, P> {
+impl<P: Iterator<Item = Batch>> Desk<'_, '_, P> {
     /// What is to be sent next: what was tried before, then suspects, then the plan, then what has lost its batch.
     fn next(&mut self) -> Option<Work> {
         if let Some(work) = self.ready.pop_front() {
@@ -494,7 +400,7 @@ impl<J: Journal, P: Iterator<Item = Batch>> Desk<'_, '_, J, P> {
     }
 }
 
-impl<J: Journal> Fetcher<'_, J> {
+impl Fetcher<'_> {
     fn worst(&self, batch: &Batch) -> Usd {
         self.prices.cost(1, batch.targets.len() as u64)
     }
@@ -558,7 +464,7 @@ impl<J: Journal> Fetcher<'_, J> {
                     permit = self.pacer.place() => permit.map(Some),
                 }
             };
-            let (permit, intended) = futures::join!(place, self.journal.intend(&intent));
+            let (permit, intended) = futures::join!(place, self.archive.intend(&intent));
             intended?;
             self.step(Step::Intended(id));
             let permit = match permit? {
@@ -571,12 +477,12 @@ impl<J: Journal> Fetcher<'_, J> {
             };
             let raised = self.purse.raise(reserved, self.worst(&work.batch));
             let (Some(permit), Some(reserved)) = (permit, raised) else {
-                self.journal.withdraw(id).await?;
+                self.archive.withdraw(id).await?;
                 self.purse.settle(raised.unwrap_or(reserved), Some(Usd::ZERO));
                 return Ok(Sent { work, intent, span, answer: None, permit: None });
             };
             intent.reserved = reserved;
-            self.journal.may_send().await?;
+            self.archive.may_send().await?;
             intent.sent_at = self.clock.now();
             let start = self.clock.running();
             let answer = self.client.post(self.endpoint, body).await;
@@ -607,7 +513,7 @@ impl<J: Journal> Fetcher<'_, J> {
             happened = match answer {
                 Ok(reply) => {
                     asked = reply.wait;
-                    self.journal.keep(id, reply.body.clone()).await?;
+                    self.archive.keep(id, reply.body.clone()).await?;
                     self.step(Step::Archived(id));
                     self.read(reply, &mut attempt).await?
                 }
@@ -671,7 +577,7 @@ impl<J: Journal> Fetcher<'_, J> {
             Decision::Isolate => debug!("{message}; asking in parts"),
             _ => warn!(batch = id.batch, attempt = id.attempt, outcome = attempt.outcome.name(), "{message}"),
         }
-        self.journal.record(&attempt).await?;
+        self.archive.record(&attempt).await?;
         self.step(Step::Entered(id));
         let entry = Entry { attempt, reserved: intent.reserved, sent_by: self.clock.running() };
         Ok(Closed { work, entry, happened, decision, message, accused, pause })
@@ -688,7 +594,7 @@ impl<J: Journal> Fetcher<'_, J> {
             SendError::NoAnswer(_) => Happened::NoAnswer,
             SendError::TooLarge { .. } => Happened::TooLarge,
             SendError::Encoding { body, .. } => {
-                self.journal.keep(attempt.id, body).await?;
+                self.archive.keep(attempt.id, body).await?;
                 Happened::Malformed
             }
         })
@@ -715,28 +621,5 @@ impl<J: Journal> Fetcher<'_, J> {
             }
         };
         Ok(attempt.answered(&envelope, self.endpoint))
-    }
-}
-
-/// Why a run stops that the provider refuses.
-pub(super) fn refusal(happened: Happened, message: &str) -> Error {
-    let error = Error::new(ErrorKind::Account, format!("the provider refuses: {message}"));
-    match (happened.class(), happened) {
-        (StatusClass::Defect, _) => {
-            error.with_hint("this is a defect of backlake, not of your account; report it with the message above")
-        }
-        (_, Happened::Status(code::NOT_AUTHORISED) | Happened::HttpStatus(401)) => {
-            error.with_hint("check DATAFORSEO_LOGIN and DATAFORSEO_PASSWORD (the API password, not that of the dashboard)")
-        }
-        (_, Happened::Status(code::OUT_OF_FUNDS | 40200) | Happened::HttpStatus(402)) => {
-            error.with_hint("the account is out of funds; add credit and run the same command: it continues")
-        }
-        (_, Happened::Status(40203)) => error
-            .with_hint("the account's own daily limit is reached; raise it in the dashboard or run the same command after 00:00 UTC"),
-        (_, Happened::Status(40207)) => error.with_hint("allow this machine's IP address in the provider's dashboard"),
-        (StatusClass::PostedTooOften, _) => {
-            error.with_hint("the same task was posted too often; run the same command in an hour (40205) or a day (40206)")
-        }
-        _ => error,
     }
 }

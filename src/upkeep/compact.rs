@@ -15,26 +15,20 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write as _};
-use std::ops::Range;
 
-use bytes::Bytes;
 use chrono::{Days, NaiveDate};
 use futures::StreamExt as _;
 use object_store::ObjectMeta;
 use object_store::path::Path;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::audit::hash;
-use super::layout::Layout;
-use super::lock::{Lock, Owner};
-use super::manifest::snapshots;
-use super::prune::Objects;
-use super::runs::being_replaced;
-use super::store::Store;
+use super::unfinished::{Objects, being_replaced};
 use crate::clock::Clock;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::fetch::Stop;
+use crate::lake::snapshots;
+use crate::ledger::{Bundles, FORMAT, Index, indexes};
+use crate::stop::Stop;
+use crate::store::{Layout, Lock, Owner, Store, hash};
 
 /// Objects that are read at once.
 const READ_AT_ONCE: usize = 16;
@@ -42,90 +36,6 @@ const READ_AT_ONCE: usize = 16;
 const FEWEST: usize = 3;
 /// Bytes of a tar that are written or read at once.
 const BUFFER_BYTES: usize = 1 << 20;
-
-/// Where an object stands in a bundle.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    bundle: Path,
-    bytes: Range<u64>,
-}
-
-/// What was bundled of a snapshot's run.
-#[derive(Debug, Default)]
-pub(super) struct Bundles(BTreeMap<Path, Place>);
-
-/// What stands in a bundle, as it is kept beside it.
-#[derive(Debug, Serialize, Deserialize)]
-struct Index {
-    /// The version of this format.
-    format: u32,
-    /// Bytes of the tar.
-    bytes: u64,
-    /// Its SHA-256.
-    sha256: String,
-    /// By path in the lake: where it begins in the tar, and how many bytes it has.
-    objects: BTreeMap<String, [u64; 2]>,
-}
-
-const FORMAT: u32 = 1;
-
-impl Bundles {
-    /// Reads the indexes of a snapshot's bundles, given the objects of its archive. Of an object that is in several bundles
-    /// the last counts.
-    pub(super) async fn read(store: &Store, layout: Layout, archive: &[ObjectMeta]) -> Result<Self> {
-        let mut bundles = Self::default();
-        for number in indexes(archive) {
-            let path = layout.bundle_index(number);
-            let hint = "extract the tar beside it at the lake's root, then delete both";
-            let json = store.get(&path).await?.unwrap_or_default();
-            let read: serde_json::Result<Index> = serde_json::from_slice(&json);
-            let index =
-                read.context(|| format!("{path} is damaged")).map_err(|error| error.with_hint(hint))?;
-            if index.format != FORMAT {
-                let message = format!("{path} is of format {}, this version reads {FORMAT}", index.format);
-                return Err(Error::unexpected(message).with_hint("use a later version of backlake"));
-            }
-            for (object, [start, bytes]) in index.objects {
-                let place = Place { bundle: layout.bundle(number), bytes: start..start + bytes };
-                bundles.0.insert(Path::from(object), place);
-            }
-        }
-        Ok(bundles)
-    }
-
-    /// Leaves out what stands alone, too.
-    pub(super) fn without(mut self, loose: &[ObjectMeta]) -> Self {
-        for object in loose {
-            self.0.remove(&object.location);
-        }
-        self
-    }
-
-    /// Where an object stands, if it is bundled.
-    pub(super) fn place(&self, object: &Path) -> Option<&Place> {
-        self.0.get(object)
-    }
-
-    /// The bundled objects below a folder, by path.
-    pub(super) fn below<'b>(&'b self, folder: &'b Path) -> impl Iterator<Item = (&'b Path, &'b Place)> {
-        self.0.iter().filter(|(object, _)| object.prefix_matches(folder))
-    }
-}
-
-impl Place {
-    /// The object.
-    pub(super) async fn read(&self, store: &Store) -> Result<Option<Bytes>> {
-        store.get_range(&self.bundle, self.bytes.clone()).await
-    }
-}
-
-/// The numbers of the indexes among the objects of an archive, the oldest first.
-fn indexes(objects: &[ObjectMeta]) -> Vec<u32> {
-    let mut numbers: Vec<u32> =
-        objects.iter().filter_map(|object| Layout::bundle_number(&object.location, "json")).collect();
-    numbers.sort_unstable();
-    numbers
-}
 
 /// What can be bundled: the answers and books of published snapshots of which no replacement was begun. Those of the last
 /// days stay as they are, if so many are given.
@@ -260,12 +170,4 @@ fn places(tar: File, expected: &[(String, impl AsRef<[u8]>)]) -> io::Result<BTre
         None => Ok(objects),
         Some((object, _)) => Err(io::Error::other(format!("{object} is missing"))),
     }
-}
-
-/// Makes bundles unseen, so that nobody takes what is left of them for an archive.
-pub(super) async fn forget(store: &Store, layout: Layout) -> Result<()> {
-    for number in indexes(&store.list_here(&layout.archive()).await?) {
-        store.delete(&layout.bundle_index(number)).await?;
-    }
-    Ok(())
 }

@@ -98,7 +98,7 @@ impl Store {
 
     /// A file in that directory that is gone with its handle, or becomes an object by [`Store::deliver`]; whoever may read
     /// the lake's other objects may then read it, too.
-    pub(super) fn temporary(&self) -> Result<tempfile::NamedTempFile> {
+    pub(crate) fn temporary(&self) -> Result<tempfile::NamedTempFile> {
         let scratch = self.scratch();
         let mut file = tempfile::Builder::new();
         file.prefix(".backlake-");
@@ -114,12 +114,12 @@ impl Store {
         self.name.to_string()
     }
 
-    pub(super) fn objects(&self) -> &Arc<dyn ObjectStore> {
+    pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {
         &self.objects
     }
 
     /// Writes an object; returns when it is durable. Readers see all of it or none.
-    pub(super) async fn put(&self, path: &Path, bytes: Bytes) -> Result<()> {
+    pub(crate) async fn put(&self, path: &Path, bytes: Bytes) -> Result<()> {
         let failed = || format!("failed to write {path} to the lake");
         match self.on_disk(path) {
             None => self.objects.put(path, bytes.into()).await.map(|_| ()).context(failed),
@@ -128,7 +128,7 @@ impl Store {
     }
 
     /// Writes an object that must not be there yet; false if it is.
-    pub(super) async fn put_new(&self, path: &Path, bytes: Bytes) -> Result<bool> {
+    pub(crate) async fn put_new(&self, path: &Path, bytes: Bytes) -> Result<bool> {
         let options = PutOptions::from(PutMode::Create);
         let ours = bytes.clone();
         match self.objects.put_opts(path, bytes.into(), options).await {
@@ -142,7 +142,7 @@ impl Store {
     }
 
     /// An object's bytes, and by what to tell whether it has changed since; none if it is not there.
-    pub(super) async fn get_version(&self, path: &Path) -> Result<Option<(Bytes, UpdateVersion)>> {
+    pub(crate) async fn get_version(&self, path: &Path) -> Result<Option<(Bytes, UpdateVersion)>> {
         let failed = || format!("failed to read {path} from the lake");
         let object = match self.objects.get(path).await {
             Ok(object) => object,
@@ -156,7 +156,7 @@ impl Store {
 
     /// Writes an object in the place of the one of this version; false if it has changed. On a local disk, which knows
     /// no such condition, the lock on the snapshot must do.
-    pub(super) async fn replace(&self, path: &Path, bytes: Bytes, version: UpdateVersion) -> Result<bool> {
+    pub(crate) async fn replace(&self, path: &Path, bytes: Bytes, version: UpdateVersion) -> Result<bool> {
         let failed = || format!("failed to write {path} to the lake");
         if self.disk.is_some() {
             return self.put(path, bytes).await.map(|()| true);
@@ -173,7 +173,7 @@ impl Store {
     }
 
     /// Deletes an object, if it is there.
-    pub(super) async fn delete(&self, path: &Path) -> Result<()> {
+    pub(crate) async fn delete(&self, path: &Path) -> Result<()> {
         match self.objects.delete(path).await {
             Err(object_store::Error::NotFound { .. }) | Ok(()) => Ok(()),
             Err(error) => Err(error).context(|| format!("failed to delete {path} in the lake")),
@@ -181,7 +181,7 @@ impl Store {
     }
 
     /// An object's bytes; none if it is not there.
-    pub(super) async fn get(&self, path: &Path) -> Result<Option<Bytes>> {
+    pub(crate) async fn get(&self, path: &Path) -> Result<Option<Bytes>> {
         let failed = || format!("failed to read {path} from the lake");
         match self.objects.get(path).await {
             Ok(object) => object.bytes().await.map(Some).context(failed),
@@ -191,7 +191,7 @@ impl Store {
     }
 
     /// A stretch of an object; none if the object is not there.
-    pub(super) async fn get_range(&self, path: &Path, bytes: Range<u64>) -> Result<Option<Bytes>> {
+    pub(crate) async fn get_range(&self, path: &Path, bytes: Range<u64>) -> Result<Option<Bytes>> {
         // Object stores refuse to read nothing.
         if bytes.is_empty() {
             return Ok(Some(Bytes::new()));
@@ -204,7 +204,7 @@ impl Store {
     }
 
     /// The objects below a folder, by name.
-    pub(super) async fn list(&self, folder: &Path) -> Result<Vec<ObjectMeta>> {
+    pub(crate) async fn list(&self, folder: &Path) -> Result<Vec<ObjectMeta>> {
         let listed = self.objects.list(Some(folder)).try_collect::<Vec<_>>().await;
         let mut objects = listed.context(|| format!("failed to list {folder} in the lake"))?;
         objects.sort_by(|left, right| left.location.cmp(&right.location));
@@ -212,7 +212,7 @@ impl Store {
     }
 
     /// The objects right in a folder, by name.
-    pub(super) async fn list_here(&self, folder: &Path) -> Result<Vec<ObjectMeta>> {
+    pub(crate) async fn list_here(&self, folder: &Path) -> Result<Vec<ObjectMeta>> {
         let listed = self.objects.list_with_delimiter(Some(folder)).await;
         let mut objects = listed.context(|| format!("failed to list {folder} in the lake"))?.objects;
         objects.sort_by(|left, right| left.location.cmp(&right.location));
@@ -220,7 +220,7 @@ impl Store {
     }
 
     /// The folders right below a folder, by name.
-    pub(super) async fn folders(&self, folder: &Path) -> Result<Vec<Path>> {
+    pub(crate) async fn folders(&self, folder: &Path) -> Result<Vec<Path>> {
         let listed = self.objects.list_with_delimiter(Some(folder)).await;
         let mut folders = listed.context(|| format!("failed to list {folder} in the lake"))?.common_prefixes;
         folders.sort();
@@ -228,7 +228,7 @@ impl Store {
     }
 
     /// Deletes objects, many in one request where the store can.
-    pub(super) async fn delete_all(&self, paths: Vec<Path>) -> Result<()> {
+    pub(crate) async fn delete_all(&self, paths: Vec<Path>) -> Result<()> {
         let paths = futures::stream::iter(paths).map(Ok).boxed();
         let deleted = self.objects.delete_stream(paths).filter_map(async |deleted| match deleted {
             Err(object_store::Error::NotFound { .. }) | Ok(_) => None,
@@ -239,7 +239,7 @@ impl Store {
     }
 
     /// Deletes everything below a folder.
-    pub(super) async fn clear(&self, folder: &Path) -> Result<()> {
+    pub(crate) async fn clear(&self, folder: &Path) -> Result<()> {
         let failed = || format!("failed to clear {folder} in the lake");
         let found = self.objects.list(Some(folder)).map_ok(|object| object.location).boxed();
         self.objects.delete_stream(found).try_collect::<Vec<_>>().await.context(failed)?;
@@ -255,7 +255,7 @@ impl Store {
     }
 
     /// Takes a folder away with all that is below it: at once on a local disk, where it is first renamed to `aside`.
-    pub(super) async fn take_away(&self, folder: &Path, aside: &Path) -> Result<()> {
+    pub(crate) async fn take_away(&self, folder: &Path, aside: &Path) -> Result<()> {
         if let (Some(from), Some(to)) = (self.on_disk(folder), self.on_disk(aside)) {
             self.clear(aside).await?;
             let renamed = blocking(move || {
@@ -273,7 +273,7 @@ impl Store {
 
     /// Where the lake's files can be staged on a local disk: a folder of the lake if that is on one, which is then moved
     /// and not copied, or else a temporary one.
-    pub(super) fn staging(&self, folder: &Path) -> Result<Scratch> {
+    pub(crate) fn staging(&self, folder: &Path) -> Result<Scratch> {
         let failed = || format!("failed to create {folder} for staging");
         match self.on_disk(folder) {
             Some(path) => {
@@ -291,7 +291,7 @@ impl Store {
 
     /// An object as a local file: as it stands if the lake is on a local disk, or else a copy of it. None if it is not
     /// there.
-    pub(super) async fn as_file(&self, path: &Path) -> Result<Option<LocalFile>> {
+    pub(crate) async fn as_file(&self, path: &Path) -> Result<Option<LocalFile>> {
         let failed = || format!("failed to read {path} from the lake");
         if let Some(file) = self.on_disk(path) {
             return Ok(file.is_file().then_some(LocalFile { path: file, _temporary: None }));
@@ -310,12 +310,12 @@ impl Store {
     }
 
     /// Whether nothing stands below a folder of a local lake, so that a staged one can be renamed to it.
-    pub(super) fn is_free(&self, folder: &Path) -> bool {
+    pub(crate) fn is_free(&self, folder: &Path) -> bool {
         self.on_disk(folder).is_some_and(|folder| !folder.exists())
     }
 
     /// Moves a staged folder to its place in a local lake, which must be free: it appears there whole, by one rename.
-    pub(super) async fn move_folder(&self, staged: &FsPath, to: &Path) -> Result<()> {
+    pub(crate) async fn move_folder(&self, staged: &FsPath, to: &Path) -> Result<()> {
         let failed = || format!("failed to move {} to {to} in the lake", staged.display());
         let Some(target) = self.on_disk(to) else {
             return Err(Error::unexpected(failed()));
@@ -335,7 +335,7 @@ impl Store {
     }
 
     /// Returns when an object just written is on the disk, not only in its cache.
-    pub(super) async fn sync(&self, path: &Path) -> Result<()> {
+    pub(crate) async fn sync(&self, path: &Path) -> Result<()> {
         let Some(file) = self.on_disk(path) else {
             return Ok(());
         };
@@ -347,33 +347,33 @@ impl Store {
         .context(|| format!("failed to make {path} durable"))
     }
 
-    pub(super) fn on_disk(&self, path: &Path) -> Option<PathBuf> {
+    pub(crate) fn on_disk(&self, path: &Path) -> Option<PathBuf> {
         self.disk.as_ref().map(|root| root.join(path.as_ref()))
     }
 }
 
 /// A folder on a local disk in which files are staged; a temporary one goes with the last of its owners.
 #[derive(Debug, Clone)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     path: PathBuf,
     temporary: Option<Arc<tempfile::TempDir>>,
 }
 
 impl Scratch {
-    pub(super) fn path(&self) -> &FsPath {
+    pub(crate) fn path(&self) -> &FsPath {
         &self.path
     }
 
     /// Whether it is not part of the lake.
-    pub(super) fn is_temporary(&self) -> bool {
+    pub(crate) fn is_temporary(&self) -> bool {
         self.temporary.is_some()
     }
 }
 
 /// An object of the lake on a local disk.
 #[derive(Debug)]
-pub(super) struct LocalFile {
-    pub(super) path: PathBuf,
+pub(crate) struct LocalFile {
+    pub(crate) path: PathBuf,
     _temporary: Option<tempfile::TempPath>,
 }
 
@@ -424,11 +424,11 @@ fn write_durably(file: &FsPath, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// A directory's entries, made durable; where the system has no such thing, nothing.
-pub(super) fn sync_directory(directory: &FsPath) -> std::io::Result<()> {
+pub(crate) fn sync_directory(directory: &FsPath) -> std::io::Result<()> {
     if cfg!(unix) { std::fs::File::open(directory)?.sync_all() } else { Ok(()) }
 }
 
-pub(super) async fn blocking(
+pub(crate) async fn blocking(
     work: impl FnOnce() -> std::io::Result<()> + Send + 'static,
 ) -> std::io::Result<()> {
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?

@@ -1,32 +1,11 @@
 //! The books of a run: an intent before each request, its answer's bytes, and how it ended.
 
-use std::fmt;
-use std::future::Future;
-
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::retry::Happened;
-use crate::error::Result;
 use crate::money::Usd;
-use crate::provider::{Endpoint, Envelope, code};
-
-/// Names an attempt within a run: the batch, from 0, and the attempt at it, from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct AttemptId {
-    /// The batch.
-    pub batch: u32,
-    /// The attempt at it.
-    pub attempt: u32,
-}
-
-impl fmt::Display for AttemptId {
-    /// `00012-1`: sorts as it counts, and is the name of the attempt's files.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:05}-{}", self.batch, self.attempt)
-    }
-}
+use crate::provider::{Endpoint, Envelope, StatusClass, code};
+use crate::store::AttemptId;
 
 /// What is about to be sent. Durable before it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,17 +169,33 @@ impl Attempt {
     }
 }
 
-/// Where a run's books are kept. Each call returns when what it was given is safe. A trait, because the lake that keeps
-/// them comes after this stage.
-pub trait Journal: Send + Sync {
-    /// Enters what is about to be sent.
-    fn intend(&self, intent: &Intent) -> impl Future<Output = Result<()>> + Send;
-    /// Returns if requests may still be sent: nobody else does.
-    fn may_send(&self) -> impl Future<Output = Result<()>> + Send;
-    /// Takes an intent back: the request was not sent.
-    fn withdraw(&self, id: AttemptId) -> impl Future<Output = Result<()>> + Send;
-    /// Keeps the bytes of an answer as received.
-    fn keep(&self, id: AttemptId, body: Bytes) -> impl Future<Output = Result<()>> + Send;
-    /// Enters how an attempt ended.
-    fn record(&self, attempt: &Attempt) -> impl Future<Output = Result<()>> + Send;
+/// What came of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happened {
+    /// The request never left: no connection. It cannot have been charged.
+    NotSent,
+    /// The request was sent, and no whole answer came. It may have been charged.
+    NoAnswer,
+    /// A whole body came that is no answer. It may have been charged.
+    Malformed,
+    /// The body was larger than allowed. It may have been charged, and would be as large again.
+    TooLarge,
+    /// An answer came with this status.
+    Status(u32),
+    /// A body without envelope came under this HTTP status.
+    HttpStatus(u16),
+}
+
+impl Happened {
+    /// The class of status that it amounts to.
+    #[must_use]
+    pub fn class(self) -> StatusClass {
+        match self {
+            Self::NotSent | Self::NoAnswer => StatusClass::Server,
+            // It may be paid for, and the next may well be the same.
+            Self::Malformed | Self::TooLarge => StatusClass::ServerFewTries,
+            Self::Status(code) => StatusClass::of(code),
+            Self::HttpStatus(status) => StatusClass::of_http(status),
+        }
+    }
 }

@@ -1,12 +1,12 @@
 //! Reads the target lists, and says what a first run would send and cost.
 
-use super::account::means_for_plan;
+use super::means::means_for_plan;
 use super::report::{InvalidLine, PlanReport};
-use super::run::Surroundings;
 use super::spec::Pipeline;
+use super::surroundings::Surroundings;
 use crate::error::{Context, Error, Result};
 use crate::plan::{Estimate, Plan, requests_in_input_order};
-use crate::target::{LineEnd, TargetList};
+use crate::targets::{LineEnd, TargetList};
 
 /// Invalid lines that reports show.
 const FIRST_INVALID: usize = 5;

@@ -14,16 +14,18 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 
-use super::books::{TargetStates, request_ids};
+use super::books::request_ids;
+use super::target_states::TargetStates;
 use crate::clock::Stopwatch;
 use crate::contract::{Contract, DIMENSIONS, Table};
 use crate::error::{Context, Result};
 use crate::fate::Fate;
-use crate::fetch::Attempt;
 use crate::flatten::breakdowns;
-use crate::lake::{LineFate, ManifestFile, Profile, Sorter, Staging, Store, requests_batch, targets_batch};
+use crate::lake::{LineFate, ManifestFile, Profile, Sorter, Staging, requests_batch, targets_batch};
+use crate::ledger::Attempt;
 use crate::plan::sorted;
-use crate::target::{LineEnd, TargetList};
+use crate::store::Store;
+use crate::targets::{LineEnd, TargetList};
 
 /// Bytes for each line besides the list, as measured: its target's batch and fate, the order in which its table is written,
 /// and what the reading of the books has left in pieces.

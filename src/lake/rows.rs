@@ -12,8 +12,8 @@ use chrono::{DateTime, Utc};
 use crate::contract::Table;
 use crate::error::{Context, Result};
 use crate::fate::Fate;
-use crate::fetch::Attempt;
-use crate::target::{LineEnd, TargetList};
+use crate::ledger::Attempt;
+use crate::targets::{LineEnd, TargetList};
 
 /// What became of a line, besides what the list itself knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

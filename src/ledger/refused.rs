@@ -6,11 +6,11 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::archive::{Question, pack, parsed};
-use super::layout::Layout;
-use super::store::Store;
+use super::archive::{pack, parsed};
 use crate::error::{Context, Result};
 use crate::provider::Endpoint;
+use crate::question::Question;
+use crate::store::{Layout, Store};
 
 /// A target that the provider refuses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,16 +17,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use tracing::warn;
 
+use super::attempt::{Attempt, Happened, Intent, Outcome};
 use super::bundle::{Bundles, Place};
-use super::layout::Layout;
-use super::lock::Lock;
-use super::store::Store;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::Fate;
-use crate::fetch::{Attempt, AttemptId, Happened, Intent, Journal, Outcome};
 use crate::money::Usd;
-use crate::provider::{Endpoint, Envelope, RankScale, code};
-use crate::target::{Rules, TargetList};
+use crate::provider::{Endpoint, Envelope, code};
+use crate::question::Question;
+use crate::store::{AttemptId, Layout, Lock, Store};
+use crate::targets::{Rules, TargetList};
 
 /// The level at which answers are archived: they shrink to about an eighth, faster than they arrive.
 const LEVEL: i32 = 3;
@@ -67,39 +66,6 @@ pub struct Unanswered {
     pub reason: Option<String>,
     /// The batch that asked for it last.
     pub batch: Option<u32>,
-}
-
-/// What a run asks, and of whom: the same for all rows of a snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
-    /// The pipeline's name.
-    pub pipeline: String,
-    /// The endpoint.
-    pub endpoint: Endpoint,
-    /// The host, or the simulator and its seed.
-    pub asked_of: String,
-    /// Whether links to subdomains of a domain count.
-    pub include_subdomains: bool,
-    /// The scale of ranks.
-    pub rank_scale: RankScale,
-}
-
-impl Question {
-    /// In what another differs, in words; none if in nothing.
-    #[must_use]
-    pub fn difference(&self, other: &Self) -> Option<String> {
-        let fields = |question: &Self| -> [(&'static str, String); 5] {
-            [
-                ("pipeline", question.pipeline.clone()),
-                ("endpoint", format!("{:?}", question.endpoint)),
-                ("host", question.asked_of.clone()),
-                ("include_subdomains", question.include_subdomains.to_string()),
-                ("rank_scale", format!("{:?}", question.rank_scale)),
-            ]
-        };
-        let differing = fields(self).into_iter().zip(fields(other)).find(|(left, right)| left.1 != right.1);
-        differing.map(|((name, left), (_, right))| format!("{name} is {left} there and {right} here"))
-    }
 }
 
 /// The archive of one snapshot.
@@ -416,14 +382,18 @@ impl Archive {
 }
 
 /// What an object says by its bytes.
-pub(super) async fn parsed<T: DeserializeOwned>(path: &Path, bytes: Option<Bytes>) -> Result<T> {
+pub(crate) async fn parsed<T: DeserializeOwned>(path: &Path, bytes: Option<Bytes>) -> Result<T> {
     let bytes = bytes.ok_or_else(|| Error::unexpected(format!("{path} has vanished from the lake")))?;
     let bytes = if path.as_ref().ends_with(".zst") { unpack(path, bytes).await? } else { bytes };
     serde_json::from_slice(&bytes).context(|| format!("failed to read {path} from the lake"))
 }
 
-impl Journal for Archive {
-    async fn intend(&self, intent: &Intent) -> Result<()> {
+impl Archive {
+    /// Enters what is about to be sent; returns when it is durable.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Locked`] if another run has begun this attempt; a lake that fails.
+    pub async fn intend(&self, intent: &Intent) -> Result<()> {
         if let Some(lock) = &self.lock {
             lock.ensure().await?;
         }
@@ -436,29 +406,45 @@ impl Journal for Archive {
         Err(Error::new(ErrorKind::Locked, message))
     }
 
-    async fn may_send(&self) -> Result<()> {
+    /// Returns if requests may still be sent: nobody else does.
+    ///
+    /// # Errors
+    /// As [`Lock::ensure`].
+    pub async fn may_send(&self) -> Result<()> {
         match &self.lock {
             Some(lock) => lock.ensure().await,
             None => Ok(()),
         }
     }
 
-    async fn withdraw(&self, id: AttemptId) -> Result<()> {
+    /// Takes an intent back: the request was not sent.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn withdraw(&self, id: AttemptId) -> Result<()> {
         self.store.delete(&self.layout.intent(id)).await
     }
 
-    async fn keep(&self, id: AttemptId, body: Bytes) -> Result<()> {
+    /// Keeps the bytes of an answer as received; returns when they are durable.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn keep(&self, id: AttemptId, body: Bytes) -> Result<()> {
         self.store.put(&self.layout.answer(id), pack(body).await?).await
     }
 
-    async fn record(&self, attempt: &Attempt) -> Result<()> {
+    /// Enters how an attempt ended; returns when it is durable.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn record(&self, attempt: &Attempt) -> Result<()> {
         let json = serde_json::to_vec(attempt).context(|| "failed to write an attempt")?;
         self.store.put(&self.layout.attempt(attempt.id), json.into()).await
     }
 }
 
 /// Compresses off the runtime's threads.
-pub(super) async fn pack(bytes: Bytes) -> Result<Bytes> {
+pub(crate) async fn pack(bytes: Bytes) -> Result<Bytes> {
     let packed = tokio::task::spawn_blocking(move || zstd::bulk::compress(&bytes, LEVEL)).await;
     let packed = packed.context(|| "compressing panicked")?;
     packed.map(Bytes::from).context(|| "failed to compress for the archive")

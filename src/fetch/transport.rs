@@ -1,17 +1,17 @@
 //! HTTP, and the only user of reqwest. A trait stands before it, so that a test can carry requests to the simulator
 //! without sockets, on a clock of its own.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
+use std::{fmt, io};
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
-use futures::stream::{self, BoxStream, StreamExt as _};
+use futures::stream::{self, BoxStream};
 use http::{HeaderMap, Request, StatusCode};
 use url::{Host, Url};
 
-use super::client::SendError;
 use crate::error::{Context, Result};
 
 /// Carries requests to the provider.
@@ -100,4 +100,29 @@ fn chain(error: &reqwest::Error) -> String {
         cause = error.source();
     }
     if text.is_empty() { error.to_string() } else { text }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// No connection: the request never left.
+    #[error("failed to connect: {0}")]
+    NotSent(String),
+    /// The request was sent, and no whole answer came.
+    #[error("no whole answer: {0}")]
+    NoAnswer(String),
+    /// The answer's body is larger than allowed.
+    #[error("the answer is larger than {max} bytes; raise [api] max_answer_mib if that is right")]
+    TooLarge {
+        /// The limit.
+        max: u64,
+    },
+    /// The answer's body cannot be decompressed.
+    #[error("failed to decompress the answer: {cause}")]
+    Encoding {
+        /// Why.
+        cause: io::Error,
+        /// The body as received.
+        body: Bytes,
+    },
 }

@@ -10,7 +10,7 @@ use futures::stream::FuturesUnordered;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _};
 
-use super::store::{Store, blocking, sync_directory};
+use super::objects::{Store, blocking, sync_directory};
 use crate::error::{Context, Result};
 
 /// Bytes of a part of an upload; a smaller file is written at once.
@@ -19,7 +19,7 @@ const PART_BYTES: usize = 8 << 20;
 const PARTS: usize = 4;
 
 /// A file that is about to appear in its place.
-pub(super) struct Delivery {
+pub(crate) struct Delivery {
     to: Path,
     by: By,
 }
@@ -32,7 +32,7 @@ enum By {
 
 impl Delivery {
     /// Shows the file in its place, whole.
-    pub(super) async fn complete(self) -> Result<()> {
+    pub(crate) async fn complete(self) -> Result<()> {
         let Self { to, by } = self;
         let failed = || format!("failed to write {to} to the lake");
         match by {
@@ -49,7 +49,7 @@ impl Delivery {
     }
 
     /// Lets go of what was sent: it takes room that is paid for.
-    pub(super) async fn abandon(self) {
+    pub(crate) async fn abandon(self) {
         if let By::Upload(mut upload) = self.by {
             let _ = upload.abort().await;
         }
@@ -58,7 +58,7 @@ impl Delivery {
 
 impl Store {
     /// Brings a staged file as near to its place as can be without showing it; [`Delivery::complete`] shows it, whole.
-    pub(super) async fn deliver(&self, staged: &FsPath, to: &Path) -> Result<Delivery> {
+    pub(crate) async fn deliver(&self, staged: &FsPath, to: &Path) -> Result<Delivery> {
         let failed = || format!("failed to write {to} to the lake");
         if let Some(target) = self.on_disk(to) {
             let source = staged.to_owned();

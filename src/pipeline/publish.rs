@@ -9,26 +9,27 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use futures::StreamExt as _;
-use serde::Serialize;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-use super::books::{Answered, Books, TargetStates};
-use super::report::Progress;
-use super::run::Surroundings;
-use super::spec::{OnFinding, Pipeline};
-use super::staging::{Written, write_pages, write_requests, write_targets};
+use super::books::{Answered, Books};
+use super::gates::held;
+use super::report::{Findings, Progress, Published};
+use super::spec::Pipeline;
+use super::surroundings::Surroundings;
+use super::target_states::TargetStates;
+use super::write_tables::{Written, write_pages, write_requests, write_targets};
 use crate::clock::Stopwatch;
 use crate::contract::{Contract, Table};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::Fate;
-use crate::fetch::{Attempt, AttemptId};
 use crate::flatten::{Asked, Drift, Flattened, Irregularities, flatten};
 use crate::lake::{
-    Archive, Change, Lock, Manifest, ManifestFile, Publishing, RequestTotals, RunRecord, Staging, Store,
-    TableManifest, publish, snapshots,
+    Change, Manifest, ManifestFile, Publishing, RequestTotals, Staging, TableManifest, publish, snapshots,
 };
-use crate::target::{Rules, Target, TargetList};
+use crate::ledger::{Archive, Attempt, RunRecord};
+use crate::store::{AttemptId, Lock, Store};
+use crate::targets::{Rules, Target, TargetList};
 
 /// Answers that are read and flattened at once.
 const AT_ONCE: usize = 16;
@@ -62,26 +63,6 @@ pub(super) enum WhenDamaged {
     AskAgain,
     /// The books stay as they are: nothing is asked.
     Refuse,
-}
-
-/// What came of a publication.
-pub(super) struct Published {
-    /// The manifest, as published or as it would be.
-    pub(super) manifest: Manifest,
-    pub(super) findings: Findings,
-    /// Why the snapshot is held, if it is.
-    pub(super) held: Option<Error>,
-    /// How long the stages took.
-    pub(super) stages: Stopwatch,
-}
-
-/// What a snapshot shows that its reader should know.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
-pub struct Findings {
-    /// Fields that are not as the contract says.
-    pub drift: Vec<Drift>,
-    /// Figures that differ from the snapshot before by more than [publish] allows.
-    pub changes: Vec<Change>,
 }
 
 impl Publication<'_> {
@@ -287,32 +268,6 @@ struct Rows {
     items: u64,
     unmatched: u64,
     irregularities: Irregularities,
-}
-
-/// Why a snapshot is held, if what was found in it is not accepted.
-fn held(findings: &Findings, pipeline: &Pipeline) -> Option<Error> {
-    let drifted = pipeline.on_drift == OnFinding::Hold && !findings.drift.is_empty();
-    let changed = pipeline.on_change == OnFinding::Hold && !findings.changes.is_empty();
-    if pipeline.accept || !(drifted || changed) {
-        return None;
-    }
-    let mut reasons = Vec::new();
-    if drifted {
-        let fields: Vec<String> =
-            findings.drift.iter().map(|drift| format!("`{}` {}", drift.field, drift.what.words())).collect();
-        reasons.push(format!("the answers are not as the contract says: {}", fields.join(", ")));
-    }
-    if changed {
-        let figures: Vec<String> = findings
-            .changes
-            .iter()
-            .map(|change| format!("{} went from {} to {}", change.figure, change.before, change.now))
-            .collect();
-        reasons.push(format!("it is not as the snapshot before: {}", figures.join(", ")));
-    }
-    let message = format!("snapshot {} is held: {}", pipeline.snapshot, reasons.join("; "));
-    let hint = "everything is paid for and archived; look at the summary, then publish it as it is with `--accept`, or change [publish] or [lake] contracts and run the same command";
-    Some(Error::new(ErrorKind::TargetsFailed, message).with_hint(hint))
 }
 
 async fn flatten_answer(

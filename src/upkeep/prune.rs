@@ -8,21 +8,17 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use chrono::{DateTime, Days, NaiveDate, Utc};
-use object_store::ObjectMeta;
 use object_store::path::Path;
 use serde::Serialize;
 
-use super::bundle;
-use super::delta;
-use super::layout::Layout;
-use super::lock::{Lock, Owner};
-use super::manifest::snapshots;
-use super::runs::{being_replaced, open_snapshots};
-use super::store::Store;
+use super::unfinished::{Objects, being_replaced, open_snapshots};
 use crate::clock::Clock;
 use crate::contract::Table;
 use crate::error::Result;
-use crate::fetch::Stop;
+use crate::lake::{remove_from_delta, snapshots};
+use crate::ledger::forget_bundles;
+use crate::stop::Stop;
+use crate::store::{Layout, Lock, Owner, Store};
 
 /// What is to be kept, of snapshots or of archives. A date stays if one of the two says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,24 +51,6 @@ pub struct Pruning {
     pub snapshots: Vec<Objects>,
     /// Archives: answers, and the books that a replay needs.
     pub archives: Vec<Objects>,
-}
-
-/// Objects of a date.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Objects {
-    /// The date.
-    pub snapshot: NaiveDate,
-    /// How many there are.
-    pub objects: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}
-
-impl Objects {
-    pub(super) fn of(snapshot: NaiveDate, objects: &[ObjectMeta]) -> Self {
-        let bytes = objects.iter().map(|object| object.size).sum();
-        Self { snapshot, objects: objects.len() as u64, bytes }
-    }
 }
 
 /// Says what would go; takes nothing.
@@ -137,7 +115,7 @@ pub async fn prune(store: &Store, pruning: &Pruning, owner: &Owner, clock: &Cloc
 /// Takes the books first: without them nobody takes what is left for an archive.
 async fn drop_archive(store: &Store, snapshot: NaiveDate) -> Result<()> {
     let layout = Layout { snapshot };
-    bundle::forget(store, layout).await?;
+    forget_bundles(store, layout).await?;
     for folder in [layout.intents(), layout.attempts(), layout.archive()] {
         store.clear(&folder).await?;
     }
@@ -147,7 +125,7 @@ async fn drop_archive(store: &Store, snapshot: NaiveDate) -> Result<()> {
 async fn drop_snapshot(store: &Store, snapshot: NaiveDate, now: DateTime<Utc>) -> Result<()> {
     let layout = Layout { snapshot };
     store.put(&layout.pruned(), Bytes::new()).await?;
-    delta::remove(store, &[snapshot], now).await?;
+    remove_from_delta(store, &[snapshot], now).await?;
     store.delete(&layout.manifest()).await?;
     store.delete(&layout.published_summary()).await?;
     for table in Table::ALL {

@@ -3,121 +3,16 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::Duration;
-use serde::Serialize;
-use url::Url;
 
-use super::credentials::credentials;
+use super::connect::{connect, credentials_for};
 use super::report::{CheckReport, Reconciled};
-use super::run::Surroundings;
 use super::spec::{Api, Pipeline};
+use super::surroundings::Surroundings;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fetch::{Charged, Client, Credentials, account, list};
-use crate::lake::{Archive, Store};
+use crate::fetch::{Client, account, list};
+use crate::ledger::{Archive, Charged};
 use crate::money::Usd;
-use crate::provider::{Account, Prices};
-use crate::simulator::{Behaviour, LOGIN, PASSWORD, Simulator};
-
-/// Where prices come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PricesFrom {
-    /// The pipeline file's `[price]`.
-    File,
-    /// The account.
-    Account,
-    /// The provider's list prices: the account could not be asked.
-    List,
-}
-
-/// What is known of the account before anything is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Means {
-    /// What the account holds, if it says.
-    pub balance_usd: Option<Usd>,
-    /// What a request costs.
-    pub price_per_request_usd: Usd,
-    /// What a row costs.
-    pub price_per_row_usd: Usd,
-    /// Where the prices come from.
-    pub prices_from: PricesFrom,
-    /// Requests the account may send a minute, if it says.
-    pub requests_per_minute: Option<u32>,
-}
-
-impl Means {
-    /// As known without asking, or by what the account says.
-    pub(super) fn of(pipeline: &Pipeline, account: Option<&Account>) -> Self {
-        let told = account.and_then(|account| account.prices);
-        let (prices, prices_from) = match (pipeline.prices, told) {
-            (Some(prices), _) => (prices, PricesFrom::File),
-            (None, Some(prices)) => (prices, PricesFrom::Account),
-            (None, None) => (Prices::default(), PricesFrom::List),
-        };
-        Self {
-            balance_usd: account.and_then(|account| account.balance),
-            price_per_request_usd: prices.per_request,
-            price_per_row_usd: prices.per_row,
-            prices_from,
-            requests_per_minute: account.and_then(|account| account.requests_per_minute),
-        }
-    }
-
-    pub(super) fn prices(&self) -> Prices {
-        Prices { per_request: self.price_per_request_usd, per_row: self.price_per_row_usd }
-    }
-}
-
-/// The credentials for the pipeline's host.
-pub(super) fn credentials_for(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<Credentials> {
-    match &pipeline.api {
-        Api::Simulator(_) => {
-            Ok(Credentials { login: LOGIN.to_owned(), password: PASSWORD.to_owned().into() })
-        }
-        Api::Remote(url) => credentials(url, around.variable),
-    }
-}
-
-/// A client for the pipeline's host, and the simulator, if that is the host: it runs for as long as it is held.
-pub(super) async fn connect(
-    pipeline: &Pipeline,
-    credentials: &Credentials,
-    around: &Surroundings<'_>,
-) -> Result<(Client, Option<Simulator>)> {
-    let clock = &around.clock;
-    let client = |url: &str| match &around.wire {
-        None => Client::new(url, credentials, pipeline.limits, clock),
-        Some(wire) => {
-            let base: Url = url.parse().map_err(|_| Error::usage(format!("`{url}` is no URL")))?;
-            Client::over(std::sync::Arc::clone(wire), base, credentials, pipeline.limits, clock)
-        }
-    };
-    let options = match &pipeline.api {
-        Api::Remote(url) => return Ok((client(url)?, None)),
-        Api::Simulator(options) => options,
-    };
-    let behaviour = Behaviour {
-        seed: options.seed,
-        latency: options.latency,
-        date: Some(pipeline.snapshot),
-        prices: pipeline.prices.unwrap_or_default(),
-        ..Behaviour::default()
-    };
-    let simulator = Simulator::start(behaviour, clock, 0).await?;
-    Ok((client(&simulator.url())?, Some(simulator)))
-}
-
-/// Asks for the account if there is a way to ask: the prices of a plan, for which nothing is sent.
-pub(super) async fn means_for_plan(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<Means> {
-    let Ok(credentials) = credentials_for(pipeline, around) else {
-        return Ok(Means::of(pipeline, None));
-    };
-    let (client, _simulator) = connect(pipeline, &credentials, around).await?;
-    let account = account(&client, &around.clock).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "using the provider's list prices");
-        None
-    });
-    Ok(Means::of(pipeline, account.as_ref()))
-}
+use crate::store::Store;
 
 /// Checks credentials, prices, balance and that the lake is writable; nothing is paid. With `reconcile`, holds the books
 /// of the snapshot to the provider's list of tasks, too.

@@ -1,0 +1,23 @@
+//! The SHA-256 of a file.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path as FsPath;
+
+use sha2::{Digest as _, Sha256};
+
+/// The bytes of a file, and their SHA-256.
+pub(crate) fn hash(path: &FsPath) -> std::io::Result<(u64, String)> {
+    let mut file = File::open(path)?;
+    let (mut hash, mut bytes) = (Sha256::new(), 0);
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok((bytes, format!("{:x}", hash.finalize()))),
+            read => {
+                hash.update(&buffer[..read]);
+                bytes += read as u64;
+            }
+        }
+    }
+}
