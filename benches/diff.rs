@@ -20,8 +20,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow_array::builder::{BooleanBuilder, Int64Builder, StringBuilder};
-use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray, new_null_array};
+use arrow::array::builder::{BooleanBuilder, Int64Builder, StringBuilder};
+use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray, new_null_array};
 use backlake::contract::{Column, ColumnType, DIMENSIONS, Table};
 use backlake::history::{Format, Pair, summary};
 use backlake::lake::{Manifest, ManifestFile, TableManifest};

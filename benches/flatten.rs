@@ -10,11 +10,11 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow_array::builder::{
+use arrow::array::builder::{
     Int64Builder, MapBuilder, MapFieldNames, StringBuilder, TimestampMicrosecondBuilder,
 };
-use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{DataType, Schema, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use backlake::contract::{DIMENSIONS, Table};
 use backlake::flatten::{Asked, breakdowns, flatten};
 use backlake::simulator::Population;
@@ -275,7 +275,7 @@ fn typed(body: &[u8], schema: &SchemaRef) -> RecordBatch {
 fn arrow_json(body: &[u8], schema: &SchemaRef) -> RecordBatch {
     let items = sonic_rs::get(body, sonic_rs::pointer!["tasks", 0, "result", 0, "items"]).expect("items");
     // It knows offsets but no names of time zones.
-    let utc = |field: &arrow_schema::FieldRef| match field.data_type() {
+    let utc = |field: &arrow::datatypes::FieldRef| match field.data_type() {
         DataType::Timestamp(unit, _) => {
             Arc::new(field.as_ref().clone().with_data_type(DataType::Timestamp(*unit, Some("+00:00".into()))))
         }

@@ -60,9 +60,9 @@ fn measure(list: &str) {
     let pipeline =
         Pipeline::parse("bench.toml", &text, Overrides::default(), &Clock::system()).expect("a pipeline");
     let start = Instant::now();
-    let around = Surroundings::of_process(&Clock::system(), 1);
+    let env = Surroundings::of_process(&Clock::system(), 1);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let report = runtime.block_on(plan(&pipeline, &around)).expect("a plan");
+    let report = runtime.block_on(plan(&pipeline, &env)).expect("a plan");
     println!(
         "{:>10} targets in {:>7} root domains: {:>6} requests (bound {}), {:.2} s, peak {} MB",
         report.targets,

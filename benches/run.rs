@@ -61,11 +61,11 @@ async fn measure(text: &str) {
     let clock = Clock::system();
     let pipeline = Pipeline::parse("bench.toml", text, Overrides::default(), &clock).expect("a pipeline");
     let variable = |name: &str| Some(if name == "DATAFORSEO_LOGIN" { LOGIN } else { PASSWORD }.to_owned());
-    let around = Surroundings { variable: &variable, ..Surroundings::of_process(&clock, 1) };
-    plan(&pipeline, &around).await.expect("a plan");
+    let env = Surroundings { variable: &variable, ..Surroundings::of_process(&clock, 1) };
+    plan(&pipeline, &env).await.expect("a plan");
     let list = peak_megabytes();
     let start = Instant::now();
-    let end = run(&pipeline, &around).await.expect("a run");
+    let end = run(&pipeline, &env).await.expect("a run");
     assert!(end.error.is_none(), "{:?}", end.error);
     let report = end.report;
     println!(

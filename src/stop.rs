@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind};
 
 /// Why a run is to stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
+pub enum StopReason {
     /// SIGINT: someone pressed Ctrl-C.
     Interrupted,
     /// SIGTERM or SIGHUP: the machine, the scheduler or the terminal goes away.
@@ -19,7 +19,7 @@ pub enum Reason {
     LakeFails(String),
 }
 
-impl Reason {
+impl StopReason {
     /// What the run ends with.
     #[must_use]
     pub fn error(&self) -> Error {
@@ -38,7 +38,7 @@ impl Reason {
 
 /// A handle to stop a run with, and to see whether it is to stop. Clones are the same handle.
 #[derive(Debug, Clone)]
-pub struct Stop(Arc<watch::Sender<Option<Reason>>>);
+pub struct Stop(Arc<watch::Sender<Option<StopReason>>>);
 
 impl Default for Stop {
     fn default() -> Self {
@@ -48,7 +48,7 @@ impl Default for Stop {
 
 impl Stop {
     /// Asks the run to stop; the first reason counts. False if it was asked before.
-    pub fn request(&self, reason: Reason) -> bool {
+    pub fn request(&self, reason: StopReason) -> bool {
         self.0.send_if_modified(|asked| {
             let first = asked.is_none();
             if first {
@@ -60,15 +60,15 @@ impl Stop {
 
     /// Why the run is to stop, if it is.
     #[must_use]
-    pub fn reason(&self) -> Option<Reason> {
+    pub fn reason(&self) -> Option<StopReason> {
         self.0.borrow().clone()
     }
 
     /// Returns when the run is asked to stop.
-    pub async fn requested(&self) -> Reason {
+    pub async fn requested(&self) -> StopReason {
         let mut asked = self.0.subscribe();
         // The sender lives as long as this, so waiting cannot fail.
         let reason = asked.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
-        reason.unwrap_or(Reason::Terminated)
+        reason.unwrap_or(StopReason::Terminated)
     }
 }

@@ -103,17 +103,17 @@ impl Metrics {
     }
 
     /// Counts what is heard.
-    pub(super) fn hear(&self, progress: &Progress) {
+    pub(super) fn observe(&self, progress: &Progress) {
         match progress {
             Progress::Planned { targets, requests, means, .. } => {
                 self.planned_targets.set(*targets as i64);
                 self.planned_requests.set(*requests as i64);
                 self.balance.set(means.balance_usd.map_or(0.0, dollars));
             }
-            Progress::Fetch(Event::Attempt { outcome, happened, took, bytes, cost, .. }) => {
+            Progress::Fetch(Event::Attempt { outcome, result, took, bytes, cost, .. }) => {
                 self.requests.with_label_values(&[outcome.name()]).inc();
                 if matches!(outcome, Outcome::Retried | Outcome::Ambiguous) {
-                    self.retries.with_label_values(&[happened.class().name()]).inc();
+                    self.retries.with_label_values(&[result.class().name()]).inc();
                 }
                 self.cost.inc_by(cost.map_or(0.0, dollars));
                 self.bytes.inc_by(*bytes);

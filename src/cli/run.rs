@@ -71,17 +71,17 @@ pub(super) async fn run(
     let watcher = Watcher { screen, state: Mutex::default() };
     // The one place where chance comes in: it names the run and draws the jitter.
     let seed = RandomState::new().hash_one(std::process::id());
-    let hear = |progress: Progress| {
+    let on_progress = |progress: Progress| {
         if let Some(metrics) = &metrics {
-            metrics.hear(&progress);
+            metrics.observe(&progress);
         }
-        watcher.hear(progress);
+        watcher.observe(progress);
     };
-    let around = Surroundings { hear: &hear, ..Surroundings::of_process(clock, seed) };
-    signals::listen(&around.stop)?;
+    let env = Surroundings { on_progress: &on_progress, ..Surroundings::of_process(clock, seed) };
+    signals::listen(&env.stop)?;
     let end = match answers {
-        Answers::Fetched => pipeline::run(pipeline, &around).await,
-        Answers::Archived => pipeline::replay(pipeline, &around).await,
+        Answers::Fetched => pipeline::run(pipeline, &env).await,
+        Answers::Archived => pipeline::replay(pipeline, &env).await,
     };
     watcher.close();
     if let Some(metrics) = &metrics {
@@ -124,7 +124,7 @@ const FETCHING: &str = "{spinner} fetching  {bar:28} {pos}/{len} targets · {msg
 const PUBLISHING: &str = "{spinner} publishing {bar:27} {pos}/{len} answers";
 
 impl Watcher<'_> {
-    fn hear(&self, progress: Progress) {
+    fn observe(&self, progress: Progress) {
         let mut watched = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = &mut *watched;
         match progress {
@@ -145,7 +145,9 @@ impl Watcher<'_> {
                 watched.show();
             }
             Progress::Fetch(event) => {
-                let Event::Attempt { outcome, cost, targets, .. } = event else { return };
+                let Event::Attempt { outcome, cost, targets, .. } = event else {
+                    return;
+                };
                 match outcome {
                     Outcome::Retried | Outcome::Ambiguous if targets == 0 => watched.retries += 1,
                     Outcome::Split => watched.splits += 1,

@@ -3,7 +3,7 @@
 use tracing::warn;
 
 use crate::error::{Context as _, Result};
-use crate::stop::{Reason, Stop};
+use crate::stop::{Stop, StopReason};
 
 /// Listens for as long as the process runs. SIGHUP counts as SIGTERM, unless it is ignored (`nohup`).
 pub(super) fn listen(stop: &Stop) -> Result<()> {
@@ -49,7 +49,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Reason {
+    async fn next(&mut self) -> StopReason {
         let hang_up = async {
             match &mut self.hang_up {
                 Some(signal) => signal.recv().await,
@@ -57,9 +57,9 @@ impl Signals {
             }
         };
         tokio::select! {
-            _ = self.interrupt.recv() => Reason::Interrupted,
-            _ = self.terminate.recv() => Reason::Terminated,
-            _ = hang_up => Reason::Terminated,
+            _ = self.interrupt.recv() => StopReason::Interrupted,
+            _ = self.terminate.recv() => StopReason::Terminated,
+            _ = hang_up => StopReason::Terminated,
         }
     }
 }
@@ -82,9 +82,9 @@ impl Signals {
         Ok(Self)
     }
 
-    async fn next(&mut self) -> Reason {
+    async fn next(&mut self) -> StopReason {
         match tokio::signal::ctrl_c().await {
-            Ok(()) => Reason::Interrupted,
+            Ok(()) => StopReason::Interrupted,
             Err(_) => std::future::pending().await,
         }
     }

@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue, Method, Request};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::transport::{Https, SendError, Wire, is_loopback};
+use super::transport::{HttpTransport, SendError, Transport, is_loopback};
 use crate::clock::{Clock, to_next_minute};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::provider::Endpoint;
@@ -50,7 +50,7 @@ pub struct Limits {
 
 /// A whole answer.
 #[derive(Debug, Clone)]
-pub struct Reply {
+pub struct Response {
     /// The HTTP status.
     pub status: u16,
     /// The body, decompressed.
@@ -65,7 +65,7 @@ const MAX_HEADERS: usize = 100;
 /// Speaks to one host with one account.
 #[derive(Debug, Clone)]
 pub struct Client {
-    wire: Arc<dyn Wire>,
+    transport: Arc<dyn Transport>,
     base: Url,
     authorization: HeaderValue,
     limits: Limits,
@@ -85,16 +85,16 @@ impl Client {
             ))
             .with_hint("use https:// (http:// is for a simulator on this machine only)"));
         }
-        let wire = Arc::new(Https::new(&base)?);
-        Self::over(wire, base, credentials, limits, clock)
+        let transport = Arc::new(HttpTransport::new(&base)?);
+        Self::over(transport, base, credentials, limits, clock)
     }
 
-    /// A client whose requests another wire carries.
+    /// A client whose requests another transport carries.
     ///
     /// # Errors
     /// Credentials that cannot be sent.
     pub fn over(
-        wire: Arc<dyn Wire>,
+        transport: Arc<dyn Transport>,
         base: Url,
         credentials: &Credentials,
         limits: Limits,
@@ -105,14 +105,14 @@ impl Client {
         let mut authorization = HeaderValue::from_str(&format!("Basic {encoded}"))
             .map_err(|_| Error::new(ErrorKind::Account, "the credentials cannot be sent as HTTP Basic"))?;
         authorization.set_sensitive(true);
-        Ok(Self { wire, base, authorization, limits, clock: clock.clone() })
+        Ok(Self { transport, base, authorization, limits, clock: clock.clone() })
     }
 
     /// Posts a task to an endpoint.
     ///
     /// # Errors
     /// [`SendError`], which tells whether the request may have been charged.
-    pub async fn post(&self, endpoint: Endpoint, body: Vec<u8>) -> Result<Reply, SendError> {
+    pub async fn post(&self, endpoint: Endpoint, body: Vec<u8>) -> Result<Response, SendError> {
         self.send(Method::POST, endpoint.path(), body.into()).await
     }
 
@@ -120,7 +120,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::post`].
-    pub async fn user_data(&self) -> Result<Reply, SendError> {
+    pub async fn user_data(&self) -> Result<Response, SendError> {
         self.send(Method::GET, "/v3/appendix/user_data", Bytes::new()).await
     }
 
@@ -128,7 +128,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::post`].
-    pub async fn id_list(&self, body: Vec<u8>) -> Result<Reply, SendError> {
+    pub async fn id_list(&self, body: Vec<u8>) -> Result<Response, SendError> {
         self.send(Method::POST, "/v3/backlinks/id_list", body.into()).await
     }
 
@@ -138,7 +138,7 @@ impl Client {
         url
     }
 
-    async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Reply, SendError> {
+    async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response, SendError> {
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = self
@@ -153,24 +153,26 @@ impl Client {
         let whole = self.clock.within(self.limits.timeout, self.receive(request)).await;
         whole.unwrap_or_else(|| {
             let limit = self.limits.timeout.as_secs();
-            Err(SendError::NoAnswer(format!("timed out: no whole answer in {limit} s")))
+            Err(SendError::NoResponse(format!("timed out: no whole answer in {limit} s")))
         })
     }
 
-    async fn receive(&self, request: Request<Bytes>) -> Result<Reply, SendError> {
-        let mut response = self.wire.send(request).await?;
+    async fn receive(&self, request: Request<Bytes>) -> Result<Response, SendError> {
+        let mut response = self.transport.send(request).await?;
         if response.headers.len() > MAX_HEADERS {
-            return Err(SendError::NoAnswer(format!("the answer has more than {MAX_HEADERS} headers")));
+            return Err(SendError::NoResponse(format!("the answer has more than {MAX_HEADERS} headers")));
         }
         let max = self.limits.max_body;
         let mut body = BytesMut::new();
         loop {
             let Some(chunk) = self.clock.within(self.limits.stall, response.body.next()).await else {
                 let (limit, came) = (self.limits.stall.as_secs(), body.len());
-                return Err(SendError::NoAnswer(format!("stalled: no byte in {limit} s after {came} bytes")));
+                return Err(SendError::NoResponse(format!(
+                    "stalled: no byte in {limit} s after {came} bytes"
+                )));
             };
             let Some(chunk) = chunk else { break };
-            let chunk = chunk.map_err(SendError::NoAnswer)?;
+            let chunk = chunk.map_err(SendError::NoResponse)?;
             if (body.len() + chunk.len()) as u64 > max {
                 return Err(SendError::TooLarge { max });
             }
@@ -180,12 +182,12 @@ impl Client {
         let zipped = response.headers.get(CONTENT_ENCODING).is_some_and(|value| value.as_bytes() == b"gzip");
         let body = if zipped {
             let unzip = tokio::task::spawn_blocking(move || unzip(&body, max));
-            unzip.await.map_err(|error| SendError::NoAnswer(error.to_string()))??
+            unzip.await.map_err(|error| SendError::NoResponse(error.to_string()))??
         } else {
             body
         };
         let wait = asked_to_wait(&response.headers, self.clock.now());
-        Ok(Reply { status: response.status.as_u16(), body, wait })
+        Ok(Response { status: response.status.as_u16(), body, wait })
     }
 }
 

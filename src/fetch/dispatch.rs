@@ -14,20 +14,20 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{SemaphorePermit, watch};
 use tracing::{Instrument as _, Span, debug, info_span, trace, warn};
 
-use super::client::{Client, Reply};
+use super::client::{Client, Response};
 use super::events::{BatchEnd, End, Entry, Event, Fetched, Step};
 use super::isolate::{Accused, Isolation, accused};
 use super::permits::{Pacer, Purse};
 use super::refusal::refusal;
-use super::retry::{CEILING, Decision, FLOOR, Moment, RetryPolicy, Tries};
+use super::retry::{CEILING, Decision, FLOOR, RetryContext, RetryPolicy, Tries};
 use super::transport::SendError;
 use crate::clock::Clock;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::ledger::{Archive, Attempt, Charged, Happened, Intent, Outcome};
+use crate::ledger::{Attempt, AttemptResult, Charged, Intent, Ledger, Outcome};
 use crate::money::Usd;
 use crate::plan::{Batch, Plan};
 use crate::provider::{self, Endpoint, Envelope, Prices, StatusClass, TaskOptions, code};
-use crate::stop::{Reason, Stop};
+use crate::stop::{Stop, StopReason};
 use crate::store::AttemptId;
 use crate::targets::{TargetId, TargetList};
 
@@ -52,7 +52,7 @@ pub struct Fetcher<'a> {
     /// What to do after a failure.
     pub retry: RetryPolicy,
     /// Keeps the books.
-    pub archive: &'a Archive,
+    pub ledger: &'a Ledger,
     /// Tells the time and waits.
     pub clock: &'a Clock,
     /// Draws the jitter.
@@ -101,7 +101,7 @@ struct Sent<'p> {
     intent: Intent,
     span: Span,
     /// None: it was not sent.
-    answer: Option<(Result<Reply, SendError>, Duration)>,
+    answer: Option<(Result<Response, SendError>, Duration)>,
     permit: Option<SemaphorePermit<'p>>,
 }
 
@@ -109,7 +109,7 @@ struct Sent<'p> {
 struct Closed {
     work: Work,
     entry: Entry,
-    happened: Happened,
+    result: AttemptResult,
     decision: Decision,
     /// What the answer says, with its code.
     message: String,
@@ -123,7 +123,7 @@ struct Closed {
 /// A journal that fails stops it, too, and stands in [`Fetched::stopped`].
 pub async fn fetch(fetcher: &Fetcher<'_>, batches: impl Iterator<Item = Batch>, next_batch: u32) -> Fetched {
     let stopping = watch::Sender::new(false);
-    let mut desk = Desk {
+    let mut dispatcher = Dispatcher {
         fetcher,
         planned: batches.fuse(),
         ready: VecDeque::new(),
@@ -147,22 +147,22 @@ pub async fn fetch(fetcher: &Fetcher<'_>, batches: impl Iterator<Item = Batch>, 
     loop {
         let width = fetcher.pacer.width() as usize;
         // A store that cannot keep up, and a provider in trouble, hold back what is new.
-        while desk.stopped.is_none()
+        while dispatcher.stopped.is_none()
             && sending.len() < width + AHEAD
             && closing.len() < width
             && waiting.len() < width + AHEAD
         {
-            let Some(work) = desk.next() else { break };
+            let Some(work) = dispatcher.next() else { break };
             let worst = fetcher.worst(&work.batch);
             if let Some(reserved) = fetcher.purse.reserve(worst) {
-                desk.begin(&work, reserved);
+                dispatcher.begin(&work, reserved);
                 sending.push(fetcher.send(work, reserved, stopping.subscribe()));
                 continue;
             }
-            desk.ready.push_front(work);
+            dispatcher.ready.push_front(work);
             // What is under way may cost less than was set aside for it.
             if sending.is_empty() && closing.is_empty() {
-                desk.stop(fetcher.out_of_budget(worst));
+                dispatcher.stop(fetcher.out_of_budget(worst));
             }
             break;
         }
@@ -171,38 +171,38 @@ pub async fn fetch(fetcher: &Fetcher<'_>, batches: impl Iterator<Item = Batch>, 
             waiting: waiting.len() as u64,
             width: fetcher.pacer.width().into(),
         });
-        if sending.is_empty() && closing.is_empty() && (waiting.is_empty() || desk.stopped.is_some()) {
+        if sending.is_empty() && closing.is_empty() && (waiting.is_empty() || dispatcher.stopped.is_some()) {
             break;
         }
         tokio::select! {
             biased;
             reason = fetcher.stop.requested(), if !asked_to_stop => {
                 asked_to_stop = true;
-                desk.stop(reason.error());
+                dispatcher.stop(reason.error());
                 // Nobody is in a hurry when it is the lock that is lost.
-                let signal = matches!(reason, Reason::Interrupted | Reason::Terminated);
+                let signal = matches!(reason, StopReason::Interrupted | StopReason::Terminated);
                 drained = signal.then(|| clock.running() + fetcher.drain);
             }
-            () = until(fetcher.deadline), if fetcher.deadline.is_some() && desk.stopped.is_none() => {
-                desk.stop(Error::new(ErrorKind::Budget, "stopped at [budget] max_minutes"));
+            () = until(fetcher.deadline), if fetcher.deadline.is_some() && dispatcher.stopped.is_none() => {
+                dispatcher.stop(Error::new(ErrorKind::Budget, "stopped at [budget] max_minutes"));
             }
             Some(closed) = closing.next() => match closed {
                 Ok(closed) => {
-                    if let Some((number, wait)) = desk.follow(closed) {
+                    if let Some((number, wait)) = dispatcher.follow(closed) {
                         waiting.push(async move {
                             clock.sleep(wait).await;
                             number
                         });
                     }
                 }
-                Err(error) => desk.stop(error),
+                Err(error) => dispatcher.stop(error),
             },
             Some(sent) = sending.next() => match sent {
-                Ok(Sent { work, intent, answer: None, .. }) => desk.withdrawn(work, intent.id),
+                Ok(Sent { work, intent, answer: None, .. }) => dispatcher.withdrawn(work, intent.id),
                 Ok(sent) => closing.push(fetcher.close(sent, &stopping)),
-                Err((id, error)) => desk.never_sent(id, error),
+                Err((id, error)) => dispatcher.never_sent(id, error),
             },
-            Some(number) = waiting.next() => desk.unpark(number),
+            Some(number) = waiting.next() => dispatcher.unpark(number),
             // Last, so that no answer that is there is dropped; those that are being archived are awaited.
             () = until(drained), if drained.is_some() => {
                 warn!(requests = sending.len(), "what is under way is given up; it may be charged");
@@ -211,11 +211,11 @@ pub async fn fetch(fetcher: &Fetcher<'_>, batches: impl Iterator<Item = Batch>, 
             }
         }
     }
-    desk.finish()
+    dispatcher.finish()
 }
 
 /// What is still to be asked, what is under way, and what has ended.
-struct Desk<'a, 'f, P> {
+struct Dispatcher<'a, 'f, P> {
     fetcher: &'f Fetcher<'a>,
     planned: P,
     ready: VecDeque<Work>,
@@ -231,7 +231,7 @@ struct Desk<'a, 'f, P> {
     stopping: &'f watch::Sender<bool>,
 }
 
-impl<P: Iterator<Item = Batch>> Desk<'_, '_, P> {
+impl<P: Iterator<Item = Batch>> Dispatcher<'_, '_, P> {
     /// What is to be sent next: what was tried before, then suspects, then the plan, then what has lost its batch.
     fn next(&mut self) -> Option<Work> {
         if let Some(work) = self.ready.pop_front() {
@@ -313,9 +313,9 @@ impl<P: Iterator<Item = Batch>> Desk<'_, '_, P> {
 
     /// Does what an attempt's end decides. Returns the batch that is to wait, and how long.
     fn follow(&mut self, closed: Closed) -> Option<(u32, Duration)> {
-        let Closed { mut work, entry, happened, decision, message, accused, pause } = closed;
+        let Closed { mut work, entry, result, decision, message, accused, pause } = closed;
         let id = entry.attempt.id;
-        self.tell(&entry.attempt, happened, decision, work.batch.targets.len() as u64);
+        self.tell(&entry.attempt, result, decision, work.batch.targets.len() as u64);
         self.under_way.remove(&id);
         self.suspects_under_way -= usize::from(work.suspects > 0);
         self.entries.push(entry);
@@ -342,7 +342,7 @@ impl<P: Iterator<Item = Batch>> Desk<'_, '_, P> {
                 Accused::Some => self.isolation.refused(work.batch.targets, work.suspects, None),
                 Accused::OtherField => {
                     self.end(work.batch, End::Unsent);
-                    self.stop(refusal(Happened::Status(code::UNKNOWN_FIELD), &message));
+                    self.stop(refusal(AttemptResult::Status(code::UNKNOWN_FIELD), &message));
                 }
             },
             Decision::Halve if work.batch.targets.len() > 1 && work.halvings < MAX_HALVINGS => {
@@ -359,19 +359,19 @@ impl<P: Iterator<Item = Batch>> Desk<'_, '_, P> {
             }
             Decision::Stop => {
                 self.end(work.batch, End::Unsent);
-                self.stop(refusal(happened, &message));
+                self.stop(refusal(result, &message));
             }
         }
         None
     }
 
     /// Tells the one who listens how an attempt ended.
-    fn tell(&self, attempt: &Attempt, happened: Happened, decision: Decision, targets: u64) {
+    fn tell(&self, attempt: &Attempt, result: AttemptResult, decision: Decision, targets: u64) {
         let ended = matches!(attempt.outcome, Outcome::Ok | Outcome::Refused | Outcome::Failed)
             || decision == Decision::GiveUp;
         (self.fetcher.events)(Event::Attempt {
             outcome: attempt.outcome,
-            happened,
+            result,
             took: Duration::from_millis(attempt.duration_ms.unwrap_or_default()),
             bytes: attempt.body_bytes.unwrap_or_default(),
             cost: attempt.cost_usd,
@@ -464,7 +464,7 @@ impl Fetcher<'_> {
                     permit = self.pacer.place() => permit.map(Some),
                 }
             };
-            let (permit, intended) = futures::join!(place, self.archive.intend(&intent));
+            let (permit, intended) = futures::join!(place, self.ledger.record_intent(&intent));
             intended?;
             self.step(Step::Intended(id));
             let permit = match permit? {
@@ -477,19 +477,19 @@ impl Fetcher<'_> {
             };
             let raised = self.purse.raise(reserved, self.worst(&work.batch));
             let (Some(permit), Some(reserved)) = (permit, raised) else {
-                self.archive.withdraw(id).await?;
+                self.ledger.withdraw_intent(id).await?;
                 self.purse.settle(raised.unwrap_or(reserved), Some(Usd::ZERO));
                 return Ok(Sent { work, intent, span, answer: None, permit: None });
             };
             intent.reserved = reserved;
-            self.archive.may_send().await?;
+            self.ledger.may_send().await?;
             intent.sent_at = self.clock.now();
             let start = self.clock.running();
             let answer = self.client.post(self.endpoint, body).await;
             self.step(Step::Received(id));
             let took = self.clock.running() - start;
             // What may say that there are too many at once keeps its place until it is read.
-            let small = answer.as_ref().is_ok_and(|reply| reply.body.len() <= SMALL);
+            let small = answer.as_ref().is_ok_and(|response| response.body.len() <= SMALL);
             let permit = small.then_some(permit);
             Ok(Sent { work, intent, span, answer: Some((answer, took)), permit })
         };
@@ -507,31 +507,31 @@ impl Fetcher<'_> {
         let id = intent.id;
         let mut attempt = Attempt::of(&intent);
         let mut asked = None;
-        let mut happened = Happened::NotSent;
+        let mut result = AttemptResult::NotSent;
         if let Some((answer, took)) = answer {
             attempt.duration_ms = Some(took.as_millis() as u64);
-            happened = match answer {
-                Ok(reply) => {
-                    asked = reply.wait;
-                    self.archive.keep(id, reply.body.clone()).await?;
+            result = match answer {
+                Ok(response) => {
+                    asked = response.wait;
+                    self.ledger.archive_response(id, response.body.clone()).await?;
                     self.step(Step::Archived(id));
-                    self.read(reply, &mut attempt).await?
+                    self.read(response, &mut attempt).await?
                 }
-                Err(error) => self.no_answer(error, &mut attempt).await?,
+                Err(error) => self.no_response(error, &mut attempt).await?,
             };
         }
         let charged = attempt.charged;
         let known = (charged != Charged::Unknown).then(|| attempt.cost_usd.unwrap_or_default());
         self.purse.settle(intent.reserved, known);
 
-        work.tries.count(happened, charged);
-        let moment = Moment { now: self.clock.now(), jitter: self.jitter(), asked };
-        let decision = self.retry.decide(happened, work.tries, charged, moment);
+        work.tries.count(result, charged);
+        let context = RetryContext { now: self.clock.now(), jitter: self.jitter(), asked };
+        let decision = self.retry.decide(result, work.tries, charged, context);
         if decision == Decision::Stop {
             // Said before the next one gets this one's place.
             stopping.send_replace(true);
         }
-        let class = happened.class();
+        let class = result.class();
         match (class, permit) {
             (StatusClass::TooManyAtOnce, Some(permit)) => self.pacer.narrow(permit),
             (StatusClass::Success, permit) => {
@@ -547,13 +547,13 @@ impl Fetcher<'_> {
         };
         let text = attempt.status_message.clone().unwrap_or_default();
         let message = match attempt.status_code {
-            Some(code) if happened != Happened::Malformed => format!("{code} {text}"),
+            Some(code) if result != AttemptResult::Malformed => format!("{code} {text}"),
             _ => text,
         };
         let accused = accused(&work.batch.targets, |id| self.list.target(id).text, &message);
         attempt.outcome = match (decision, accused) {
             (Decision::Done, _) => Outcome::Ok,
-            (Decision::Retry(_) | Decision::GiveUp, _) if happened == Happened::NoAnswer => {
+            (Decision::Retry(_) | Decision::GiveUp, _) if result == AttemptResult::NoResponse => {
                 Outcome::Ambiguous
             }
             (Decision::Retry(_), _) => Outcome::Retried,
@@ -577,46 +577,46 @@ impl Fetcher<'_> {
             Decision::Isolate => debug!("{message}; asking in parts"),
             _ => warn!(batch = id.batch, attempt = id.attempt, outcome = attempt.outcome.name(), "{message}"),
         }
-        self.archive.record(&attempt).await?;
+        self.ledger.record_attempt(&attempt).await?;
         self.step(Step::Entered(id));
         let entry = Entry { attempt, reserved: intent.reserved, sent_by: self.clock.running() };
-        Ok(Closed { work, entry, happened, decision, message, accused, pause })
+        Ok(Closed { work, entry, result, decision, message, accused, pause })
     }
 
     /// Enters why there is no answer.
-    async fn no_answer(&self, error: SendError, attempt: &mut Attempt) -> Result<Happened> {
+    async fn no_response(&self, error: SendError, attempt: &mut Attempt) -> Result<AttemptResult> {
         attempt.status_message = Some(error.to_string());
         Ok(match error {
             SendError::NotSent(_) => {
                 attempt.charged = Charged::No;
-                Happened::NotSent
+                AttemptResult::NotSent
             }
-            SendError::NoAnswer(_) => Happened::NoAnswer,
-            SendError::TooLarge { .. } => Happened::TooLarge,
+            SendError::NoResponse(_) => AttemptResult::NoResponse,
+            SendError::TooLarge { .. } => AttemptResult::TooLarge,
             SendError::Encoding { body, .. } => {
-                self.archive.keep(attempt.id, body).await?;
-                Happened::Malformed
+                self.ledger.archive_response(attempt.id, body).await?;
+                AttemptResult::Malformed
             }
         })
     }
 
     /// Reads what an answer says of itself, off the runtime's threads.
-    async fn read(&self, reply: Reply, attempt: &mut Attempt) -> Result<Happened> {
-        attempt.http_status = Some(reply.status);
-        attempt.body_bytes = Some(reply.body.len() as u64);
-        let read = tokio::task::spawn_blocking(move || Envelope::read(&reply.body));
+    async fn read(&self, response: Response, attempt: &mut Attempt) -> Result<AttemptResult> {
+        attempt.http_status = Some(response.status);
+        attempt.body_bytes = Some(response.body.len() as u64);
+        let read = tokio::task::spawn_blocking(move || Envelope::read(&response.body));
         let envelope = match read.await.context(|| "reading an answer panicked")? {
             Ok(envelope) => envelope,
             Err(malformed) => {
                 let status = attempt.http_status.unwrap_or_default();
                 return Ok(if (200..300).contains(&status) {
                     attempt.status_message = Some(malformed.to_string());
-                    Happened::Malformed
+                    AttemptResult::Malformed
                 } else {
                     attempt.status_message = Some(format!("HTTP {status} without an answer of the provider"));
                     // Nothing is charged for what is turned away; a broken server may have charged.
                     attempt.charged = if status < 500 { Charged::No } else { Charged::Unknown };
-                    Happened::HttpStatus(status)
+                    AttemptResult::HttpStatus(status)
                 });
             }
         };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::ledger::{Attempt, Happened, Outcome};
+use crate::ledger::{Attempt, AttemptResult, Outcome};
 use crate::money::Usd;
 use crate::store::AttemptId;
 use crate::targets::TargetId;
@@ -18,7 +18,7 @@ pub enum Event {
         /// How.
         outcome: Outcome,
         /// What came of it.
-        happened: Happened,
+        result: AttemptResult,
         /// From sending to the last byte.
         took: Duration,
         /// Bytes of the answer.

@@ -6,20 +6,20 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tracing::warn;
 
-use super::client::{Client, Reply};
+use super::client::{Client, Response};
 use super::refusal::refusal;
-use super::retry::{Decision, Moment, RetryPolicy, Tries};
+use super::retry::{Decision, RetryContext, RetryPolicy, Tries};
 use super::transport::SendError;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{Charged, Happened};
+use crate::ledger::{AttemptResult, Charged};
 use crate::provider::{Account, Envelope, IdList, Listed, MAX_LISTED, code};
 
 /// Asks for the account: balance, limits, prices. None if the provider cannot be reached or makes no sense now.
 ///
 /// # Errors
 /// An account that the provider refuses.
-pub async fn account(client: &Client, clock: &Clock) -> Result<Option<Account>> {
+pub async fn fetch_account(client: &Client, clock: &Clock) -> Result<Option<Account>> {
     let answer = ask(clock, "the account", || client.user_data(), |body| Account::read(body).ok());
     answer.await
 }
@@ -28,7 +28,7 @@ pub async fn account(client: &Client, clock: &Clock) -> Result<Option<Account>> 
 ///
 /// # Errors
 /// An account that the provider refuses. None if the provider cannot be reached or makes no sense now.
-pub async fn list(
+pub async fn list_tasks(
     client: &Client,
     clock: &Clock,
     from: DateTime<Utc>,
@@ -60,38 +60,43 @@ pub async fn list(
 async fn ask<T>(
     clock: &Clock,
     what: &str,
-    post: impl AsyncFn() -> Result<Reply, SendError>,
+    post: impl AsyncFn() -> Result<Response, SendError>,
     read: impl Fn(&[u8]) -> Option<T>,
 ) -> Result<Option<T>> {
     let mut tries = Tries::default();
     loop {
-        let (happened, message, asked) = match post().await {
-            Err(SendError::NotSent(message)) => (Happened::NotSent, message, None),
-            Err(error) => (Happened::NoAnswer, error.to_string(), None),
-            Ok(reply) => match Envelope::read(&reply.body) {
-                Err(_) if !(200..300).contains(&reply.status) => {
-                    (Happened::HttpStatus(reply.status), format!("HTTP {}", reply.status), reply.wait)
-                }
-                Err(malformed) => (Happened::Malformed, malformed.to_string(), reply.wait),
+        let (result, message, asked) = match post().await {
+            Err(SendError::NotSent(message)) => (AttemptResult::NotSent, message, None),
+            Err(error) => (AttemptResult::NoResponse, error.to_string(), None),
+            Ok(response) => match Envelope::read(&response.body) {
+                Err(_) if !(200..300).contains(&response.status) => (
+                    AttemptResult::HttpStatus(response.status),
+                    format!("HTTP {}", response.status),
+                    response.wait,
+                ),
+                Err(malformed) => (AttemptResult::Malformed, malformed.to_string(), response.wait),
                 Ok(envelope) => {
                     let (status, message) = envelope.status();
                     if status == code::OK
-                        && let Some(answer) = read(&reply.body)
+                        && let Some(answer) = read(&response.body)
                     {
                         return Ok(Some(answer));
                     }
-                    let happened =
-                        if status == code::OK { Happened::Malformed } else { Happened::Status(status) };
-                    (happened, format!("{status} {message}"), reply.wait)
+                    let result = if status == code::OK {
+                        AttemptResult::Malformed
+                    } else {
+                        AttemptResult::Status(status)
+                    };
+                    (result, format!("{status} {message}"), response.wait)
                 }
             },
         };
-        tries.count(happened, Charged::No);
-        let moment = Moment { now: clock.now(), jitter: 1.0, asked };
-        match FREE_QUESTIONS.decide(happened, tries, Charged::No, moment) {
+        tries.count(result, Charged::No);
+        let context = RetryContext { now: clock.now(), jitter: 1.0, asked };
+        match FREE_QUESTIONS.decide(result, tries, Charged::No, context) {
             Decision::Retry(wait) => clock.sleep(wait).await,
             Decision::Stop => {
-                let error = refusal(happened, &message);
+                let error = refusal(result, &message);
                 let hint = error.hint().to_owned();
                 return Err(Error::new(ErrorKind::Account, format!("failed to ask for {what}: {error}"))
                     .with_hint(hint));

@@ -15,11 +15,11 @@ mod retry;
 mod settle;
 mod transport;
 
-pub use client::{Client, Credentials, Limits, Reply};
+pub use client::{Client, Credentials, Limits, Response};
 pub use dispatch::{Fetcher, fetch};
 pub use events::{BatchEnd, End, Entry, Event, Fetched, Step};
-pub use free::{account, list};
+pub use free::{fetch_account, list_tasks};
 pub use permits::{Pacer, Purse};
-pub use retry::{Decision, Moment, RetryPolicy, Tries};
-pub use settle::{LISTED_AFTER, settle};
-pub use transport::{Response, SendError, Wire, is_loopback};
+pub use retry::{Decision, RetryContext, RetryPolicy, Tries};
+pub use settle::{LISTED_AFTER, settle_charges};
+pub use transport::{SendError, StreamingResponse, Transport, is_loopback};

@@ -1,4 +1,4 @@
-//! What to do after an attempt: a pure function of what happened, how often it was tried, and whether it may have been
+//! What to do after an attempt: a pure function of what result, how often it was tried, and whether it may have been
 //! charged.
 
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::clock::to_next_minute;
-use crate::ledger::{Charged, Happened};
+use crate::ledger::{AttemptResult, Charged};
 use crate::provider::{StatusClass, code};
 
 /// How often a batch was tried, by why it failed.
@@ -24,9 +24,9 @@ pub struct Tries {
 
 impl Tries {
     /// Counts a try by what came of it.
-    pub fn count(&mut self, happened: Happened, charged: Charged) {
-        let counter = match (happened, happened.class(), charged) {
-            (Happened::NotSent, ..) => &mut self.unsent,
+    pub fn count(&mut self, result: AttemptResult, charged: Charged) {
+        let counter = match (result, result.class(), charged) {
+            (AttemptResult::NotSent, ..) => &mut self.unsent,
             (_, StatusClass::RatePerMinute | StatusClass::TooManyAtOnce, _) => &mut self.waits,
             (.., Charged::No) => &mut self.free,
             (.., Charged::Yes | Charged::Unknown) => &mut self.paid,
@@ -37,7 +37,7 @@ impl Tries {
 
 /// What a decision depends on besides.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Moment {
+pub struct RetryContext {
     /// The time.
     pub now: DateTime<Utc>,
     /// A random number from 0 to 1.
@@ -67,7 +67,7 @@ pub enum Decision {
 
 /// How often and after how long to try again.
 ///
-/// | what happened | tries | wait before the next |
+/// | what result | tries | wait before the next |
 /// |---|---|---|
 /// | no connection: nothing left, nothing is paid | `max_unsent` | doubling from `base` to `longest` |
 /// | server trouble that was not charged | `max_attempts` | the same |
@@ -127,9 +127,15 @@ pub(super) const CEILING: Duration = Duration::from_secs(15 * 60);
 impl RetryPolicy {
     /// Decides what follows a try, which `tries` counts already.
     #[must_use]
-    pub fn decide(&self, happened: Happened, tries: Tries, charged: Charged, moment: Moment) -> Decision {
-        let asked = moment.asked.map_or(Duration::ZERO, |asked| asked.clamp(FLOOR, CEILING));
-        let spread = |wait: Duration| wait.mul_f64(0.5 + 0.5 * moment.jitter.clamp(0.0, 1.0)).max(asked);
+    pub fn decide(
+        &self,
+        result: AttemptResult,
+        tries: Tries,
+        charged: Charged,
+        context: RetryContext,
+    ) -> Decision {
+        let asked = context.asked.map_or(Duration::ZERO, |asked| asked.clamp(FLOOR, CEILING));
+        let spread = |wait: Duration| wait.mul_f64(0.5 + 0.5 * context.jitter.clamp(0.0, 1.0)).max(asked);
         let doubling = |tries: u32| {
             let factor = 2_u32.saturating_pow(tries.saturating_sub(1).min(16));
             spread(self.base.saturating_mul(factor).min(self.longest))
@@ -138,12 +144,14 @@ impl RetryPolicy {
             if tries < most { Decision::Retry(wait) } else { Decision::GiveUp }
         };
         let paid = charged != Charged::No;
-        match (happened, happened.class()) {
+        match (result, result.class()) {
             (_, StatusClass::Success) => Decision::Done,
-            (Happened::NotSent, _) => within(tries.unsent, self.max_unsent, doubling(tries.unsent)),
-            (Happened::TooLarge, _) => Decision::GiveUp,
-            (Happened::Status(code::INVALID_FIELD | code::DUPLICATE), _) => Decision::Isolate,
-            (Happened::Status(code::TASK_TIMEOUT), _) if tries.free + tries.paid >= TRIES_BEFORE_HALVING => {
+            (AttemptResult::NotSent, _) => within(tries.unsent, self.max_unsent, doubling(tries.unsent)),
+            (AttemptResult::TooLarge, _) => Decision::GiveUp,
+            (AttemptResult::Status(code::INVALID_FIELD | code::DUPLICATE), _) => Decision::Isolate,
+            (AttemptResult::Status(code::TASK_TIMEOUT), _)
+                if tries.free + tries.paid >= TRIES_BEFORE_HALVING =>
+            {
                 Decision::Halve
             }
             (_, StatusClass::ServerFewTries) => {
@@ -156,7 +164,7 @@ impl RetryPolicy {
             (_, StatusClass::RatePerMinute) => within(
                 tries.waits,
                 self.max_waits,
-                (to_next_minute(moment.now) + spread(self.base)).max(asked),
+                (to_next_minute(context.now) + spread(self.base)).max(asked),
             ),
             (_, StatusClass::BatchRefused) => Decision::Refused,
             (_, StatusClass::Account | StatusClass::Defect | StatusClass::PostedTooOften) => Decision::Stop,
@@ -169,25 +177,25 @@ mod tests {
     use super::*;
 
     /// The 20 seconds before a full minute, without luck.
-    fn moment() -> Moment {
-        Moment { now: DateTime::from_timestamp(1_790_000_080, 0).unwrap(), jitter: 1.0, asked: None }
+    fn context() -> RetryContext {
+        RetryContext { now: DateTime::from_timestamp(1_790_000_080, 0).unwrap(), jitter: 1.0, asked: None }
     }
 
-    fn decide(happened: Happened, charged: Charged, times: u32) -> Decision {
+    fn decide(result: AttemptResult, charged: Charged, times: u32) -> Decision {
         let mut tries = Tries::default();
-        (0..times).for_each(|_| tries.count(happened, charged));
-        RetryPolicy::default().decide(happened, tries, charged, moment())
+        (0..times).for_each(|_| tries.count(result, charged));
+        RetryPolicy::default().decide(result, tries, charged, context())
     }
 
     /// How often it is tried in all, how long is waited in all, and what comes then.
-    fn to_the_end(happened: Happened, charged: Charged) -> (u32, Duration, Decision) {
+    fn to_the_end(result: AttemptResult, charged: Charged) -> (u32, Duration, Decision) {
         let mut waited = Duration::ZERO;
         for tries in 1.. {
-            match decide(happened, charged, tries) {
+            match decide(result, charged, tries) {
                 Decision::Retry(wait) => waited += wait,
                 end => return (tries, waited, end),
             }
-            assert!(tries < 100, "{happened:?} is tried for ever");
+            assert!(tries < 100, "{result:?} is tried for ever");
         }
         unreachable!()
     }
@@ -195,7 +203,7 @@ mod tests {
     #[test]
     fn every_code_of_the_provider_has_its_decision() {
         for code in 20000..60000 {
-            let (tries, waited, end) = to_the_end(Happened::Status(code), Charged::No);
+            let (tries, waited, end) = to_the_end(AttemptResult::Status(code), Charged::No);
             let expected = match code {
                 20000 => (1, Decision::Done),
                 40501 | 40407 => (1, Decision::Isolate),
@@ -224,46 +232,48 @@ mod tests {
                     (429, _) => (30, Decision::GiveUp),
                     _ => (1, Decision::Stop),
                 };
-                let (tries, _, end) = to_the_end(Happened::HttpStatus(status), charged);
+                let (tries, _, end) = to_the_end(AttemptResult::HttpStatus(status), charged);
                 assert_eq!((tries, end), expected, "HTTP {status}, charged {charged:?}");
             }
         }
-        for (happened, charged, tries) in [
-            (Happened::NotSent, Charged::No, 12),
-            (Happened::NoAnswer, Charged::Unknown, 5),
-            (Happened::Malformed, Charged::Unknown, 3),
-            (Happened::TooLarge, Charged::Unknown, 1),
+        for (result, charged, tries) in [
+            (AttemptResult::NotSent, Charged::No, 12),
+            (AttemptResult::NoResponse, Charged::Unknown, 5),
+            (AttemptResult::Malformed, Charged::Unknown, 3),
+            (AttemptResult::TooLarge, Charged::Unknown, 1),
             // A failed task can be billed.
-            (Happened::Status(50000), Charged::Yes, 5),
+            (AttemptResult::Status(50000), Charged::Yes, 5),
         ] {
-            let (tried, waited, end) = to_the_end(happened, charged);
-            assert_eq!((tried, end), (tries, Decision::GiveUp), "{happened:?}");
-            assert!(tried == 1 || waited >= Duration::from_secs(6), "{happened:?}: {waited:?}");
+            let (tried, waited, end) = to_the_end(result, charged);
+            assert_eq!((tried, end), (tries, Decision::GiveUp), "{result:?}");
+            assert!(tried == 1 || waited >= Duration::from_secs(6), "{result:?}: {waited:?}");
         }
     }
 
     #[test]
     fn waiting_for_a_limit_uses_up_no_try_against_trouble() {
         let mut tries = Tries::default();
-        (0..29).for_each(|_| tries.count(Happened::Status(40209), Charged::No));
-        tries.count(Happened::Status(50000), Charged::No);
-        let decision = RetryPolicy::default().decide(Happened::Status(50000), tries, Charged::No, moment());
+        (0..29).for_each(|_| tries.count(AttemptResult::Status(40209), Charged::No));
+        tries.count(AttemptResult::Status(50000), Charged::No);
+        let decision =
+            RetryPolicy::default().decide(AttemptResult::Status(50000), tries, Charged::No, context());
         assert!(matches!(decision, Decision::Retry(_)), "{decision:?}");
     }
 
     #[test]
     fn over_the_limit_per_minute_the_next_minute_is_awaited() {
-        let decision = decide(Happened::Status(40202), Charged::No, 1);
+        let decision = decide(AttemptResult::Status(40202), Charged::No, 1);
         assert_eq!(decision, Decision::Retry(Duration::from_secs(22)));
     }
 
     #[test]
     fn what_the_provider_asks_for_is_kept_within_bounds() {
         let mut tries = Tries::default();
-        tries.count(Happened::Status(50000), Charged::No);
+        tries.count(AttemptResult::Status(50000), Charged::No);
         for (asked, wait) in [(0, 2), (1, 2), (60, 60), (86_400, 900)] {
-            let moment = Moment { asked: Some(Duration::from_secs(asked)), ..moment() };
-            let decision = RetryPolicy::default().decide(Happened::Status(50000), tries, Charged::No, moment);
+            let context = RetryContext { asked: Some(Duration::from_secs(asked)), ..context() };
+            let decision =
+                RetryPolicy::default().decide(AttemptResult::Status(50000), tries, Charged::No, context);
             assert_eq!(decision, Decision::Retry(Duration::from_secs(wait)), "{asked}");
         }
     }

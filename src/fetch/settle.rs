@@ -7,7 +7,7 @@ use tracing::info;
 
 use super::client::Client;
 use super::events::Entry;
-use super::free::list;
+use super::free::list_tasks;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::ledger::{Attempt, Charged};
@@ -27,7 +27,7 @@ pub const LISTED_AFTER: Duration = Duration::from_secs(SERVER_TIMEOUT.as_secs() 
 ///
 /// # Errors
 /// An account that the provider refuses.
-pub async fn settle(
+pub async fn settle_charges(
     client: &Client,
     clock: &Clock,
     listed_after: Duration,
@@ -42,7 +42,7 @@ pub async fn settle(
     };
     loop {
         let asked = clock.running();
-        let listed = list(client, clock, first - CLOCKS_APART, clock.now() + CLOCKS_APART).await?;
+        let listed = list_tasks(client, clock, first - CLOCKS_APART, clock.now() + CLOCKS_APART).await?;
         let Some(listed) = listed else { break };
         let mut by_tag: HashMap<&str, (Option<Usd>, &Listed)> = HashMap::new();
         for task in &listed {

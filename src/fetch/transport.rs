@@ -15,13 +15,13 @@ use url::{Host, Url};
 use crate::error::{Context, Result};
 
 /// Carries requests to the provider.
-pub trait Wire: fmt::Debug + Send + Sync {
+pub trait Transport: fmt::Debug + Send + Sync {
     /// Sends a request; returns when the head of the answer is there.
-    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response, SendError>>;
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<StreamingResponse, SendError>>;
 }
 
 /// An answer whose body is still coming.
-pub struct Response {
+pub struct StreamingResponse {
     /// The HTTP status.
     pub status: StatusCode,
     /// The headers.
@@ -32,9 +32,9 @@ pub struct Response {
 
 /// HTTP/1.1 and HTTP/2, over TLS unless the host is this machine.
 #[derive(Debug)]
-pub(super) struct Https(reqwest::Client);
+pub(super) struct HttpTransport(reqwest::Client);
 
-impl Https {
+impl HttpTransport {
     /// A pool of connections to a host.
     pub(super) fn new(base: &Url) -> Result<Self> {
         let mut http = reqwest::Client::builder();
@@ -55,8 +55,8 @@ impl Https {
     }
 }
 
-impl Wire for Https {
-    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response, SendError>> {
+impl Transport for HttpTransport {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<StreamingResponse, SendError>> {
         Box::pin(async move {
             let request =
                 reqwest::Request::try_from(request).map_err(|error| SendError::NotSent(chain(&error)))?;
@@ -64,7 +64,7 @@ impl Wire for Https {
                 if error.is_connect() {
                     SendError::NotSent(chain(&error))
                 } else {
-                    SendError::NoAnswer(chain(&error))
+                    SendError::NoResponse(chain(&error))
                 }
             })?;
             let (status, headers) = (response.status(), response.headers().clone());
@@ -72,7 +72,7 @@ impl Wire for Https {
                 let chunk = response.chunk().await.map_err(|error| chain(&error)).transpose()?;
                 Some((chunk, response))
             });
-            Ok(Response { status, headers, body: body.boxed() })
+            Ok(StreamingResponse { status, headers, body: body.boxed() })
         })
     }
 }
@@ -110,9 +110,9 @@ pub enum SendError {
     NotSent(String),
     /// The request was sent, and no whole answer came.
     #[error("no whole answer: {0}")]
-    NoAnswer(String),
+    NoResponse(String),
     /// The answer's body is larger than allowed.
-    #[error("the answer is larger than {max} bytes; raise [api] max_answer_mib if that is right")]
+    #[error("the answer is larger than {max} bytes; raise [api] max_response_mib if that is right")]
     TooLarge {
         /// The limit.
         max: u64,

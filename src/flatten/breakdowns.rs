@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::Int32Type;
-use arrow_array::{Array, DictionaryArray, Int32Array, RecordBatch, StringArray};
-use arrow_schema::{ArrowError, DataType, Field, Schema};
+use arrow::array::AsArray;
+use arrow::array::{Array, DictionaryArray, Int32Array, RecordBatch, StringArray};
+use arrow::datatypes::Int32Type;
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::error::ArrowError;
 
 /// The rows of one dimension for a batch of pages, in the order of the pages.
 ///

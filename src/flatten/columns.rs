@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow_array::builder::{Int64Builder, TimestampMicrosecondBuilder};
-use arrow_array::{ArrayRef, Int64Array, MapArray, StringArray, StructArray};
-use arrow_buffer::{Buffer, NullBuffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
-use arrow_schema::DataType;
+use arrow::array::NullBufferBuilder;
+use arrow::array::builder::{Int64Builder, TimestampMicrosecondBuilder};
+use arrow::array::{ArrayRef, Int64Array, MapArray, StringArray, StructArray};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::DataType;
 use chrono::{DateTime, NaiveDate};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use arrow_array::ArrayRef;
+use arrow::array::ArrayRef;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::FlattenError;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_array::ArrayRef;
-use arrow_array::builder::StringBuilder;
+use arrow::array::ArrayRef;
+use arrow::array::builder::StringBuilder;
 use serde::{Deserialize, Serialize};
 use sonic_rs::{JsonType, JsonValueTrait, LazyValue};
 

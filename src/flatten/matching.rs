@@ -1,6 +1,6 @@
 //! Which target each item answers: by key, never by position.
 
-use arrow_array::{Array, StringArray};
+use arrow::array::{Array, StringArray};
 use hashbrown::HashMap;
 
 use crate::targets::{Rules, Target, canonical, stem};

@@ -12,9 +12,9 @@ mod matching;
 
 use std::sync::Arc;
 
-use arrow_array::builder::{BooleanBuilder, StringBuilder};
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow_schema::ArrowError;
+use arrow::array::builder::{BooleanBuilder, StringBuilder};
+use arrow::array::{Array, ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::error::ArrowError;
 use thiserror::Error;
 
 pub use breakdowns::breakdowns;
@@ -90,7 +90,7 @@ pub fn flatten(body: &[u8], asked: &Asked<'_>) -> Result<Flattened, FlattenError
             }
             "request_id" => Arc::new(StringArray::from_iter(std::iter::repeat_n(asked.request_id, rows))),
             "extra" => Arc::clone(&extra),
-            _ => decoded.next().unwrap_or_else(|| arrow_array::new_null_array(&column.kind.arrow(), rows)),
+            _ => decoded.next().unwrap_or_else(|| arrow::array::new_null_array(&column.kind.arrow(), rows)),
         }
     });
     let pages = RecordBatch::try_new(contract.schema(), columns.collect())?;

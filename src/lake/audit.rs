@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
-use arrow_schema::DataType;
+use arrow::datatypes::DataType;
 use chrono::NaiveDate;
 use object_store::path::Path;
 
@@ -126,7 +126,9 @@ pub async fn strays(store: &Store) -> Result<Vec<String>> {
     let mut named = BTreeSet::new();
     for snapshot in snapshots(store).await? {
         // A manifest that cannot be read is the audit's to name.
-        let Ok(Some(manifest)) = Manifest::read(store, snapshot).await else { continue };
+        let Ok(Some(manifest)) = Manifest::read(store, snapshot).await else {
+            continue;
+        };
         named.extend(manifest.files().map(|file| file.path.clone()));
         named.extend(Table::ALL.map(|table| Layout { snapshot }.success(table).to_string()));
     }
@@ -233,7 +235,7 @@ fn rows_of(
 }
 
 /// Whether a file's columns are those of a contract.
-fn same_columns(contract: &Contract, found: &arrow_schema::Schema) -> bool {
+fn same_columns(contract: &Contract, found: &arrow::datatypes::Schema) -> bool {
     let expected = contract.schema();
     expected.fields().len() == found.fields().len()
         && expected.fields().iter().zip(found.fields()).all(|(expected, found)| {

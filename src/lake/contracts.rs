@@ -34,7 +34,9 @@ pub(super) async fn keep_contracts(store: &Store, contracts: &Contracts) -> Resu
 pub(super) async fn contracts_of(store: &Store, manifest: &Manifest) -> Result<Contracts> {
     let mut contracts = Contracts::default();
     for table in Table::ALL {
-        let Some(entry) = manifest.tables.get(table.name()) else { continue };
+        let Some(entry) = manifest.tables.get(table.name()) else {
+            continue;
+        };
         if entry.contract == contracts.of(table).id() {
             continue;
         }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use arrow_array::cast::AsArray as _;
-use arrow_array::types::Int64Type;
-use arrow_array::{Array as _, RecordBatch};
+use arrow::array::AsArray as _;
+use arrow::array::{Array as _, RecordBatch};
+use arrow::datatypes::Int64Type;
 use serde::{Deserialize, Serialize};
 
 /// Rows, nulls and totals of a table.
@@ -64,8 +64,9 @@ impl Profile {
         if before.rows == 0 {
             return found;
         }
-        let relative =
-            |before: f64, now: f64| if before == 0.0 { 0.0 } else { (now - before) / before.abs() };
+        let relative = |before: f64, now: f64| {
+            if before == 0.0 { 0.0 } else { (now - before) / before.abs() }
+        };
         let mut hold = |figure: String, before: f64, now: f64, change: f64, bound: f64| {
             if change.abs() > bound {
                 found.push(Change { figure, before, now, change, bound });
@@ -74,8 +75,12 @@ impl Profile {
         let (rows_before, rows_now) = (before.rows as f64, self.rows as f64);
         hold("rows".to_owned(), rows_before, rows_now, relative(rows_before, rows_now), bounds.rows);
         for (name, column) in &self.columns {
-            let Some(earlier) = before.columns.get(name) else { continue };
-            let share = |nulls: u64, rows: f64| if rows == 0.0 { 0.0 } else { nulls as f64 / rows };
+            let Some(earlier) = before.columns.get(name) else {
+                continue;
+            };
+            let share = |nulls: u64, rows: f64| {
+                if rows == 0.0 { 0.0 } else { nulls as f64 / rows }
+            };
             // What is noted only where something is wrong is no value that goes missing.
             if name != "extra" {
                 let (then, now) = (share(earlier.nulls, rows_before), share(column.nulls, rows_now));

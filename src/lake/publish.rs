@@ -270,7 +270,9 @@ pub async fn heal(store: &Store, manifest: &Manifest) -> Result<()> {
 async fn tidy(store: &Store, manifest: &Manifest) -> Result<()> {
     let layout = Layout { snapshot: manifest.snapshot };
     for table in Table::ALL {
-        let Some(entry) = manifest.tables.get(table.name()) else { continue };
+        let Some(entry) = manifest.tables.get(table.name()) else {
+            continue;
+        };
         for object in store.list(&layout.partition(table)).await? {
             let named = entry.files.iter().any(|file| file.path == object.location.as_ref());
             if !named && object.location != layout.success(table) {

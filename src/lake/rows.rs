@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::{
+use arrow::array::builder::{
     Decimal128Builder, Int64Builder, MapBuilder, MapFieldNames, StringBuilder, TimestampMicrosecondBuilder,
 };
-use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::DataType;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::DataType;
 use chrono::{DateTime, Utc};
 
 use crate::contract::Table;

@@ -10,12 +10,12 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek as _, Write as _};
 use std::path::PathBuf;
 
-use arrow_array::cast::AsArray as _;
-use arrow_array::{Array as _, RecordBatch, StringArray};
-use arrow_ipc::reader::StreamReader;
-use arrow_ipc::writer::StreamWriter;
-use arrow_schema::SchemaRef;
-use arrow_select::interleave::interleave_record_batch;
+use arrow::array::AsArray as _;
+use arrow::array::{Array as _, RecordBatch, StringArray};
+use arrow::compute::interleave_record_batch;
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
 use rayon::iter::ParallelIterator as _;
 use rayon::slice::{ParallelSlice as _, ParallelSliceMut as _};
 
@@ -258,8 +258,8 @@ impl Iterator for Merge {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::Int64Array;
-    use arrow_schema::{DataType, Field, Schema};
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{DataType, Field, Schema};
     use proptest::prelude::*;
 
     use super::*;
@@ -280,7 +280,7 @@ mod tests {
             for rows in batches {
                 let from = expected.len() as i64;
                 let arrival = Int64Array::from_iter_values(from..from + rows.len() as i64);
-                let columns: Vec<arrow_array::ArrayRef> = vec![
+                let columns: Vec<arrow::array::ArrayRef> = vec![
                     Arc::new(StringArray::from_iter_values(rows.iter().map(|(target, _)| target))),
                     Arc::new(StringArray::from_iter(rows.iter().map(|(_, root)| root.as_deref()))),
                     Arc::new(arrival),
@@ -294,7 +294,7 @@ mod tests {
             for batch in sorter.finish().unwrap() {
                 let batch = batch.unwrap();
                 let (roots, targets) = (batch.column(1).as_string::<i32>(), batch.column(0).as_string::<i32>());
-                let arrivals = batch.column(2).as_primitive::<arrow_array::types::Int64Type>();
+                let arrivals = batch.column(2).as_primitive::<arrow::datatypes::Int64Type>();
                 for row in 0..batch.num_rows() {
                     sorted.push((text(roots, row).map(str::to_owned), targets.value(row).to_owned(), arrivals.value(row)));
                 }

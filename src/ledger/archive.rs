@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use tracing::warn;
 
-use super::attempt::{Attempt, Happened, Intent, Outcome};
+use super::attempt::{Attempt, AttemptResult, Intent, Outcome};
 use super::bundle::{Bundles, Place};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::Fate;
@@ -70,7 +70,7 @@ pub struct Unanswered {
 
 /// The archive of one snapshot.
 #[derive(Debug, Clone)]
-pub struct Archive {
+pub struct Ledger {
     store: Store,
     layout: Layout,
     /// Nothing is asked without it.
@@ -90,7 +90,7 @@ pub struct EarlierAttempt {
     pub attempt: Attempt,
 }
 
-impl Archive {
+impl Ledger {
     /// The archive of this snapshot.
     #[must_use]
     pub fn new(store: Store, snapshot: NaiveDate) -> Self {
@@ -179,7 +179,7 @@ impl Archive {
     ///
     /// # Errors
     /// A lake or a disk that fails.
-    pub async fn keep_lines(&self, run: &str, list: &Arc<TargetList>, rules: Rules) -> Result<()> {
+    pub async fn write_target_list(&self, run: &str, list: &Arc<TargetList>, rules: Rules) -> Result<()> {
         let (list, file) = (Arc::clone(list), self.store.temporary()?);
         let path = file.path().to_owned();
         let written = tokio::task::spawn_blocking(move || {
@@ -199,7 +199,7 @@ impl Archive {
     ///
     /// # Errors
     /// A lake that fails, or lines that are damaged.
-    pub async fn lines(&self, run: &str) -> Result<Option<(TargetList, Rules)>> {
+    pub async fn target_list(&self, run: &str) -> Result<Option<(TargetList, Rules)>> {
         let path = self.layout.lines(run);
         let Some(file) = self.store.as_file(&path).await? else {
             return Ok(None);
@@ -217,7 +217,7 @@ impl Archive {
     ///
     /// # Errors
     /// A lake that fails.
-    pub async fn keep_unanswered(&self, run: &str, targets: &[Unanswered]) -> Result<()> {
+    pub async fn write_unanswered(&self, run: &str, targets: &[Unanswered]) -> Result<()> {
         let json = serde_json::to_vec(targets).context(|| "failed to write what was not answered")?;
         self.store.put(&self.layout.unanswered(run), pack(json.into()).await?).await
     }
@@ -240,7 +240,7 @@ impl Archive {
     ///
     /// # Errors
     /// A lake that fails.
-    pub async fn earlier(
+    pub async fn earlier_attempts(
         &self,
         endpoint: Endpoint,
         batches: Range<u32>,
@@ -287,7 +287,7 @@ impl Archive {
     async fn as_archived(&self, intent: &Intent, endpoint: Endpoint) -> Result<Attempt> {
         let mut attempt = Attempt::of(intent);
         attempt.status_message = Some("the run broke off before the answer".to_owned());
-        let body = match self.answer(intent.id).await? {
+        let body = match self.response(intent.id).await? {
             Some(Ok(body)) => body,
             None => return Ok(attempt),
             Some(Err(error)) => {
@@ -300,7 +300,7 @@ impl Archive {
             attempt.status_message = Some("the run broke off before the answer was read".to_owned());
             return Ok(attempt);
         };
-        let good = attempt.answered(&envelope, endpoint) == Happened::Status(code::OK);
+        let good = attempt.answered(&envelope, endpoint) == AttemptResult::Status(code::OK);
         attempt.outcome = if good { Outcome::Ok } else { Outcome::Failed };
         Ok(attempt)
     }
@@ -310,17 +310,17 @@ impl Archive {
     ///
     /// # Errors
     /// A lake that fails.
-    pub async fn disown(&self, mut attempt: Attempt, reason: &str) -> Result<()> {
+    pub async fn reject_response(&self, mut attempt: Attempt, reason: &str) -> Result<()> {
         attempt.outcome = Outcome::Ambiguous;
         attempt.status_message = Some(reason.to_owned());
-        self.record(&attempt).await
+        self.record_attempt(&attempt).await
     }
 
     /// Keeps what a start of the run came to; beside the manifest, too, if the snapshot is published.
     ///
     /// # Errors
     /// A lake that fails.
-    pub async fn keep_summary(&self, summary: &impl Serialize, published: bool) -> Result<()> {
+    pub async fn write_summary(&self, summary: &impl Serialize, published: bool) -> Result<()> {
         let json = serde_json::to_vec_pretty(summary).context(|| "failed to write the summary")?;
         let json = Bytes::from(json);
         self.store.put(&self.layout.summary(), json.clone()).await?;
@@ -331,8 +331,8 @@ impl Archive {
     ///
     /// # Errors
     /// A lake that fails: that says nothing of the answer.
-    pub async fn answer(&self, id: AttemptId) -> Result<Option<Result<Bytes>>> {
-        match self.packed_answer(id).await? {
+    pub async fn response(&self, id: AttemptId) -> Result<Option<Result<Bytes>>> {
+        match self.packed_response(id).await? {
             Some(Packed { path, bytes }) => Ok(Some(unpack(&path, bytes).await)),
             None => Ok(None),
         }
@@ -342,8 +342,8 @@ impl Archive {
     ///
     /// # Errors
     /// A lake that fails: that says nothing of the answer.
-    pub async fn packed_answer(&self, id: AttemptId) -> Result<Option<Packed>> {
-        let path = self.layout.answer(id);
+    pub async fn packed_response(&self, id: AttemptId) -> Result<Option<Packed>> {
+        let path = self.layout.response(id);
         let bytes = match self.bundles().await?.place(&path) {
             Some(place) => place.read(&self.store).await?,
             None => self.store.get(&path).await?,
@@ -388,12 +388,12 @@ pub(crate) async fn parsed<T: DeserializeOwned>(path: &Path, bytes: Option<Bytes
     serde_json::from_slice(&bytes).context(|| format!("failed to read {path} from the lake"))
 }
 
-impl Archive {
+impl Ledger {
     /// Enters what is about to be sent; returns when it is durable.
     ///
     /// # Errors
     /// [`ErrorKind::Locked`] if another run has begun this attempt; a lake that fails.
-    pub async fn intend(&self, intent: &Intent) -> Result<()> {
+    pub async fn record_intent(&self, intent: &Intent) -> Result<()> {
         if let Some(lock) = &self.lock {
             lock.ensure().await?;
         }
@@ -421,7 +421,7 @@ impl Archive {
     ///
     /// # Errors
     /// A lake that fails.
-    pub async fn withdraw(&self, id: AttemptId) -> Result<()> {
+    pub async fn withdraw_intent(&self, id: AttemptId) -> Result<()> {
         self.store.delete(&self.layout.intent(id)).await
     }
 
@@ -429,15 +429,15 @@ impl Archive {
     ///
     /// # Errors
     /// A lake that fails.
-    pub async fn keep(&self, id: AttemptId, body: Bytes) -> Result<()> {
-        self.store.put(&self.layout.answer(id), pack(body).await?).await
+    pub async fn archive_response(&self, id: AttemptId, body: Bytes) -> Result<()> {
+        self.store.put(&self.layout.response(id), pack(body).await?).await
     }
 
     /// Enters how an attempt ended; returns when it is durable.
     ///
     /// # Errors
     /// A lake that fails.
-    pub async fn record(&self, attempt: &Attempt) -> Result<()> {
+    pub async fn record_attempt(&self, attempt: &Attempt) -> Result<()> {
         let json = serde_json::to_vec(attempt).context(|| "failed to write an attempt")?;
         self.store.put(&self.layout.attempt(attempt.id), json.into()).await
     }

@@ -140,7 +140,7 @@ impl Attempt {
     }
 
     /// Enters what an answer says of itself, and tells what it comes to.
-    pub fn answered(&mut self, envelope: &Envelope, endpoint: Endpoint) -> Happened {
+    pub fn answered(&mut self, envelope: &Envelope, endpoint: Endpoint) -> AttemptResult {
         let (status_code, message) = envelope.status();
         let task = envelope.tasks.first();
         self.status_code = Some(status_code);
@@ -154,28 +154,28 @@ impl Attempt {
             None => Charged::Unknown,
         };
         if status_code != code::OK {
-            return Happened::Status(status_code);
+            return AttemptResult::Status(status_code);
         }
         let Some(task) = task else {
             self.status_message = Some("the answer holds no task".to_owned());
-            return Happened::Malformed;
+            return AttemptResult::Malformed;
         };
         let other_tag = task.tag.as_ref().is_some_and(|tag| *tag != self.tag);
         if other_tag || task.function.as_ref().is_some_and(|other| other != endpoint.function()) {
             self.status_message = Some("the answer is to another request".to_owned());
-            return Happened::Malformed;
+            return AttemptResult::Malformed;
         }
-        Happened::Status(code::OK)
+        AttemptResult::Status(code::OK)
     }
 }
 
 /// What came of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Happened {
+pub enum AttemptResult {
     /// The request never left: no connection. It cannot have been charged.
     NotSent,
     /// The request was sent, and no whole answer came. It may have been charged.
-    NoAnswer,
+    NoResponse,
     /// A whole body came that is no answer. It may have been charged.
     Malformed,
     /// The body was larger than allowed. It may have been charged, and would be as large again.
@@ -186,12 +186,12 @@ pub enum Happened {
     HttpStatus(u16),
 }
 
-impl Happened {
+impl AttemptResult {
     /// The class of status that it amounts to.
     #[must_use]
     pub fn class(self) -> StatusClass {
         match self {
-            Self::NotSent | Self::NoAnswer => StatusClass::Server,
+            Self::NotSent | Self::NoResponse => StatusClass::Server,
             // It may be paid for, and the next may well be the same.
             Self::Malformed | Self::TooLarge => StatusClass::ServerFewTries,
             Self::Status(code) => StatusClass::of(code),

@@ -5,7 +5,7 @@ mod attempt;
 mod bundle;
 mod refused;
 
-pub use archive::{Archive, EarlierAttempt, Packed, RunRecord, Unanswered};
-pub use attempt::{Attempt, Charged, Happened, Intent, Outcome};
+pub use archive::{EarlierAttempt, Ledger, Packed, RunRecord, Unanswered};
+pub use attempt::{Attempt, AttemptResult, Charged, Intent, Outcome};
 pub(crate) use bundle::{Bundles, FORMAT, Index, forget_bundles, indexes};
 pub use refused::{RefusedTarget, refused_since, remember_refused};

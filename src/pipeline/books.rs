@@ -28,7 +28,7 @@ pub(super) struct Books {
     pub(super) vanished: u64,
 }
 
-/// A batch that was answered: its answer is in the archive.
+/// A batch that was answered: its answer is in the ledger.
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) id: AttemptId,

@@ -9,8 +9,8 @@ use super::report::{CheckReport, Reconciled};
 use super::spec::{Api, Pipeline};
 use super::surroundings::Surroundings;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fetch::{Client, account, list};
-use crate::ledger::{Archive, Charged};
+use crate::fetch::{Client, fetch_account, list_tasks};
+use crate::ledger::{Charged, Ledger};
 use crate::money::Usd;
 use crate::store::Store;
 
@@ -19,11 +19,11 @@ use crate::store::Store;
 ///
 /// # Errors
 /// The first of these that does not hold.
-pub async fn check(pipeline: &Pipeline, around: &Surroundings<'_>, reconcile: bool) -> Result<CheckReport> {
-    let store = around.lake(pipeline)?;
+pub async fn check(pipeline: &Pipeline, env: &Surroundings<'_>, reconcile: bool) -> Result<CheckReport> {
+    let store = env.lake(pipeline)?;
     store.probe().await?;
-    let (client, _simulator) = connect(pipeline, &credentials_for(pipeline, around)?, around).await?;
-    let account = account(&client, &around.clock).await?.ok_or_else(|| {
+    let (client, _simulator) = connect(pipeline, &credentials_for(pipeline, env)?, env).await?;
+    let account = fetch_account(&client, &env.clock).await?.ok_or_else(|| {
         Error::new(
             ErrorKind::Account,
             "failed to ask for the account: the provider gives no answer that makes sense",
@@ -32,7 +32,7 @@ pub async fn check(pipeline: &Pipeline, around: &Surroundings<'_>, reconcile: bo
     })?;
     let reconciled = match reconcile {
         false => None,
-        true => Some(reconcile_books(pipeline, &store, &client, around).await?),
+        true => Some(reconcile_books(pipeline, &store, &client, env).await?),
     };
     Ok(CheckReport {
         pipeline: pipeline.name.clone(),
@@ -57,17 +57,17 @@ async fn reconcile_books(
     pipeline: &Pipeline,
     store: &Store,
     client: &Client,
-    around: &Surroundings<'_>,
+    env: &Surroundings<'_>,
 ) -> Result<Reconciled> {
     let snapshot = pipeline.snapshot;
     if let Api::Simulator(_) = pipeline.api {
         return Err(Error::usage("the embedded simulator forgets its books when a run ends")
             .with_hint("reconcile against the API, or against `backlake simulate` with --base-url"));
     }
-    let archive = Archive::new(store.clone(), snapshot);
+    let ledger = Ledger::new(store.clone(), snapshot);
     // Those of the run that fills or has filled it last.
-    let first = archive.run_records().await?.last().map_or(0, |record| record.first_batch);
-    let (earlier, _) = archive.earlier(pipeline.endpoint, first..u32::MAX).await?;
+    let first = ledger.run_records().await?.last().map_or(0, |record| record.first_batch);
+    let (earlier, _) = ledger.earlier_attempts(pipeline.endpoint, first..u32::MAX).await?;
     let attempts: Vec<_> = earlier.into_iter().map(|earlier| (earlier.attempt, earlier.reserved)).collect();
     let times = attempts.iter().map(|(attempt, _)| attempt.sent_at);
     let (Some(first), Some(last)) = (times.clone().min(), times.max()) else {
@@ -77,7 +77,8 @@ async fn reconcile_books(
         ))
         .with_hint("pass --snapshot with the date of a run that was started"));
     };
-    let listed = list(client, &around.clock, first - Duration::hours(1), last + Duration::hours(1)).await?;
+    let listed =
+        list_tasks(client, &env.clock, first - Duration::hours(1), last + Duration::hours(1)).await?;
     let listed = listed.ok_or_else(|| {
         Error::new(ErrorKind::Account, "failed to ask for the list of tasks: no answer that makes sense")
     })?;

@@ -10,12 +10,12 @@ use crate::fetch::{Client, Credentials};
 use crate::simulator::{Behaviour, LOGIN, PASSWORD, Simulator};
 
 /// The credentials for the pipeline's host.
-pub(super) fn credentials_for(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<Credentials> {
+pub(super) fn credentials_for(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<Credentials> {
     match &pipeline.api {
         Api::Simulator(_) => {
             Ok(Credentials { login: LOGIN.to_owned(), password: PASSWORD.to_owned().into() })
         }
-        Api::Remote(url) => credentials(url, around.variable),
+        Api::Remote(url) => credentials(url, env.variable),
     }
 }
 
@@ -23,14 +23,14 @@ pub(super) fn credentials_for(pipeline: &Pipeline, around: &Surroundings<'_>) ->
 pub(super) async fn connect(
     pipeline: &Pipeline,
     credentials: &Credentials,
-    around: &Surroundings<'_>,
+    env: &Surroundings<'_>,
 ) -> Result<(Client, Option<Simulator>)> {
-    let clock = &around.clock;
-    let client = |url: &str| match &around.wire {
+    let clock = &env.clock;
+    let client = |url: &str| match &env.transport {
         None => Client::new(url, credentials, pipeline.limits, clock),
-        Some(wire) => {
+        Some(transport) => {
             let base: Url = url.parse().map_err(|_| Error::usage(format!("`{url}` is no URL")))?;
-            Client::over(std::sync::Arc::clone(wire), base, credentials, pipeline.limits, clock)
+            Client::over(std::sync::Arc::clone(transport), base, credentials, pipeline.limits, clock)
         }
     };
     let options = match &pipeline.api {

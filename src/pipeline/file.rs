@@ -74,7 +74,7 @@ pub(super) struct ApiSpec {
     pub(super) stall_seconds: Option<Spanned<i64>>,
     pub(super) drain_seconds: Option<Spanned<i64>>,
     pub(super) listed_after_seconds: Option<Spanned<i64>>,
-    pub(super) max_answer_mib: Option<Spanned<i64>>,
+    pub(super) max_response_mib: Option<Spanned<i64>>,
     pub(super) max_attempts: Option<Spanned<i64>>,
 }
 

@@ -6,7 +6,7 @@ use super::connect::{connect, credentials_for};
 use super::spec::Pipeline;
 use super::surroundings::Surroundings;
 use crate::error::Result;
-use crate::fetch::account;
+use crate::fetch::fetch_account;
 use crate::money::Usd;
 use crate::provider::{Account, Prices};
 
@@ -61,12 +61,12 @@ impl Means {
 }
 
 /// Asks for the account if there is a way to ask: the prices of a plan, for which nothing is sent.
-pub(super) async fn means_for_plan(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<Means> {
-    let Ok(credentials) = credentials_for(pipeline, around) else {
+pub(super) async fn means_for_plan(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<Means> {
+    let Ok(credentials) = credentials_for(pipeline, env) else {
         return Ok(Means::of(pipeline, None));
     };
-    let (client, _simulator) = connect(pipeline, &credentials, around).await?;
-    let account = account(&client, &around.clock).await.unwrap_or_else(|error| {
+    let (client, _simulator) = connect(pipeline, &credentials, env).await?;
+    let account = fetch_account(&client, &env.clock).await.unwrap_or_else(|error| {
         tracing::warn!(%error, "using the provider's list prices");
         None
     });

@@ -16,7 +16,7 @@ const FIRST_INVALID: usize = 5;
 ///
 /// # Errors
 /// Target lists that are missing, broken or empty, or that hold no valid target.
-pub async fn plan(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<PlanReport> {
+pub async fn plan(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<PlanReport> {
     let reader = pipeline.clone();
     let read = tokio::task::spawn_blocking(move || {
         let list = read_targets(&reader)?;
@@ -24,7 +24,7 @@ pub async fn plan(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<Plan
         Ok::<_, Error>((list, plan))
     });
     let (list, plan) = read.await.context(|| "planning panicked")??;
-    let means = means_for_plan(pipeline, around).await?;
+    let means = means_for_plan(pipeline, env).await?;
     let targets = list.target_count() as u64;
     let estimate = |requests| Estimate::of(requests, targets, &means.prices(), &pipeline.pace());
     let (planned, bound) = (estimate(plan.requests()), estimate(plan.lower_bound()));

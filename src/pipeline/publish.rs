@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow::array::RecordBatch;
 use futures::StreamExt as _;
 use tokio::task::JoinHandle;
 use tracing::warn;
@@ -27,7 +27,7 @@ use crate::flatten::{Asked, Drift, Flattened, Irregularities, flatten};
 use crate::lake::{
     Change, Manifest, ManifestFile, Publishing, RequestTotals, Staging, TableManifest, publish, snapshots,
 };
-use crate::ledger::{Archive, Attempt, RunRecord};
+use crate::ledger::{Attempt, Ledger, RunRecord};
 use crate::store::{AttemptId, Lock, Store};
 use crate::targets::{Rules, Target, TargetList};
 
@@ -39,9 +39,9 @@ const BETWEEN: usize = 2;
 /// Everything a run has gathered, ready to become a snapshot.
 pub(super) struct Publication<'a> {
     pub(super) pipeline: &'a Pipeline,
-    pub(super) around: &'a Surroundings<'a>,
+    pub(super) env: &'a Surroundings<'a>,
     pub(super) store: &'a Store,
-    pub(super) archive: &'a Archive,
+    pub(super) ledger: &'a Ledger,
     pub(super) lock: &'a Lock,
     pub(super) record: RunRecord,
     pub(super) list: Arc<TargetList>,
@@ -74,7 +74,7 @@ impl Publication<'_> {
             Some(over) => over.generation + 1,
             None => 1,
         };
-        let Self { pipeline, around, store, lock, .. } = self;
+        let Self { pipeline, env, store, lock, .. } = self;
         let stages = self.stages.clone();
         let staging = Staging::begin(
             store,
@@ -88,7 +88,7 @@ impl Publication<'_> {
         let attempts: Vec<Attempt> =
             std::mem::take(&mut self.books.entries).into_iter().map(|entry| entry.attempt).collect();
         let manifest = self.stage(&staging, attempts, generation).await?;
-        (around.hear)(Progress::Staged);
+        (env.on_progress)(Progress::Staged);
         let findings = self.look_at(&manifest).await?;
         if let Some(held) = held(&findings, pipeline) {
             return Ok(Published { manifest, findings, held: Some(held), stages });
@@ -99,10 +99,10 @@ impl Publication<'_> {
             format: pipeline.table_format,
             success_file: pipeline.success_file,
             stages: &stages,
-            moved: &|| (around.hear)(Progress::Moved),
+            moved: &|| (env.on_progress)(Progress::Moved),
         };
         let manifest = publish(&staging, manifest, &how).await?;
-        (around.hear)(Progress::Manifested);
+        (env.on_progress)(Progress::Manifested);
         Ok(Published { manifest, findings, held: None, stages })
     }
 
@@ -144,7 +144,7 @@ impl Publication<'_> {
             run: self.record.run.clone(),
             written_by: concat!("backlake ", env!("CARGO_PKG_VERSION")).to_owned(),
             started_at: self.record.started_at,
-            published_at: self.around.clock.now(),
+            published_at: self.env.clock.now(),
             generation,
             tables,
             lines,
@@ -159,7 +159,7 @@ impl Publication<'_> {
 
     /// Flattens every answer and begins to write pages and breakdowns; sets the fates of the targets that are returned.
     async fn flatten(&mut self, staging: &Staging, attempts: &[Attempt]) -> Result<Rows> {
-        let Self { pipeline, around, store, archive, .. } = *self;
+        let Self { pipeline, env, store, ledger, .. } = *self;
         let answered = std::mem::take(&mut self.books.answered);
         let fetched: HashMap<AttemptId, (i64, Option<String>)> = attempts
             .iter()
@@ -177,14 +177,14 @@ impl Publication<'_> {
         let mut flattened = futures::stream::iter(&answered)
             .map(|answered| {
                 let (arrived, request_id) = fetched.get(&answered.id).cloned().unwrap_or_default();
-                flatten_answer(archive, contract, &list, &rules, answered, (arrived, request_id), &stages)
+                flatten_answer(ledger, contract, &list, &rules, answered, (arrived, request_id), &stages)
             })
             .buffered(AT_ONCE);
         let (mut items, mut unmatched, mut irregularities) = (0, 0, Irregularities::default());
         let mut number = 0;
         let mut broken = None;
         while let Some(answer) = flattened.next().await {
-            if let Some(reason) = around.stop.reason() {
+            if let Some(reason) = env.stop.reason() {
                 // The archive has everything: the next start publishes.
                 return Err(reason.error());
             }
@@ -205,7 +205,7 @@ impl Publication<'_> {
             items += answer.pages.num_rows() as u64;
             unmatched += answer.unmatched;
             irregularities.add(answer.irregularities);
-            (around.hear)(Progress::Flattened);
+            (env.on_progress)(Progress::Flattened);
             // A writer that has failed hangs up; it says why below.
             if rows.send(answer.pages).await.is_err() {
                 break;
@@ -222,7 +222,7 @@ impl Publication<'_> {
                 return Err(Error::unexpected(message).caused_by(error).with_hint(hint));
             }
             if let Some(attempt) = attempts.iter().find(|attempt| attempt.id == id) {
-                archive.disown(attempt.clone(), &error.to_string()).await?;
+                ledger.reject_response(attempt.clone(), &error.to_string()).await?;
             }
             let message = "an archived answer cannot be used; the next start asks for its targets again";
             let hint = "run the same command again: its targets, at most 1000, are asked and paid for once more; look at what has damaged _archive";
@@ -248,7 +248,9 @@ impl Publication<'_> {
         let mut changes = Vec::new();
         for date in snapshots(store).await?.into_iter().rev().filter(|date| *date < pipeline.snapshot) {
             // One that cannot be read is `verify`'s to name.
-            let Ok(Some(before)) = Manifest::read(store, date).await else { continue };
+            let Ok(Some(before)) = Manifest::read(store, date).await else {
+                continue;
+            };
             if before.question.difference(&manifest.question).is_none() && before.profile.rows > 0 {
                 changes = manifest.profile.changes(&before.profile, &pipeline.change_bounds);
                 break;
@@ -271,7 +273,7 @@ struct Rows {
 }
 
 async fn flatten_answer(
-    archive: &Archive,
+    ledger: &Ledger,
     contract: &Arc<Contract>,
     list: &Arc<TargetList>,
     rules: &Rules,
@@ -281,7 +283,7 @@ async fn flatten_answer(
 ) -> Result<Result<Flattened>> {
     let id = answered.id;
     let start = std::time::Instant::now();
-    let packed = archive.packed_answer(id).await?;
+    let packed = ledger.packed_response(id).await?;
     stages.add("read", start.elapsed());
     let packed = match packed {
         Some(packed) => packed,

@@ -1,4 +1,4 @@
-//! Rebuilds a snapshot from its archive: after a contract has changed, a bug is mended or a table is lost. Nothing is
+//! Rebuilds a snapshot from its ledger: after a contract has changed, a bug is mended or a table is lost. Nothing is
 //! sent and nothing is paid.
 //!
 //! A published snapshot is rebuilt as the run left it that has filled it: from its answers, its books, and the target
@@ -14,7 +14,7 @@ use super::books::Books;
 use super::gates::{same_question, too_many_failed, with_date};
 use super::plan::read_targets;
 use super::publish::{Publication, WhenDamaged};
-use super::report::{Progress, RunEnd, keep_summary};
+use super::report::{Progress, RunEnd, write_summary};
 use super::spec::Pipeline;
 use super::surroundings::{Surroundings, locked};
 use super::target_states::TargetStates;
@@ -22,7 +22,7 @@ use crate::clock::Stopwatch;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::Fates;
 use crate::lake::Manifest;
-use crate::ledger::{Archive, RunRecord};
+use crate::ledger::{Ledger, RunRecord};
 use crate::plan::lower_bound;
 use crate::store::{Lock, Store};
 use crate::targets::{Rules, TargetList};
@@ -32,37 +32,37 @@ use crate::targets::{Rules, TargetList};
 /// # Errors
 /// A snapshot of which nothing is archived; one whose targets are not all asked for, unless that is accepted; whatever
 /// keeps a run from publishing.
-pub async fn replay(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEnd> {
-    let store = around.lake(pipeline)?;
+pub async fn replay(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<RunEnd> {
+    let store = env.lake(pipeline)?;
     store.probe().await?;
-    locked(&store, pipeline, around, async |lock| rebuild(pipeline, around, &store, lock).await).await
+    locked(&store, pipeline, env, async |lock| rebuild(pipeline, env, &store, lock).await).await
 }
 
 async fn rebuild(
     pipeline: &Pipeline,
-    around: &Surroundings<'_>,
+    env: &Surroundings<'_>,
     store: &Store,
     lock: Arc<Lock>,
 ) -> Result<RunEnd> {
-    let start = around.clock.now();
-    let archive = Archive::locked(store.clone(), pipeline.snapshot, Arc::clone(&lock));
+    let start = env.clock.now();
+    let ledger = Ledger::locked(store.clone(), pipeline.snapshot, Arc::clone(&lock));
     let over = Manifest::read(store, pipeline.snapshot).await?;
-    let (record, batches) = run_of(&archive, over.as_ref(), pipeline, store).await?;
+    let (record, batches) = run_of(&ledger, over.as_ref(), pipeline, store).await?;
     same_question(pipeline, &record.question)?;
     let (kept, earlier) =
-        tokio::join!(lines(&archive, &record, pipeline), archive.earlier(pipeline.endpoint, batches));
+        tokio::join!(lines(&ledger, &record, pipeline), ledger.earlier_attempts(pipeline.endpoint, batches));
     let (mut list, rules) = kept?;
 
     let mut books = Books::default();
     let mut states = TargetStates::new(list.target_count());
-    books.take_earlier(earlier?, &list, &mut states, &around.clock);
+    books.take_earlier(earlier?, &list, &mut states, &env.clock);
     if over.is_none() && books.answered.is_empty() {
         return Err(nothing_archived(pipeline, store));
     }
     if let Some(over) = &over {
         complete(over, &books, states.fates(&list).absent)?;
     }
-    states.take_unanswered(&archive.unanswered(&record.run).await?, &list);
+    states.take_unanswered(&ledger.unanswered(&record.run).await?, &list);
     list.seal();
     if over.is_none()
         && !pipeline.accept
@@ -71,14 +71,14 @@ async fn rebuild(
         return Err(with_date(error, pipeline));
     }
     let requests = books.totals(lower_bound(&list.root_domain_sizes()));
-    (around.hear)(Progress::Publishing { answers: books.answered.len() as u64 });
+    (env.on_progress)(Progress::Publishing { answers: books.answered.len() as u64 });
     let vanished = books.vanished;
     let list = Arc::new(list);
     let publication = Publication {
         pipeline,
-        around,
+        env,
         store,
-        archive: &archive,
+        ledger: &ledger,
         lock: &lock,
         record,
         list,
@@ -90,19 +90,19 @@ async fn rebuild(
         when_damaged: WhenDamaged::Refuse,
         stages: Stopwatch::default(),
     };
-    let end = publication.publish().await?.end(start, &around.clock, vanished, None);
-    keep_summary(&archive, &end.report, end.error.as_ref()).await;
+    let end = publication.publish().await?.end(start, &env.clock, vanished, None);
+    write_summary(&ledger, &end.report, end.error.as_ref()).await;
     Ok(end)
 }
 
 /// The run that has filled the snapshot, or fills it; and its batches.
 async fn run_of(
-    archive: &Archive,
+    ledger: &Ledger,
     over: Option<&Manifest>,
     pipeline: &Pipeline,
     store: &Store,
 ) -> Result<(RunRecord, Range<u32>)> {
-    let records = archive.run_records().await?;
+    let records = ledger.run_records().await?;
     let at = match over {
         Some(over) => records.iter().position(|record| record.run == over.run),
         None => records.len().checked_sub(1),
@@ -120,8 +120,8 @@ fn nothing_archived(pipeline: &Pipeline, store: &Store) -> Error {
 }
 
 /// The target list as the run has read it; for runs of earlier versions, which kept none, as it stands now.
-async fn lines(archive: &Archive, record: &RunRecord, pipeline: &Pipeline) -> Result<(TargetList, Rules)> {
-    if let Some(kept) = archive.lines(&record.run).await? {
+async fn lines(ledger: &Ledger, record: &RunRecord, pipeline: &Pipeline) -> Result<(TargetList, Rules)> {
+    if let Some(kept) = ledger.target_list(&record.run).await? {
         return Ok(kept);
     }
     warn!(

@@ -13,7 +13,7 @@ use crate::fate::Fates;
 use crate::fetch::Event;
 use crate::flatten::{Drift, Irregularities};
 use crate::lake::{Change, Manifest};
-use crate::ledger::Archive;
+use crate::ledger::Ledger;
 use crate::money::Usd;
 
 /// What `plan` finds: nothing is sent.
@@ -270,12 +270,12 @@ pub(super) fn seconds(start: DateTime<Utc>, clock: &Clock) -> f64 {
 }
 
 /// Keeps the summary in the lake; a run that has done its work does not fail for want of one.
-pub(super) async fn keep_summary(archive: &Archive, report: &RunReport, error: Option<&Error>) {
+pub(super) async fn write_summary(ledger: &Ledger, report: &RunReport, error: Option<&Error>) {
     let mut summary = serde_json::to_value(report).unwrap_or_default();
     summary["exit_code"] = error.map_or(0, |error| error.kind().exit_code()).into();
     summary["error"] = error.map(ToString::to_string).into();
     let published = report.state == RunState::Published;
-    if let Err(error) = archive.keep_summary(&summary, published).await {
+    if let Err(error) = ledger.write_summary(&summary, published).await {
         warn!(%error, "failed to keep the run's summary");
     }
 }

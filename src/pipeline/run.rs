@@ -1,7 +1,7 @@
 //! The one file that knows every stage: lists → plan → fetch → flatten → lake.
 //!
 //! A run reads nothing but the target lists and the lake. Started again it finds what its earlier starts have paid
-//! for in the archive, plans what is missing, and publishes from the archive alone.
+//! for in the ledger, plans what is missing, and publishes from the archive alone.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,17 +15,17 @@ use super::gates::{same_question, too_many_failed, with_date};
 use super::means::Means;
 use super::plan::read_targets;
 use super::publish::{Publication, WhenDamaged};
-use super::report::{Findings, Progress, RunEnd, RunReport, RunState, keep_summary, seconds};
+use super::report::{Findings, Progress, RunEnd, RunReport, RunState, seconds, write_summary};
 use super::spec::Pipeline;
 use super::surroundings::{Surroundings, locked};
 use super::target_states::TargetStates;
 use crate::clock::Stopwatch;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::{Fate, Fates};
-use crate::fetch::{Credentials, Fetcher, Pacer, Purse, account, fetch, settle};
+use crate::fetch::{Credentials, Fetcher, Pacer, Purse, fetch, fetch_account, settle_charges};
 use crate::flatten::Irregularities;
 use crate::lake::{Manifest, heal, is_untidy};
-use crate::ledger::{Archive, Charged, Outcome, RunRecord, refused_since, remember_refused};
+use crate::ledger::{Charged, Ledger, Outcome, RunRecord, refused_since, remember_refused};
 use crate::money::Usd;
 use crate::plan::{Plan, lower_bound, sorted};
 use crate::store::{Lock, Store};
@@ -36,25 +36,25 @@ use crate::upkeep::open_snapshots;
 ///
 /// # Errors
 /// What stops a run before it has anything to report. What stops it later stands in [`RunEnd::error`].
-pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEnd> {
-    let (clock, snapshot) = (&around.clock, pipeline.snapshot);
+pub async fn run(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<RunEnd> {
+    let (clock, snapshot) = (&env.clock, pipeline.snapshot);
     let start = clock.now();
-    let store = around.lake(pipeline)?;
+    let store = env.lake(pipeline)?;
     store.probe().await?;
     if !pipeline.replace
-        && let Some(end) = published_already(pipeline, around, &store, start).await?
+        && let Some(end) = published_already(pipeline, env, &store, start).await?
     {
         return Ok(end);
     }
-    let credentials = credentials_for(pipeline, around)?;
+    let credentials = credentials_for(pipeline, env)?;
     let reader = pipeline.clone();
     let list = tokio::task::spawn_blocking(move || read_targets(&reader)).await;
     let list = list.context(|| "reading the target lists panicked")??;
     for date in open_snapshots(&store).await?.into_iter().filter(|date| *date != snapshot) {
         warn!("snapshot {date} was begun and is not published; `--snapshot {date}` continues it");
     }
-    locked(&store, pipeline, around, async |lock| {
-        let this_start = Start { pipeline, around, store: store.clone(), lock, start };
+    locked(&store, pipeline, env, async |lock| {
+        let this_start = Start { pipeline, env, store: store.clone(), lock, start };
         this_start.work(list, &credentials).await
     })
     .await
@@ -62,7 +62,7 @@ pub async fn run(pipeline: &Pipeline, around: &Surroundings<'_>) -> Result<RunEn
 
 async fn published_already(
     pipeline: &Pipeline,
-    around: &Surroundings<'_>,
+    env: &Surroundings<'_>,
     store: &Store,
     start: DateTime<Utc>,
 ) -> Result<Option<RunEnd>> {
@@ -70,7 +70,7 @@ async fn published_already(
         return Ok(None);
     };
     same_question(pipeline, &manifest.question)?;
-    let next = Archive::new(store.clone(), pipeline.snapshot).run_record(manifest.generation + 1).await?;
+    let next = Ledger::new(store.clone(), pipeline.snapshot).run_record(manifest.generation + 1).await?;
     if let Some(next) = next {
         warn!(
             run = next.run,
@@ -78,23 +78,24 @@ async fn published_already(
         );
     }
     if is_untidy(store, pipeline.snapshot).await? {
-        finish_broken_off(pipeline, around, store).await;
+        finish_broken_off(pipeline, env, store).await;
     }
-    let report = RunReport::of_manifest(&manifest, RunState::AlreadyPublished, start, &around.clock);
+    let report = RunReport::of_manifest(&manifest, RunState::AlreadyPublished, start, &env.clock);
     Ok(Some(RunEnd { report, error: None }))
 }
 
 /// Clears what a publication has left over that was broken off once its manifest was written.
-async fn finish_broken_off(pipeline: &Pipeline, around: &Surroundings<'_>, store: &Store) {
-    let finished = locked(store, pipeline, around, async |_lock| {
-        match Manifest::read(store, pipeline.snapshot).await? {
+async fn finish_broken_off(pipeline: &Pipeline, env: &Surroundings<'_>, store: &Store) {
+    let finished =
+        locked(store, pipeline, env, async |_lock| match Manifest::read(store, pipeline.snapshot).await? {
             Some(manifest) => heal(store, &manifest).await,
             None => Ok(()),
-        }
-    });
+        });
     match finished.await {
         Ok(()) => info!("cleared what a publication that was broken off had left over"),
-        Err(error) => warn!(%error, "a publication has left something over; the next start clears it"),
+        Err(error) => {
+            warn!(%error, "a publication has left something over; the next start clears it")
+        }
     }
 }
 
@@ -107,7 +108,7 @@ const SETTLING_AT_THE_END: Duration = Duration::from_secs(10);
 /// One start of a run, which holds the lock.
 struct Start<'a> {
     pipeline: &'a Pipeline,
-    around: &'a Surroundings<'a>,
+    env: &'a Surroundings<'a>,
     store: Store,
     lock: Arc<Lock>,
     start: DateTime<Utc>,
@@ -115,8 +116,8 @@ struct Start<'a> {
 
 impl Start<'_> {
     async fn work(self, mut list: TargetList, credentials: &Credentials) -> Result<RunEnd> {
-        let Self { pipeline, around, store, lock, start } = &self;
-        let (clock, snapshot) = (&around.clock, pipeline.snapshot);
+        let Self { pipeline, env, store, lock, start } = &self;
+        let (clock, snapshot) = (&env.clock, pipeline.snapshot);
         // Whoever held the lock before may have published.
         let over = Manifest::read(store, snapshot).await?;
         if let Some(manifest) = over.as_ref().filter(|_| !pipeline.replace) {
@@ -124,25 +125,25 @@ impl Start<'_> {
             let report = RunReport::of_manifest(manifest, RunState::AlreadyPublished, *start, clock);
             return Ok(RunEnd { report, error: None });
         }
-        let archive = Archive::locked(store.clone(), snapshot, Arc::clone(lock));
-        let record = self.record(&archive, over.as_ref()).await?;
+        let ledger = Ledger::locked(store.clone(), snapshot, Arc::clone(lock));
+        let record = self.record(&ledger, over.as_ref()).await?;
         same_question(pipeline, &record.question)?;
 
         let mut books = Books::default();
         let mut states = TargetStates::new(list.target_count());
-        let earlier = archive.earlier(pipeline.endpoint, record.first_batch..u32::MAX).await?;
+        let earlier = ledger.earlier_attempts(pipeline.endpoint, record.first_batch..u32::MAX).await?;
         books.take_earlier(earlier, &list, &mut states, clock);
         self.skip_refused(&record, &list, &mut states).await?;
         list.seal();
         let list = Arc::new(list);
-        archive.keep_lines(&record.run, &list, pipeline.rules).await?;
+        ledger.write_target_list(&record.run, &list, pipeline.rules).await?;
         let (means, stopped) =
-            self.fetch(&archive, &record, &list, &mut books, &mut states, credentials).await?;
+            self.fetch(&ledger, &record, &list, &mut books, &mut states, credentials).await?;
         let refused = books.refused(&list, &states);
         if let Err(error) = remember_refused(store, pipeline.snapshot, refused, &record.question).await {
             warn!(%error, "the next run asks again for what was refused");
         }
-        archive.keep_unanswered(&record.run, &states.unanswered(&list)).await?;
+        ledger.write_unanswered(&record.run, &states.unanswered(&list)).await?;
 
         let fates = states.fates(&list);
         let requests = books.totals(lower_bound(&list.root_domain_sizes()));
@@ -150,7 +151,7 @@ impl Start<'_> {
             let (run, vanished) = (record.run, books.vanished);
             let report = self.held_open(run, &list, fates, &books, requests, means, vanished);
             let error = with_date(error, pipeline);
-            keep_summary(&archive, &report, Some(&error)).await;
+            write_summary(&ledger, &report, Some(&error)).await;
             return Ok(RunEnd { report, error: Some(error) });
         }
         if fates.failed > 0 {
@@ -159,14 +160,14 @@ impl Start<'_> {
                 "published all the same: [publish] max_failed_ratio allows for that share"
             );
         }
-        (around.hear)(Progress::Publishing { answers: books.answered.len() as u64 });
+        (env.on_progress)(Progress::Publishing { answers: books.answered.len() as u64 });
         let vanished = books.vanished;
         let rules = pipeline.rules;
         let publication = Publication {
             pipeline,
-            around,
+            env,
             store,
-            archive: &archive,
+            ledger: &ledger,
             lock,
             record,
             list,
@@ -181,22 +182,22 @@ impl Start<'_> {
         let published = publication.publish().await.map_err(|error| with_date(error, pipeline))?;
         let end = published.end(*start, clock, vanished, means);
         let end = RunEnd { error: end.error.map(|error| with_date(error, pipeline)), ..end };
-        keep_summary(&archive, &end.report, end.error.as_ref()).await;
+        write_summary(&ledger, &end.report, end.error.as_ref()).await;
         Ok(end)
     }
 
     /// The record of the run that this start continues or begins.
-    async fn record(&self, archive: &Archive, over: Option<&Manifest>) -> Result<RunRecord> {
+    async fn record(&self, ledger: &Ledger, over: Option<&Manifest>) -> Result<RunRecord> {
         let generation = over.map_or(1, |over| over.generation + 1);
-        if let Some(record) = archive.run_record(generation).await? {
+        if let Some(record) = ledger.run_record(generation).await? {
             return Ok(record);
         }
-        let chance = fastrand::Rng::with_seed(self.around.seed).u32(..) >> 8;
+        let chance = fastrand::Rng::with_seed(self.env.seed).u32(..) >> 8;
         let run = format!("{}-{chance:06x}", self.start.format("%Y%m%dT%H%M%SZ"));
         // Answers to the run that is replaced do not count for this one.
-        let first_batch = if over.is_some() { archive.next_batch().await? } else { 0 };
+        let first_batch = if over.is_some() { ledger.next_batch().await? } else { 0 };
         let (started_at, question) = (self.start, self.pipeline.question());
-        archive.begin_run(RunRecord { run, started_at, question, generation, first_batch }).await
+        ledger.begin_run(RunRecord { run, started_at, question, generation, first_batch }).await
     }
 
     /// Sets the fate of targets that the account's earlier runs have found refused, so that they are not asked.
@@ -233,24 +234,24 @@ impl Start<'_> {
     /// early, if it did.
     async fn fetch(
         &self,
-        archive: &Archive,
+        ledger: &Ledger,
         record: &RunRecord,
         list: &Arc<TargetList>,
         books: &mut Books,
         states: &mut TargetStates,
         credentials: &Credentials,
     ) -> Result<(Option<Means>, Option<Error>)> {
-        let Self { pipeline, around, .. } = self;
-        let clock = &around.clock;
+        let Self { pipeline, env, .. } = self;
+        let clock = &env.clock;
         let deadline = pipeline.max_time.map(|time| clock.running() + time);
         let mut plan = plan_unasked(list, states).await?;
         if plan.requests() == 0 && books.cost_unknown() == Usd::ZERO {
             return Ok((None, None));
         }
-        let (client, _simulator) = connect(pipeline, credentials, around).await?;
+        let (client, _simulator) = connect(pipeline, credentials, env).await?;
         let told = tokio::select! {
-            told = account(&client, clock) => told,
-            reason = around.stop.requested() => return Ok((None, Some(reason.error()))),
+            told = fetch_account(&client, clock) => told,
+            reason = env.stop.requested() => return Ok((None, Some(reason.error()))),
         };
         let told = match told {
             Ok(told) => told,
@@ -269,7 +270,7 @@ impl Start<'_> {
         let unknown =
             |books: &mut Books| books.entries.iter().any(|entry| entry.attempt.charged == Charged::Unknown);
         if unknown(books) {
-            self.settle(archive, &client, books, false).await;
+            self.settle(ledger, &client, books, false).await;
         }
         let mut stopped = None;
         for _ in 0..MAX_ROUNDS {
@@ -287,7 +288,7 @@ impl Start<'_> {
                 stopped = Some(error);
                 break;
             }
-            (around.hear)(Progress::Planned {
+            (env.on_progress)(Progress::Planned {
                 targets: plan.order().len() as u64,
                 requests: plan.requests(),
                 max_cost,
@@ -304,11 +305,11 @@ impl Start<'_> {
                 purse: &purse,
                 prices: means.prices(),
                 retry: pipeline.retry,
-                archive,
+                ledger,
                 clock,
-                random: Mutex::new(fastrand::Rng::with_seed(around.seed)),
-                events: &|event| (around.hear)(Progress::Fetch(event)),
-                stop: &around.stop,
+                random: Mutex::new(fastrand::Rng::with_seed(env.seed)),
+                events: &|event| (env.on_progress)(Progress::Fetch(event)),
+                stop: &env.stop,
                 deadline,
                 drain: pipeline.drain,
             };
@@ -325,7 +326,7 @@ impl Start<'_> {
                 break;
             }
             let before = books.cost() + books.cost_unknown();
-            self.settle(archive, &client, books, true).await;
+            self.settle(ledger, &client, books, true).await;
             let freed = books.cost() + books.cost_unknown() < before;
             let at_the_budget = stopped.as_ref().is_some_and(|error| error.kind() == ErrorKind::Budget);
             let time_left = deadline.is_none_or(|deadline| clock.running() < deadline);
@@ -340,11 +341,11 @@ impl Start<'_> {
     }
 
     /// Asks the provider what attempts cost of which no answer tells, and enters it.
-    async fn settle(&self, archive: &Archive, client: &crate::fetch::Client, books: &mut Books, wait: bool) {
-        let asked = settle(client, &self.around.clock, self.pipeline.listed_after, &books.entries, wait);
+    async fn settle(&self, ledger: &Ledger, client: &crate::fetch::Client, books: &mut Books, wait: bool) {
+        let asked = settle_charges(client, &self.env.clock, self.pipeline.listed_after, &books.entries, wait);
         let mut settled = Vec::new();
         // Nobody waits long for the books once the run is to stop: what is unknown stays so.
-        let (stop, clock) = (&self.around.stop, &self.around.clock);
+        let (stop, clock) = (&self.env.stop, &self.env.clock);
         let enough = async {
             stop.requested().await;
             clock.sleep(SETTLING_AT_THE_END).await;
@@ -353,9 +354,9 @@ impl Start<'_> {
             for attempt in asked.await? {
                 // An answer that came and could not be entered is found by the next start, unless an entry hides it.
                 let hides =
-                    attempt.outcome == Outcome::Ambiguous && archive.answer(attempt.id).await?.is_some();
+                    attempt.outcome == Outcome::Ambiguous && ledger.response(attempt.id).await?.is_some();
                 if !hides {
-                    archive.record(&attempt).await?;
+                    ledger.record_attempt(&attempt).await?;
                 }
                 settled.push(attempt);
             }
@@ -418,7 +419,7 @@ impl Start<'_> {
             cost_unknown_usd: requests.cost_unknown_usd,
             files: 0,
             bytes: 0,
-            seconds: seconds(self.start, &self.around.clock),
+            seconds: seconds(self.start, &self.env.clock),
             irregularities: Irregularities::default(),
             findings: Findings::default(),
             stage_seconds: Default::default(),

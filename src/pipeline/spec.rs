@@ -333,7 +333,7 @@ impl File<'_> {
             stall_seconds,
             drain_seconds,
             listed_after_seconds,
-            max_answer_mib,
+            max_response_mib,
             max_attempts,
         } = spec.api;
         let simulator = SimulatorOptions {
@@ -390,7 +390,7 @@ impl File<'_> {
             (server_timeout + 1, 3600),
             server_timeout + 30,
         )?;
-        let max_answer = self.number("api.max_answer_mib", max_answer_mib, (1, 1024), 256)?;
+        let max_response = self.number("api.max_response_mib", max_response_mib, (1, 1024), 256)?;
         let stall = self.number("api.stall_seconds", stall_seconds, (5, 600), 60)?;
         let drain = self.number("api.drain_seconds", drain_seconds, (1, 3600), 60)?;
         let listed_after = LISTED_AFTER.as_secs() as u32;
@@ -439,7 +439,7 @@ impl File<'_> {
             limits: Limits {
                 timeout: Duration::from_secs(u64::from(timeout.get())),
                 stall: Duration::from_secs(u64::from(stall.get())),
-                max_body: u64::from(max_answer.get()) << 20,
+                max_body: u64::from(max_response.get()) << 20,
             },
             retry: RetryPolicy {
                 max_attempts: self

@@ -8,7 +8,7 @@ use super::report::Progress;
 use super::spec::Pipeline;
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::fetch::Wire;
+use crate::fetch::Transport;
 use crate::stop::Stop;
 use crate::store::{Lock, Owner, Store};
 
@@ -21,13 +21,13 @@ pub struct Surroundings<'a> {
     /// The value of an environment variable.
     pub variable: &'a (dyn Fn(&str) -> Option<String> + Sync),
     /// Hears how it goes.
-    pub hear: &'a (dyn Fn(Progress) + Sync),
+    pub on_progress: &'a (dyn Fn(Progress) + Sync),
     /// Asks to stop.
     pub stop: Stop,
     /// The process, for the lock.
     pub owner: Owner,
     /// Carries requests in place of HTTP.
-    pub wire: Option<Arc<dyn Wire>>,
+    pub transport: Option<Arc<dyn Transport>>,
     /// The lake in place of the one at `[lake] url`.
     pub store: Option<Store>,
 }
@@ -40,10 +40,10 @@ impl Surroundings<'_> {
             clock: clock.clone(),
             seed,
             variable: &|name| std::env::var(name).ok(),
-            hear: &|_| {},
+            on_progress: &|_| {},
             stop: Stop::default(),
             owner: Owner::this_process(),
-            wire: None,
+            transport: None,
             store: None,
         }
     }
@@ -57,10 +57,10 @@ impl Surroundings<'_> {
 pub(super) async fn locked<T>(
     store: &Store,
     pipeline: &Pipeline,
-    around: &Surroundings<'_>,
+    env: &Surroundings<'_>,
     work: impl AsyncFnOnce(Arc<Lock>) -> Result<T>,
 ) -> Result<T> {
     let span = info_span!("run", snapshot = %pipeline.snapshot, pipeline = pipeline.name);
     let work = async |lock| work(lock).instrument(span).await;
-    Lock::hold(store, pipeline.snapshot, around.owner.clone(), &around.clock, &around.stop, work).await
+    Lock::hold(store, pipeline.snapshot, env.owner.clone(), &env.clock, &env.stop, work).await
 }

@@ -61,7 +61,7 @@ impl Envelope {
         let mut json = sonic_rs::Deserializer::from_slice(body);
         Walk::to_items(&mut counter).deserialize(&mut json).map_err(not_json)?;
         json.end().map_err(not_json)?;
-        let wire: Wire = sonic_rs::from_slice(body).map_err(not_json)?;
+        let wire: Transport = sonic_rs::from_slice(body).map_err(not_json)?;
         let Some(status_code) = wire.status_code else {
             return Err(Malformed("it has no status_code".to_owned()));
         };
@@ -111,7 +111,7 @@ fn usd(number: RawNumber) -> Option<Usd> {
 }
 
 #[derive(Deserialize)]
-struct Wire {
+struct Transport {
     status_code: Option<u32>,
     status_message: Option<String>,
     cost: Option<RawNumber>,

@@ -281,8 +281,12 @@ fn as_provider_writes(target: &str, kind: TargetKind, alone: bool) -> String {
             Some(_) => target.to_owned(),
             None => format!("{target}/"),
         },
-        (TargetKind::Domain | TargetKind::Subdomain, true) if draw < 30 => format!("https://{target}/"),
-        (TargetKind::Domain | TargetKind::Subdomain, true) if draw < 40 => format!("http://www.{target}/"),
+        (TargetKind::Domain | TargetKind::Subdomain, true) if draw < 30 => {
+            format!("https://{target}/")
+        }
+        (TargetKind::Domain | TargetKind::Subdomain, true) if draw < 40 => {
+            format!("http://www.{target}/")
+        }
         _ => target.to_owned(),
     }
 }

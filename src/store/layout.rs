@@ -72,7 +72,7 @@ impl Layout {
     }
 
     /// The answer to an attempt as received.
-    pub(crate) fn answer(self, id: AttemptId) -> Path {
+    pub(crate) fn response(self, id: AttemptId) -> Path {
         Path::from(format!("_archive/{}/{id}.json.zst", self.snapshot))
     }
 

@@ -16,7 +16,7 @@ use super::layout::Layout;
 use super::objects::Store;
 use crate::clock::Clock;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::stop::{Reason, Stop};
+use crate::stop::{Stop, StopReason};
 
 /// How often a lock is renewed.
 const RENEWED_EVERY: Duration = Duration::from_secs(10);
@@ -179,12 +179,14 @@ impl Lock {
             match self.renew().await {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Locked => {
-                    stop.request(Reason::LockLost(error.to_string()));
+                    stop.request(StopReason::LockLost(error.to_string()));
                 }
                 Err(error) if self.is_doubtful() => {
-                    stop.request(Reason::LakeFails(error.to_string()));
+                    stop.request(StopReason::LakeFails(error.to_string()));
                 }
-                Err(error) => warn!(%error, "failed to renew the lock on the snapshot; trying again"),
+                Err(error) => {
+                    warn!(%error, "failed to renew the lock on the snapshot; trying again")
+                }
             }
         }
     }
@@ -350,7 +352,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Locked);
         let stop = Stop::default();
         assert!(clock.within(Duration::from_secs(30), dead.keep(&stop)).await.is_none());
-        assert!(matches!(stop.reason(), Some(Reason::LockLost(_))));
+        assert!(matches!(stop.reason(), Some(StopReason::LockLost(_))));
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,9 +8,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::DataType;
+use arrow::array::AsArray;
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::datatypes::DataType;
 use flate2::bufread::MultiGzDecoder;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -312,11 +312,11 @@ fn as_text(batch: &RecordBatch, name: &str, path: &str) -> Result<ArrayRef> {
         // The same moments under the one name of UTC that can be written without a database of zones.
         DataType::Timestamp(unit, Some(_)) => {
             let utc = DataType::Timestamp(*unit, Some("+00:00".into()));
-            &arrow_cast::cast(column, &utc).usage(|| format!("target list {path}: column `{name}`"))?
+            &arrow::compute::cast(column, &utc).usage(|| format!("target list {path}: column `{name}`"))?
         }
         _ => column,
     };
-    arrow_cast::cast(column, &DataType::Utf8)
+    arrow::compute::cast(column, &DataType::Utf8)
         .usage(|| format!("target list {path}: column `{name}` cannot be carried along as text"))
 }
 

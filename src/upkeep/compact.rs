@@ -163,7 +163,9 @@ fn places(tar: File, expected: &[(String, impl AsRef<[u8]>)]) -> io::Result<BTre
             Some((object, hash)) if *object == path && found.finalize().as_slice() == hash.as_ref() => {
                 objects.insert(path, [start, bytes]);
             }
-            _ => return Err(io::Error::other(format!("{path} reads back as another object"))),
+            _ => {
+                return Err(io::Error::other(format!("{path} reads back as another object")));
+            }
         }
     }
     match expected.next() {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::lake::{Manifest, snapshots};
-use crate::ledger::Archive;
+use crate::ledger::Ledger;
 use crate::store::{Layout, Store};
 
 /// The dates of runs that were begun and whose snapshot was never published, oldest first.
@@ -40,7 +40,7 @@ pub(crate) async fn being_replaced(
             found.insert(date);
             continue;
         };
-        if Archive::new(store.clone(), date).run_record(manifest.generation + 1).await?.is_some() {
+        if Ledger::new(store.clone(), date).run_record(manifest.generation + 1).await?.is_some() {
             found.insert(date);
         }
     }

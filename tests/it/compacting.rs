@@ -137,12 +137,13 @@ async fn a_date_that_was_bundled_can_be_replaced_and_bundled_again() {
 
     // What is paid for a replacement that is under way stays as it is.
     let again = || Surroundings { seed: 8, ..surroundings(&simulator, &clock) };
-    let around = again();
-    let stop = around.stop.clone();
-    let hear = move |_| {
-        stop.request(backlake::stop::Reason::Terminated);
+    let env = again();
+    let stop = env.stop.clone();
+    let on_progress = move |_| {
+        stop.request(backlake::stop::StopReason::Terminated);
     };
-    let stopped = run(&pipeline(&site, &simulator, true), &Surroundings { hear: &hear, ..around }).await;
+    let stopped =
+        run(&pipeline(&site, &simulator, true), &Surroundings { on_progress: &on_progress, ..env }).await;
     assert!(stopped.is_err() || stopped.unwrap().error.is_some());
     assert_eq!(program_compacts(&site, &["--yes"]), []);
 

@@ -117,9 +117,9 @@ async fn a_replacement_that_broke_off_after_the_logs_is_mended_by_the_next_start
         },
         &clock,
     );
-    let around =
+    let env =
         backlake::pipeline::Surroundings { seed: 8, ..crate::harness::surroundings(&simulator, &clock) };
-    backlake::pipeline::run(&replacing.unwrap(), &around).await.unwrap();
+    backlake::pipeline::run(&replacing.unwrap(), &env).await.unwrap();
     assert_eq!(commits(&site, Table::Pages).len(), 2);
     // As if the machine had gone down between the logs and the manifest: files of both stand there.
     for (path, bytes) in &before {

@@ -35,7 +35,7 @@ async fn run_scripted(
     count: usize,
     answers: impl IntoIterator<Item = Scripted>,
 ) -> (Site, Arc<Simulator>, RunEnd) {
-    let site = Site::new(pages(count)).with("[api]\nmax_in_flight = 1\nmax_answer_mib = 1");
+    let site = Site::new(pages(count)).with("[api]\nmax_in_flight = 1\nmax_response_mib = 1");
     let (simulator, clock) = simulator(Behaviour::default()).await;
     simulator.script(answers);
     let end = site.run(&simulator, &clock).await.unwrap();
@@ -519,8 +519,8 @@ async fn reconciling_finds_what_the_books_have_wrong() {
     published(&site.run(&simulator, &clock).await.unwrap());
     let pipeline = site.pipeline(&simulator.url());
     let reconcile = || async {
-        let around = surroundings(&simulator, &clock);
-        backlake::pipeline::check(&pipeline, &around, true).await.unwrap().reconciled.unwrap()
+        let env = surroundings(&simulator, &clock);
+        backlake::pipeline::check(&pipeline, &env, true).await.unwrap().reconciled.unwrap()
     };
     assert_eq!(reconcile().await.different, 0);
     // One entry is changed, and one attempt is lost with its intent.
@@ -572,14 +572,14 @@ async fn what_is_under_way_at_a_signal_is_awaited_for_so_long_and_then_settled_b
     let site = Site::new(pages(3000)).with("[api]\ndrain_seconds = 40");
     let latency = std::time::Duration::from_secs(60);
     let (simulator, clock) = simulator(Behaviour { latency, ..Behaviour::default() }).await;
-    let around = surroundings(&simulator, &clock);
+    let env = surroundings(&simulator, &clock);
     let pipeline = site.pipeline(&simulator.url());
-    let stop = around.stop.clone();
+    let stop = env.stop.clone();
     let signal = async {
         clock.sleep(std::time::Duration::from_secs(5)).await;
-        stop.request(backlake::stop::Reason::Terminated);
+        stop.request(backlake::stop::StopReason::Terminated);
     };
-    let (end, ()) = tokio::join!(run(&pipeline, &around), signal);
+    let (end, ()) = tokio::join!(run(&pipeline, &env), signal);
     let end = end.unwrap();
     assert_eq!((kind(&end), clock.running().as_secs()), (Some(ErrorKind::Terminated), 55));
     assert_eq!((end.report.requests, end.report.fates.unsent), (3, 3000));
@@ -603,14 +603,15 @@ async fn what_was_answered_after_a_night_of_refusals_is_not_asked_again() {
     assert_eq!((kind(&end), end.report.fates.refused), (Some(ErrorKind::TargetsFailed), 6));
     simulator.script_anew([]);
     // The provider has come to its senses; the run is stopped when all is paid, and before it publishes.
-    let around = surroundings(&simulator, &clock);
-    let stop = around.stop.clone();
-    let hear = move |progress: Progress| {
+    let env = surroundings(&simulator, &clock);
+    let stop = env.stop.clone();
+    let on_progress = move |progress: Progress| {
         if matches!(progress, Progress::Publishing { .. }) {
-            stop.request(backlake::stop::Reason::Terminated);
+            stop.request(backlake::stop::StopReason::Terminated);
         }
     };
-    let stopped = run(&site.pipeline(&simulator.url()), &Surroundings { hear: &hear, ..around }).await;
+    let stopped =
+        run(&site.pipeline(&simulator.url()), &Surroundings { on_progress: &on_progress, ..env }).await;
     assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Terminated);
     assert_eq!(simulator.ledger().len(), 1);
     let end = site.run(&simulator, &clock).await.unwrap();

@@ -1,8 +1,8 @@
 //! Nothing of an answer is lost: every value stands in its column or, as it came, in `extra`; and nothing panics.
 
-use arrow_array::cast::AsArray as _;
-use arrow_array::types::{Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array as _, RecordBatch};
+use arrow::array::AsArray as _;
+use arrow::array::{Array as _, RecordBatch};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use backlake::contract::{ColumnType, DIMENSIONS, Table};
 use backlake::flatten::{Asked, Flattened, breakdowns, flatten};
 use backlake::provider::Envelope;

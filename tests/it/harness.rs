@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_select::concat::concat_batches;
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use backlake::clock::Clock;
 use backlake::contract::Table;
 use backlake::error::Result;
-use backlake::fetch::{Response, SendError, Wire};
+use backlake::fetch::{SendError, StreamingResponse, Transport};
 use backlake::pipeline::{Overrides, Pipeline, RunEnd, Surroundings, run};
 use backlake::simulator::{Behaviour, LOGIN, PASSWORD, Reaction, Scripted, Simulator};
 use backlake::stop::Stop;
@@ -127,16 +127,16 @@ impl Site {
     }
 }
 
-/// The surroundings of a run in a test: the simulator's credentials, and a wire to it without sockets.
+/// The surroundings of a run in a test: the simulator's credentials, and a transport to it without sockets.
 pub(crate) fn surroundings(simulator: &Arc<Simulator>, clock: &Clock) -> Surroundings<'static> {
     Surroundings {
         clock: clock.clone(),
         seed: 7,
         variable: &credential,
-        hear: &|_| {},
+        on_progress: &|_| {},
         stop: Stop::default(),
         owner: Owner::this_process(),
-        wire: Some(Arc::new(Within(Arc::clone(simulator)))),
+        transport: Some(Arc::new(Within(Arc::clone(simulator)))),
         store: None,
     }
 }
@@ -163,7 +163,7 @@ pub(crate) async fn listening(behaviour: Behaviour) -> Simulator {
     Simulator::start(behaviour, &Clock::system(), 0).await.unwrap()
 }
 
-/// A wire to the simulator within this process.
+/// A transport to the simulator within this process.
 struct Within(Arc<Simulator>);
 
 impl std::fmt::Debug for Within {
@@ -172,8 +172,8 @@ impl std::fmt::Debug for Within {
     }
 }
 
-impl Wire for Within {
-    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response, SendError>> {
+impl Transport for Within {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<StreamingResponse, SendError>> {
         let simulator = Arc::clone(&self.0);
         // The provider does what it was asked, whether or not the client waits for it.
         let reaction = tokio::spawn(async move { simulator.react(request).await });
@@ -185,7 +185,7 @@ impl Wire for Within {
                     Ok(response(answer, body))
                 }
                 Reaction::Refused => Err(SendError::NotSent("connection refused".to_owned())),
-                Reaction::HangUp => Err(SendError::NoAnswer("connection reset".to_owned())),
+                Reaction::HangUp => Err(SendError::NoResponse("connection reset".to_owned())),
                 Reaction::BreakOff(_, answer) => {
                     let body = stream::iter([half(&answer), Err("connection reset".to_owned())]).boxed();
                     Ok(response(answer, body))
@@ -199,12 +199,12 @@ impl Wire for Within {
     }
 }
 
-fn response(answer: Scripted, body: stream::BoxStream<'static, Result<Bytes, String>>) -> Response {
+fn response(answer: Scripted, body: stream::BoxStream<'static, Result<Bytes, String>>) -> StreamingResponse {
     let mut headers = HeaderMap::new();
     for (name, value) in answer.headers {
         headers.append(name, HeaderValue::from_str(&value).unwrap());
     }
-    Response { status: StatusCode::from_u16(answer.status).unwrap(), headers, body }
+    StreamingResponse { status: StatusCode::from_u16(answer.status).unwrap(), headers, body }
 }
 
 /// The real program, without what the environment might say.
@@ -250,7 +250,7 @@ pub(crate) fn read_snapshot(lake: &Path, table: Table, date: NaiveDate) -> Recor
                 .columns()
                 .iter()
                 .zip(schema.fields())
-                .map(|(column, field)| arrow_cast::cast(column, field.data_type()).unwrap());
+                .map(|(column, field)| arrow::compute::cast(column, field.data_type()).unwrap());
             batches.push(RecordBatch::try_new(Arc::clone(&schema), columns.collect()).unwrap());
         }
     }

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_array::cast::AsArray as _;
-use arrow_array::types::Int64Type;
+use arrow::array::AsArray as _;
+use arrow::array::RecordBatch;
+use arrow::datatypes::Int64Type;
 use backlake::clock::Clock;
 use backlake::contract::Table;
 use backlake::error::ErrorKind;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arrow_array::cast::AsArray as _;
+use arrow::array::AsArray as _;
 use backlake::clock::Clock;
 use backlake::contract::Table;
 use backlake::money::Usd;
@@ -63,20 +63,20 @@ fn behaviour(random: &mut Rng, targets: &[String]) -> Behaviour {
 /// Runs until the end or until so many things were heard, whichever comes first; none if it was killed.
 async fn run_or_die(
     pipeline: &backlake::pipeline::Pipeline,
-    around: Surroundings<'_>,
+    env: Surroundings<'_>,
     dies_after: u64,
 ) -> Option<backlake::error::Result<RunEnd>> {
     let (heard, death) = (AtomicU64::new(0), Notify::new());
-    let hear = |_: Progress| {
+    let on_progress = |_: Progress| {
         if heard.fetch_add(1, Ordering::Relaxed) == dies_after {
             death.notify_one();
         }
     };
-    let around = Surroundings { hear: &hear, ..around };
+    let env = Surroundings { on_progress: &on_progress, ..env };
     tokio::select! {
         biased;
         () = death.notified() => None,
-        end = run(pipeline, &around) => Some(end),
+        end = run(pipeline, &env) => Some(end),
     }
 }
 
@@ -110,13 +110,13 @@ async fn play(seed: u64) {
         let mut pipeline = site.pipeline(&simulator.url());
         pipeline.max_cost_usd = (wild && random.bool()).then_some(ceiling.max(spent(&simulator)));
         pipeline.max_time = (wild && random.u8(0..4) == 0).then(|| Duration::from_secs(random.u64(1..100)));
-        let around = Surroundings {
+        let env = Surroundings {
             seed: random.u64(..),
             store: Some(store.clone()),
             ..surroundings(&simulator, &clock)
         };
         let dies_after = if wild && random.bool() { random.u64(0..120) } else { u64::MAX };
-        let end = run_or_die(&pipeline, around, dies_after).await;
+        let end = run_or_die(&pipeline, env, dies_after).await;
         if let Some(limit) = pipeline.max_cost_usd {
             assert!(spent(&simulator) <= limit, "seed {seed}: {} of {limit} spent", spent(&simulator));
         }

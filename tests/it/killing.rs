@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use arrow_array::RecordBatch;
+use arrow::array::RecordBatch;
 use backlake::clock::Clock;
 use backlake::contract::Table;
 use backlake::fetch::{Event, Step};
@@ -70,7 +70,7 @@ fn continued(site: &Site, simulator: &Simulator, batches: usize, lost: usize, wh
     assert!(audit.status.success(), "{what}: {}", text(&audit.stderr));
     let cost = site.table(Table::Requests);
     let cost = cost.column_by_name("cost_usd").unwrap();
-    let cost = arrow_array::cast::AsArray::as_primitive::<arrow_array::types::Decimal128Type>(cost);
+    let cost = arrow::array::AsArray::as_primitive::<arrow::datatypes::Decimal128Type>(cost);
     let booked: i128 = cost.iter().flatten().sum();
     let charged: i128 = simulator.ledger().iter().map(|charge| charge.cost.micros()).sum();
     assert_eq!(booked, charged, "{what}: the books are not the provider's");
@@ -86,13 +86,15 @@ fn undisturbed(batches: usize, simulator: &Simulator) -> Vec<RecordBatch> {
 #[test]
 #[ignore = "started by the tests of this module, as a process to be killed"]
 fn a_process_that_kills_itself() {
-    let Ok(at) = std::env::var("KILLED_AT") else { return };
+    let Ok(at) = std::env::var("KILLED_AT") else {
+        return;
+    };
     let clock = Clock::system();
     let file = std::env::var("KILLED_PIPELINE").unwrap();
     let overrides = Overrides { base_url: std::env::var("KILLED_URL").ok(), ..Overrides::default() };
     let pipeline = Pipeline::load(&file, overrides, &clock).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let hear = |progress: Progress| {
+    let on_progress = |progress: Progress| {
         // Not the first batch, so that something is archived already.
         let reached = match progress {
             Progress::Fetch(Event::Step(step)) => match step {
@@ -115,8 +117,12 @@ fn a_process_that_kills_itself() {
             }
         }
     };
-    let around = Surroundings { variable: &credential, hear: &hear, ..Surroundings::of_process(&clock, 1) };
-    let _ = runtime.block_on(run(&pipeline, &around));
+    let env = Surroundings {
+        variable: &credential,
+        on_progress: &on_progress,
+        ..Surroundings::of_process(&clock, 1)
+    };
+    let _ = runtime.block_on(run(&pipeline, &env));
 }
 
 fn kill(pid: u32, signal: &str) {

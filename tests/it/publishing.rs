@@ -209,7 +209,7 @@ async fn what_is_staged_is_audited_before_anyone_sees_it() {
         std::fs::read_dir(run.join("pages")).unwrap().next().unwrap().unwrap().path()
     };
     // A disk that flips a bit between writing and publishing.
-    let hear = |progress: Progress| {
+    let on_progress = |progress: Progress| {
         if progress == Progress::Staged {
             let mut bytes = std::fs::read(staged()).unwrap();
             let middle = bytes.len() / 2;
@@ -217,8 +217,8 @@ async fn what_is_staged_is_audited_before_anyone_sees_it() {
             std::fs::write(staged(), bytes).unwrap();
         }
     };
-    let around = Surroundings { hear: &hear, ..surroundings(&simulator, &clock) };
-    let error = run(&pipeline, &around).await.unwrap_err();
+    let env = Surroundings { on_progress: &on_progress, ..surroundings(&simulator, &clock) };
+    let error = run(&pipeline, &env).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unexpected);
     let name = staged().file_name().unwrap().to_string_lossy().into_owned();
     assert!(error.to_string().contains(&name) && error.to_string().contains("SHA-256"), "{error}");

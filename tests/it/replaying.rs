@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use arrow_array::Array as _;
-use arrow_array::cast::AsArray as _;
-use arrow_array::types::Int64Type;
+use arrow::array::Array as _;
+use arrow::array::AsArray as _;
+use arrow::datatypes::Int64Type;
 use backlake::clock::Clock;
 use backlake::contract::{ColumnType, Table};
 use backlake::error::ErrorKind;
@@ -214,14 +214,14 @@ async fn what_drifts_is_held_where_that_is_asked_for_and_published_when_it_is_ac
     let site = Site::new(targets(1200)).with("[publish]\non_drift = \"hold\"");
     let (simulator, clock) = simulator(Behaviour::default()).await;
     // The provider changes before the answers are read.
-    let hear = |progress: Progress| {
+    let on_progress = |progress: Progress| {
         if matches!(progress, Progress::Publishing { .. }) {
             send_more(&site.lake(), "2026-11-23", "rank", |n| if n == 0 { "high".into() } else { 7.into() });
         }
     };
-    let around = Surroundings { hear: &hear, ..surroundings(&simulator, &clock) };
+    let env = Surroundings { on_progress: &on_progress, ..surroundings(&simulator, &clock) };
     let base_url = || Some(simulator.url());
-    let held = run(&pipeline(&site, Overrides { base_url: base_url(), ..Overrides::default() }), &around)
+    let held = run(&pipeline(&site, Overrides { base_url: base_url(), ..Overrides::default() }), &env)
         .await
         .unwrap();
     let error = held.error.unwrap();
@@ -289,14 +289,14 @@ async fn readers_see_each_table_whole_at_every_step_of_a_publication() {
     let site = Site::new(targets(1200));
     let (simulator, clock) = simulator(Behaviour::default()).await;
     let steps = std::sync::Mutex::new(Vec::new());
-    let hear = |progress: Progress| {
+    let on_progress = |progress: Progress| {
         if matches!(progress, Progress::Staged | Progress::Moved | Progress::Manifested) {
             steps.lock().unwrap().push(seen(&site.lake()));
         }
     };
-    let around = Surroundings { hear: &hear, ..surroundings(&simulator, &clock) };
+    let env = Surroundings { on_progress: &on_progress, ..surroundings(&simulator, &clock) };
     let overrides = || Overrides { base_url: Some(simulator.url()), ..Overrides::default() };
-    assert!(run(&pipeline(&site, overrides()), &around).await.unwrap().error.is_none());
+    assert!(run(&pipeline(&site, overrides()), &env).await.unwrap().error.is_none());
     let (whole, named) = seen(&site.lake());
     let steps = steps.into_inner().unwrap();
     assert_eq!(steps.len(), 6);
@@ -323,7 +323,7 @@ async fn a_date_is_fetched_anew_and_readers_of_the_manifest_switch_in_one_step()
 
     // Broken off once some tables stand beside those they replace: readers of the manifest see what was.
     let steps = std::sync::Mutex::new(Vec::new());
-    let hear = |progress: Progress| {
+    let on_progress = |progress: Progress| {
         if matches!(progress, Progress::Staged | Progress::Moved) {
             let mut steps = steps.lock().unwrap();
             steps.push(seen(&site.lake()).1.unwrap());
@@ -332,9 +332,9 @@ async fn a_date_is_fetched_anew_and_readers_of_the_manifest_switch_in_one_step()
             }
         }
     };
-    let around = Surroundings { hear: &hear, seed: 8, ..surroundings(&simulator, &clock) };
+    let env = Surroundings { on_progress: &on_progress, seed: 8, ..surroundings(&simulator, &clock) };
     let first_try = replacing();
-    let broken = std::panic::AssertUnwindSafe(run(&first_try, &around));
+    let broken = std::panic::AssertUnwindSafe(run(&first_try, &env));
     assert!(futures::FutureExt::catch_unwind(broken).await.is_err());
     assert!(
         steps.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).iter().all(|seen| *seen == first)
@@ -347,15 +347,15 @@ async fn a_date_is_fetched_anew_and_readers_of_the_manifest_switch_in_one_step()
 
     // The same command continues, and asks for nothing that is archived.
     let steps = std::sync::Mutex::new(Vec::new());
-    let hear = |progress: Progress| {
+    let on_progress = |progress: Progress| {
         if matches!(progress, Progress::Staged | Progress::Moved | Progress::Manifested) {
             steps.lock().unwrap().push(seen(&site.lake()).1.unwrap());
         }
     };
     // The lock of a process that lives on, but whose run is gone, is taken over once it is old.
     clock.sleep(std::time::Duration::from_secs(90)).await;
-    let around = Surroundings { hear: &hear, seed: 9, ..surroundings(&simulator, &clock) };
-    let end = run(&replacing(), &around).await.unwrap();
+    let env = Surroundings { on_progress: &on_progress, seed: 9, ..surroundings(&simulator, &clock) };
+    let end = run(&replacing(), &env).await.unwrap();
     assert_eq!(
         (end.report.state, end.report.lines, simulator.ledger().len()),
         (RunState::Published, 1500, paid)

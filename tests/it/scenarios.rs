@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_array::cast::AsArray as _;
-use arrow_array::types::Int64Type;
+use arrow::array::AsArray as _;
+use arrow::datatypes::Int64Type;
 use backlake::clock::Clock;
 use backlake::contract::Table;
 use backlake::error::Error;
@@ -133,13 +133,13 @@ impl Scenario {
         let mut said = String::new();
         let mut last: Option<RunReport> = None;
         for (start, expected) in self.expect.exits.iter().enumerate() {
-            let mut around = surroundings(&simulator, &clock);
-            around.seed += start as u64;
-            around.store = store.clone().map(|faulty| backlake::store::Store::over(faulty, "faulty"));
+            let mut env = surroundings(&simulator, &clock);
+            env.seed += start as u64;
+            env.store = store.clone().map(|faulty| backlake::store::Store::over(faulty, "faulty"));
             let mut pipeline = site.pipeline(&simulator.url());
             pipeline.spend_what_is_left = self.provider.balance_usd.is_some();
             let before = clock.running();
-            let end = run(&pipeline, &around).await;
+            let end = run(&pipeline, &env).await;
             let took = (clock.running() - before).as_secs();
             let (report, error) = match end {
                 Ok(end) => (Some(end.report), end.error),
@@ -183,9 +183,9 @@ impl Scenario {
         // The books are those of the provider, to the cent and request by request.
         let charged: Usd = ledger.iter().map(|charge| charge.cost).sum();
         assert_eq!((report.cost_usd, report.cost_unknown_usd), (charged, Usd::ZERO), "{name}");
-        let mut around = surroundings(&simulator, &clock);
-        around.store = store.clone().map(|faulty| backlake::store::Store::over(faulty, "faulty"));
-        let reconciled: CheckReport = check(&site.pipeline(&simulator.url()), &around, true).await.unwrap();
+        let mut env = surroundings(&simulator, &clock);
+        env.store = store.clone().map(|faulty| backlake::store::Store::over(faulty, "faulty"));
+        let reconciled: CheckReport = check(&site.pipeline(&simulator.url()), &env, true).await.unwrap();
         let reconciled = reconciled.reconciled.unwrap();
         assert_eq!(reconciled.different, 0, "{name}: {:?}", reconciled.first_differences);
         assert_eq!(reconciled.charged_usd, charged, "{name}");
@@ -260,7 +260,9 @@ fn every_scenario_ends_as_it_promises() {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
-                    let Some(file) = next.lock().unwrap().next() else { break };
+                    let Some(file) = next.lock().unwrap().next() else {
+                        break;
+                    };
                     let name = file.file_stem().unwrap().to_string_lossy().into_owned();
                     let played = std::panic::catch_unwind(|| {
                         let text = std::fs::read_to_string(&file).unwrap();

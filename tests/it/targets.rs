@@ -5,9 +5,9 @@ use std::io::Write as _;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray as _;
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use arrow_schema::{DataType, Field, Schema};
+use arrow::array::AsArray as _;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
 use backlake::contract::Table;
 use backlake::plan::Plan;
 use backlake::simulator::Behaviour;
@@ -217,7 +217,7 @@ async fn kept_columns_arrive_as_labels_in_the_targets_table() {
     let targets = site.table(Table::Targets);
     let column = |name: &str| targets.column_by_name(name).unwrap();
     let (labels, lines) =
-        (column("labels").as_map(), column("line").as_primitive::<arrow_array::types::Int64Type>());
+        (column("labels").as_map(), column("line").as_primitive::<arrow::datatypes::Int64Type>());
     let mut found = HashMap::new();
     for row in 0..targets.num_rows() {
         let entries = labels.value(row);

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use arrow_array::cast::AsArray as _;
-use arrow_array::types::{Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array as _, RecordBatch};
+use arrow::array::AsArray as _;
+use arrow::array::{Array as _, RecordBatch};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use backlake::contract::{DIMENSIONS, Table};
 use backlake::pipeline::RunState;
 use backlake::simulator::{Behaviour, CountsByKey, Page};

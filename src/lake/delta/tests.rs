@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Int64Array, RecordBatch};
+use arrow::array::{Int64Array, RecordBatch};
 use chrono::{DateTime, Duration, NaiveDate, Utc};
 use object_store::memory::InMemory;
 use object_store::path::Path;
