@@ -41,10 +41,17 @@ const DATES: [&str; 2] = ["2026-11-22", "2026-11-23"];
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     if let Some(at) = args.iter().position(|arg| arg == "--measure") {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
         return runtime.block_on(measure(&args[at + 1], &args[at + 2]));
     }
-    let pages = args.iter().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(10_000_000);
+    let pages = args
+        .iter()
+        .skip(1)
+        .find_map(|arg| arg.parse().ok())
+        .unwrap_or(10_000_000);
     let folder = tempfile::tempdir().expect("a folder");
     let start = Instant::now();
     std::thread::scope(|scope| {
@@ -54,12 +61,24 @@ fn main() {
         }
     });
     let lake = folder.path().display().to_string();
-    println!("2 snapshots of {pages} pages written in {:.0} s", start.elapsed().as_secs_f64());
-    for what in
-        ["summary", "movers top", "movers parquet", "movers csv", "gained json", "lost csv", "breakdowns"]
-    {
+    println!(
+        "2 snapshots of {pages} pages written in {:.0} s",
+        start.elapsed().as_secs_f64()
+    );
+    for what in [
+        "summary",
+        "movers top",
+        "movers parquet",
+        "movers csv",
+        "gained json",
+        "lost csv",
+        "breakdowns",
+    ] {
         print!("{what:>16}: ");
-        let child = Command::new(&args[0]).args(["--measure", &lake, what]).output().expect("a child");
+        let child = Command::new(&args[0])
+            .args(["--measure", &lake, what])
+            .output()
+            .expect("a child");
         print!("{}", String::from_utf8_lossy(&child.stdout));
         eprint!("{}", String::from_utf8_lossy(&child.stderr));
     }
@@ -77,31 +96,58 @@ async fn measure(lake: &str, what: &str) {
     let what = what.to_owned();
     let found = tokio::task::spawn_blocking(move || match what.as_str() {
         "summary" => {
-            let counts = summary(&pair, &pages, &breakdowns, top).expect("a summary").pages;
+            let counts = summary(&pair, &pages, &breakdowns, top)
+                .expect("a summary")
+                .pages;
             assert_eq!(counts.before - counts.lost, counts.after - counts.gained);
-            format!("{} gained, {} lost, {} changed", counts.gained, counts.lost, counts.changed)
+            format!(
+                "{} gained, {} lost, {} changed",
+                counts.gained, counts.lost, counts.changed
+            )
         }
         "movers top" => {
-            format!("{} rows", pages.movers().and_then(|list| list.greatest(top)).expect("movers").len())
+            format!(
+                "{} rows",
+                pages
+                    .movers()
+                    .and_then(|list| list.greatest(top))
+                    .expect("movers")
+                    .len()
+            )
         }
         "movers parquet" => {
-            pages.movers().and_then(|list| list.write(None, Format::Parquet, out)).expect("movers");
+            pages
+                .movers()
+                .and_then(|list| list.write(None, Format::Parquet, out))
+                .expect("movers");
             String::new()
         }
         "movers csv" => {
-            pages.movers().and_then(|list| list.write(None, Format::Csv, out)).expect("movers");
+            pages
+                .movers()
+                .and_then(|list| list.write(None, Format::Csv, out))
+                .expect("movers");
             String::new()
         }
         "gained json" => {
-            pages.gained().and_then(|list| list.write(None, Format::Json, out)).expect("gained");
+            pages
+                .gained()
+                .and_then(|list| list.write(None, Format::Json, out))
+                .expect("gained");
             String::new()
         }
         "lost csv" => {
-            pages.lost().and_then(|list| list.write(None, Format::Csv, out)).expect("lost");
+            pages
+                .lost()
+                .and_then(|list| list.write(None, Format::Csv, out))
+                .expect("lost");
             String::new()
         }
         _ => {
-            breakdowns.shifts().and_then(|list| list.write(None, Format::Csv, out)).expect("shifts");
+            breakdowns
+                .shifts()
+                .and_then(|list| list.write(None, Format::Csv, out))
+                .expect("shifts");
             String::new()
         }
     });
@@ -118,13 +164,19 @@ async fn measure(lake: &str, what: &str) {
 /// The pages of a snapshot in the order of the lake, by number: each has one in fifty that the other has not.
 fn numbers(pages: usize, second: bool) -> impl Iterator<Item = usize> {
     let left_out = if second { 13 } else { 31 };
-    (0..).filter(move |number| number % 50 != left_out).take(pages)
+    (0..)
+        .filter(move |number| number % 50 != left_out)
+        .take(pages)
 }
 
 /// A third of all pages are of one domain.
 fn domain(number: usize, pages: usize) -> usize {
     let giant = pages / 3..2 * pages / 3;
-    if giant.contains(&number) { giant.start / 20 } else { number / 20 }
+    if giant.contains(&number) {
+        giant.start / 20
+    } else {
+        number / 20
+    }
 }
 
 fn target(number: usize, pages: usize) -> (String, String) {
@@ -143,13 +195,21 @@ fn write_snapshot(lake: &Path, pages: usize, second: bool) {
     let date = DATES[usize::from(second)];
     let mut tables = BTreeMap::new();
     let batch_of = |rows: &[usize]| pages_batch(rows, pages, second);
-    tables
-        .insert("pages".to_owned(), write_table(lake, date, Table::Pages, numbers(pages, second), batch_of));
+    tables.insert(
+        "pages".to_owned(),
+        write_table(lake, date, Table::Pages, numbers(pages, second), batch_of),
+    );
     let mut all = TableManifest::default();
     for (at, (dimension, _)) in DIMENSIONS.iter().enumerate() {
         let batch_of = |rows: &[usize]| breakdowns_batch(rows, pages, at, dimension, second);
         let run = format!("{date}-{at}");
-        let table = write_table(lake, &run, Table::Breakdowns, numbers(pages, second), batch_of);
+        let table = write_table(
+            lake,
+            &run,
+            Table::Breakdowns,
+            numbers(pages, second),
+            batch_of,
+        );
         all.rows += table.rows;
         all.files.extend(table.files);
     }
@@ -171,7 +231,11 @@ fn write_snapshot(lake: &Path, pages: usize, second: bool) {
         "irregularities": backlake::flatten::Irregularities::default(),
     });
     std::fs::create_dir_all(lake.join("_snapshots")).expect("a folder");
-    std::fs::write(lake.join(format!("_snapshots/{date}.json")), manifest.to_string()).expect("a manifest");
+    std::fs::write(
+        lake.join(format!("_snapshots/{date}.json")),
+        manifest.to_string(),
+    )
+    .expect("a manifest");
 }
 
 fn write_table(
@@ -191,13 +255,16 @@ fn write_table(
         properties = properties.set_column_dictionary_enabled(column.name.as_str().into(), false);
     }
     let properties = properties.build();
-    let mut written = TableManifest { contract: contract.id(), ..TableManifest::default() };
+    let mut written = TableManifest {
+        contract: contract.id(),
+        ..TableManifest::default()
+    };
     let mut numbers = numbers.peekable();
     while numbers.peek().is_some() {
         let path = format!("{folder}/{run}-{:05}.parquet", written.files.len());
         let file = File::create(lake.join(&path)).expect("a file");
-        let mut writer =
-            ArrowWriter::try_new(&file, contract.schema(), Some(properties.clone())).expect("a writer");
+        let mut writer = ArrowWriter::try_new(&file, contract.schema(), Some(properties.clone()))
+            .expect("a writer");
         let mut rows = 0;
         while rows < FILE_ROWS && numbers.peek().is_some() {
             let batch = batch_of(&numbers.by_ref().take(8192).collect::<Vec<_>>());
@@ -207,15 +274,23 @@ fn write_table(
         writer.close().expect("a file closed");
         let bytes = file.metadata().expect("a file").len();
         written.rows += rows as u64;
-        written.files.push(ManifestFile { path, rows: rows as u64, bytes, sha256: String::new() });
+        written.files.push(ManifestFile {
+            path,
+            rows: rows as u64,
+            bytes,
+            sha256: String::new(),
+        });
     }
     written
 }
 
 fn pages_batch(rows: &[usize], pages: usize, second: bool) -> RecordBatch {
     let contract = Table::Pages.contract();
-    let (mut domains, mut targets, mut urls) =
-        (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
+    let (mut domains, mut targets, mut urls) = (
+        StringBuilder::new(),
+        StringBuilder::new(),
+        StringBuilder::new(),
+    );
     for &row in rows {
         let (domain, target) = target(row, pages);
         domains.append_value(domain);
@@ -247,7 +322,8 @@ fn pages_batch(rows: &[usize], pages: usize, second: bool) -> RecordBatch {
                 Arc::new(values.finish())
             }
             ColumnType::Timestamp => {
-                let times = TimestampMicrosecondArray::from_value(1_795_000_000_000_000, rows.len());
+                let times =
+                    TimestampMicrosecondArray::from_value(1_795_000_000_000_000, rows.len());
                 Arc::new(times.with_timezone("UTC"))
             }
             _ => texts
@@ -260,7 +336,13 @@ fn pages_batch(rows: &[usize], pages: usize, second: bool) -> RecordBatch {
     RecordBatch::try_new(contract.schema(), columns).expect("rows of the contract")
 }
 
-fn breakdowns_batch(rows: &[usize], pages: usize, at: usize, dimension: &str, second: bool) -> RecordBatch {
+fn breakdowns_batch(
+    rows: &[usize],
+    pages: usize,
+    at: usize,
+    dimension: &str,
+    second: bool,
+) -> RecordBatch {
     let (mut targets, mut domains) = (StringBuilder::new(), StringBuilder::new());
     let (mut dimensions, mut keys) = (StringBuilder::new(), StringBuilder::new());
     let mut links = Int64Builder::new();
@@ -279,5 +361,6 @@ fn breakdowns_batch(rows: &[usize], pages: usize, at: usize, dimension: &str, se
         Arc::new(keys.finish()),
         Arc::new(links.finish()),
     ];
-    RecordBatch::try_new(Table::Breakdowns.contract().schema(), columns).expect("rows of the contract")
+    RecordBatch::try_new(Table::Breakdowns.contract().schema(), columns)
+        .expect("rows of the contract")
 }

@@ -4,7 +4,11 @@
 //! The rounds of all routes are interleaved, so that a machine whose speed drifts is fair to each. Required: at least
 //! 1.2 times the typed structs and 3 times arrow-json, for pages alone.
 
-#![expect(clippy::expect_used, clippy::print_stdout, reason = "a bench prints, and ends where it fails")]
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a bench prints, and ends where it fails"
+)]
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -47,27 +51,49 @@ fn main() {
         .collect();
     let pages = |at: usize| {
         let contract = Table::Pages.contract();
-        let asked =
-            Asked { contract, targets: &asked[at], rules: &rules, request_id: Some("bench"), fetched_at: 0 };
+        let asked = Asked {
+            contract,
+            targets: &asked[at],
+            rules: &rules,
+            request_id: Some("bench"),
+            fetched_at: 0,
+        };
         flatten(&answers[at].1, &asked).expect("an answer").pages
     };
     let schema = item_schema();
     let mut routes: Vec<(&str, Route<'_>)> = vec![
-        ("backlake, pages (matching included)", Box::new(|at| drop(black_box(pages(at))))),
-        ("typed structs into builders", Box::new(|at| drop(black_box(typed(&answers[at].1, &schema))))),
-        ("arrow-json", Box::new(|at| drop(black_box(arrow_json(&answers[at].1, &schema))))),
+        (
+            "backlake, pages (matching included)",
+            Box::new(|at| drop(black_box(pages(at)))),
+        ),
+        (
+            "typed structs into builders",
+            Box::new(|at| drop(black_box(typed(&answers[at].1, &schema)))),
+        ),
+        (
+            "arrow-json",
+            Box::new(|at| drop(black_box(arrow_json(&answers[at].1, &schema)))),
+        ),
         (
             "backlake, pages and breakdowns",
             Box::new(|at| {
                 let pages = pages(at);
                 for (dimension, field) in DIMENSIONS {
-                    drop(black_box(breakdowns(&pages, field, dimension).expect("breakdowns")));
+                    drop(black_box(
+                        breakdowns(&pages, field, dimension).expect("breakdowns"),
+                    ));
                 }
             }),
         ),
     ];
-    assert_eq!(typed(&answers[0].1, &schema).num_rows(), pages(0).num_rows());
-    assert_eq!(arrow_json(&answers[0].1, &schema).num_rows(), pages(0).num_rows());
+    assert_eq!(
+        typed(&answers[0].1, &schema).num_rows(),
+        pages(0).num_rows()
+    );
+    assert_eq!(
+        arrow_json(&answers[0].1, &schema).num_rows(),
+        pages(0).num_rows()
+    );
 
     let mut times: Vec<Vec<Duration>> = vec![Vec::new(); routes.len()];
     for _ in 0..ROUNDS {
@@ -98,26 +124,38 @@ fn main() {
         "pages alone: {structs:.2} times the typed structs (required 1.2), {json:.2} times arrow-json (required 3)"
     );
     if std::env::args().any(|arg| arg == "--check") {
-        assert!(structs >= 1.2 && json >= 3.0, "flatten is slower than required");
+        assert!(
+            structs >= 1.2 && json >= 3.0,
+            "flatten is slower than required"
+        );
     }
 }
 
 fn text_target(id: usize, text: &'static str) -> Target<'static> {
-    Target { id: TargetId(id as u32), text, kind: TargetKind::Page, root_domain: "example.com" }
+    Target {
+        id: TargetId(id as u32),
+        text,
+        kind: TargetKind::Page,
+        root_domain: "example.com",
+    }
 }
 
 /// An answer as the provider writes it, and what was asked.
 fn answer(number: usize) -> (Vec<String>, Vec<u8>) {
     let date = NaiveDate::from_ymd_opt(2026, 11, 23).expect("a date");
-    let targets: Vec<String> =
-        (0..1000).map(|n| format!("https://www.example.com/blog/{number}/post-number-{n}")).collect();
+    let targets: Vec<String> = (0..1000)
+        .map(|n| format!("https://www.example.com/blog/{number}/post-number-{n}"))
+        .collect();
     let population = Population::new(1);
     let items: Vec<String> = targets
         .iter()
         .filter_map(|target| {
             let page = population.page(date, target, "example.com")?;
             let page = serde_json::to_string(&page).expect("a page");
-            Some(format!(r#"{{"type":"backlinks_page_summary","url":"{target}",{}"#, &page[1..]))
+            Some(format!(
+                r#"{{"type":"backlinks_page_summary","url":"{target}",{}"#,
+                &page[1..]
+            ))
         })
         .collect();
     let body = format!(
@@ -133,8 +171,16 @@ fn answer(number: usize) -> (Vec<String>, Vec<u8>) {
 fn item_schema() -> SchemaRef {
     let contract = Table::Pages.contract();
     let schema = contract.schema();
-    let fields = contract.columns.iter().zip(schema.fields()).filter(|(column, _)| column.item.is_some());
-    Arc::new(Schema::new(fields.map(|(_, field)| Arc::clone(field)).collect::<Vec<_>>()))
+    let fields = contract
+        .columns
+        .iter()
+        .zip(schema.fields())
+        .filter(|(column, _)| column.item.is_some());
+    Arc::new(Schema::new(
+        fields
+            .map(|(_, field)| Arc::clone(field))
+            .collect::<Vec<_>>(),
+    ))
 }
 
 #[derive(Deserialize)]
@@ -193,7 +239,10 @@ impl<'de> Deserialize<'de> for Counts {
                 f.write_str("a map")
             }
 
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Counts, A::Error> {
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<Counts, A::Error> {
                 let mut entries = Vec::new();
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
@@ -209,28 +258,40 @@ fn typed(body: &[u8], schema: &SchemaRef) -> RecordBatch {
     let answer: Answer = sonic_rs::from_slice(body).expect("an answer");
     let mut tasks = answer.tasks.into_iter();
     let results = tasks.next().and_then(|task| task.result).expect("a result");
-    let items = results.into_iter().next().and_then(|result| result.items).expect("items");
+    let items = results
+        .into_iter()
+        .next()
+        .and_then(|result| result.items)
+        .expect("items");
     let text = |value: fn(&Item) -> Option<&str>| -> ArrayRef {
         let mut builder = StringBuilder::new();
-        items.iter().for_each(|item| builder.append_option(value(item)));
+        items
+            .iter()
+            .for_each(|item| builder.append_option(value(item)));
         Arc::new(builder.finish())
     };
     let count = |value: fn(&Item) -> Option<i64>| -> ArrayRef {
         let mut builder = Int64Builder::with_capacity(items.len());
-        items.iter().for_each(|item| builder.append_option(value(item)));
+        items
+            .iter()
+            .for_each(|item| builder.append_option(value(item)));
         Arc::new(builder.finish())
     };
     let time = |value: fn(&Item) -> Option<&str>| -> ArrayRef {
         let mut builder = TimestampMicrosecondBuilder::with_capacity(items.len());
         for item in &items {
-            let parsed =
-                value(item).and_then(|text| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S %:z").ok());
+            let parsed = value(item)
+                .and_then(|text| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S %:z").ok());
             builder.append_option(parsed.map(|time| time.timestamp_micros()));
         }
         Arc::new(builder.finish().with_timezone("UTC"))
     };
     let counts = |value: fn(&Item) -> Option<&Counts>| -> ArrayRef {
-        let names = MapFieldNames { entry: "key_value".into(), key: "key".into(), value: "value".into() };
+        let names = MapFieldNames {
+            entry: "key_value".into(),
+            key: "key".into(),
+            value: "value".into(),
+        };
         let mut builder = MapBuilder::new(Some(names), StringBuilder::new(), Int64Builder::new());
         for item in &items {
             let map = value(item);
@@ -273,19 +334,27 @@ fn typed(body: &[u8], schema: &SchemaRef) -> RecordBatch {
 
 /// arrow-json reads objects one after the other, so the items are first found in the envelope.
 fn arrow_json(body: &[u8], schema: &SchemaRef) -> RecordBatch {
-    let items = sonic_rs::get(body, sonic_rs::pointer!["tasks", 0, "result", 0, "items"]).expect("items");
+    let items =
+        sonic_rs::get(body, sonic_rs::pointer!["tasks", 0, "result", 0, "items"]).expect("items");
     // It knows offsets but no names of time zones.
     let utc = |field: &arrow::datatypes::FieldRef| match field.data_type() {
-        DataType::Timestamp(unit, _) => {
-            Arc::new(field.as_ref().clone().with_data_type(DataType::Timestamp(*unit, Some("+00:00".into()))))
-        }
+        DataType::Timestamp(unit, _) => Arc::new(
+            field
+                .as_ref()
+                .clone()
+                .with_data_type(DataType::Timestamp(*unit, Some("+00:00".into()))),
+        ),
         _ => Arc::clone(field),
     };
-    let schema = Arc::new(Schema::new(schema.fields().iter().map(utc).collect::<Vec<_>>()));
+    let schema = Arc::new(Schema::new(
+        schema.fields().iter().map(utc).collect::<Vec<_>>(),
+    ));
     let builder = arrow_json::ReaderBuilder::new(schema).with_batch_size(2048);
     let mut decoder = builder.build_decoder().expect("a decoder");
     for item in sonic_rs::to_array_iter(items.as_raw_str()) {
-        decoder.decode(item.expect("an item").as_raw_str().as_bytes()).expect("an item");
+        decoder
+            .decode(item.expect("an item").as_raw_str().as_bytes())
+            .expect("an item");
     }
     decoder.flush().expect("a batch").expect("rows")
 }

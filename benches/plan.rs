@@ -27,12 +27,19 @@ fn main() {
         return measure(&args[at + 1]);
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let sizes: &[usize] =
-        if args.iter().any(|arg| arg == "--large") { &[1_000_000, 10_000_000] } else { &[1_000_000] };
+    let sizes: &[usize] = if args.iter().any(|arg| arg == "--large") {
+        &[1_000_000, 10_000_000]
+    } else {
+        &[1_000_000]
+    };
     for &targets in sizes {
         let list = folder.path().join("list.txt");
         write_list(&list, targets);
-        let child = Command::new(&args[0]).arg("--measure").arg(&list).output().expect("a child");
+        let child = Command::new(&args[0])
+            .arg("--measure")
+            .arg(&list)
+            .output()
+            .expect("a child");
         print!("{}", String::from_utf8_lossy(&child.stdout));
         eprint!("{}", String::from_utf8_lossy(&child.stderr));
     }
@@ -47,7 +54,11 @@ fn write_list(path: &std::path::Path, targets: usize) {
         let at = n.wrapping_mul(7_368_787) % targets as u64;
         let domain = (at as f64).powf(0.82) as u64;
         line.clear();
-        let _ = writeln!(line, "https://www.site{domain}.com/blog/category-{}/post-{at}", at % 17);
+        let _ = writeln!(
+            line,
+            "https://www.site{domain}.com/blog/category-{}/post-{at}",
+            at % 17
+        );
         file.write_all(line.as_bytes()).expect("a line");
     }
     file.flush().expect("a file");
@@ -57,11 +68,14 @@ fn measure(list: &str) {
     let text = format!(
         "name = \"bench\"\nendpoint = \"backlinks/bulk_pages_summary\"\n[targets]\npaths = [\"{list}\"]\n[lake]\nurl = \"none\"\n"
     );
-    let pipeline =
-        Pipeline::parse("bench.toml", &text, Overrides::default(), &Clock::system()).expect("a pipeline");
+    let pipeline = Pipeline::parse("bench.toml", &text, Overrides::default(), &Clock::system())
+        .expect("a pipeline");
     let start = Instant::now();
     let env = Surroundings::of_process(&Clock::system(), 1);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let report = runtime.block_on(plan(&pipeline, &env)).expect("a plan");
     println!(
         "{:>10} targets in {:>7} root domains: {:>6} requests (bound {}), {:.2} s, peak {} MB",

@@ -24,12 +24,16 @@ use peak::peak_megabytes;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     if let Some(at) = args.iter().position(|arg| arg == "--measure") {
         return runtime.block_on(measure(&args[at + 1]));
     }
-    let simulator =
-        runtime.block_on(Simulator::start(Behaviour::default(), &Clock::system(), 0)).expect("a simulator");
+    let simulator = runtime
+        .block_on(Simulator::start(Behaviour::default(), &Clock::system(), 0))
+        .expect("a simulator");
     for (name, batches, a_batch) in [
         ("100 domains", 200, 100),
         ("100 domains", 2_000, 100),
@@ -42,7 +46,8 @@ fn main() {
             100 => format!("site{n}.com\n"),
             _ => format!("https://www.site{}.com/blog/post-{n}\n", n / 40),
         };
-        std::fs::write(&list, (0..batches * a_batch).map(line).collect::<String>()).expect("a list");
+        std::fs::write(&list, (0..batches * a_batch).map(line).collect::<String>())
+            .expect("a list");
         let text = format!(
             "name = \"bench\"\nendpoint = \"backlinks/bulk_pages_summary\"\n[targets]\npaths = [\"{}\"]\n\
              [api]\nbase_url = \"{}\"\nrequests_per_minute = 10000\n[lake]\nurl = \"{}\"\n",
@@ -51,7 +56,10 @@ fn main() {
             folder.path().join("lake").display(),
         );
         print!("{batches:>5} batches of {name}: ");
-        let child = Command::new(&args[0]).args(["--measure", &text]).output().expect("a child");
+        let child = Command::new(&args[0])
+            .args(["--measure", &text])
+            .output()
+            .expect("a child");
         print!("{}", String::from_utf8_lossy(&child.stdout));
         eprint!("{}", String::from_utf8_lossy(&child.stderr));
     }
@@ -59,9 +67,22 @@ fn main() {
 
 async fn measure(text: &str) {
     let clock = Clock::system();
-    let pipeline = Pipeline::parse("bench.toml", text, Overrides::default(), &clock).expect("a pipeline");
-    let variable = |name: &str| Some(if name == "DATAFORSEO_LOGIN" { LOGIN } else { PASSWORD }.to_owned());
-    let env = Surroundings { variable: &variable, ..Surroundings::of_process(&clock, 1) };
+    let pipeline =
+        Pipeline::parse("bench.toml", text, Overrides::default(), &clock).expect("a pipeline");
+    let variable = |name: &str| {
+        Some(
+            if name == "DATAFORSEO_LOGIN" {
+                LOGIN
+            } else {
+                PASSWORD
+            }
+            .to_owned(),
+        )
+    };
+    let env = Surroundings {
+        variable: &variable,
+        ..Surroundings::of_process(&clock, 1)
+    };
     plan(&pipeline, &env).await.expect("a plan");
     let list = peak_megabytes();
     let start = Instant::now();

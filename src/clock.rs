@@ -21,20 +21,29 @@ impl Clock {
     /// The machine's clock.
     #[must_use]
     pub fn system() -> Self {
-        Self { started: Instant::now(), wall: None }
+        Self {
+            started: Instant::now(),
+            wall: None,
+        }
     }
 
     /// A clock that shows `start` now and goes on with the runtime's time.
     #[must_use]
     pub fn simulated(start: DateTime<Utc>) -> Self {
-        Self { started: Instant::now(), wall: Some(Arc::new(Mutex::new(start))) }
+        Self {
+            started: Instant::now(),
+            wall: Some(Arc::new(Mutex::new(start))),
+        }
     }
 
     /// The time now.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         match &self.wall {
-            #[expect(clippy::disallowed_methods, reason = "this is the one place that may ask the machine")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "this is the one place that may ask the machine"
+            )]
             None => Utc::now(),
             Some(wall) => {
                 let start = *wall.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,7 +73,10 @@ impl Clock {
 
     /// Waits for `duration`.
     pub async fn sleep(&self, duration: Duration) {
-        #[expect(clippy::disallowed_methods, reason = "this is the one place that may wait")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the one place that may wait"
+        )]
         tokio::time::sleep(duration).await;
     }
 
@@ -89,14 +101,22 @@ impl Stopwatch {
 
     /// Adds what a piece of work of this stage took.
     pub fn add(&self, stage: &'static str, took: Duration) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(stage).or_default() += took;
+        *self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(stage)
+            .or_default() += took;
     }
 
     /// Seconds of each stage so far, to the millisecond.
     #[must_use]
     pub fn seconds(&self) -> BTreeMap<&'static str, f64> {
         let stages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        stages.iter().map(|(stage, took)| (*stage, took.as_millis() as f64 / 1000.0)).collect()
+        stages
+            .iter()
+            .map(|(stage, took)| (*stage, took.as_millis() as f64 / 1000.0))
+            .collect()
     }
 }
 

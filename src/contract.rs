@@ -161,8 +161,18 @@ impl ColumnType {
 
 /// A map from text, with the field names that Parquet's specification gives them.
 fn map_of(value: DataType) -> DataType {
-    let entry = vec![Field::new("key", DataType::Utf8, false), Field::new("value", value, true)];
-    DataType::Map(Arc::new(Field::new("key_value", DataType::Struct(entry.into()), false)), false)
+    let entry = vec![
+        Field::new("key", DataType::Utf8, false),
+        Field::new("value", value, true),
+    ];
+    DataType::Map(
+        Arc::new(Field::new(
+            "key_value",
+            DataType::Struct(entry.into()),
+            false,
+        )),
+        false,
+    )
 }
 
 /// One column of a table.
@@ -245,14 +255,30 @@ impl Contract {
     /// A text that is no contract, with line and key.
     pub fn parse(text: &str) -> Result<Self, String> {
         let file: ContractFile = toml::from_str(text).map_err(|error| error.to_string())?;
-        let fields =
-            file.column.iter().map(|column| Field::new(&column.name, column.kind.arrow(), column.nullable));
+        let fields = file
+            .column
+            .iter()
+            .map(|column| Field::new(&column.name, column.kind.arrow(), column.nullable));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let ContractFile { table, version, description, sort, column: columns } = file;
+        let ContractFile {
+            table,
+            version,
+            description,
+            sort,
+            column: columns,
+        } = file;
         if let Some(key) = sort.iter().find(|key| schema.index_of(key).is_err()) {
             return Err(format!("it sorts by `{key}`, which is no column of it"));
         }
-        Ok(Self { table, version, description, sort, columns, schema, text: text.to_owned() })
+        Ok(Self {
+            table,
+            version,
+            description,
+            sort,
+            columns,
+            schema,
+            text: text.to_owned(),
+        })
     }
 
     /// Holds a later version to the one before it: readers of the earlier must be able to read the later. It has the
@@ -268,7 +294,11 @@ impl Contract {
             ));
         }
         if self.sort != earlier.sort {
-            return Err(format!("it is not sorted by {}, as {} is", earlier.sort.join(", "), earlier.id()));
+            return Err(format!(
+                "it is not sorted by {}, as {} is",
+                earlier.sort.join(", "),
+                earlier.id()
+            ));
         }
         for (at, column) in earlier.columns.iter().enumerate() {
             let same = self.columns.get(at).is_some_and(|own| {
@@ -287,12 +317,21 @@ impl Contract {
         let new = &self.columns[earlier.columns.len()..];
         for (at, column) in new.iter().enumerate() {
             let known = earlier.columns.iter().chain(&new[..at]);
-            if known.clone().any(|known| known.name == column.name || known.item == column.item) {
-                return Err(format!("column `{}` repeats the name or the item of another", column.name));
+            if known
+                .clone()
+                .any(|known| known.name == column.name || known.item == column.item)
+            {
+                return Err(format!(
+                    "column `{}` repeats the name or the item of another",
+                    column.name
+                ));
             }
             let fits = matches!(
                 column.kind,
-                ColumnType::Utf8 | ColumnType::Int64 | ColumnType::Timestamp | ColumnType::CountsByKey
+                ColumnType::Utf8
+                    | ColumnType::Int64
+                    | ColumnType::Timestamp
+                    | ColumnType::CountsByKey
             );
             if column.item.is_none() || !column.nullable || column.since != self.version || !fits {
                 return Err(format!(
@@ -301,8 +340,16 @@ impl Contract {
                 ));
             }
         }
-        if self.columns.iter().filter(|column| column.item.is_some()).count() > MAX_ITEM_COLUMNS {
-            return Err(format!("more than {MAX_ITEM_COLUMNS} columns are filled from items"));
+        if self
+            .columns
+            .iter()
+            .filter(|column| column.item.is_some())
+            .count()
+            > MAX_ITEM_COLUMNS
+        {
+            return Err(format!(
+                "more than {MAX_ITEM_COLUMNS} columns are filled from items"
+            ));
         }
         Ok(())
     }
@@ -407,20 +454,35 @@ mod tests {
         assert_eq!(contracts.of(Table::Pages).id(), "pages.v2");
         for (text, complaint) in [
             (v1.text().to_owned(), "version 1 does not follow version 1"),
-            (v2.replace("\nname = \"rank\"", "\nname = \"page_rank\""), "column 6 is not `rank`"),
             (
-                v2.replace("sort = [\"root_domain\", \"target\"]", "sort = [\"target\"]"),
+                v2.replace("\nname = \"rank\"", "\nname = \"page_rank\""),
+                "column 6 is not `rank`",
+            ),
+            (
+                v2.replace(
+                    "sort = [\"root_domain\", \"target\"]",
+                    "sort = [\"target\"]",
+                ),
                 "not sorted by root_domain",
             ),
-            (format!("{v2}\n{}", v1.adopting("backlinks", ColumnType::Int64)), "`backlinks` repeats"),
-            (format!("{v2}\n{}", v1.adopting("x", ColumnType::Bool)), "column `x` is new"),
+            (
+                format!("{v2}\n{}", v1.adopting("backlinks", ColumnType::Int64)),
+                "`backlinks` repeats",
+            ),
+            (
+                format!("{v2}\n{}", v1.adopting("x", ColumnType::Bool)),
+                "column `x` is new",
+            ),
             (adopted.replace("since = 2", "since = 1"), "`since = 2`"),
         ] {
             let refused = later(text).follows(v1).unwrap_err();
             assert!(refused.contains(complaint), "{refused}");
         }
         assert!(
-            contracts.adopt(Table::Targets.contract().clone()).unwrap_err().contains("only that of `pages`")
+            contracts
+                .adopt(Table::Targets.contract().clone())
+                .unwrap_err()
+                .contains("only that of `pages`")
         );
     }
 
@@ -430,7 +492,11 @@ mod tests {
             let contract = table.contract();
             assert_eq!(contract.table, table.name());
             for key in &contract.sort {
-                assert!(contract.schema().index_of(key).is_ok(), "{} sorts by {key}", contract.table);
+                assert!(
+                    contract.schema().index_of(key).is_ok(),
+                    "{} sorts by {key}",
+                    contract.table
+                );
             }
             for column in &contract.columns {
                 assert!(
@@ -448,7 +514,10 @@ mod tests {
         assert!(DIMENSIONS.is_sorted());
         for (_, field) in DIMENSIONS {
             let schema = Table::Pages.contract().schema();
-            assert_eq!(schema.field_with_name(field).unwrap().data_type(), &ColumnType::CountsByKey.arrow());
+            assert_eq!(
+                schema.field_with_name(field).unwrap().data_type(),
+                &ColumnType::CountsByKey.arrow()
+            );
         }
     }
 }

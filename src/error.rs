@@ -53,7 +53,9 @@ impl ErrorKind {
             Self::Unexpected => {
                 "run the same command again: it continues, and asks for nothing that is archived; if it fails again, report this with the log of `-vv`"
             }
-            Self::Usage => "nothing was sent and nothing was paid; correct it and run the same command again",
+            Self::Usage => {
+                "nothing was sent and nothing was paid; correct it and run the same command again"
+            }
             Self::Account => {
                 "answers already paid for are archived; settle it with the provider, then run the same command: it continues"
             }
@@ -86,7 +88,13 @@ pub struct Error {
 impl Error {
     /// An error of a kind; the message is lower case and has no full stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, reported: false, source: None }
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+            reported: false,
+            source: None,
+        }
     }
 
     /// The command line, the pipeline file or a target list is wrong.
@@ -108,7 +116,10 @@ impl Error {
 
     /// Keeps the cause; it is shown after the message.
     #[must_use]
-    pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub fn caused_by(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
         self.source = Some(source.into());
         self
     }
@@ -146,7 +157,11 @@ impl fmt::Display for Error {
         while let Some(error) = cause {
             write!(f, ": {error}")?;
             // One of our own has already printed its causes.
-            cause = if error.is::<Self>() { None } else { error.source() };
+            cause = if error.is::<Self>() {
+                None
+            } else {
+                error.source()
+            };
         }
         Ok(())
     }
@@ -166,7 +181,9 @@ pub trait Context<T> {
     fn usage<S: Into<String>>(self, context: impl FnOnce() -> S) -> Result<T>;
 }
 
-impl<T, E: Into<Box<dyn std::error::Error + Send + Sync>>> Context<T> for std::result::Result<T, E> {
+impl<T, E: Into<Box<dyn std::error::Error + Send + Sync>>> Context<T>
+    for std::result::Result<T, E>
+{
     fn context<S: Into<String>>(self, context: impl FnOnce() -> S) -> Result<T> {
         self.map_err(|error| Error::unexpected(context()).caused_by(error))
     }

@@ -52,7 +52,10 @@ impl Fate {
 
 /// How many input lines came to each end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "each field is the count of the fate of its name")]
+#[expect(
+    missing_docs,
+    reason = "each field is the count of the fate of its name"
+)]
 pub struct Fates {
     pub returned: u64,
     pub absent: u64,

@@ -57,7 +57,9 @@ impl Usd {
 /// Puts a comma between each three digits: `1234567` becomes `1,234,567`.
 #[must_use]
 pub fn group_thousands(digits: &str) -> String {
-    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |rest| ("-", rest));
+    let (sign, digits) = digits
+        .strip_prefix('-')
+        .map_or(("", digits), |rest| ("-", rest));
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3 + 1);
     grouped.push_str(sign);
     for (at, digit) in digits.chars().enumerate() {
@@ -74,8 +76,11 @@ impl FromStr for Usd {
 
     /// Accepts `25`, `25.00` and what JSON writes for small floats (`3.6e-05`).
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parsed =
-            if text.contains(['e', 'E']) { Decimal::from_scientific(text) } else { Decimal::from_str(text) };
+        let parsed = if text.contains(['e', 'E']) {
+            Decimal::from_scientific(text)
+        } else {
+            Decimal::from_str(text)
+        };
         parsed.map(|amount| Self(amount.normalize()))
     }
 }
@@ -84,7 +89,11 @@ impl fmt::Display for Usd {
     /// The bare number, at least two digits after the point: `0.06`, `25.00`, `0.000036`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = self.0.normalize();
-        if plain.scale() < 2 { write!(f, "{plain:.2}") } else { write!(f, "{plain}") }
+        if plain.scale() < 2 {
+            write!(f, "{plain:.2}")
+        } else {
+            write!(f, "{plain}")
+        }
     }
 }
 
@@ -98,7 +107,9 @@ impl<'de> Deserialize<'de> for Usd {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(|_| {
-            serde::de::Error::custom(format!("`{text}` is no amount of dollars; write it as \"25.00\""))
+            serde::de::Error::custom(format!(
+                "`{text}` is no amount of dollars; write it as \"25.00\""
+            ))
         })
     }
 }
@@ -155,13 +166,20 @@ mod tests {
             ("0.060", "0.06", 60_000),
         ] {
             let amount: Usd = given.parse().unwrap();
-            assert_eq!((amount.to_string().as_str(), amount.micros()), (shown, micros), "{given}");
+            assert_eq!(
+                (amount.to_string().as_str(), amount.micros()),
+                (shown, micros),
+                "{given}"
+            );
         }
     }
 
     #[test]
     fn thousands_are_grouped_for_people() {
-        assert_eq!(Usd::from_micros(1_234_567_891_000).rounded(), "$1,234,567.89");
+        assert_eq!(
+            Usd::from_micros(1_234_567_891_000).rounded(),
+            "$1,234,567.89"
+        );
         assert_eq!(Usd::from_micros(60_000).rounded(), "$0.06");
         assert_eq!(group_thousands("-123456"), "-123,456");
     }

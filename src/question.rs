@@ -28,11 +28,18 @@ impl Question {
                 ("pipeline", question.pipeline.clone()),
                 ("endpoint", format!("{:?}", question.endpoint)),
                 ("host", question.asked_of.clone()),
-                ("include_subdomains", question.include_subdomains.to_string()),
+                (
+                    "include_subdomains",
+                    question.include_subdomains.to_string(),
+                ),
                 ("rank_scale", format!("{:?}", question.rank_scale)),
             ]
         };
-        let differing = fields(self).into_iter().zip(fields(other)).find(|(left, right)| left.1 != right.1);
-        differing.map(|((name, left), (_, right))| format!("{name} is {left} there and {right} here"))
+        let differing = fields(self)
+            .into_iter()
+            .zip(fields(other))
+            .find(|(left, right)| left.1 != right.1);
+        differing
+            .map(|((name, left), (_, right))| format!("{name} is {left} there and {right} here"))
     }
 }

@@ -29,9 +29,10 @@ impl StopReason {
             Self::LakeFails(how) => {
                 Error::unexpected(format!("the lock on the snapshot cannot be renewed: {how}"))
             }
-            Self::LockLost(how) => {
-                Error::new(ErrorKind::Locked, format!("the lock on the snapshot is lost: {how}"))
-            }
+            Self::LockLost(how) => Error::new(
+                ErrorKind::Locked,
+                format!("the lock on the snapshot is lost: {how}"),
+            ),
         }
     }
 }
@@ -68,7 +69,11 @@ impl Stop {
     pub async fn requested(&self) -> StopReason {
         let mut asked = self.0.subscribe();
         // The sender lives as long as this, so waiting cannot fail.
-        let reason = asked.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        let reason = asked
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|reason| reason.clone());
         reason.unwrap_or(StopReason::Terminated)
     }
 }

@@ -19,12 +19,21 @@ pub(super) struct CheckArgs {
     pub(super) reconcile: bool,
 }
 
-pub(super) async fn check(pipeline: &Pipeline, reconcile: bool, clock: &Clock, output: Output) -> Result<()> {
+pub(super) async fn check(
+    pipeline: &Pipeline,
+    reconcile: bool,
+    clock: &Clock,
+    output: Output,
+) -> Result<()> {
     let report = pipeline::check(pipeline, &Surroundings::of_process(clock, 0), reconcile).await?;
     output::report(&report, || text(&report), output)?;
     match &report.reconciled {
         Some(books) if books.different > 0 => {
-            let Reconciled { snapshot, different, .. } = books;
+            let Reconciled {
+                snapshot,
+                different,
+                ..
+            } = books;
             let message = format!(
                 "the books of snapshot {snapshot} differ from the provider's in {different} requests"
             );
@@ -46,17 +55,39 @@ fn text(report: &CheckReport) -> String {
     let _ = writeln!(text, "  {:<22}{}", "asks", report.base_url);
     let _ = writeln!(text, "  {:<22}{}", "writes to", report.lake);
     let _ = writeln!(text, "  {:<22}{}", "balance", known(report.balance_usd));
-    let _ = writeln!(text, "  {:<22}{}", "price of a request", known(report.price_per_request_usd));
-    let _ = writeln!(text, "  {:<22}{}", "price of a row", known(report.price_per_row_usd));
-    let limit =
-        report.requests_per_minute.map_or_else(|| "not told".to_owned(), |limit| output::count(limit.into()));
+    let _ = writeln!(
+        text,
+        "  {:<22}{}",
+        "price of a request",
+        known(report.price_per_request_usd)
+    );
+    let _ = writeln!(
+        text,
+        "  {:<22}{}",
+        "price of a row",
+        known(report.price_per_row_usd)
+    );
+    let limit = report.requests_per_minute.map_or_else(
+        || "not told".to_owned(),
+        |limit| output::count(limit.into()),
+    );
     let _ = writeln!(text, "  {:<22}{limit}", "requests a minute");
     if let Some(books) = &report.reconciled {
         let _ = writeln!(text, "\nbooks of snapshot {}\n", books.snapshot);
-        let _ = writeln!(text, "  {:<22}{}", "requests", output::count(books.requests));
+        let _ = writeln!(
+            text,
+            "  {:<22}{}",
+            "requests",
+            output::count(books.requests)
+        );
         let _ = writeln!(text, "  {:<22}${}", "cost by the books", books.booked_usd);
         let _ = writeln!(text, "  {:<22}${}", "by the provider", books.charged_usd);
-        let _ = writeln!(text, "  {:<22}{}", "different", output::count(books.different));
+        let _ = writeln!(
+            text,
+            "  {:<22}{}",
+            "different",
+            output::count(books.different)
+        );
         for difference in &books.first_differences {
             let _ = writeln!(text, "    {difference}");
         }

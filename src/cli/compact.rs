@@ -33,12 +33,20 @@ pub(super) async fn run(args: &CompactArgs, clock: &Clock, output: Output) -> Re
         if found.is_empty() {
             return "nothing is left to bundle\n".to_owned();
         }
-        let mut text = String::from(if args.yes { "bundled:\n" } else { "would be bundled:\n" });
+        let mut text = String::from(if args.yes {
+            "bundled:\n"
+        } else {
+            "would be bundled:\n"
+        });
         text.push_str(&objects("archive", &found));
         if !args.yes {
             text.push_str("nothing was changed; add --yes to do it\n");
         }
         text
     };
-    output::report(&json!({ "bundled": args.yes, "archives": found }), text, output)
+    output::report(
+        &json!({ "bundled": args.yes, "archives": found }),
+        text,
+        output,
+    )
 }

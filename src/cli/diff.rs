@@ -14,7 +14,9 @@ use tempfile::NamedTempFile;
 
 use super::output::{Output, count};
 use crate::error::{Context as _, Error, Result};
-use crate::history::{BreakdownChange, Format, List, PageChange, PageCounts, Pair, Summary, Total, summary};
+use crate::history::{
+    BreakdownChange, Format, List, PageChange, PageCounts, Pair, Summary, Total, summary,
+};
 use crate::money::group_thousands;
 use crate::store::Store;
 
@@ -81,14 +83,25 @@ enum Form {
 }
 
 pub(super) async fn diff(args: DiffArgs, output: Output) -> Result<()> {
-    let form = args.format.unwrap_or(if output == Output::Json { Form::Json } else { Form::Table });
+    let form = args.format.unwrap_or(if output == Output::Json {
+        Form::Json
+    } else {
+        Form::Table
+    });
     args.check(form)?;
     let store = Store::open(&args.lake)?;
     let pair = Pair::choose(&store, args.from, args.to).await?;
     let domain = args.root_domain.as_deref();
     if args.what == What::Breakdowns {
         let breakdowns = pair.breakdowns(&store, domain).await?;
-        let list = move || args.list(&breakdowns.shifts()?, form, &breakdown_header(), breakdown_line);
+        let list = move || {
+            args.list(
+                &breakdowns.shifts()?,
+                form,
+                &breakdown_header(),
+                breakdown_line,
+            )
+        };
         return blocking(list).await;
     }
     let pages = pair.pages(&store, &args.by, domain).await?;
@@ -105,19 +118,29 @@ pub(super) async fn diff(args: DiffArgs, output: Output) -> Result<()> {
         }
         What::Gained | What::Breakdowns => {
             let gained = pages.gained()?;
-            blocking(move || args.list(&gained, form, &page_header(&by), |page| page_line(page, page.after)))
-                .await
+            blocking(move || {
+                args.list(&gained, form, &page_header(&by), |page| {
+                    page_line(page, page.after)
+                })
+            })
+            .await
         }
         What::Lost => {
             let lost = pages.lost()?;
-            blocking(move || args.list(&lost, form, &page_header(&by), |page| page_line(page, page.before)))
-                .await
+            blocking(move || {
+                args.list(&lost, form, &page_header(&by), |page| {
+                    page_line(page, page.before)
+                })
+            })
+            .await
         }
     }
 }
 
 async fn blocking(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
-    tokio::task::spawn_blocking(work).await.context(|| "failed to compare the snapshots")?
+    tokio::task::spawn_blocking(work)
+        .await
+        .context(|| "failed to compare the snapshots")?
 }
 
 impl DiffArgs {
@@ -128,12 +151,14 @@ impl DiffArgs {
                 "--format: a summary is several tables, and no file of rows holds it",
                 "choose a --what, or --format table or json",
             ),
-            (What::Summary, _) if self.limit == Some(0) => {
-                ("--limit: 0 is for lists, not for the summary", "choose a --what, or leave it out")
-            }
-            (_, Form::Parquet) if self.out.is_none() => {
-                ("--format: parquet goes to a file only", "name it with --out")
-            }
+            (What::Summary, _) if self.limit == Some(0) => (
+                "--limit: 0 is for lists, not for the summary",
+                "choose a --what, or leave it out",
+            ),
+            (_, Form::Parquet) if self.out.is_none() => (
+                "--format: parquet goes to a file only",
+                "name it with --out",
+            ),
             _ => return Ok(()),
         };
         Err(Error::usage(message).with_hint(hint))
@@ -148,7 +173,8 @@ impl DiffArgs {
         let text = match form {
             Form::Table => summary_text(summary),
             _ => {
-                let json = serde_json::to_string_pretty(summary).context(|| "failed to write the summary")?;
+                let json = serde_json::to_string_pretty(summary)
+                    .context(|| "failed to write the summary")?;
                 json + "\n"
             }
         };
@@ -189,9 +215,17 @@ fn table<Row>(
         let text: String = rows.iter().map(&line).collect();
         deserted = deserted || !told(out.write_all(text.as_bytes()))?;
         // What nobody reads need not be found out.
-        if deserted { Err(Error::unexpected("nobody reads")) } else { Ok(()) }
+        if deserted {
+            Err(Error::unexpected("nobody reads"))
+        } else {
+            Ok(())
+        }
     });
-    if deserted { Ok(()) } else { listed.and_then(|()| told(out.flush()).map(drop)) }
+    if deserted {
+        Ok(())
+    } else {
+        listed.and_then(|()| told(out.flush()).map(drop))
+    }
 }
 
 /// Whether somebody still reads; that nobody does is no failure of ours.
@@ -211,7 +245,10 @@ impl<'a> Destination<'a> {
         let Some(path) = path else {
             return Ok(Self(None));
         };
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
         #[cfg(unix)]
         {
@@ -220,8 +257,9 @@ impl<'a> Destination<'a> {
             // As any other new file; temporary ones are for their owner alone.
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
-        let file =
-            builder.tempfile_in(folder).usage(|| format!("--out: failed to write {}", path.display()))?;
+        let file = builder
+            .tempfile_in(folder)
+            .usage(|| format!("--out: failed to write {}", path.display()))?;
         Ok(Self(Some((file, path))))
     }
 
@@ -229,27 +267,37 @@ impl<'a> Destination<'a> {
         let Some((file, path)) = &self.0 else {
             return Ok(Box::new(BufWriter::new(io::stdout())));
         };
-        let file: File =
-            file.as_file().try_clone().context(|| format!("failed to write {}", path.display()))?;
+        let file: File = file
+            .as_file()
+            .try_clone()
+            .context(|| format!("failed to write {}", path.display()))?;
         Ok(Box::new(BufWriter::new(file)))
     }
 
     fn close(self) -> Result<()> {
         match self.0 {
             None => Ok(()),
-            Some((file, path)) => {
-                file.persist(path).map(drop).usage(|| format!("--out: failed to write {}", path.display()))
-            }
+            Some((file, path)) => file
+                .persist(path)
+                .map(drop)
+                .usage(|| format!("--out: failed to write {}", path.display())),
         }
     }
 }
 
 fn number(value: Option<i64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| group_thousands(&value.to_string()))
+    value.map_or_else(
+        || "-".to_owned(),
+        |value| group_thousands(&value.to_string()),
+    )
 }
 
 fn signed(value: Option<i64>) -> String {
-    let sign = if value.is_some_and(|value| value > 0) { "+" } else { "" };
+    let sign = if value.is_some_and(|value| value > 0) {
+        "+"
+    } else {
+        ""
+    };
     format!("{sign}{}", number(value))
 }
 
@@ -262,11 +310,18 @@ fn page_header(by: &str) -> String {
 }
 
 fn page_line(page: &PageChange, value: Option<i64>) -> String {
-    format!("{:>32}  {}\n", number(value), page.target.as_deref().unwrap_or("-"))
+    format!(
+        "{:>32}  {}\n",
+        number(value),
+        page.target.as_deref().unwrap_or("-")
+    )
 }
 
 fn change_header(what: &str) -> String {
-    format!("{:>15}{:>15}{:>15}{:>11}  {what}", "before", "after", "change", "relative")
+    format!(
+        "{:>15}{:>15}{:>15}{:>11}  {what}",
+        "before", "after", "change", "relative"
+    )
 }
 
 fn change_line(numbers: [Option<i64>; 3], relative: Option<f64>, what: &str) -> String {
@@ -286,7 +341,11 @@ fn mover_header() -> String {
 
 fn mover_line(page: &PageChange) -> String {
     let target = page.target.as_deref().unwrap_or("-");
-    change_line([page.before, page.after, page.change], page.relative_change, target)
+    change_line(
+        [page.before, page.after, page.change],
+        page.relative_change,
+        target,
+    )
 }
 
 fn breakdown_header() -> String {
@@ -295,13 +354,30 @@ fn breakdown_header() -> String {
 
 fn breakdown_line(shift: &BreakdownChange) -> String {
     let dimension = shift.dimension.as_deref().unwrap_or("-");
-    let key = shift.key.as_deref().filter(|key| !key.is_empty()).unwrap_or("\"\"");
+    let key = shift
+        .key
+        .as_deref()
+        .filter(|key| !key.is_empty())
+        .unwrap_or("\"\"");
     let what = format!("{dimension:<18}  {key}");
-    change_line([shift.before, shift.after, shift.change], shift.relative_change, &what)
+    change_line(
+        [shift.before, shift.after, shift.change],
+        shift.relative_change,
+        &what,
+    )
 }
 
 fn summary_text(summary: &Summary) -> String {
-    let PageCounts { before, after, gained, lost, changed, unchanged, unknown, .. } = summary.pages;
+    let PageCounts {
+        before,
+        after,
+        gained,
+        lost,
+        changed,
+        unchanged,
+        unknown,
+        ..
+    } = summary.pages;
     let by = &summary.by;
     let mut text = format!("from {} to {}\n\n", summary.from, summary.to);
     for (name, pages, note) in [
@@ -311,10 +387,18 @@ fn summary_text(summary: &Summary) -> String {
         ("  lost", lost, String::new()),
         ("  changed", changed, format!("  in {by}")),
         ("  unchanged", unchanged, String::new()),
-        ("  unknown", unknown, format!("  {by} is null in one of them")),
+        (
+            "  unknown",
+            unknown,
+            format!("  {by} is null in one of them"),
+        ),
     ] {
         if name != "  unknown" || pages > 0 {
-            let _ = writeln!(text, "  {name:<16}{:>14}{note}", count(pages.unsigned_abs()));
+            let _ = writeln!(
+                text,
+                "  {name:<16}{:>14}{note}",
+                count(pages.unsigned_abs())
+            );
         }
     }
     let _ = writeln!(
@@ -323,8 +407,16 @@ fn summary_text(summary: &Summary) -> String {
         "before", "after", "change", "mean", "then"
     );
     for total in &summary.totals {
-        let Total { metric, before, after, change, mean_before, mean_after } = total;
-        let mean = |mean: &Option<f64>| mean.map_or_else(|| "-".to_owned(), |mean| format!("{mean:.1}"));
+        let Total {
+            metric,
+            before,
+            after,
+            change,
+            mean_before,
+            mean_after,
+        } = total;
+        let mean =
+            |mean: &Option<f64>| mean.map_or_else(|| "-".to_owned(), |mean| format!("{mean:.1}"));
         let _ = writeln!(
             text,
             "{:>18}{:>18}{:>18}{:>11}{:>11}  {metric}",
@@ -340,10 +432,23 @@ fn summary_text(summary: &Summary) -> String {
             let _ = write!(text, "\n{name}\n{header}\n{lines}");
         }
     };
-    let lines = |pages: &[PageChange], line: fn(&PageChange) -> String| pages.iter().map(line).collect();
-    part(&format!("moved most in {by}"), &mover_header(), lines(&summary.movers, mover_line));
-    part("gained", &page_header(by), lines(&summary.gained, |page| page_line(page, page.after)));
-    part("lost", &page_header(by), lines(&summary.lost, |page| page_line(page, page.before)));
+    let lines =
+        |pages: &[PageChange], line: fn(&PageChange) -> String| pages.iter().map(line).collect();
+    part(
+        &format!("moved most in {by}"),
+        &mover_header(),
+        lines(&summary.movers, mover_line),
+    );
+    part(
+        "gained",
+        &page_header(by),
+        lines(&summary.gained, |page| page_line(page, page.after)),
+    );
+    part(
+        "lost",
+        &page_header(by),
+        lines(&summary.lost, |page| page_line(page, page.before)),
+    );
     let shifts = summary.breakdowns.iter().map(breakdown_line).collect();
     part("breakdowns that shifted most", &breakdown_header(), shifts);
     text

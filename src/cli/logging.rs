@@ -25,8 +25,15 @@ pub(super) fn start(global: &Global) -> Screen {
         && !global.quiet
         && global.log_format == LogFormat::Text
         && global.output == Output::Text;
-    let target = if interactive { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let screen = Screen { bars: MultiProgress::with_draw_target(target), interactive };
+    let target = if interactive {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let screen = Screen {
+        bars: MultiProgress::with_draw_target(target),
+        interactive,
+    };
     let level = match (global.quiet, global.verbose) {
         (true, _) => LevelFilter::ERROR,
         (false, 0) if interactive => LevelFilter::WARN,
@@ -35,8 +42,14 @@ pub(super) fn start(global: &Global) -> Screen {
         (false, _) => LevelFilter::TRACE,
     };
     // Other crates speak only when everything is asked for: ours say what matters.
-    let ours = if global.verbose < 2 { format!("warn,backlake={level}") } else { level.to_string() };
-    let filter = std::env::var("BACKLAKE_LOG").ok().and_then(|filters| filters.parse::<EnvFilter>().ok());
+    let ours = if global.verbose < 2 {
+        format!("warn,backlake={level}")
+    } else {
+        level.to_string()
+    };
+    let filter = std::env::var("BACKLAKE_LOG")
+        .ok()
+        .and_then(|filters| filters.parse::<EnvFilter>().ok());
     let filter = filter.unwrap_or_else(|| EnvFilter::new(ours));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::{
-    Counter, Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge,
-    Opts, Registry, TextEncoder,
+    Counter, Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec,
+    IntGauge, Opts, Registry, TextEncoder,
 };
 use tracing::warn;
 
@@ -50,8 +50,11 @@ impl Metrics {
     /// # Errors
     /// A file that cannot be written; names that the library refuses, a defect.
     pub(super) fn new(file: &Path, pipeline: &Pipeline, clock: &Clock) -> Result<Self> {
-        let labels = [("pipeline".to_owned(), pipeline.name.clone())].into_iter().collect();
-        let registry = Registry::new_custom(Some("backlake".to_owned()), Some(labels)).context(|| DEFECT)?;
+        let labels = [("pipeline".to_owned(), pipeline.name.clone())]
+            .into_iter()
+            .collect();
+        let registry =
+            Registry::new_custom(Some("backlake".to_owned()), Some(labels)).context(|| DEFECT)?;
         let gauge = |name: &str, help: &str| registered(&registry, Gauge::new(name, help));
         let number = |name: &str, help: &str| registered(&registry, IntGauge::new(name, help));
         let counts = |name: &str, help: &str, labels: &[&str]| {
@@ -60,17 +63,31 @@ impl Metrics {
         let gauges = |name: &str, help: &str, label: &str| {
             registered(&registry, GaugeVec::new(Opts::new(name, help), &[label]))
         };
-        let buckets = vec![0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 90.0, 120.0, 150.0];
+        let buckets = vec![
+            0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 90.0, 120.0, 150.0,
+        ];
         let duration =
-            HistogramOpts::new("request_duration_seconds", "From sending to the last byte.").buckets(buckets);
+            HistogramOpts::new("request_duration_seconds", "From sending to the last byte.")
+                .buckets(buckets);
         let metrics = Self {
             planned_requests: number("planned_requests", "Requests that this start planned.")?,
             planned_targets: number("planned_targets", "Targets that this start is to ask for.")?,
-            requests: counts("requests_total", "Requests sent, by how they ended.", &["outcome"])?,
-            retries: counts("retries_total", "Requests that are repeated, by what failed.", &["class"])?,
+            requests: counts(
+                "requests_total",
+                "Requests sent, by how they ended.",
+                &["outcome"],
+            )?,
+            retries: counts(
+                "retries_total",
+                "Requests that are repeated, by what failed.",
+                &["class"],
+            )?,
             cost: registered(
                 &registry,
-                Counter::new("cost_usd_total", "Dollars that the answers say were charged."),
+                Counter::new(
+                    "cost_usd_total",
+                    "Dollars that the answers say were charged.",
+                ),
             )?,
             bytes: registered(
                 &registry,
@@ -82,16 +99,26 @@ impl Metrics {
                 "Requests in flight, batches waiting for their next try, requests allowed at once.",
                 "what",
             )?,
-            fates: gauges("lines", "Input lines by fate, at the end of the run.", "fate")?,
+            fates: gauges(
+                "lines",
+                "Input lines by fate, at the end of the run.",
+                "fate",
+            )?,
             cost_unknown: gauge(
                 "cost_unknown_usd",
                 "Dollars that may have been charged besides, at the most.",
             )?,
             balance: gauge("balance_usd", "Dollars that the account held at the start.")?,
-            exit_code: number("run_exit_code", "The exit code of the last run; -1 while it goes on.")?,
+            exit_code: number(
+                "run_exit_code",
+                "The exit code of the last run; -1 while it goes on.",
+            )?,
             published: number("snapshot_published", "Whether the snapshot is published.")?,
             seconds: gauge("run_seconds", "How long this start of the run took.")?,
-            ended: gauge("run_ended_timestamp_seconds", "When the last run ended; 0 while one goes on.")?,
+            ended: gauge(
+                "run_ended_timestamp_seconds",
+                "When the last run ended; 0 while one goes on.",
+            )?,
             file: file.to_owned(),
             clock: clock.clone(),
             written: Mutex::default(),
@@ -105,22 +132,44 @@ impl Metrics {
     /// Counts what is heard.
     pub(super) fn observe(&self, progress: &Progress) {
         match progress {
-            Progress::Planned { targets, requests, means, .. } => {
+            Progress::Planned {
+                targets,
+                requests,
+                means,
+                ..
+            } => {
                 self.planned_targets.set(*targets as i64);
                 self.planned_requests.set(*requests as i64);
                 self.balance.set(means.balance_usd.map_or(0.0, dollars));
             }
-            Progress::Fetch(Event::Attempt { outcome, result, took, bytes, cost, .. }) => {
+            Progress::Fetch(Event::Attempt {
+                outcome,
+                result,
+                took,
+                bytes,
+                cost,
+                ..
+            }) => {
                 self.requests.with_label_values(&[outcome.name()]).inc();
                 if matches!(outcome, Outcome::Retried | Outcome::Ambiguous) {
-                    self.retries.with_label_values(&[result.class().name()]).inc();
+                    self.retries
+                        .with_label_values(&[result.class().name()])
+                        .inc();
                 }
                 self.cost.inc_by(cost.map_or(0.0, dollars));
                 self.bytes.inc_by(*bytes);
                 self.duration.observe(took.as_secs_f64());
             }
-            Progress::Fetch(Event::Queue { in_flight, waiting, width }) => {
-                for (what, number) in [("in_flight", in_flight), ("waiting", waiting), ("allowed", width)] {
+            Progress::Fetch(Event::Queue {
+                in_flight,
+                waiting,
+                width,
+            }) => {
+                for (what, number) in [
+                    ("in_flight", in_flight),
+                    ("waiting", waiting),
+                    ("allowed", width),
+                ] {
                     self.queue.with_label_values(&[what]).set(*number as f64);
                 }
             }
@@ -140,10 +189,13 @@ impl Metrics {
         self.queue.reset();
         if let Some(report) = report {
             for fate in Fate::ALL {
-                self.fates.with_label_values(&[fate.name()]).set(report.fates.of(fate) as f64);
+                self.fates
+                    .with_label_values(&[fate.name()])
+                    .set(report.fates.of(fate) as f64);
             }
             self.cost_unknown.set(dollars(report.cost_unknown_usd));
-            self.published.set(i64::from(report.state != RunState::Open));
+            self.published
+                .set(i64::from(report.state != RunState::Open));
             self.seconds.set(report.seconds);
         }
         self.exit_code.set(i64::from(exit_code));
@@ -160,10 +212,13 @@ impl Metrics {
 
     fn write(&self) -> Result<()> {
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text).context(|| DEFECT)?;
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .context(|| DEFECT)?;
         let mut beside = self.file.clone().into_os_string();
         beside.push(format!(".{}", std::process::id()));
-        let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, &self.file));
+        let written =
+            std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, &self.file));
         written.usage(|| format!("--metrics-file: failed to write {}", self.file.display()))
     }
 }
@@ -180,6 +235,8 @@ fn registered<M: prometheus::core::Collector + Clone + 'static>(
     metric: prometheus::Result<M>,
 ) -> Result<M> {
     let metric = metric.context(|| DEFECT)?;
-    registry.register(Box::new(metric.clone())).context(|| DEFECT)?;
+    registry
+        .register(Box::new(metric.clone()))
+        .context(|| DEFECT)?;
     Ok(metric)
 }

@@ -142,7 +142,9 @@ enum Command {
     #[command(after_long_help = "Examples:\n  backlake schema pages\n  backlake schema --markdown")]
     Schema(schema::SchemaArgs),
     /// Print shell completions
-    #[command(after_long_help = "Examples:\n  backlake completions bash > /etc/bash_completion.d/backlake")]
+    #[command(
+        after_long_help = "Examples:\n  backlake completions bash > /etc/bash_completion.d/backlake"
+    )]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -178,14 +180,29 @@ struct PipelineArgs {
 }
 
 fn usd(text: &str) -> Result<Usd, String> {
-    text.parse().map_err(|_| "no amount of dollars; write it as 25.00".to_owned())
+    text.parse()
+        .map_err(|_| "no amount of dollars; write it as 25.00".to_owned())
 }
 
 impl PipelineArgs {
     /// Reads the pipeline file; `more` is what else the command's flags say.
     fn load(self, clock: &Clock, more: Overrides) -> Result<Pipeline> {
-        let Self { file, lake, snapshot, base_url, max_cost_usd, max_minutes } = self;
-        let overrides = Overrides { lake, snapshot, base_url, max_cost_usd, max_minutes, ..more };
+        let Self {
+            file,
+            lake,
+            snapshot,
+            base_url,
+            max_cost_usd,
+            max_minutes,
+        } = self;
+        let overrides = Overrides {
+            lake,
+            snapshot,
+            base_url,
+            max_cost_usd,
+            max_minutes,
+            ..more
+        };
         Pipeline::load(&file, overrides, clock)
     }
 }
@@ -214,15 +231,45 @@ pub fn main() -> ExitCode {
                     plan::plan(&pipeline, &clock, global.output).await
                 }
                 Command::Run(args) => {
-                    let run::RunArgs { pipeline, spend_what_is_left, replace, accept, metrics_file } = args;
-                    let more = Overrides { spend_what_is_left, replace, accept, ..Overrides::default() };
+                    let run::RunArgs {
+                        pipeline,
+                        spend_what_is_left,
+                        replace,
+                        accept,
+                        metrics_file,
+                    } = args;
+                    let more = Overrides {
+                        spend_what_is_left,
+                        replace,
+                        accept,
+                        ..Overrides::default()
+                    };
                     let pipeline = pipeline.load(&clock, more)?;
-                    run::run(&pipeline, Answers::Fetched, metrics_file, &clock, &screen, global.output).await
+                    run::run(
+                        &pipeline,
+                        Answers::Fetched,
+                        metrics_file,
+                        &clock,
+                        &screen,
+                        global.output,
+                    )
+                    .await
                 }
                 Command::Replay(args) => {
-                    let more = Overrides { accept: args.accept, ..Overrides::default() };
+                    let more = Overrides {
+                        accept: args.accept,
+                        ..Overrides::default()
+                    };
                     let pipeline = args.pipeline.load(&clock, more)?;
-                    run::run(&pipeline, Answers::Archived, None, &clock, &screen, global.output).await
+                    run::run(
+                        &pipeline,
+                        Answers::Archived,
+                        None,
+                        &clock,
+                        &screen,
+                        global.output,
+                    )
+                    .await
                 }
                 Command::Check(args) => {
                     let pipeline = args.pipeline.load(&clock, Overrides::default())?;
@@ -256,16 +303,27 @@ fn leave_no_core_file() {
         use rustix::process::{Resource, Rlimit, setrlimit};
 
         // Where that is forbidden, the system's own settings hold.
-        let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+        let _ = setrlimit(
+            Resource::Core,
+            Rlimit {
+                current: Some(0),
+                maximum: Some(0),
+            },
+        );
     }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context(|| "failed to start the runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context(|| "failed to start the runtime")
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "backlake", &mut script);
-    output::raw(&String::from_utf8(script).map_err(|_| Error::unexpected("completions are no UTF-8"))?)
+    output::raw(
+        &String::from_utf8(script).map_err(|_| Error::unexpected("completions are no UTF-8"))?,
+    )
 }

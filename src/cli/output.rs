@@ -19,7 +19,11 @@ pub(super) enum Output {
 }
 
 /// Prints a report for whom it is asked for; `text` is made only for people.
-pub(super) fn report(report: &impl Serialize, text: impl FnOnce() -> String, output: Output) -> Result<()> {
+pub(super) fn report(
+    report: &impl Serialize,
+    text: impl FnOnce() -> String,
+    output: Output,
+) -> Result<()> {
     match output {
         Output::Text => {
             // The work is done, whether or not anyone reads of it.
@@ -27,7 +31,8 @@ pub(super) fn report(report: &impl Serialize, text: impl FnOnce() -> String, out
             Ok(())
         }
         Output::Json => {
-            let mut json = serde_json::to_string_pretty(report).context(|| "failed to write the report")?;
+            let mut json =
+                serde_json::to_string_pretty(report).context(|| "failed to write the report")?;
             json.push('\n');
             raw(&json)
         }
@@ -58,7 +63,9 @@ pub(super) fn as_json(error: &Error) -> serde_json::Value {
 /// A reader that has gone away is no failure of ours.
 fn written(result: io::Result<()>) -> Result<()> {
     match result {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context(|| "failed to print"),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context(|| "failed to print")
+        }
         _ => Ok(()),
     }
 }
@@ -83,7 +90,11 @@ pub(super) fn bytes(bytes: u64) -> String {
         amount /= 1024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{bytes} B") } else { format!("{amount:.1} {}", units[unit]) }
+    if unit == 0 {
+        format!("{bytes} B")
+    } else {
+        format!("{amount:.1} {}", units[unit])
+    }
 }
 
 /// Seconds as people say them.

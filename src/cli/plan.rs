@@ -13,11 +13,24 @@ pub(super) async fn plan(pipeline: &Pipeline, clock: &Clock, output: Output) -> 
 }
 
 fn text(report: &PlanReport, pipeline: &Pipeline) -> String {
-    let mut text = format!("plan of {} for {}: nothing is sent\n\n", report.pipeline, report.snapshot);
+    let mut text = format!(
+        "plan of {} for {}: nothing is sent\n\n",
+        report.pipeline, report.snapshot
+    );
     let domains = format!("in {}", counted(report.root_domains, "root domain"));
     let _ = writeln!(text, "  {:<14}{:>12}", "lines", count(report.lines));
-    let _ = writeln!(text, "  {:<14}{:>12}  {domains}", "targets", count(report.targets));
-    let _ = writeln!(text, "  {:<14}{:>12}", "duplicates", count(report.duplicates));
+    let _ = writeln!(
+        text,
+        "  {:<14}{:>12}  {domains}",
+        "targets",
+        count(report.targets)
+    );
+    let _ = writeln!(
+        text,
+        "  {:<14}{:>12}",
+        "duplicates",
+        count(report.duplicates)
+    );
     let _ = writeln!(text, "  {:<14}{:>12}", "invalid", count(report.invalid));
     for line in &report.first_invalid {
         let _ = writeln!(
@@ -30,18 +43,38 @@ fn text(report: &PlanReport, pipeline: &Pipeline) -> String {
         );
     }
     if report.invalid > report.first_invalid.len() as u64 {
-        let _ =
-            writeln!(text, "      and {} more", count(report.invalid - report.first_invalid.len() as u64));
+        let _ = writeln!(
+            text,
+            "      and {} more",
+            count(report.invalid - report.first_invalid.len() as u64)
+        );
     }
-    let _ = writeln!(text, "\n  {:<14}{:>12}{:>14}{:>14}", "", "requests", "cost", "time");
+    let _ = writeln!(
+        text,
+        "\n  {:<14}{:>12}{:>14}{:>14}",
+        "", "requests", "cost", "time"
+    );
     let pace = pipeline.pace();
     for (name, requests, cost) in [
         ("planned", report.requests, report.cost_usd),
-        ("lower bound", report.lower_bound, report.cost_usd_lower_bound),
-        ("in input order", report.requests_in_input_order, report.cost_usd_in_input_order),
+        (
+            "lower bound",
+            report.lower_bound,
+            report.cost_usd_lower_bound,
+        ),
+        (
+            "in input order",
+            report.requests_in_input_order,
+            report.cost_usd_in_input_order,
+        ),
     ] {
         let time = duration(pace.seconds(requests));
-        let _ = writeln!(text, "  {name:<14}{:>12}{:>14}{time:>14}", count(requests), cost.rounded());
+        let _ = writeln!(
+            text,
+            "  {name:<14}{:>12}{:>14}{time:>14}",
+            count(requests),
+            cost.rounded()
+        );
     }
     let _ = writeln!(
         text,
@@ -58,7 +91,11 @@ fn text(report: &PlanReport, pipeline: &Pipeline) -> String {
         pace.latency.as_secs_f64(),
     );
     if let (Some(balance), Some(covers)) = (report.means.balance_usd, report.balance_covers) {
-        let verdict = if covers { "covers it" } else { "does not cover it: the run will not start" };
+        let verdict = if covers {
+            "covers it"
+        } else {
+            "does not cover it: the run will not start"
+        };
         let _ = writeln!(text, "  the balance of {} {verdict}", balance.rounded());
     }
     if let Some(ceiling) = report.max_cost_usd {

@@ -33,8 +33,14 @@ pub(super) struct PruneArgs {
 }
 
 pub(super) async fn run(args: &PruneArgs, clock: &Clock, output: Output) -> Result<()> {
-    let snapshots = Keep { newest: args.keep_snapshots, days: args.keep_snapshots_days };
-    let archives = Keep { newest: args.keep_archives, days: args.keep_archives_days };
+    let snapshots = Keep {
+        newest: args.keep_snapshots,
+        days: args.keep_snapshots_days,
+    };
+    let archives = Keep {
+        newest: args.keep_archives,
+        days: args.keep_archives_days,
+    };
     if snapshots == Keep::default() && archives == Keep::default() {
         return Err(Error::usage("nothing says what to keep").with_hint(
             "pass --keep-snapshots or --keep-snapshots-days, --keep-archives or --keep-archives-days",
@@ -45,7 +51,8 @@ pub(super) async fn run(args: &PruneArgs, clock: &Clock, output: Output) -> Resu
     if args.yes {
         prune(&store, &pruning, &Owner::this_process(), clock).await?;
     }
-    let report = json!({ "pruned": args.yes, "snapshots": pruning.snapshots, "archives": pruning.archives });
+    let report =
+        json!({ "pruned": args.yes, "snapshots": pruning.snapshots, "archives": pruning.archives });
     output::report(&report, || text(&pruning, args.yes), output)
 }
 
@@ -53,8 +60,15 @@ fn text(pruning: &Pruning, done: bool) -> String {
     if pruning.snapshots.is_empty() && pruning.archives.is_empty() {
         return "nothing is old enough to go\n".to_owned();
     }
-    let mut text = String::from(if done { "taken away:\n" } else { "would be taken away:\n" });
-    for (what, dropped) in [("snapshot", &pruning.snapshots), ("archive", &pruning.archives)] {
+    let mut text = String::from(if done {
+        "taken away:\n"
+    } else {
+        "would be taken away:\n"
+    });
+    for (what, dropped) in [
+        ("snapshot", &pruning.snapshots),
+        ("archive", &pruning.archives),
+    ] {
         text.push_str(&objects(what, dropped));
     }
     if !done {
@@ -66,8 +80,18 @@ fn text(pruning: &Pruning, done: bool) -> String {
 /// A line for the objects of each date.
 pub(super) fn objects(what: &str, dates: &[Objects]) -> String {
     let mut text = String::new();
-    for Objects { snapshot, objects, bytes: size } in dates {
-        let _ = writeln!(text, "  {what:<10}{snapshot}{:>10} objects{:>12}", count(*objects), bytes(*size));
+    for Objects {
+        snapshot,
+        objects,
+        bytes: size,
+    } in dates
+    {
+        let _ = writeln!(
+            text,
+            "  {what:<10}{snapshot}{:>10} objects{:>12}",
+            count(*objects),
+            bytes(*size)
+        );
     }
     text
 }

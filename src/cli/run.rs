@@ -67,8 +67,13 @@ pub(super) async fn run(
     screen: &Screen,
     output: Output,
 ) -> Result<()> {
-    let metrics = metrics_file.map(|file| Metrics::new(&file, pipeline, clock)).transpose()?;
-    let watcher = Watcher { screen, state: Mutex::default() };
+    let metrics = metrics_file
+        .map(|file| Metrics::new(&file, pipeline, clock))
+        .transpose()?;
+    let watcher = Watcher {
+        screen,
+        state: Mutex::default(),
+    };
     // The one place where chance comes in: it names the run and draws the jitter.
     let seed = RandomState::new().hash_one(std::process::id());
     let on_progress = |progress: Progress| {
@@ -77,7 +82,10 @@ pub(super) async fn run(
         }
         watcher.observe(progress);
     };
-    let env = Surroundings { on_progress: &on_progress, ..Surroundings::of_process(clock, seed) };
+    let env = Surroundings {
+        on_progress: &on_progress,
+        ..Surroundings::of_process(clock, seed)
+    };
     signals::listen(&env.stop)?;
     let end = match answers {
         Answers::Fetched => pipeline::run(pipeline, &env).await,
@@ -87,7 +95,10 @@ pub(super) async fn run(
     if let Some(metrics) = &metrics {
         let error = end.as_ref().map_or_else(Some, |end| end.error.as_ref());
         let report = end.as_ref().ok().map(|end| &end.report);
-        metrics.end(report, error.map_or(0, |error: &Error| error.kind().exit_code()));
+        metrics.end(
+            report,
+            error.map_or(0, |error: &Error| error.kind().exit_code()),
+        );
     }
     let end = end?;
     let mut json = serde_json::to_value(&end.report).unwrap_or_default();
@@ -128,7 +139,12 @@ impl Watcher<'_> {
         let mut watched = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = &mut *watched;
         match progress {
-            Progress::Planned { targets, requests, max_cost, means } => {
+            Progress::Planned {
+                targets,
+                requests,
+                max_cost,
+                means,
+            } => {
                 info!(
                     targets,
                     requests,
@@ -145,7 +161,13 @@ impl Watcher<'_> {
                 watched.show();
             }
             Progress::Fetch(event) => {
-                let Event::Attempt { outcome, cost, targets, .. } = event else {
+                let Event::Attempt {
+                    outcome,
+                    cost,
+                    targets,
+                    ..
+                } = event
+                else {
                     return;
                 };
                 match outcome {
@@ -175,7 +197,13 @@ impl Watcher<'_> {
     }
 
     fn close(&self) {
-        if let Some(bar) = self.state.lock().unwrap_or_else(PoisonError::into_inner).bar.take() {
+        if let Some(bar) = self
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .bar
+            .take()
+        {
             bar.finish_and_clear();
         }
     }
@@ -226,7 +254,10 @@ fn text(report: &RunReport, pipeline: &Pipeline, answers: Answers) -> String {
                 report.run
             );
         }
-        RunState::Open => format!("snapshot {snapshot} is held open in {}: not published\n\n", pipeline.lake),
+        RunState::Open => format!(
+            "snapshot {snapshot} is held open in {}: not published\n\n",
+            pipeline.lake
+        ),
     };
     let _ = writeln!(text, "  {:<14}{:>12}", "lines", count(report.lines));
     for fate in Fate::ALL {
@@ -237,7 +268,11 @@ fn text(report: &RunReport, pipeline: &Pipeline, answers: Answers) -> String {
     }
     let _ = write!(text, "  {:<14}{:>12}", "items", count(report.items));
     if report.unmatched > 0 {
-        let _ = write!(text, "  {} of them answer no asked target", count(report.unmatched));
+        let _ = write!(
+            text,
+            "  {} of them answer no asked target",
+            count(report.unmatched)
+        );
     }
     let retries = if report.retries > 0 {
         format!(", {} of them retried", count(report.retries))
@@ -251,12 +286,27 @@ fn text(report: &RunReport, pipeline: &Pipeline, answers: Answers) -> String {
         count(report.requests),
         count(report.lower_bound)
     );
-    let _ = write!(text, "  {:<14}{:>12}", "cost", format!("${}", report.cost_usd));
+    let _ = write!(
+        text,
+        "  {:<14}{:>12}",
+        "cost",
+        format!("${}", report.cost_usd)
+    );
     if report.cost_unknown_usd > Usd::ZERO {
-        let _ = write!(text, "  and up to ${} that no answer tells of", report.cost_unknown_usd);
+        let _ = write!(
+            text,
+            "  and up to ${} that no answer tells of",
+            report.cost_unknown_usd
+        );
     }
     if report.files > 0 {
-        let _ = write!(text, "\n  {:<14}{:>12}  {}", "files", count(report.files), bytes(report.bytes));
+        let _ = write!(
+            text,
+            "\n  {:<14}{:>12}  {}",
+            "files",
+            count(report.files),
+            bytes(report.bytes)
+        );
     }
     let _ = writeln!(
         text,
@@ -267,11 +317,18 @@ fn text(report: &RunReport, pipeline: &Pipeline, answers: Answers) -> String {
     );
     if report.vanished > 0 {
         let vanished = counted(report.vanished, "target");
-        let _ =
-            writeln!(text, "  {vanished} of earlier answers are no longer in the list; their rows are kept");
+        let _ = writeln!(
+            text,
+            "  {vanished} of earlier answers are no longer in the list; their rows are kept"
+        );
     }
     if let Some(balance) = report.means.and_then(|means| means.balance_usd) {
-        let _ = writeln!(text, "  {:<14}{:>12}  before the first request", "balance", balance.rounded());
+        let _ = writeln!(
+            text,
+            "  {:<14}{:>12}  before the first request",
+            "balance",
+            balance.rounded()
+        );
     }
     tell(&report.findings, report.items, &mut text);
     text
@@ -298,7 +355,11 @@ fn tell(findings: &Findings, items: u64, text: &mut String) {
             let _ = writeln!(text, "      for example {cut}{more}");
         }
     }
-    let adopting: Vec<&str> = findings.drift.iter().filter_map(|drift| drift.adopt.as_deref()).collect();
+    let adopting: Vec<&str> = findings
+        .drift
+        .iter()
+        .filter_map(|drift| drift.adopt.as_deref())
+        .collect();
     if !adopting.is_empty() {
         let _ = writeln!(
             text,
@@ -312,7 +373,17 @@ fn tell(findings: &Findings, items: u64, text: &mut String) {
         let _ = writeln!(text, "\n  it is not as the snapshot before:");
     }
     for change in &findings.changes {
-        let Change { figure, before, now, change, .. } = change;
-        let _ = writeln!(text, "    {figure}: {before} before, {now} now ({:+.1} %)", change * 100.0);
+        let Change {
+            figure,
+            before,
+            now,
+            change,
+            ..
+        } = change;
+        let _ = writeln!(
+            text,
+            "    {figure}: {before} before, {now} now ({:+.1} %)",
+            change * 100.0
+        );
     }
 }

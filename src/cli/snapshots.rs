@@ -11,8 +11,10 @@ use crate::store::Store;
 pub(super) async fn list(args: &LakeArgs, output: Output) -> Result<()> {
     let store = Store::open(&args.lake)?;
     let mut manifests = Vec::new();
-    for date in
-        snapshots(&store).await?.into_iter().filter(|date| args.snapshot.is_none_or(|only| only == *date))
+    for date in snapshots(&store)
+        .await?
+        .into_iter()
+        .filter(|date| args.snapshot.is_none_or(|only| only == *date))
     {
         manifests.extend(Manifest::read(&store, date).await?);
     }

@@ -24,7 +24,9 @@ pub(super) async fn sql(args: &SqlArgs) -> Result<()> {
     let script = views(&Store::open(&args.lake)?).await?;
     match &args.write {
         None => output::raw(&script),
-        Some(file) => write(file, &script).context(|| format!("failed to write {}", file.display())),
+        Some(file) => {
+            write(file, &script).context(|| format!("failed to write {}", file.display()))
+        }
     }
 }
 

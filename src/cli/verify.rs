@@ -29,13 +29,24 @@ pub(super) async fn verify(args: &LakeArgs, output: Output) -> Result<()> {
         beside.extend(strays(&store).await?);
         beside.extend(log_differences(&store).await?);
     }
-    let problems = audits.iter().map(|audit| audit.problems.len()).sum::<usize>() + beside.len();
-    let report = Report { snapshots: &audits, strays: &beside };
+    let problems = audits
+        .iter()
+        .map(|audit| audit.problems.len())
+        .sum::<usize>()
+        + beside.len();
+    let report = Report {
+        snapshots: &audits,
+        strays: &beside,
+    };
     output::report(&report, || text(&report), output)?;
     if problems == 0 {
         return Ok(());
     }
-    let error = Error::unexpected(format!("{} in {}", counted(problems as u64, "problem"), args.lake));
+    let error = Error::unexpected(format!(
+        "{} in {}",
+        counted(problems as u64, "problem"),
+        args.lake
+    ));
     Err(error
         .with_hint("do not trust what is named above; restore its files from a copy, or run its pipeline again where there is no manifest")
         .mark_reported())
@@ -49,10 +60,19 @@ struct Report<'a> {
     strays: &'a [String],
 }
 
-fn text(Report { snapshots: audits, strays }: &Report<'_>) -> String {
+fn text(
+    Report {
+        snapshots: audits,
+        strays,
+    }: &Report<'_>,
+) -> String {
     let mut text = String::new();
     for audit in *audits {
-        let verdict = if audit.problems.is_empty() { "ok" } else { "BROKEN" };
+        let verdict = if audit.problems.is_empty() {
+            "ok"
+        } else {
+            "BROKEN"
+        };
         let _ = writeln!(
             text,
             "{}  {verdict:<6}  {}, {}, {}",

@@ -77,8 +77,15 @@ impl Client {
     ///
     /// # Errors
     /// A host other than loopback without https: credentials are not sent in the clear.
-    pub fn new(base: &str, credentials: &Credentials, limits: Limits, clock: &Clock) -> Result<Self> {
-        let base: Url = base.parse().usage(|| format!("[api] base_url: `{base}` is no URL"))?;
+    pub fn new(
+        base: &str,
+        credentials: &Credentials,
+        limits: Limits,
+        clock: &Clock,
+    ) -> Result<Self> {
+        let base: Url = base
+            .parse()
+            .usage(|| format!("[api] base_url: `{base}` is no URL"))?;
         if base.scheme() != "https" && !(base.scheme() == "http" && is_loopback(&base)) {
             return Err(Error::usage(format!(
                 "[api] base_url: {base} would send the credentials unencrypted"
@@ -100,12 +107,27 @@ impl Client {
         limits: Limits,
         clock: &Clock,
     ) -> Result<Self> {
-        let pair = format!("{}:{}", credentials.login, credentials.password.expose_secret());
+        let pair = format!(
+            "{}:{}",
+            credentials.login,
+            credentials.password.expose_secret()
+        );
         let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair);
-        let mut authorization = HeaderValue::from_str(&format!("Basic {encoded}"))
-            .map_err(|_| Error::new(ErrorKind::Account, "the credentials cannot be sent as HTTP Basic"))?;
+        let mut authorization =
+            HeaderValue::from_str(&format!("Basic {encoded}")).map_err(|_| {
+                Error::new(
+                    ErrorKind::Account,
+                    "the credentials cannot be sent as HTTP Basic",
+                )
+            })?;
         authorization.set_sensitive(true);
-        Ok(Self { transport, base, authorization, limits, clock: clock.clone() })
+        Ok(Self {
+            transport,
+            base,
+            authorization,
+            limits,
+            clock: clock.clone(),
+        })
     }
 
     /// Posts a task to an endpoint.
@@ -121,7 +143,8 @@ impl Client {
     /// # Errors
     /// As [`Client::post`].
     pub async fn user_data(&self) -> Result<Response, SendError> {
-        self.send(Method::GET, "/v3/appendix/user_data", Bytes::new()).await
+        self.send(Method::GET, "/v3/appendix/user_data", Bytes::new())
+            .await
     }
 
     /// Asks which tasks the account has run, free of charge.
@@ -129,7 +152,8 @@ impl Client {
     /// # Errors
     /// As [`Client::post`].
     pub async fn id_list(&self, body: Vec<u8>) -> Result<Response, SendError> {
-        self.send(Method::POST, "/v3/backlinks/id_list", body.into()).await
+        self.send(Method::POST, "/v3/backlinks/id_list", body.into())
+            .await
     }
 
     fn url(&self, path: &str) -> Url {
@@ -141,31 +165,41 @@ impl Client {
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response, SendError> {
         let mut request = Request::new(body);
         *request.method_mut() = method;
-        *request.uri_mut() = self
-            .url(path)
-            .as_str()
-            .parse()
-            .map_err(|_| SendError::NotSent("the address cannot be written as a URI".to_owned()))?;
+        *request.uri_mut() =
+            self.url(path).as_str().parse().map_err(|_| {
+                SendError::NotSent("the address cannot be written as a URI".to_owned())
+            })?;
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         headers.insert(AUTHORIZATION, self.authorization.clone());
-        let whole = self.clock.within(self.limits.timeout, self.receive(request)).await;
+        let whole = self
+            .clock
+            .within(self.limits.timeout, self.receive(request))
+            .await;
         whole.unwrap_or_else(|| {
             let limit = self.limits.timeout.as_secs();
-            Err(SendError::NoResponse(format!("timed out: no whole answer in {limit} s")))
+            Err(SendError::NoResponse(format!(
+                "timed out: no whole answer in {limit} s"
+            )))
         })
     }
 
     async fn receive(&self, request: Request<Bytes>) -> Result<Response, SendError> {
         let mut response = self.transport.send(request).await?;
         if response.headers.len() > MAX_HEADERS {
-            return Err(SendError::NoResponse(format!("the answer has more than {MAX_HEADERS} headers")));
+            return Err(SendError::NoResponse(format!(
+                "the answer has more than {MAX_HEADERS} headers"
+            )));
         }
         let max = self.limits.max_body;
         let mut body = BytesMut::new();
         loop {
-            let Some(chunk) = self.clock.within(self.limits.stall, response.body.next()).await else {
+            let Some(chunk) = self
+                .clock
+                .within(self.limits.stall, response.body.next())
+                .await
+            else {
                 let (limit, came) = (self.limits.stall.as_secs(), body.len());
                 return Err(SendError::NoResponse(format!(
                     "stalled: no byte in {limit} s after {came} bytes"
@@ -179,22 +213,36 @@ impl Client {
             body.extend_from_slice(&chunk);
         }
         let body = body.freeze();
-        let zipped = response.headers.get(CONTENT_ENCODING).is_some_and(|value| value.as_bytes() == b"gzip");
+        let zipped = response
+            .headers
+            .get(CONTENT_ENCODING)
+            .is_some_and(|value| value.as_bytes() == b"gzip");
         let body = if zipped {
             let unzip = tokio::task::spawn_blocking(move || unzip(&body, max));
-            unzip.await.map_err(|error| SendError::NoResponse(error.to_string()))??
+            unzip
+                .await
+                .map_err(|error| SendError::NoResponse(error.to_string()))??
         } else {
             body
         };
         let wait = asked_to_wait(&response.headers, self.clock.now());
-        Ok(Response { status: response.status.as_u16(), body, wait })
+        Ok(Response {
+            status: response.status.as_u16(),
+            body,
+            wait,
+        })
     }
 }
 
 /// How long an answer's headers ask to wait: `Retry-After`, in seconds or as a date, or the rest of the minute
 /// when `X-RateLimit-Remaining` is used up. The provider documents neither; they are honoured if they come.
 fn asked_to_wait(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::trim)
+    };
     if let Some(after) = text(RETRY_AFTER.as_str()) {
         let date = || DateTime::parse_from_rfc2822(after).ok();
         return match after.parse() {
@@ -211,7 +259,10 @@ fn unzip(zipped: &Bytes, max: u64) -> Result<Bytes, SendError> {
     MultiGzDecoder::new(zipped.as_ref())
         .take(max + 1)
         .read_to_end(&mut body)
-        .map_err(|cause| SendError::Encoding { cause, body: zipped.clone() })?;
+        .map_err(|cause| SendError::Encoding {
+            cause,
+            body: zipped.clone(),
+        })?;
     if body.len() as u64 > max {
         return Err(SendError::TooLarge { max });
     }
@@ -237,7 +288,11 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(name, HeaderValue::from_static(value));
-            assert_eq!(asked_to_wait(&headers, now).map(|wait| wait.as_secs()), expected, "{name}: {value}");
+            assert_eq!(
+                asked_to_wait(&headers, now).map(|wait| wait.as_secs()),
+                expected,
+                "{name}: {value}"
+            );
         }
     }
 }

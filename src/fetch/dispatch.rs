@@ -90,8 +90,19 @@ struct Work {
 
 impl Work {
     fn new(batch: Batch, suspects: usize, halvings: u8) -> Self {
-        let span = info_span!("batch", number = batch.number, targets = batch.targets.len());
-        Self { batch, span, suspects, attempt: 1, tries: Tries::default(), halvings }
+        let span = info_span!(
+            "batch",
+            number = batch.number,
+            targets = batch.targets.len()
+        );
+        Self {
+            batch,
+            span,
+            suspects,
+            attempt: 1,
+            tries: Tries::default(),
+            halvings,
+        }
     }
 }
 
@@ -121,7 +132,11 @@ struct Closed {
 /// Sends all batches and waits for their ends. Batches that are made on the way are numbered from `next_batch`.
 ///
 /// A journal that fails stops it, too, and stands in [`Fetched::stopped`].
-pub async fn fetch(fetcher: &Fetcher<'_>, batches: impl Iterator<Item = Batch>, next_batch: u32) -> Fetched {
+pub async fn fetch(
+    fetcher: &Fetcher<'_>,
+    batches: impl Iterator<Item = Batch>,
+    next_batch: u32,
+) -> Fetched {
     let stopping = watch::Sender::new(false);
     let mut dispatcher = Dispatcher {
         fetcher,
@@ -143,7 +158,9 @@ pub async fn fetch(fetcher: &Fetcher<'_>, batches: impl Iterator<Item = Batch>, 
     let mut asked_to_stop = false;
     let mut drained = None;
     let clock = fetcher.clock;
-    let until = |end: Option<Duration>| clock.sleep(end.unwrap_or_default().saturating_sub(clock.running()));
+    let until = |end: Option<Duration>| {
+        clock.sleep(end.unwrap_or_default().saturating_sub(clock.running()))
+    };
     loop {
         let width = fetcher.pacer.width() as usize;
         // A store that cannot keep up, and a provider in trouble, hold back what is new.
@@ -171,7 +188,10 @@ pub async fn fetch(fetcher: &Fetcher<'_>, batches: impl Iterator<Item = Batch>, 
             waiting: waiting.len() as u64,
             width: fetcher.pacer.width().into(),
         });
-        if sending.is_empty() && closing.is_empty() && (waiting.is_empty() || dispatcher.stopped.is_some()) {
+        if sending.is_empty()
+            && closing.is_empty()
+            && (waiting.is_empty() || dispatcher.stopped.is_some())
+        {
             break;
         }
         tokio::select! {
@@ -247,7 +267,8 @@ impl<P: Iterator<Item = Batch>> Dispatcher<'_, '_, P> {
             }
             let (known, mut targets) = (suspects.targets.len(), suspects.targets);
             let list = self.fetcher.list;
-            self.isolation.fill(&mut targets, room, |id| list.root_domain_of(id));
+            self.isolation
+                .fill(&mut targets, room, |id| list.root_domain_of(id));
             return Some(self.work(targets, known, 0));
         }
         if let Some(batch) = self.planned.next() {
@@ -271,16 +292,32 @@ impl<P: Iterator<Item = Batch>> Dispatcher<'_, '_, P> {
         let number = self.next_batch;
         self.next_batch += 1;
         let root_domains = self.fetcher.root_domains(&targets);
-        Work::new(Batch { number, targets, root_domains }, suspects, halvings)
+        Work::new(
+            Batch {
+                number,
+                targets,
+                root_domains,
+            },
+            suspects,
+            halvings,
+        )
     }
 
     fn begin(&mut self, work: &Work, reserved: Usd) {
         self.suspects_under_way += usize::from(work.suspects > 0);
-        let id = AttemptId { batch: work.batch.number, attempt: work.attempt };
+        let id = AttemptId {
+            batch: work.batch.number,
+            attempt: work.attempt,
+        };
         let mut attempt = Attempt::of(&self.fetcher.intent(work, reserved));
         attempt.status_message = Some("the run stopped before the answer was archived".to_owned());
-        let entry = Entry { attempt, reserved, sent_by: Duration::MAX };
-        self.under_way.insert(id, (entry, work.batch.targets.clone()));
+        let entry = Entry {
+            attempt,
+            reserved,
+            sent_by: Duration::MAX,
+        };
+        self.under_way
+            .insert(id, (entry, work.batch.targets.clone()));
     }
 
     fn stop(&mut self, error: Error) {
@@ -289,7 +326,11 @@ impl<P: Iterator<Item = Batch>> Dispatcher<'_, '_, P> {
     }
 
     fn end(&mut self, batch: Batch, end: End) {
-        self.ends.push(BatchEnd { batch: Some(batch.number), targets: batch.targets, end });
+        self.ends.push(BatchEnd {
+            batch: Some(batch.number),
+            targets: batch.targets,
+            end,
+        });
     }
 
     /// A request did not leave: the run is to stop, or the budget no longer covers it.
@@ -302,7 +343,11 @@ impl<P: Iterator<Item = Batch>> Dispatcher<'_, '_, P> {
     /// The books failed before a request left: without books nothing is sent.
     fn never_sent(&mut self, id: AttemptId, error: Error) {
         if let Some((_, targets)) = self.under_way.remove(&id) {
-            self.ends.push(BatchEnd { batch: None, targets, end: End::Unsent });
+            self.ends.push(BatchEnd {
+                batch: None,
+                targets,
+                end: End::Unsent,
+            });
         }
         self.stop(error);
     }
@@ -313,9 +358,22 @@ impl<P: Iterator<Item = Batch>> Dispatcher<'_, '_, P> {
 
     /// Does what an attempt's end decides. Returns the batch that is to wait, and how long.
     fn follow(&mut self, closed: Closed) -> Option<(u32, Duration)> {
-        let Closed { mut work, entry, result, decision, message, accused, pause } = closed;
+        let Closed {
+            mut work,
+            entry,
+            result,
+            decision,
+            message,
+            accused,
+            pause,
+        } = closed;
         let id = entry.attempt.id;
-        self.tell(&entry.attempt, result, decision, work.batch.targets.len() as u64);
+        self.tell(
+            &entry.attempt,
+            result,
+            decision,
+            work.batch.targets.len() as u64,
+        );
         self.under_way.remove(&id);
         self.suspects_under_way -= usize::from(work.suspects > 0);
         self.entries.push(entry);
@@ -338,22 +396,36 @@ impl<P: Iterator<Item = Batch>> Dispatcher<'_, '_, P> {
                     self.isolation.convicted();
                     self.end(work.batch, End::Refused(message));
                 }
-                Accused::Named(at) => self.isolation.refused(work.batch.targets, work.suspects, Some(at)),
-                Accused::Some => self.isolation.refused(work.batch.targets, work.suspects, None),
+                Accused::Named(at) => {
+                    self.isolation
+                        .refused(work.batch.targets, work.suspects, Some(at))
+                }
+                Accused::Some => self
+                    .isolation
+                    .refused(work.batch.targets, work.suspects, None),
                 Accused::OtherField => {
                     self.end(work.batch, End::Unsent);
-                    self.stop(refusal(AttemptResult::Status(code::UNKNOWN_FIELD), &message));
+                    self.stop(refusal(
+                        AttemptResult::Status(code::UNKNOWN_FIELD),
+                        &message,
+                    ));
                 }
             },
             Decision::Halve if work.batch.targets.len() > 1 && work.halvings < MAX_HALVINGS => {
                 // Not as suspects, who are filled up: there are too many already.
-                for half in work.batch.targets.chunks(work.batch.targets.len().div_ceil(2)) {
+                for half in work
+                    .batch
+                    .targets
+                    .chunks(work.batch.targets.len().div_ceil(2))
+                {
                     let half = self.work(half.to_vec(), 0, work.halvings + 1);
                     self.ready.push_back(half);
                 }
             }
             // Which of several it is that the provider refuses, nobody knows.
-            Decision::Refused if work.batch.targets.len() == 1 => self.end(work.batch, End::Refused(message)),
+            Decision::Refused if work.batch.targets.len() == 1 => {
+                self.end(work.batch, End::Refused(message))
+            }
             Decision::Refused | Decision::GiveUp | Decision::Halve => {
                 self.end(work.batch, End::Failed(message))
             }
@@ -367,8 +439,10 @@ impl<P: Iterator<Item = Batch>> Dispatcher<'_, '_, P> {
 
     /// Tells the one who listens how an attempt ended.
     fn tell(&self, attempt: &Attempt, result: AttemptResult, decision: Decision, targets: u64) {
-        let ended = matches!(attempt.outcome, Outcome::Ok | Outcome::Refused | Outcome::Failed)
-            || decision == Decision::GiveUp;
+        let ended = matches!(
+            attempt.outcome,
+            Outcome::Ok | Outcome::Refused | Outcome::Failed
+        ) || decision == Decision::GiveUp;
         (self.fetcher.events)(Event::Attempt {
             outcome: attempt.outcome,
             result,
@@ -386,17 +460,34 @@ impl<P: Iterator<Item = Batch>> Dispatcher<'_, '_, P> {
             self.fetcher.purse.settle(entry.reserved, None);
             let batch = Some(entry.attempt.id.batch);
             self.entries.push(entry);
-            self.ends.push(BatchEnd { batch, targets, end: End::Unsent });
+            self.ends.push(BatchEnd {
+                batch,
+                targets,
+                end: End::Unsent,
+            });
         }
-        let works = self.ready.into_iter().chain(self.parked.into_values()).map(|work| work.batch);
+        let works = self
+            .ready
+            .into_iter()
+            .chain(self.parked.into_values())
+            .map(|work| work.batch);
         let unsent = works.chain(self.planned).map(|batch| batch.targets);
         self.ends.extend(
             unsent
                 .chain([self.isolation.rest().collect()])
                 .filter(|targets: &Vec<_>| !targets.is_empty())
-                .map(|targets| BatchEnd { batch: None, targets, end: End::Unsent }),
+                .map(|targets| BatchEnd {
+                    batch: None,
+                    targets,
+                    end: End::Unsent,
+                }),
         );
-        Fetched { ends: self.ends, entries: self.entries, next_batch: self.next_batch, stopped: self.stopped }
+        Fetched {
+            ends: self.ends,
+            entries: self.entries,
+            next_batch: self.next_batch,
+            stopped: self.stopped,
+        }
     }
 }
 
@@ -406,14 +497,20 @@ impl Fetcher<'_> {
     }
 
     fn root_domains(&self, targets: &[TargetId]) -> u32 {
-        let mut roots: Vec<u32> = targets.iter().map(|&id| self.list.root_domain_of(id)).collect();
+        let mut roots: Vec<u32> = targets
+            .iter()
+            .map(|&id| self.list.root_domain_of(id))
+            .collect();
         roots.sort_unstable();
         roots.dedup();
         roots.len() as u32
     }
 
     fn jitter(&self) -> f64 {
-        self.random.lock().unwrap_or_else(PoisonError::into_inner).f64()
+        self.random
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .f64()
     }
 
     fn step(&self, step: Step) {
@@ -429,14 +526,22 @@ impl Fetcher<'_> {
     }
 
     fn intent(&self, work: &Work, reserved: Usd) -> Intent {
-        let id = AttemptId { batch: work.batch.number, attempt: work.attempt };
+        let id = AttemptId {
+            batch: work.batch.number,
+            attempt: work.attempt,
+        };
         Intent {
             id,
             tag: format!("{}/{id}", self.run),
             sent_at: self.clock.now(),
             reserved,
             root_domains: work.batch.root_domains,
-            targets: work.batch.targets.iter().map(|&id| self.list.target(id).text.to_owned()).collect(),
+            targets: work
+                .batch
+                .targets
+                .iter()
+                .map(|&id| self.list.target(id).text.to_owned())
+                .collect(),
         }
     }
 
@@ -478,8 +583,15 @@ impl Fetcher<'_> {
             let raised = self.purse.raise(reserved, self.worst(&work.batch));
             let (Some(permit), Some(reserved)) = (permit, raised) else {
                 self.ledger.withdraw_intent(id).await?;
-                self.purse.settle(raised.unwrap_or(reserved), Some(Usd::ZERO));
-                return Ok(Sent { work, intent, span, answer: None, permit: None });
+                self.purse
+                    .settle(raised.unwrap_or(reserved), Some(Usd::ZERO));
+                return Ok(Sent {
+                    work,
+                    intent,
+                    span,
+                    answer: None,
+                    permit: None,
+                });
             };
             intent.reserved = reserved;
             self.ledger.may_send().await?;
@@ -489,11 +601,22 @@ impl Fetcher<'_> {
             self.step(Step::Received(id));
             let took = self.clock.running() - start;
             // What may say that there are too many at once keeps its place until it is read.
-            let small = answer.as_ref().is_ok_and(|response| response.body.len() <= SMALL);
+            let small = answer
+                .as_ref()
+                .is_ok_and(|response| response.body.len() <= SMALL);
             let permit = small.then_some(permit);
-            Ok(Sent { work, intent, span, answer: Some((answer, took)), permit })
+            Ok(Sent {
+                work,
+                intent,
+                span,
+                answer: Some((answer, took)),
+                permit,
+            })
         };
-        sending.instrument(entered).await.map_err(|error| (id, error))
+        sending
+            .instrument(entered)
+            .await
+            .map_err(|error| (id, error))
     }
 
     /// Archives the answer, reads what it says of itself, decides what follows, and enters how the attempt ended.
@@ -503,7 +626,13 @@ impl Fetcher<'_> {
     }
 
     async fn close_within(&self, sent: Sent<'_>, stopping: &watch::Sender<bool>) -> Result<Closed> {
-        let Sent { mut work, intent, answer, permit, .. } = sent;
+        let Sent {
+            mut work,
+            intent,
+            answer,
+            permit,
+            ..
+        } = sent;
         let id = intent.id;
         let mut attempt = Attempt::of(&intent);
         let mut asked = None;
@@ -513,7 +642,9 @@ impl Fetcher<'_> {
             result = match answer {
                 Ok(response) => {
                     asked = response.wait;
-                    self.ledger.archive_response(id, response.body.clone()).await?;
+                    self.ledger
+                        .archive_response(id, response.body.clone())
+                        .await?;
                     self.step(Step::Archived(id));
                     self.read(response, &mut attempt).await?
                 }
@@ -525,7 +656,11 @@ impl Fetcher<'_> {
         self.purse.settle(intent.reserved, known);
 
         work.tries.count(result, charged);
-        let context = RetryContext { now: self.clock.now(), jitter: self.jitter(), asked };
+        let context = RetryContext {
+            now: self.clock.now(),
+            jitter: self.jitter(),
+            asked,
+        };
         let decision = self.retry.decide(result, work.tries, charged, context);
         if decision == Decision::Stop {
             // Said before the next one gets this one's place.
@@ -550,7 +685,11 @@ impl Fetcher<'_> {
             Some(code) if result != AttemptResult::Malformed => format!("{code} {text}"),
             _ => text,
         };
-        let accused = accused(&work.batch.targets, |id| self.list.target(id).text, &message);
+        let accused = accused(
+            &work.batch.targets,
+            |id| self.list.target(id).text,
+            &message,
+        );
         attempt.outcome = match (decision, accused) {
             (Decision::Done, _) => Outcome::Ok,
             (Decision::Retry(_) | Decision::GiveUp, _) if result == AttemptResult::NoResponse => {
@@ -559,10 +698,14 @@ impl Fetcher<'_> {
             (Decision::Retry(_), _) => Outcome::Retried,
             (Decision::Isolate, Accused::Alone) | (Decision::Refused, _) => Outcome::Refused,
             (Decision::Isolate, Accused::Named(_) | Accused::Some) => Outcome::Split,
-            (Decision::Halve, _) if work.batch.targets.len() > 1 && work.halvings < MAX_HALVINGS => {
+            (Decision::Halve, _)
+                if work.batch.targets.len() > 1 && work.halvings < MAX_HALVINGS =>
+            {
                 Outcome::Split
             }
-            (Decision::Isolate | Decision::Halve | Decision::GiveUp | Decision::Stop, _) => Outcome::Failed,
+            (Decision::Isolate | Decision::Halve | Decision::GiveUp | Decision::Stop, _) => {
+                Outcome::Failed
+            }
         };
         match decision {
             Decision::Done => debug!(items = attempt.items, "answered"),
@@ -575,12 +718,29 @@ impl Fetcher<'_> {
                 );
             }
             Decision::Isolate => debug!("{message}; asking in parts"),
-            _ => warn!(batch = id.batch, attempt = id.attempt, outcome = attempt.outcome.name(), "{message}"),
+            _ => warn!(
+                batch = id.batch,
+                attempt = id.attempt,
+                outcome = attempt.outcome.name(),
+                "{message}"
+            ),
         }
         self.ledger.record_attempt(&attempt).await?;
         self.step(Step::Entered(id));
-        let entry = Entry { attempt, reserved: intent.reserved, sent_by: self.clock.running() };
-        Ok(Closed { work, entry, result, decision, message, accused, pause })
+        let entry = Entry {
+            attempt,
+            reserved: intent.reserved,
+            sent_by: self.clock.running(),
+        };
+        Ok(Closed {
+            work,
+            entry,
+            result,
+            decision,
+            message,
+            accused,
+            pause,
+        })
     }
 
     /// Enters why there is no answer.
@@ -613,9 +773,14 @@ impl Fetcher<'_> {
                     attempt.status_message = Some(malformed.to_string());
                     AttemptResult::Malformed
                 } else {
-                    attempt.status_message = Some(format!("HTTP {status} without an answer of the provider"));
+                    attempt.status_message =
+                        Some(format!("HTTP {status} without an answer of the provider"));
                     // Nothing is charged for what is turned away; a broken server may have charged.
-                    attempt.charged = if status < 500 { Charged::No } else { Charged::Unknown };
+                    attempt.charged = if status < 500 {
+                        Charged::No
+                    } else {
+                        Charged::Unknown
+                    };
                     AttemptResult::HttpStatus(status)
                 });
             }

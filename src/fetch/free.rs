@@ -20,7 +20,12 @@ use crate::provider::{Account, Envelope, IdList, Listed, MAX_LISTED, code};
 /// # Errors
 /// An account that the provider refuses.
 pub async fn fetch_account(client: &Client, clock: &Clock) -> Result<Option<Account>> {
-    let answer = ask(clock, "the account", || client.user_data(), |body| Account::read(body).ok());
+    let answer = ask(
+        clock,
+        "the account",
+        || client.user_data(),
+        |body| Account::read(body).ok(),
+    );
     answer.await
 }
 
@@ -38,7 +43,12 @@ pub async fn list_tasks(
     let (mut seen, mut offset) = (HashSet::new(), 0);
     for _ in 0..MAX_PAGES {
         let question = IdList { from, to, offset };
-        let page = ask(clock, "the list of tasks", || client.id_list(question.body()), IdList::read);
+        let page = ask(
+            clock,
+            "the list of tasks",
+            || client.id_list(question.body()),
+            IdList::read,
+        );
         let Some(page) = page.await? else {
             return Ok(None);
         };
@@ -46,7 +56,8 @@ pub async fn list_tasks(
         offset += page.len();
         // One that is listed late moves others to the next page: there they come again.
         found.extend(
-            page.into_iter().filter(|task| task.id.as_ref().is_none_or(|id| seen.insert(id.clone()))),
+            page.into_iter()
+                .filter(|task| task.id.as_ref().is_none_or(|id| seen.insert(id.clone()))),
         );
         if last {
             return Ok(Some(found));
@@ -74,7 +85,11 @@ async fn ask<T>(
                     format!("HTTP {}", response.status),
                     response.wait,
                 ),
-                Err(malformed) => (AttemptResult::Malformed, malformed.to_string(), response.wait),
+                Err(malformed) => (
+                    AttemptResult::Malformed,
+                    malformed.to_string(),
+                    response.wait,
+                ),
                 Ok(envelope) => {
                     let (status, message) = envelope.status();
                     if status == code::OK
@@ -92,14 +107,21 @@ async fn ask<T>(
             },
         };
         tries.count(result, Charged::No);
-        let context = RetryContext { now: clock.now(), jitter: 1.0, asked };
+        let context = RetryContext {
+            now: clock.now(),
+            jitter: 1.0,
+            asked,
+        };
         match FREE_QUESTIONS.decide(result, tries, Charged::No, context) {
             Decision::Retry(wait) => clock.sleep(wait).await,
             Decision::Stop => {
                 let error = refusal(result, &message);
                 let hint = error.hint().to_owned();
-                return Err(Error::new(ErrorKind::Account, format!("failed to ask for {what}: {error}"))
-                    .with_hint(hint));
+                return Err(Error::new(
+                    ErrorKind::Account,
+                    format!("failed to ask for {what}: {error}"),
+                )
+                .with_hint(hint));
             }
             _ => {
                 warn!("failed to ask for {what}: {message}");

@@ -42,7 +42,10 @@ pub(super) fn accused<'a>(
 ) -> Accused {
     // Before the parenthesis stands the field, in it the target, which may hold anything.
     let field = message.split('(').next().unwrap_or_default();
-    if ["'include_subdomains'", "'rank_scale'", "'tag'"].iter().any(|name| field.contains(name)) {
+    if ["'include_subdomains'", "'rank_scale'", "'tag'"]
+        .iter()
+        .any(|name| field.contains(name))
+    {
         return Accused::OtherField;
     }
     if targets.len() == 1 {
@@ -53,7 +56,9 @@ pub(super) fn accused<'a>(
         let text = text(target);
         message.contains(text).then_some((text.len(), at))
     });
-    lengths.max().map_or(Accused::Some, |(_, at)| Accused::Named(at))
+    lengths
+        .max()
+        .map_or(Accused::Some, |(_, at)| Accused::Named(at))
 }
 
 /// The targets of refused batches on their way to a verdict, and those that went along with them.
@@ -86,7 +91,12 @@ impl Isolation {
     }
 
     /// A batch was refused whose first `suspects` targets were suspected already; none if nobody was.
-    pub(super) fn refused(&mut self, mut targets: Vec<TargetId>, suspects: usize, named: Option<usize>) {
+    pub(super) fn refused(
+        &mut self,
+        mut targets: Vec<TargetId>,
+        suspects: usize,
+        named: Option<usize>,
+    ) {
         let mut known = if suspects == 0 {
             self.surprises += 1;
             targets.len()
@@ -95,16 +105,25 @@ impl Isolation {
         };
         if let Some(at) = named {
             let target = targets.remove(at);
-            self.suspects.push_front(Suspects { targets: vec![target], alone: true });
+            self.suspects.push_front(Suspects {
+                targets: vec![target],
+                alone: true,
+            });
             known -= usize::from(at < known);
         }
         self.loose.extend(targets.drain(known..));
         match (named, targets.len()) {
             (_, 0) => {}
             // Refused in company: alone it gets its verdict.
-            (None, 1) => self.suspects.push_back(Suspects { targets, alone: true }),
+            (None, 1) => self.suspects.push_back(Suspects {
+                targets,
+                alone: true,
+            }),
             // The one that was named may have been the only one.
-            (Some(_), _) => self.suspects.push_back(Suspects { targets, alone: false }),
+            (Some(_), _) => self.suspects.push_back(Suspects {
+                targets,
+                alone: false,
+            }),
             (None, _) => self.halve(targets),
         }
     }
@@ -113,7 +132,10 @@ impl Isolation {
     pub(super) fn halve(&mut self, mut targets: Vec<TargetId>) {
         let right = targets.split_off(targets.len() / 2);
         for targets in [targets, right] {
-            self.suspects.push_back(Suspects { targets, alone: false });
+            self.suspects.push_back(Suspects {
+                targets,
+                alone: false,
+            });
         }
     }
 
@@ -125,13 +147,18 @@ impl Isolation {
     /// How many targets may fill a part up: no more than are likely to be good.
     fn allowed(&self) -> usize {
         let bad = self.bad.max(self.surprises).max(1) as f64;
-        let share = bad / (self.good + self.bad + MAX_TARGETS as u64 * self.surprises).max(1) as f64;
+        let share =
+            bad / (self.good + self.bad + MAX_TARGETS as u64 * self.surprises).max(1) as f64;
         (MAX_RISK / share) as usize
     }
 
     /// How many more targets fit to these suspects.
     pub(super) fn room(&self, suspects: &Suspects) -> usize {
-        if suspects.alone { 0 } else { (MAX_TARGETS - suspects.targets.len()).min(self.allowed()) }
+        if suspects.alone {
+            0
+        } else {
+            (MAX_TARGETS - suspects.targets.len()).min(self.allowed())
+        }
     }
 
     /// Moves loose targets to a batch until it is full.
@@ -156,7 +183,11 @@ impl Isolation {
 
     /// All targets that have not been asked to an end.
     pub(super) fn rest(self) -> impl Iterator<Item = TargetId> {
-        self.loose.into_iter().chain(self.suspects.into_iter().flat_map(|suspects| suspects.targets))
+        self.loose.into_iter().chain(
+            self.suspects
+                .into_iter()
+                .flat_map(|suspects| suspects.targets),
+        )
     }
 }
 
@@ -166,22 +197,39 @@ mod tests {
 
     #[test]
     fn a_refusal_accuses_whom_it_names() {
-        let texts = ["a.com", "b.a.com", "https://a.com/", "https://a.com/b", "https://a.com/b:c"];
+        let texts = [
+            "a.com",
+            "b.a.com",
+            "https://a.com/",
+            "https://a.com/b",
+            "https://a.com/b:c",
+        ];
         let ids: Vec<TargetId> = (0..texts.len() as u32).map(TargetId).collect();
         let accused = |message: &str| accused(&ids, |id| texts[id.0 as usize], message);
         for (at, target) in texts.iter().enumerate() {
-            assert_eq!(accused(&format!("Invalid Field: 'target' ({target}).")), Accused::Named(at));
+            assert_eq!(
+                accused(&format!("Invalid Field: 'target' ({target}).")),
+                Accused::Named(at)
+            );
         }
         assert_eq!(accused("Invalid Field: 'targets'."), Accused::Some);
         assert_eq!(accused("Invalid Field: 'rank_scale'."), Accused::OtherField);
-        assert_eq!(accused("40501 Invalid Field: 'target' (https://x.com/a'tag'b)."), Accused::Some);
-        assert_eq!(super::accused(&ids[..1], |_| "a.com", "Invalid Field: 'targets'."), Accused::Alone);
+        assert_eq!(
+            accused("40501 Invalid Field: 'target' (https://x.com/a'tag'b)."),
+            Accused::Some
+        );
+        assert_eq!(
+            super::accused(&ids[..1], |_| "a.com", "Invalid Field: 'targets'."),
+            Accused::Alone
+        );
     }
 
     /// Asks until all have their verdict; returns requests that were refused and such that were paid.
     fn isolate(targets: u32, company: u32, bad: &HashSet<u32>) -> (u32, u32, HashSet<u32>) {
         let mut isolation = Isolation::default();
-        isolation.loose.extend((targets..targets + company).map(TargetId));
+        isolation
+            .loose
+            .extend((targets..targets + company).map(TargetId));
         isolation.answered(100_000);
         isolation.refused((0..targets).map(TargetId).collect(), 0, None);
         let (mut refused, mut paid, mut convicted) = (0, 0, HashSet::new());
@@ -204,10 +252,18 @@ mod tests {
                 isolation.refused(batch, known, None);
             }
         }
-        let mut all: Vec<u32> = answered.into_iter().chain(isolation.rest()).map(|target| target.0).collect();
+        let mut all: Vec<u32> = answered
+            .into_iter()
+            .chain(isolation.rest())
+            .map(|target| target.0)
+            .collect();
         all.extend(&convicted);
         all.sort_unstable();
-        assert_eq!(all, (0..targets + company).collect::<Vec<_>>(), "every target has one end");
+        assert_eq!(
+            all,
+            (0..targets + company).collect::<Vec<_>>(),
+            "every target has one end"
+        );
         (refused, paid, convicted)
     }
 
@@ -234,7 +290,10 @@ mod tests {
             );
             if count == 1 {
                 // 999 good ones and their company, in full requests.
-                assert!(paid <= 11 && refused <= 12, "{refused} refused, {paid} paid");
+                assert!(
+                    paid <= 11 && refused <= 12,
+                    "{refused} refused, {paid} paid"
+                );
             }
         }
     }

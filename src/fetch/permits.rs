@@ -68,7 +68,13 @@ impl Pacer {
         let most = max_in_flight.get();
         Self {
             at_once: Semaphore::new(most as usize),
-            width: Mutex::new(Width { now: most, most, answers: 0, rounds: 1, stepped_up: false }),
+            width: Mutex::new(Width {
+                now: most,
+                most,
+                answers: 0,
+                rounds: 1,
+                stepped_up: false,
+            }),
             a_minute: RateLimiter::direct_with_clock(quota, minutes.clone()),
             minutes,
             paused_until: Mutex::default(),
@@ -81,7 +87,10 @@ impl Pacer {
     /// # Errors
     /// None: the semaphore is never closed.
     pub async fn place(&self) -> Result<SemaphorePermit<'_>> {
-        self.at_once.acquire().await.context(|| "the pacer is closed")
+        self.at_once
+            .acquire()
+            .await
+            .context(|| "the pacer is closed")
     }
 
     /// Waits until one more request may leave this minute.
@@ -91,7 +100,9 @@ impl Pacer {
             if !pause.is_zero() {
                 self.clock.sleep(pause).await;
             } else if let Err(not_until) = self.a_minute.check() {
-                self.clock.sleep(not_until.wait_time_from(self.minutes.now())).await;
+                self.clock
+                    .sleep(not_until.wait_time_from(self.minutes.now()))
+                    .await;
             } else {
                 return;
             }
@@ -99,19 +110,28 @@ impl Pacer {
     }
 
     fn paused_until(&self) -> Duration {
-        *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner)
+        *self
+            .paused_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets no request leave for so long.
     pub fn pause(&self, pause: Duration) {
-        let mut paused = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paused = self
+            .paused_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *paused = (*paused).max(self.clock.running() + pause);
     }
 
     /// How many may be under way at once now.
     #[must_use]
     pub fn width(&self) -> u32 {
-        self.width.lock().unwrap_or_else(PoisonError::into_inner).now
+        self.width
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .now
     }
 
     /// Requests under way.
@@ -123,7 +143,11 @@ impl Pacer {
     /// A request was turned away because there are too many at once: its place is given up.
     pub fn narrow(&self, permit: SemaphorePermit<'_>) {
         let mut width = self.width.lock().unwrap_or_else(PoisonError::into_inner);
-        width.rounds = if width.stepped_up { (width.rounds * 2).min(MAX_ROUNDS) } else { 1 };
+        width.rounds = if width.stepped_up {
+            (width.rounds * 2).min(MAX_ROUNDS)
+        } else {
+            1
+        };
         width.stepped_up = false;
         width.answers = 0;
         if width.now > 1 {
@@ -168,7 +192,13 @@ impl Purse {
     /// A purse with a ceiling, of which some is spent already.
     #[must_use]
     pub fn new(ceiling: Option<Usd>, spent: Usd) -> Self {
-        Self { ceiling, books: Mutex::new(Books { spent, ..Books::default() }) }
+        Self {
+            ceiling,
+            books: Mutex::new(Books {
+                spent,
+                ..Books::default()
+            }),
+        }
     }
 
     /// Sets aside what a request may cost, and as much more as others were dearer than that; says how much it is. None
@@ -177,7 +207,9 @@ impl Purse {
     pub fn reserve(&self, worst: Usd) -> Option<Usd> {
         let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
         let worst = worst + books.dearer;
-        let covered = self.ceiling.is_none_or(|ceiling| books.spent + books.reserved + worst <= ceiling);
+        let covered = self
+            .ceiling
+            .is_none_or(|ceiling| books.spent + books.reserved + worst <= ceiling);
         covered.then(|| {
             books.reserved += worst;
             worst
@@ -227,7 +259,11 @@ mod tests {
         assert!(purse.reserve(cents(70)).is_some());
         purse.settle(cents(70), None);
         assert_eq!(purse.reserve(cents(1)), None);
-        assert!(Purse::new(None, Usd::ZERO).reserve(cents(1_000_000)).is_some());
+        assert!(
+            Purse::new(None, Usd::ZERO)
+                .reserve(cents(1_000_000))
+                .is_some()
+        );
         // What was dearer than expected is expected from then on.
         let purse = Purse::new(Some(cents(100)), Usd::ZERO);
         purse.settle(purse.reserve(cents(10)).unwrap(), Some(cents(15)));
@@ -238,12 +274,19 @@ mod tests {
     async fn the_pacer_spreads_requests_over_the_minute() {
         let start = chrono::DateTime::from_timestamp(1_790_000_000, 0).unwrap();
         let clock = Clock::simulated(start);
-        let pacer = Pacer::new(NonZeroU32::new(5).unwrap(), NonZeroU32::new(60).unwrap(), &clock);
+        let pacer = Pacer::new(
+            NonZeroU32::new(5).unwrap(),
+            NonZeroU32::new(60).unwrap(),
+            &clock,
+        );
         for _ in 0..65 {
             pacer.pace().await;
         }
         let took = (clock.now() - start).num_milliseconds();
-        assert!((59_900..61_000).contains(&took), "{took} ms for 65 requests at 60 a minute and 5 at once");
+        assert!(
+            (59_900..61_000).contains(&took),
+            "{took} ms for 65 requests at 60 a minute and 5 at once"
+        );
         // A wall clock that is corrected by an hour changes nothing.
         clock.set_wall(chrono::Duration::hours(-1));
         let before = clock.running();
@@ -257,7 +300,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn places_that_were_turned_away_are_given_up_and_won_back_one_by_one() {
         let clock = Clock::simulated(chrono::DateTime::from_timestamp(1_790_000_000, 0).unwrap());
-        let pacer = Pacer::new(NonZeroU32::new(30).unwrap(), NonZeroU32::new(10_000).unwrap(), &clock);
+        let pacer = Pacer::new(
+            NonZeroU32::new(30).unwrap(),
+            NonZeroU32::new(10_000).unwrap(),
+            &clock,
+        );
         for _ in 0..18 {
             pacer.narrow(pacer.place().await.unwrap());
         }

@@ -6,7 +6,10 @@ use crate::provider::{StatusClass, code};
 
 /// Why a run stops that the provider refuses.
 pub(super) fn refusal(result: AttemptResult, message: &str) -> Error {
-    let error = Error::new(ErrorKind::Account, format!("the provider refuses: {message}"));
+    let error = Error::new(
+        ErrorKind::Account,
+        format!("the provider refuses: {message}"),
+    );
     match (result.class(), result) {
         (StatusClass::Defect, _) => {
             error.with_hint("this is a defect of backlake, not of your account; report it with the message above")

@@ -134,19 +134,30 @@ impl RetryPolicy {
         charged: Charged,
         context: RetryContext,
     ) -> Decision {
-        let asked = context.asked.map_or(Duration::ZERO, |asked| asked.clamp(FLOOR, CEILING));
-        let spread = |wait: Duration| wait.mul_f64(0.5 + 0.5 * context.jitter.clamp(0.0, 1.0)).max(asked);
+        let asked = context
+            .asked
+            .map_or(Duration::ZERO, |asked| asked.clamp(FLOOR, CEILING));
+        let spread = |wait: Duration| {
+            wait.mul_f64(0.5 + 0.5 * context.jitter.clamp(0.0, 1.0))
+                .max(asked)
+        };
         let doubling = |tries: u32| {
             let factor = 2_u32.saturating_pow(tries.saturating_sub(1).min(16));
             spread(self.base.saturating_mul(factor).min(self.longest))
         };
         let within = |tries: u32, most: u32, wait: Duration| {
-            if tries < most { Decision::Retry(wait) } else { Decision::GiveUp }
+            if tries < most {
+                Decision::Retry(wait)
+            } else {
+                Decision::GiveUp
+            }
         };
         let paid = charged != Charged::No;
         match (result, result.class()) {
             (_, StatusClass::Success) => Decision::Done,
-            (AttemptResult::NotSent, _) => within(tries.unsent, self.max_unsent, doubling(tries.unsent)),
+            (AttemptResult::NotSent, _) => {
+                within(tries.unsent, self.max_unsent, doubling(tries.unsent))
+            }
             (AttemptResult::TooLarge, _) => Decision::GiveUp,
             (AttemptResult::Status(code::INVALID_FIELD | code::DUPLICATE), _) => Decision::Isolate,
             (AttemptResult::Status(code::TASK_TIMEOUT), _)
@@ -156,18 +167,28 @@ impl RetryPolicy {
             }
             (_, StatusClass::ServerFewTries) => {
                 let failures = tries.free + tries.paid;
-                within(failures, self.max_attempts.min(FEW_TRIES), doubling(failures))
+                within(
+                    failures,
+                    self.max_attempts.min(FEW_TRIES),
+                    doubling(failures),
+                )
             }
-            (_, StatusClass::Server) if paid => within(tries.paid, self.max_paid, doubling(tries.paid + 2)),
+            (_, StatusClass::Server) if paid => {
+                within(tries.paid, self.max_paid, doubling(tries.paid + 2))
+            }
             (_, StatusClass::Server) => within(tries.free, self.max_attempts, doubling(tries.free)),
-            (_, StatusClass::TooManyAtOnce) => within(tries.waits, self.max_waits, doubling(tries.waits)),
+            (_, StatusClass::TooManyAtOnce) => {
+                within(tries.waits, self.max_waits, doubling(tries.waits))
+            }
             (_, StatusClass::RatePerMinute) => within(
                 tries.waits,
                 self.max_waits,
                 (to_next_minute(context.now) + spread(self.base)).max(asked),
             ),
             (_, StatusClass::BatchRefused) => Decision::Refused,
-            (_, StatusClass::Account | StatusClass::Defect | StatusClass::PostedTooOften) => Decision::Stop,
+            (_, StatusClass::Account | StatusClass::Defect | StatusClass::PostedTooOften) => {
+                Decision::Stop
+            }
         }
     }
 }
@@ -178,7 +199,11 @@ mod tests {
 
     /// The 20 seconds before a full minute, without luck.
     fn context() -> RetryContext {
-        RetryContext { now: DateTime::from_timestamp(1_790_000_080, 0).unwrap(), jitter: 1.0, asked: None }
+        RetryContext {
+            now: DateTime::from_timestamp(1_790_000_080, 0).unwrap(),
+            jitter: 1.0,
+            asked: None,
+        }
     }
 
     fn decide(result: AttemptResult, charged: Charged, times: u32) -> Decision {
@@ -211,7 +236,9 @@ mod tests {
                 40100 | 40104 | 40200 | 40201 | 40203 | 40204 | 40205 | 40206 | 40207 | 40210 => {
                     (1, Decision::Stop)
                 }
-                40000 | 40006 | 40400 | 40402 | 40502 | 40503 | 40506 | 50100 => (1, Decision::Stop),
+                40000 | 40006 | 40400 | 40402 | 40502 | 40503 | 40506 | 50100 => {
+                    (1, Decision::Stop)
+                }
                 50304 => (3, Decision::GiveUp),
                 50401 => (2, Decision::Halve),
                 40103 | 50000.. => (8, Decision::GiveUp),
@@ -246,7 +273,10 @@ mod tests {
         ] {
             let (tried, waited, end) = to_the_end(result, charged);
             assert_eq!((tried, end), (tries, Decision::GiveUp), "{result:?}");
-            assert!(tried == 1 || waited >= Duration::from_secs(6), "{result:?}: {waited:?}");
+            assert!(
+                tried == 1 || waited >= Duration::from_secs(6),
+                "{result:?}: {waited:?}"
+            );
         }
     }
 
@@ -255,8 +285,12 @@ mod tests {
         let mut tries = Tries::default();
         (0..29).for_each(|_| tries.count(AttemptResult::Status(40209), Charged::No));
         tries.count(AttemptResult::Status(50000), Charged::No);
-        let decision =
-            RetryPolicy::default().decide(AttemptResult::Status(50000), tries, Charged::No, context());
+        let decision = RetryPolicy::default().decide(
+            AttemptResult::Status(50000),
+            tries,
+            Charged::No,
+            context(),
+        );
         assert!(matches!(decision, Decision::Retry(_)), "{decision:?}");
     }
 
@@ -271,10 +305,21 @@ mod tests {
         let mut tries = Tries::default();
         tries.count(AttemptResult::Status(50000), Charged::No);
         for (asked, wait) in [(0, 2), (1, 2), (60, 60), (86_400, 900)] {
-            let context = RetryContext { asked: Some(Duration::from_secs(asked)), ..context() };
-            let decision =
-                RetryPolicy::default().decide(AttemptResult::Status(50000), tries, Charged::No, context);
-            assert_eq!(decision, Decision::Retry(Duration::from_secs(wait)), "{asked}");
+            let context = RetryContext {
+                asked: Some(Duration::from_secs(asked)),
+                ..context()
+            };
+            let decision = RetryPolicy::default().decide(
+                AttemptResult::Status(50000),
+                tries,
+                Charged::No,
+                context,
+            );
+            assert_eq!(
+                decision,
+                Decision::Retry(Duration::from_secs(wait)),
+                "{asked}"
+            );
         }
     }
 }

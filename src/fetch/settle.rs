@@ -34,15 +34,23 @@ pub async fn settle_charges(
     entries: &[Entry],
     wait: bool,
 ) -> Result<Vec<Attempt>> {
-    let mut unknown: Vec<&Entry> =
-        entries.iter().filter(|entry| entry.attempt.charged == Charged::Unknown).collect();
+    let mut unknown: Vec<&Entry> = entries
+        .iter()
+        .filter(|entry| entry.attempt.charged == Charged::Unknown)
+        .collect();
     let mut settled = Vec::new();
     let Some(first) = unknown.iter().map(|entry| entry.attempt.sent_at).min() else {
         return Ok(settled);
     };
     loop {
         let asked = clock.running();
-        let listed = list_tasks(client, clock, first - CLOCKS_APART, clock.now() + CLOCKS_APART).await?;
+        let listed = list_tasks(
+            client,
+            clock,
+            first - CLOCKS_APART,
+            clock.now() + CLOCKS_APART,
+        )
+        .await?;
         let Some(listed) = listed else { break };
         let mut by_tag: HashMap<&str, (Option<Usd>, &Listed)> = HashMap::new();
         for task in &listed {
@@ -67,7 +75,11 @@ pub async fn settle_charges(
             };
             let mut attempt = entry.attempt.clone();
             attempt.cost_usd = Some(cost.to_scale());
-            attempt.charged = if cost > Usd::ZERO { Charged::Yes } else { Charged::No };
+            attempt.charged = if cost > Usd::ZERO {
+                Charged::Yes
+            } else {
+                Charged::No
+            };
             attempt.request_id = attempt.request_id.take().or(id);
             settled.push(attempt);
             false
@@ -82,6 +94,10 @@ pub async fn settle_charges(
         );
         clock.sleep(open).await;
     }
-    info!(settled = settled.len(), unknown = unknown.len(), "asked the provider what was charged");
+    info!(
+        settled = settled.len(),
+        unknown = unknown.len(),
+        "asked the provider what was charged"
+    );
     Ok(settled)
 }

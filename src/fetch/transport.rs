@@ -58,8 +58,8 @@ impl HttpTransport {
 impl Transport for HttpTransport {
     fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<StreamingResponse, SendError>> {
         Box::pin(async move {
-            let request =
-                reqwest::Request::try_from(request).map_err(|error| SendError::NotSent(chain(&error)))?;
+            let request = reqwest::Request::try_from(request)
+                .map_err(|error| SendError::NotSent(chain(&error)))?;
             let response = self.0.execute(request).await.map_err(|error| {
                 if error.is_connect() {
                     SendError::NotSent(chain(&error))
@@ -69,10 +69,18 @@ impl Transport for HttpTransport {
             })?;
             let (status, headers) = (response.status(), response.headers().clone());
             let body = stream::unfold(response, |mut response| async move {
-                let chunk = response.chunk().await.map_err(|error| chain(&error)).transpose()?;
+                let chunk = response
+                    .chunk()
+                    .await
+                    .map_err(|error| chain(&error))
+                    .transpose()?;
                 Some((chunk, response))
             });
-            Ok(StreamingResponse { status, headers, body: body.boxed() })
+            Ok(StreamingResponse {
+                status,
+                headers,
+                body: body.boxed(),
+            })
         })
     }
 }
@@ -90,7 +98,11 @@ pub fn is_loopback(url: &Url) -> bool {
 
 /// An error with its causes, in one line and without the URL.
 fn chain(error: &reqwest::Error) -> String {
-    let mut text = if error.is_timeout() { "timed out".to_owned() } else { String::new() };
+    let mut text = if error.is_timeout() {
+        "timed out".to_owned()
+    } else {
+        String::new()
+    };
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         if !text.is_empty() {
@@ -99,7 +111,11 @@ fn chain(error: &reqwest::Error) -> String {
         text.push_str(&error.to_string());
         cause = error.source();
     }
-    if text.is_empty() { error.to_string() } else { text }
+    if text.is_empty() {
+        error.to_string()
+    } else {
+        text
+    }
 }
 
 /// Why there is no answer.

@@ -15,7 +15,11 @@ use arrow::error::ArrowError;
 ///
 /// # Errors
 /// A batch that does not keep the contract of pages.
-pub fn breakdowns(pages: &RecordBatch, field: &str, dimension: &str) -> Result<RecordBatch, ArrowError> {
+pub fn breakdowns(
+    pages: &RecordBatch,
+    field: &str,
+    dimension: &str,
+) -> Result<RecordBatch, ArrowError> {
     let column = |name: &str| {
         let column = pages.column_by_name(name);
         column.ok_or_else(|| ArrowError::SchemaError(format!("pages without column `{name}`")))
@@ -29,7 +33,10 @@ pub fn breakdowns(pages: &RecordBatch, field: &str, dimension: &str) -> Result<R
     let length = (last - first) as usize;
     let mut page = Vec::with_capacity(length);
     for (row, bounds) in offsets.windows(2).enumerate() {
-        page.extend(std::iter::repeat_n(row as i32, (bounds[1] - bounds[0]) as usize));
+        page.extend(std::iter::repeat_n(
+            row as i32,
+            (bounds[1] - bounds[0]) as usize,
+        ));
     }
     let page = Int32Array::from(page);
     let repeated = |name: &str| -> Result<_, ArrowError> {
@@ -37,9 +44,14 @@ pub fn breakdowns(pages: &RecordBatch, field: &str, dimension: &str) -> Result<R
         // A null belongs to the key: not every reader of dictionaries looks for it among the values.
         let keys = match values.null_count() {
             0 => page.clone(),
-            _ => page.iter().map(|row| row.filter(|&row| values.is_valid(row as usize))).collect(),
+            _ => page
+                .iter()
+                .map(|row| row.filter(|&row| values.is_valid(row as usize)))
+                .collect(),
         };
-        Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, values)?))
+        Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(
+            keys, values,
+        )?))
     };
     let dimension = DictionaryArray::<Int32Type>::try_new(
         Int32Array::from(vec![0; length]),

@@ -27,7 +27,9 @@ impl ColumnDecoder {
     pub(super) fn of(kind: ColumnType) -> Self {
         match kind {
             ColumnType::Int64 => Self::Count(Int64Builder::with_capacity(1024)),
-            ColumnType::Timestamp => Self::Timestamp(TimestampMicrosecondBuilder::with_capacity(1024)),
+            ColumnType::Timestamp => {
+                Self::Timestamp(TimestampMicrosecondBuilder::with_capacity(1024))
+            }
             ColumnType::CountsByKey => Self::Counts(CountsDecoder::default()),
             // No contract takes another type from an item.
             ColumnType::Utf8 | ColumnType::Bool | ColumnType::Decimal | ColumnType::TextsByKey => {
@@ -155,18 +157,24 @@ fn micros(text: &str) -> Option<i64> {
     if bytes.len() == 26 && bytes.ends_with(b" +00:00") {
         let number = |from: usize, to: usize| {
             bytes[from..to].iter().try_fold(0, |sum: u32, byte| {
-                byte.is_ascii_digit().then(|| sum * 10 + u32::from(byte - b'0'))
+                byte.is_ascii_digit()
+                    .then(|| sum * 10 + u32::from(byte - b'0'))
             })
         };
         let separators = [(4, b'-'), (7, b'-'), (10, b' '), (13, b':'), (16, b':')];
-        if separators.iter().any(|&(at, separator)| bytes[at] != separator) {
+        if separators
+            .iter()
+            .any(|&(at, separator)| bytes[at] != separator)
+        {
             return None;
         }
         let date = NaiveDate::from_ymd_opt(number(0, 4)? as i32, number(5, 7)?, number(8, 10)?)?;
         let time = date.and_hms_opt(number(11, 13)?, number(14, 16)?, number(17, 19)?)?;
         return Some(time.and_utc().timestamp_micros());
     }
-    DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S %:z").ok().map(|time| time.timestamp_micros())
+    DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S %:z")
+        .ok()
+        .map(|time| time.timestamp_micros())
 }
 
 /// Texts in Arrow's layout that can be taken back.
@@ -178,13 +186,18 @@ pub(super) struct TextBuffer {
 
 impl Default for TextBuffer {
     fn default() -> Self {
-        Self { data: Vec::new(), offsets: vec![0], valid: NullBufferBuilder::new(1024) }
+        Self {
+            data: Vec::new(),
+            offsets: vec![0],
+            valid: NullBufferBuilder::new(1024),
+        }
     }
 }
 
 impl TextBuffer {
     fn push(&mut self, text: Option<&str>) {
-        self.data.extend_from_slice(text.unwrap_or_default().as_bytes());
+        self.data
+            .extend_from_slice(text.unwrap_or_default().as_bytes());
         // An answer is limited to less than 2 GiB, so its texts are, too.
         self.offsets.push(self.data.len() as i32);
         self.valid.append(text.is_some());
@@ -273,7 +286,9 @@ impl CountsDecoder {
             let mut seen = HashSet::new();
             return keys().any(|key| !seen.insert(key));
         }
-        keys().enumerate().any(|(at, key)| keys().take(at).any(|other| other == key))
+        keys()
+            .enumerate()
+            .any(|(at, key)| keys().take(at).any(|other| other == key))
     }
 
     fn finish(mut self, kind: &DataType) -> ArrayRef {
@@ -287,10 +302,17 @@ impl CountsDecoder {
         self.offsets.shrink_to_fit();
         let values = Int64Array::new(ScalarBuffer::from(self.values), self.values_valid.finish());
         let keys = self.keys.finish_without_nulls();
-        let entries = StructArray::new(fields.clone(), vec![Arc::new(keys), Arc::new(values)], None);
+        let entries =
+            StructArray::new(fields.clone(), vec![Arc::new(keys), Arc::new(values)], None);
         let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
         let valid: Option<NullBuffer> = self.valid.finish();
-        Arc::new(MapArray::new(Arc::clone(entry), offsets, entries, valid, false))
+        Arc::new(MapArray::new(
+            Arc::clone(entry),
+            offsets,
+            entries,
+            valid,
+            false,
+        ))
     }
 }
 

@@ -50,8 +50,14 @@ impl Irregular {
 /// Decodes all items of an answer.
 pub(super) fn decode(body: &[u8], items: &[&Column]) -> Result<Decoded, FlattenError> {
     let mut decoder = Decoder {
-        names: items.iter().filter_map(|column| column.item.as_deref()).collect(),
-        columns: items.iter().map(|column| ColumnDecoder::of(column.kind)).collect(),
+        names: items
+            .iter()
+            .filter_map(|column| column.item.as_deref())
+            .collect(),
+        columns: items
+            .iter()
+            .map(|column| ColumnDecoder::of(column.kind))
+            .collect(),
         rows: 0,
         irregular: Vec::new(),
         missing: vec![0; items.len()],
@@ -61,7 +67,12 @@ pub(super) fn decode(body: &[u8], items: &[&Column]) -> Result<Decoded, FlattenE
     json.end()?;
     Ok(Decoded {
         rows: decoder.rows,
-        columns: decoder.columns.into_iter().zip(items).map(|(column, of)| column.finish(of.kind)).collect(),
+        columns: decoder
+            .columns
+            .into_iter()
+            .zip(items)
+            .map(|(column, of)| column.finish(of.kind))
+            .collect(),
         irregular: decoder.irregular,
         missing: decoder.missing,
     })
@@ -102,7 +113,13 @@ impl<'de> Visitor<'de> for Item<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
-        let Decoder { names, columns, rows, irregular, missing } = self.0;
+        let Decoder {
+            names,
+            columns,
+            rows,
+            irregular,
+            missing,
+        } = self.0;
         let row = *rows;
         *rows += 1;
         let (mut seen, mut next) = (0_u64, 0);

@@ -50,26 +50,58 @@ impl Drifted {
 }
 
 /// The types a new column may have, the strictest first.
-const ADOPTABLE: [ColumnType; 4] =
-    [ColumnType::Int64, ColumnType::Timestamp, ColumnType::CountsByKey, ColumnType::Utf8];
+const ADOPTABLE: [ColumnType; 4] = [
+    ColumnType::Int64,
+    ColumnType::Timestamp,
+    ColumnType::CountsByKey,
+    ColumnType::Utf8,
+];
 
 impl Drift {
     /// What of these irregularities is drift, among so many items.
     #[must_use]
     pub fn of(found: &Irregularities, contract: &Contract, items: u64) -> Vec<Self> {
-        let unknown = found.unknown_fields.iter().map(|(field, count)| (Drifted::Unknown, field, *count));
-        let misfits = found.misfits.iter().map(|(field, count)| (Drifted::Misfit, field, *count));
+        let unknown = found
+            .unknown_fields
+            .iter()
+            .map(|(field, count)| (Drifted::Unknown, field, *count));
+        let misfits = found
+            .misfits
+            .iter()
+            .map(|(field, count)| (Drifted::Misfit, field, *count));
         let missing = found.missing.iter().map(|(field, count)| {
-            (if *count == items { Drifted::Vanished } else { Drifted::Missing }, field, *count)
+            (
+                if *count == items {
+                    Drifted::Vanished
+                } else {
+                    Drifted::Missing
+                },
+                field,
+                *count,
+            )
         });
         let no_object = "(item)".to_owned();
-        let no_objects = (found.no_objects > 0).then_some((Drifted::Misfit, &no_object, found.no_objects));
+        let no_objects =
+            (found.no_objects > 0).then_some((Drifted::Misfit, &no_object, found.no_objects));
         let all = unknown.chain(misfits).chain(missing).chain(no_objects);
         all.map(|(what, field, items)| {
-            let example = found.examples.get(field).filter(|_| what != Drifted::Missing).cloned();
-            let kind = example.as_deref().filter(|_| what == Drifted::Unknown).and_then(kind_of);
+            let example = found
+                .examples
+                .get(field)
+                .filter(|_| what != Drifted::Missing)
+                .cloned();
+            let kind = example
+                .as_deref()
+                .filter(|_| what == Drifted::Unknown)
+                .and_then(kind_of);
             let adopt = kind.map(|kind| contract.adopting(field, kind));
-            Self { field: field.clone(), what, items, example, adopt }
+            Self {
+                field: field.clone(),
+                what,
+                items,
+                example,
+                adopt,
+            }
         })
         .collect()
     }
@@ -80,7 +112,10 @@ fn kind_of(value: &str) -> Option<ColumnType> {
     ADOPTABLE.into_iter().find(|kind| {
         let mut json = sonic_rs::Deserializer::from_slice(value.as_bytes());
         // Null fits every type and says nothing.
-        value != "null" && ColumnDecoder::of(*kind).deserialize(&mut json).unwrap_or(false)
+        value != "null"
+            && ColumnDecoder::of(*kind)
+                .deserialize(&mut json)
+                .unwrap_or(false)
     })
 }
 
@@ -92,7 +127,10 @@ mod tests {
     fn a_value_is_adopted_by_the_strictest_type_that_holds_it() {
         for (value, kind) in [
             ("17", Some(ColumnType::Int64)),
-            ("\"2024-03-31 07:06:04 +00:00\"", Some(ColumnType::Timestamp)),
+            (
+                "\"2024-03-31 07:06:04 +00:00\"",
+                Some(ColumnType::Timestamp),
+            ),
             ("\"high\"", Some(ColumnType::Utf8)),
             ("{\"a\":1}", Some(ColumnType::CountsByKey)),
             ("{\"a\":\"b\"}", None),

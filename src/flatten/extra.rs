@@ -41,7 +41,11 @@ fn count(counts: &mut BTreeMap<String, u64>, field: &str, by: u64) {
     if let Some(known) = counts.get_mut(field) {
         *known += by;
     } else {
-        let name = if counts.len() < MAX_NAMES { field } else { OTHERS };
+        let name = if counts.len() < MAX_NAMES {
+            field
+        } else {
+            OTHERS
+        };
         *counts.entry(name.to_owned()).or_default() += by;
     }
 }
@@ -54,7 +58,9 @@ impl Irregularities {
             (&mut self.misfits, other.misfits),
             (&mut self.missing, other.missing),
         ] {
-            others.iter().for_each(|(field, by)| count(counts, field, *by));
+            others
+                .iter()
+                .for_each(|(field, by)| count(counts, field, *by));
         }
         for (field, example) in other.examples {
             self.example(&field, &example);
@@ -69,7 +75,8 @@ impl Irregularities {
         }
         let end = value.floor_char_boundary(MAX_EXAMPLE);
         let cut = if end < value.len() { "…" } else { "" };
-        self.examples.insert(field.to_owned(), format!("{}{cut}", &value[..end]));
+        self.examples
+            .insert(field.to_owned(), format!("{}{cut}", &value[..end]));
     }
 
     /// Whether everything fitted.
@@ -85,11 +92,24 @@ pub(super) fn collect(
     items: &[&Column],
     decoded: &Decoded,
 ) -> Result<(ArrayRef, Irregularities), FlattenError> {
-    let Decoded { rows, irregular, missing, .. } = decoded;
+    let Decoded {
+        rows,
+        irregular,
+        missing,
+        ..
+    } = decoded;
     let rows = *rows;
     let mut found = Irregularities::default();
-    for (column, missing) in items.iter().zip(missing).filter(|&(_, &missing)| missing > 0) {
-        count(&mut found.missing, column.item.as_deref().unwrap_or_default(), *missing);
+    for (column, missing) in items
+        .iter()
+        .zip(missing)
+        .filter(|&(_, &missing)| missing > 0)
+    {
+        count(
+            &mut found.missing,
+            column.item.as_deref().unwrap_or_default(),
+            *missing,
+        );
     }
     let mut column = StringBuilder::with_capacity(rows, 0);
     if irregular.is_empty() {
@@ -129,7 +149,9 @@ fn originals(
     let mut object = String::from("{");
     for entry in sonic_rs::to_object_iter(item.as_raw_str()) {
         let (key, value) = entry?;
-        let column = items.iter().position(|column| column.item.as_deref() == Some(&*key));
+        let column = items
+            .iter()
+            .position(|column| column.item.as_deref() == Some(&*key));
         let counts = match column {
             None => &mut found.unknown_fields,
             Some(at) => {

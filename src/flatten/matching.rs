@@ -20,8 +20,11 @@ pub(super) fn match_rows(
     let Some(urls) = urls else {
         return matches;
     };
-    let by_text: HashMap<&str, usize> =
-        targets.iter().enumerate().map(|(at, target)| (target.text, at)).collect();
+    let by_text: HashMap<&str, usize> = targets
+        .iter()
+        .enumerate()
+        .map(|(at, target)| (target.text, at))
+        .collect();
     let mut open = vec![true; targets.len()];
     let mut left = Vec::new();
     for (row, url) in urls.iter().enumerate() {
@@ -39,7 +42,8 @@ pub(super) fn match_rows(
             continue;
         }
         let url = urls.value(row);
-        let own = canonical(url, rules).map_or_else(|_| url.to_owned(), |own| own.text().to_owned());
+        let own =
+            canonical(url, rules).map_or_else(|_| url.to_owned(), |own| own.text().to_owned());
         match by_text.get(own.as_str()) {
             Some(&target) if open[target] => {
                 open[target] = false;
@@ -94,36 +98,68 @@ mod tests {
     use crate::targets::{TargetId, TargetKind};
 
     fn matched(targets: &[&str], urls: &[&str]) -> Vec<Option<usize>> {
-        let target =
-            |text| Target { id: TargetId(0), text, kind: TargetKind::Page, root_domain: "example.com" };
+        let target = |text| Target {
+            id: TargetId(0),
+            text,
+            kind: TargetKind::Page,
+            root_domain: "example.com",
+        };
         let targets: Vec<Target<'_>> = targets.iter().copied().map(target).collect();
-        match_rows(Some(&StringArray::from(urls.to_vec())), urls.len(), &targets, &Rules::default())
+        match_rows(
+            Some(&StringArray::from(urls.to_vec())),
+            urls.len(),
+            &targets,
+            &Rules::default(),
+        )
     }
 
     #[test]
     fn rows_find_their_target_by_key_in_any_order() {
-        let targets =
-            ["https://example.com/", "https://example.com/a", "example.com", "https://www.example.com/b"];
+        let targets = [
+            "https://example.com/",
+            "https://example.com/a",
+            "example.com",
+            "https://www.example.com/b",
+        ];
         assert_eq!(
-            matched(&targets, &["example.com", "https://example.com/a", "https://example.com/"]),
+            matched(
+                &targets,
+                &[
+                    "example.com",
+                    "https://example.com/a",
+                    "https://example.com/"
+                ]
+            ),
             [Some(2), Some(1), Some(0)]
         );
         assert_eq!(matched(&targets, &["HTTPS://EXAMPLE.com/a#x"]), [Some(1)]);
         assert_eq!(matched(&targets, &["http://example.com/b/"]), [Some(3)]);
-        assert_eq!(matched(&targets, &["https://WWW.Example.com/a/"]), [Some(1)]);
+        assert_eq!(
+            matched(&targets, &["https://WWW.Example.com/a/"]),
+            [Some(1)]
+        );
         // With page and domain both open the url could be either.
         assert_eq!(matched(&targets, &["http://example.com/"]), [None]);
-        assert_eq!(matched(&targets, &["https://example.com/", "http://example.com/"]), [Some(0), Some(2)]);
+        assert_eq!(
+            matched(&targets, &["https://example.com/", "http://example.com/"]),
+            [Some(0), Some(2)]
+        );
     }
 
     #[test]
     fn a_second_row_for_a_target_stays_unmatched() {
         assert_eq!(
-            matched(&["https://example.com/a"], &["https://example.com/a", "https://example.com/a"]),
+            matched(
+                &["https://example.com/a"],
+                &["https://example.com/a", "https://example.com/a"]
+            ),
             [Some(0), None]
         );
         assert_eq!(
-            matched(&["https://example.com/a"], &["http://example.com/a", "https://example.com/a/"]),
+            matched(
+                &["https://example.com/a"],
+                &["http://example.com/a", "https://example.com/a/"]
+            ),
             [None, None]
         );
     }

@@ -69,12 +69,21 @@ pub enum FlattenError {
 /// A body that is no complete JSON or is nested too deep. Values that do not fit are no error: they are kept in `extra` and counted.
 pub fn flatten(body: &[u8], asked: &Asked<'_>) -> Result<Flattened, FlattenError> {
     let contract = asked.contract;
-    let items: Vec<&Column> = contract.columns.iter().filter(|column| column.item.is_some()).collect();
+    let items: Vec<&Column> = contract
+        .columns
+        .iter()
+        .filter(|column| column.item.is_some())
+        .collect();
     let decoded = decode::decode(body, &items)?;
     let rows = decoded.rows;
     let (extra, irregularities) = extra::collect(body, &items, &decoded)?;
-    let url = items.iter().position(|column| column.name == "url").map(|at| Arc::clone(&decoded.columns[at]));
-    let urls = url.as_ref().and_then(|url| url.as_any().downcast_ref::<StringArray>());
+    let url = items
+        .iter()
+        .position(|column| column.name == "url")
+        .map(|at| Arc::clone(&decoded.columns[at]));
+    let urls = url
+        .as_ref()
+        .and_then(|url| url.as_any().downcast_ref::<StringArray>());
     let matches = matching::match_rows(urls, rows, asked.targets, asked.rules);
     let keys = Keys::of(&matches, urls, asked);
 
@@ -85,12 +94,17 @@ pub fn flatten(body: &[u8], asked: &Asked<'_>) -> Result<Flattened, FlattenError
             "target_kind" => Arc::clone(&keys.kind),
             "root_domain" => Arc::clone(&keys.root_domain),
             "matched" => Arc::clone(&keys.matched),
-            "fetched_at" => {
-                Arc::new(TimestampMicrosecondArray::from_value(asked.fetched_at, rows).with_timezone("UTC"))
-            }
-            "request_id" => Arc::new(StringArray::from_iter(std::iter::repeat_n(asked.request_id, rows))),
+            "fetched_at" => Arc::new(
+                TimestampMicrosecondArray::from_value(asked.fetched_at, rows).with_timezone("UTC"),
+            ),
+            "request_id" => Arc::new(StringArray::from_iter(std::iter::repeat_n(
+                asked.request_id,
+                rows,
+            ))),
             "extra" => Arc::clone(&extra),
-            _ => decoded.next().unwrap_or_else(|| arrow::array::new_null_array(&column.kind.arrow(), rows)),
+            _ => decoded
+                .next()
+                .unwrap_or_else(|| arrow::array::new_null_array(&column.kind.arrow(), rows)),
         }
     });
     let pages = RecordBatch::try_new(contract.schema(), columns.collect())?;
@@ -99,7 +113,12 @@ pub fn flatten(body: &[u8], asked: &Asked<'_>) -> Result<Flattened, FlattenError
         returned[target] = true;
     }
     let unmatched = matches.iter().filter(|target| target.is_none()).count() as u64;
-    Ok(Flattened { pages, returned, unmatched, irregularities })
+    Ok(Flattened {
+        pages,
+        returned,
+        unmatched,
+        irregularities,
+    })
 }
 
 /// The columns that say which target a row belongs to.
@@ -113,8 +132,11 @@ struct Keys {
 impl Keys {
     /// An item that matches no asked target stands under the canonical form of its own url.
     fn of(matches: &[Option<usize>], urls: Option<&StringArray>, asked: &Asked<'_>) -> Self {
-        let (mut target, mut kind, mut root_domain) =
-            (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
+        let (mut target, mut kind, mut root_domain) = (
+            StringBuilder::new(),
+            StringBuilder::new(),
+            StringBuilder::new(),
+        );
         let mut matched = BooleanBuilder::with_capacity(matches.len());
         for (row, found) in matches.iter().enumerate() {
             matched.append_value(found.is_some());
@@ -125,7 +147,9 @@ impl Keys {
                 root_domain.append_value(asked.root_domain);
                 continue;
             }
-            let url = urls.filter(|urls| urls.is_valid(row)).map(|urls| urls.value(row));
+            let url = urls
+                .filter(|urls| urls.is_valid(row))
+                .map(|urls| urls.value(row));
             let own = url.and_then(|url| canonical(url, asked.rules).ok());
             target.append_option(own.as_ref().map(Canonical::text).or(url));
             kind.append_option(own.as_ref().map(|own| own.kind().name()));

@@ -53,7 +53,11 @@ impl Pair {
         blocking(move || {
             let scan = |files| scan(files, root_domain.as_deref());
             let (from, to) = (scan(&before)?, scan(&after)?);
-            Ok(Breakdowns { from, to, files: Arc::new([before, after]) })
+            Ok(Breakdowns {
+                from,
+                to,
+                files: Arc::new([before, after]),
+            })
         })
         .await
     }
@@ -71,11 +75,20 @@ impl Breakdowns {
         add(&mut sums, &self.to, 1)?;
         let (keys, links): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
         let (dimensions, keys): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
-        let (before, after): (Vec<_>, Vec<_>) =
-            links.into_iter().map(|[before, after]| (before, after)).unzip();
-        let rows = df!("dimension" => dimensions, "key" => keys, "before" => before, "after" => after);
+        let (before, after): (Vec<_>, Vec<_>) = links
+            .into_iter()
+            .map(|[before, after]| (before, after))
+            .unzip();
+        let rows =
+            df!("dimension" => dimensions, "key" => keys, "before" => before, "after" => after);
         let rows = with_change(rows.context(|| FAILED)?.lazy());
-        Ok(List::new(rows, col("change").abs(), KEY, read, Arc::clone(&self.files)))
+        Ok(List::new(
+            rows,
+            col("change").abs(),
+            KEY,
+            read,
+            Arc::clone(&self.files),
+        ))
     }
 }
 
@@ -84,16 +97,26 @@ type Sums = BTreeMap<(String, String), [i64; 2]>;
 
 /// Adds the links of a snapshot, batch by batch: polars' streaming engine keeps most of the rows that it groups (0.55).
 fn add(sums: &mut Sums, rows: &LazyFrame, side: usize) -> Result<()> {
-    batches(rows.clone().select([col(KEY[0]), col(KEY[1]), col("links")]), |batch| {
-        let grouped = batch.lazy().group_by(KEY.map(col)).agg([col("links").sum()]).collect();
-        let grouped = grouped.context(|| FAILED)?;
-        let keys = texts(&grouped, "dimension")?.into_iter().zip(texts(&grouped, "key")?);
-        for ((dimension, key), links) in keys.zip(counts(&grouped, "links")?) {
-            let key = (dimension.unwrap_or_default(), key.unwrap_or_default());
-            sums.entry(key).or_default()[side] += links.unwrap_or_default();
-        }
-        Ok(())
-    })
+    batches(
+        rows.clone()
+            .select([col(KEY[0]), col(KEY[1]), col("links")]),
+        |batch| {
+            let grouped = batch
+                .lazy()
+                .group_by(KEY.map(col))
+                .agg([col("links").sum()])
+                .collect();
+            let grouped = grouped.context(|| FAILED)?;
+            let keys = texts(&grouped, "dimension")?
+                .into_iter()
+                .zip(texts(&grouped, "key")?);
+            for ((dimension, key), links) in keys.zip(counts(&grouped, "links")?) {
+                let key = (dimension.unwrap_or_default(), key.unwrap_or_default());
+                sums.entry(key).or_default()[side] += links.unwrap_or_default();
+            }
+            Ok(())
+        },
+    )
 }
 
 fn read(rows: &DataFrame) -> Result<Vec<BreakdownChange>> {
@@ -101,13 +124,16 @@ fn read(rows: &DataFrame) -> Result<Vec<BreakdownChange>> {
     let mut keys = texts(rows, "key")?.into_iter();
     let (before, after) = (counts(rows, "before")?, counts(rows, "after")?);
     let (change, ratios) = (counts(rows, "change")?, ratios(rows, "relative_change")?);
-    let changes = dimensions.into_iter().enumerate().map(|(row, dimension)| BreakdownChange {
-        dimension,
-        key: keys.next().flatten(),
-        before: before[row],
-        after: after[row],
-        change: change[row],
-        relative_change: ratios[row],
-    });
+    let changes = dimensions
+        .into_iter()
+        .enumerate()
+        .map(|(row, dimension)| BreakdownChange {
+            dimension,
+            key: keys.next().flatten(),
+            before: before[row],
+            after: after[row],
+            change: change[row],
+            relative_change: ratios[row],
+        });
     Ok(changes.collect())
 }

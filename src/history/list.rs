@@ -4,7 +4,9 @@ use std::io::Write;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use polars::prelude::{DataFrame, Expr, IntoLazy as _, LazyFrame, PolarsResult, SortMultipleOptions, col};
+use polars::prelude::{
+    DataFrame, Expr, IntoLazy as _, LazyFrame, PolarsResult, SortMultipleOptions, col,
+};
 
 use super::tables::{FAILED, batches, compact};
 use super::write::{Format, Writer};
@@ -33,7 +35,12 @@ impl<Row> List<Row> {
         files: Arc<[LocalFiles; 2]>,
     ) -> Self {
         let rank = [greatest, col(key[0]), col(key[1])];
-        Self { rows, rank, read, _files: files }
+        Self {
+            rows,
+            rank,
+            read,
+            _files: files,
+        }
     }
 
     /// The greatest changes, in memory.
@@ -48,7 +55,11 @@ impl<Row> List<Row> {
     ///
     /// # Errors
     /// Files that fail, and what `see` says.
-    pub fn read(&self, limit: Option<NonZeroU32>, mut see: impl FnMut(Vec<Row>) -> Result<()>) -> Result<()> {
+    pub fn read(
+        &self,
+        limit: Option<NonZeroU32>,
+        mut see: impl FnMut(Vec<Row>) -> Result<()>,
+    ) -> Result<()> {
         self.limited(limit, |rows| see((self.read)(&rows)?))
     }
 
@@ -56,15 +67,28 @@ impl<Row> List<Row> {
     ///
     /// # Errors
     /// Files that fail, and a disk that does.
-    pub fn write(&self, limit: Option<NonZeroU32>, format: Format, out: impl Write + Send) -> Result<()> {
+    pub fn write(
+        &self,
+        limit: Option<NonZeroU32>,
+        format: Format,
+        out: impl Write + Send,
+    ) -> Result<()> {
         let schema = self.rows.clone().collect_schema().context(|| FAILED)?;
         let mut writer = Writer::new(format, out, &schema)?;
         let written = self.limited(limit, |rows| writer.write(rows));
         let written = written.and_then(|()| writer.finish());
-        if writer.is_deserted() { Ok(()) } else { written }
+        if writer.is_deserted() {
+            Ok(())
+        } else {
+            written
+        }
     }
 
-    fn limited(&self, limit: Option<NonZeroU32>, mut see: impl FnMut(DataFrame) -> Result<()>) -> Result<()> {
+    fn limited(
+        &self,
+        limit: Option<NonZeroU32>,
+        mut see: impl FnMut(DataFrame) -> Result<()>,
+    ) -> Result<()> {
         match limit {
             None => batches(self.rows.clone(), |rows| see(compact(&rows)?)),
             Some(limit) => see(self.ranked(limit)?),
@@ -76,8 +100,11 @@ impl<Row> List<Row> {
         let rows = limit.get() as usize;
         let mut gathered: Option<DataFrame> = None;
         batches(self.rows.clone(), |batch| {
-            let batch =
-                if batch.height() > rows { self.cut(batch, limit).context(|| FAILED)? } else { batch };
+            let batch = if batch.height() > rows {
+                self.cut(batch, limit).context(|| FAILED)?
+            } else {
+                batch
+            };
             let all = match gathered.take() {
                 None => compact(&batch)?,
                 Some(before) => before.vstack(&compact(&batch)?).context(|| FAILED)?,
@@ -102,6 +129,9 @@ impl<Row> List<Row> {
         let order = SortMultipleOptions::default()
             .with_order_descending_multi([true, false, false])
             .with_nulls_last_multi([true, false, false]);
-        rows.lazy().sort_by_exprs(&self.rank, order).limit(limit.get()).collect()
+        rows.lazy()
+            .sort_by_exprs(&self.rank, order)
+            .limit(limit.get())
+            .collect()
     }
 }

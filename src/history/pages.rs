@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use polars::prelude::{DataFrame, DataType, Expr, JoinType, LazyFrame, MaintainOrderJoin, col, len, lit};
+use polars::prelude::{
+    DataFrame, DataType, Expr, JoinType, LazyFrame, MaintainOrderJoin, col, len, lit,
+};
 use polars_plan::plans::{HintIR, Sorted};
 use serde::Serialize;
 
@@ -101,12 +103,20 @@ impl Pages {
         let mut to = scan(&files[1], root_domain)?;
         let metrics = metrics_of_both(&mut from, &mut to)?;
         if !metrics.contains(&by) {
-            return Err(Error::usage(format!("--by: {by} is no metric that both snapshots have"))
-                .with_hint(format!("one of {}", metrics.join(", "))));
+            return Err(
+                Error::usage(format!("--by: {by} is no metric that both snapshots have"))
+                    .with_hint(format!("one of {}", metrics.join(", "))),
+            );
         }
         let asked = || col("matched").and(col("target").is_not_null());
         let (from, to) = (from.filter(asked()), to.filter(asked()));
-        Ok(Self { from, to, by, metrics, files: Arc::new(files) })
+        Ok(Self {
+            from,
+            to,
+            by,
+            metrics,
+            files: Arc::new(files),
+        })
     }
 
     /// The metric by which pages are compared.
@@ -136,7 +146,13 @@ impl Pages {
         let there = keyed(there, col("matched").alias("there"))?;
         let rows = merged(here, there, JoinType::Left).filter(col("there").is_null());
         let rows = rows.select([col(KEY[0]), col(KEY[1]), col(name)]);
-        Ok(List::new(rows, col(name), KEY, read, Arc::clone(&self.files)))
+        Ok(List::new(
+            rows,
+            col(name),
+            KEY,
+            read,
+            Arc::clone(&self.files),
+        ))
     }
 
     /// Pages of both whose metric differs: `root_domain`, `target`, `before`, `after`, `change`, `relative_change`.
@@ -145,7 +161,13 @@ impl Pages {
     /// A query that polars refuses.
     pub fn movers(&self) -> Result<List<PageChange>> {
         let rows = with_change(self.in_both()?).filter(col("change").neq(lit(0)));
-        Ok(List::new(rows, col("change").abs(), KEY, read, Arc::clone(&self.files)))
+        Ok(List::new(
+            rows,
+            col("change").abs(),
+            KEY,
+            read,
+            Arc::clone(&self.files),
+        ))
     }
 
     fn in_both(&self) -> Result<LazyFrame> {
@@ -161,15 +183,19 @@ impl Pages {
     pub fn counts(&self) -> Result<PageCounts> {
         let count = |expr: Expr, name: &str| expr.cast(DataType::Int64).alias(name);
         let change = || col("after") - col("before");
-        let pages = |side: &LazyFrame| only(&run(side.clone().select([count(len(), "pages")]))?, "pages");
+        let pages =
+            |side: &LazyFrame| only(&run(side.clone().select([count(len(), "pages")]))?, "pages");
         let (before, after) = (pages(&self.from)?, pages(&self.to)?);
         let both = run(self.in_both()?.select([
             count(len(), "in_both"),
             count(change().neq(lit(0)).sum(), "changed"),
             count(change().is_null().sum(), "unknown"),
         ]))?;
-        let (in_both, changed, unknown) =
-            (only(&both, "in_both")?, only(&both, "changed")?, only(&both, "unknown")?);
+        let (in_both, changed, unknown) = (
+            only(&both, "in_both")?,
+            only(&both, "changed")?,
+            only(&both, "unknown")?,
+        );
         Ok(PageCounts {
             before,
             after,
@@ -190,10 +216,15 @@ impl Pages {
         let known = |metric: &str| format!("{metric} known");
         let sums = |side: &LazyFrame| {
             let of = |metric: &String| {
-                let known = col(metric).count().cast(DataType::Int64).alias(known(metric));
+                let known = col(metric)
+                    .count()
+                    .cast(DataType::Int64)
+                    .alias(known(metric));
                 [col(metric).sum(), known]
             };
-            run(side.clone().select(self.metrics.iter().flat_map(of).collect::<Vec<_>>()))
+            run(side
+                .clone()
+                .select(self.metrics.iter().flat_map(of).collect::<Vec<_>>()))
         };
         let (from, to) = (sums(&self.from)?, sums(&self.to)?);
         let total = |metric: &String| {
@@ -218,7 +249,10 @@ impl Pages {
 /// The counts that both snapshots have: versions of the contract may differ by a column.
 fn metrics_of_both(from: &mut LazyFrame, to: &mut LazyFrame) -> Result<Vec<String>> {
     let failed = || "failed to read the snapshot's columns";
-    let (before, after) = (from.collect_schema().context(failed)?, to.collect_schema().context(failed)?);
+    let (before, after) = (
+        from.collect_schema().context(failed)?,
+        to.collect_schema().context(failed)?,
+    );
     let shared = after
         .iter()
         .filter(|&(name, kind)| *kind == DataType::Int64 && before.get(name) == Some(kind))
@@ -228,10 +262,14 @@ fn metrics_of_both(from: &mut LazyFrame, to: &mut LazyFrame) -> Result<Vec<Strin
 
 /// The key and one column more; polars is told that they are sorted, so that it merges and does not hash.
 fn keyed(side: &LazyFrame, column: Expr) -> Result<LazyFrame> {
-    let sorted =
-        KEY.map(|key| Sorted { column: key.into(), descending: Some(false), nulls_last: Some(false) });
+    let sorted = KEY.map(|key| Sorted {
+        column: key.into(),
+        descending: Some(false),
+        nulls_last: Some(false),
+    });
     let rows = side.clone().select([col(KEY[0]), col(KEY[1]), column]);
-    rows.hint(HintIR::Sorted(Arc::new(sorted))).context(|| FAILED)
+    rows.hint(HintIR::Sorted(Arc::new(sorted)))
+        .context(|| FAILED)
 }
 
 /// Joins two sides by the key, in its order.
@@ -253,13 +291,16 @@ fn read(rows: &DataFrame) -> Result<Vec<PageChange>> {
         .into_iter()
         .collect::<Result<Vec<_>>>()?;
     let ratios = ratios(rows, "relative_change")?;
-    let changes = domains.into_iter().enumerate().map(|(row, root_domain)| PageChange {
-        root_domain,
-        target: targets.next().flatten(),
-        before: numbers[0][row].take(),
-        after: numbers[1][row].take(),
-        change: numbers[2][row].take(),
-        relative_change: ratios[row],
-    });
+    let changes = domains
+        .into_iter()
+        .enumerate()
+        .map(|(row, root_domain)| PageChange {
+            root_domain,
+            target: targets.next().flatten(),
+            before: numbers[0][row].take(),
+            after: numbers[1][row].take(),
+            change: numbers[2][row].take(),
+            relative_change: ratios[row],
+        });
     Ok(changes.collect())
 }

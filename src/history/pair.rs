@@ -20,20 +20,32 @@ impl Pair {
     ///
     /// # Errors
     /// Dates that are not published or the same, snapshots of different questions, and a lake that fails.
-    pub async fn choose(store: &Store, from: Option<NaiveDate>, to: Option<NaiveDate>) -> Result<Self> {
+    pub async fn choose(
+        store: &Store,
+        from: Option<NaiveDate>,
+        to: Option<NaiveDate>,
+    ) -> Result<Self> {
         let published = snapshots(store).await?;
         let lake = store.display();
         let last = || published.last().copied();
-        let to = to.or_else(last).ok_or_else(|| too_few(&lake, "no snapshot is published"))?;
+        let to = to
+            .or_else(last)
+            .ok_or_else(|| too_few(&lake, "no snapshot is published"))?;
         let before = || published.iter().rev().copied().find(|date| *date < to);
         let from = from
             .or_else(before)
             .ok_or_else(|| too_few(&lake, &format!("no snapshot before {to} is published")))?;
         if from == to {
-            return Err(Error::usage(format!("{from} cannot be compared with itself"))
-                .with_hint("give two dates, or none for the last two; `backlake snapshots` lists them"));
+            return Err(
+                Error::usage(format!("{from} cannot be compared with itself")).with_hint(
+                    "give two dates, or none for the last two; `backlake snapshots` lists them",
+                ),
+            );
         }
-        let (from, to) = (published_at(store, from).await?, published_at(store, to).await?);
+        let (from, to) = (
+            published_at(store, from).await?,
+            published_at(store, to).await?,
+        );
         if let Some(difference) = from.question.difference(&to.question) {
             let message = format!(
                 "{} (there) and {} (here) answer different questions: {difference}",
@@ -54,8 +66,11 @@ impl Pair {
 
 async fn published_at(store: &Store, date: NaiveDate) -> Result<Manifest> {
     Manifest::read(store, date).await?.ok_or_else(|| {
-        Error::usage(format!("snapshot {date} is not published in {}", store.display()))
-            .with_hint("`backlake snapshots` lists what is")
+        Error::usage(format!(
+            "snapshot {date} is not published in {}",
+            store.display()
+        ))
+        .with_hint("`backlake snapshots` lists what is")
     })
 }
 

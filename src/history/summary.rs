@@ -37,7 +37,12 @@ pub struct Summary {
 ///
 /// # Errors
 /// Files that fail.
-pub fn summary(pair: &Pair, pages: &Pages, breakdowns: &Breakdowns, top: NonZeroU32) -> Result<Summary> {
+pub fn summary(
+    pair: &Pair,
+    pages: &Pages,
+    breakdowns: &Breakdowns,
+    top: NonZeroU32,
+) -> Result<Summary> {
     let [from, to] = pair.dates();
     Ok(Summary {
         from,

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 
 use polars::prelude::{
-    DataFrame, DataType, Engine, HiveOptions, IntoColumn as _, LazyFrame, NULL, NewChunkedArray as _,
-    PlRefPath, PlanCallback, PolarsResult, ScanArgsParquet, StringChunked, UnionArgs, col, concat, lit, when,
+    DataFrame, DataType, Engine, HiveOptions, IntoColumn as _, LazyFrame, NULL,
+    NewChunkedArray as _, PlRefPath, PlanCallback, PolarsResult, ScanArgsParquet, StringChunked,
+    UnionArgs, col, concat, lit, when,
 };
 
 use crate::error::{Context, Error, Result};
@@ -32,25 +33,47 @@ pub(super) fn scan(files: &LocalFiles, root_domain: Option<&str>) -> Result<Lazy
             None => rows,
         })
     };
-    let scans = files.paths().iter().map(scan).collect::<PolarsResult<Vec<_>>>().context(failed)?;
-    concat(scans, UnionArgs { parallel: false, ..UnionArgs::default() }).context(failed)
+    let scans = files
+        .paths()
+        .iter()
+        .map(scan)
+        .collect::<PolarsResult<Vec<_>>>()
+        .context(failed)?;
+    concat(
+        scans,
+        UnionArgs {
+            parallel: false,
+            ..UnionArgs::default()
+        },
+    )
+    .context(failed)
 }
 
 /// Runs a query whose result is small, and which never holds all rows to come by it.
 pub(super) fn run(query: LazyFrame) -> Result<DataFrame> {
-    let ran = in_file_order(query).collect_with_engine(Engine::Streaming).context(|| FAILED)?;
+    let ran = in_file_order(query)
+        .collect_with_engine(Engine::Streaming)
+        .context(|| FAILED)?;
     Ok(ran.unwrap_single())
 }
 
 /// Runs a query and hands over its rows as they arise.
-pub(super) fn batches(query: LazyFrame, mut see: impl FnMut(DataFrame) -> Result<()>) -> Result<()> {
+pub(super) fn batches(
+    query: LazyFrame,
+    mut see: impl FnMut(DataFrame) -> Result<()>,
+) -> Result<()> {
     let (send, receive) = sync_channel(1);
     // That nobody listens any more ends the query.
     let hand_over = PlanCallback::new(move |rows: DataFrame| Ok(send.send(rows).is_err()));
-    let query = in_file_order(query).sink_batches(hand_over, true, None).context(|| FAILED)?;
+    let query = in_file_order(query)
+        .sink_batches(hand_over, true, None)
+        .context(|| FAILED)?;
     std::thread::scope(|scope| {
         let query = scope.spawn(move || query.collect_with_engine(Engine::Streaming).map(drop));
-        let seen = receive.into_iter().filter(|rows| rows.height() > 0).try_for_each(&mut see);
+        let seen = receive
+            .into_iter()
+            .filter(|rows| rows.height() > 0)
+            .try_for_each(&mut see);
         let ended = query.join().map_err(|_| Error::unexpected(FAILED))?;
         seen.and(ended.context(|| FAILED))
     })
@@ -66,8 +89,11 @@ fn in_file_order(query: LazyFrame) -> LazyFrame {
 pub(super) fn with_change(rows: LazyFrame) -> LazyFrame {
     let change = (col("after") - col("before")).alias("change");
     let relative = col("change").cast(DataType::Float64) / col("before").cast(DataType::Float64);
-    let relative = when(col("before").neq(lit(0))).then(relative).otherwise(lit(NULL));
-    rows.with_column(change).with_column(relative.cast(DataType::Float64).alias("relative_change"))
+    let relative = when(col("before").neq(lit(0)))
+        .then(relative)
+        .otherwise(lit(NULL));
+    rows.with_column(change)
+        .with_column(relative.cast(DataType::Float64).alias("relative_change"))
 }
 
 /// Does what blocks on a thread of its own.
@@ -83,7 +109,9 @@ pub(super) fn compact(rows: &DataFrame) -> Result<DataFrame> {
     let mut columns = Vec::with_capacity(rows.width());
     for column in rows.columns() {
         columns.push(match column.str() {
-            Ok(texts) => StringChunked::from_iter_options(column.name().clone(), texts.iter()).into_column(),
+            Ok(texts) => {
+                StringChunked::from_iter_options(column.name().clone(), texts.iter()).into_column()
+            }
             Err(_) => column.rechunk(),
         });
     }
@@ -91,7 +119,10 @@ pub(super) fn compact(rows: &DataFrame) -> Result<DataFrame> {
 }
 
 pub(super) fn texts(rows: &DataFrame, name: &str) -> Result<Vec<Option<String>>> {
-    let column = rows.column(name).and_then(|column| column.str()).context(unread)?;
+    let column = rows
+        .column(name)
+        .and_then(|column| column.str())
+        .context(unread)?;
     Ok(column.iter().map(|text| text.map(str::to_owned)).collect())
 }
 

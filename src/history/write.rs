@@ -49,13 +49,24 @@ impl<W: Write + Send> Writer<W> {
     pub(super) fn new(format: Format, out: W, schema: &Schema) -> Result<Self> {
         let out = Shared(Arc::new(Mutex::new(out)));
         let form = match format {
-            Format::Csv => Form::Csv(CsvWriter::new(out.clone()).batched(schema).context(failed)?),
+            Format::Csv => Form::Csv(
+                CsvWriter::new(out.clone())
+                    .batched(schema)
+                    .context(failed)?,
+            ),
             Format::Json => Form::Json(JsonBatches::new(out.clone())),
-            Format::Parquet => {
-                Form::Parquet(Box::new(ParquetWriter::new(out.clone()).batched(schema).context(failed)?))
-            }
+            Format::Parquet => Form::Parquet(Box::new(
+                ParquetWriter::new(out.clone())
+                    .batched(schema)
+                    .context(failed)?,
+            )),
         };
-        Ok(Self { form, out, waiting: DataFrame::empty_with_schema(schema), deserted: false })
+        Ok(Self {
+            form,
+            out,
+            waiting: DataFrame::empty_with_schema(schema),
+            deserted: false,
+        })
     }
 
     pub(super) fn write(&mut self, rows: DataFrame) -> Result<()> {
@@ -120,10 +131,16 @@ impl<W> Clone for Shared<W> {
 
 impl<W: Write> Write for Shared<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).flush()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .flush()
     }
 }

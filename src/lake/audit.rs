@@ -49,13 +49,26 @@ pub async fn audit(store: &Store, snapshot: NaiveDate) -> Result<Option<Audit>> 
         Ok(None) => return Ok(None),
         Err(error) => {
             let problems = vec![error.to_string()];
-            return Ok(Some(Audit { snapshot, files: 0, rows: 0, bytes: 0, problems }));
+            return Ok(Some(Audit {
+                snapshot,
+                files: 0,
+                rows: 0,
+                bytes: 0,
+                problems,
+            }));
         }
     };
     let layout = Layout { snapshot };
     let mut found = Findings::of(&manifest);
-    if !store.get(&layout.manifest()).await?.is_some_and(|json| Manifest::is_as_written(&json)) {
-        found.problems.push(format!("{} was changed after it was written", layout.manifest()));
+    if !store
+        .get(&layout.manifest())
+        .await?
+        .is_some_and(|json| Manifest::is_as_written(&json))
+    {
+        found.problems.push(format!(
+            "{} was changed after it was written",
+            layout.manifest()
+        ));
     }
     let contracts = match contracts_of(store, &manifest).await {
         Ok(contracts) => contracts,
@@ -67,7 +80,10 @@ pub async fn audit(store: &Store, snapshot: NaiveDate) -> Result<Option<Audit>> 
     for (table, files) in found.tables(&manifest) {
         let mut last = None;
         for file in files {
-            if !file.path.starts_with(&format!("{}/", layout.partition(table))) {
+            if !file
+                .path
+                .starts_with(&format!("{}/", layout.partition(table)))
+            {
                 found.problems.push(format!(
                     "the manifest names {}, which is no file of {}",
                     file.path,
@@ -78,11 +94,17 @@ pub async fn audit(store: &Store, snapshot: NaiveDate) -> Result<Option<Audit>> 
                 found.problems.push(format!("{} is missing", file.path));
                 continue;
             };
-            found.take(file_of(table, file, local.path.clone(), contracts.of(table)).await?, &mut last);
+            found.take(
+                file_of(table, file, local.path.clone(), contracts.of(table)).await?,
+                &mut last,
+            );
         }
     }
     if manifest.snapshot != snapshot {
-        found.problems.push(format!("the manifest of {snapshot} is that of {}", manifest.snapshot));
+        found.problems.push(format!(
+            "the manifest of {snapshot} is that of {}",
+            manifest.snapshot
+        ));
     }
     Ok(Some(found.end(&manifest)))
 }
@@ -104,14 +126,26 @@ pub(super) async fn audit_staged(
             let path = folder(table).join(file.name());
             named.insert(path.clone());
             if !path.is_file() {
-                found.problems.push(format!("{} is missing", path.display()));
+                found
+                    .problems
+                    .push(format!("{} is missing", path.display()));
                 continue;
             }
-            found.take(file_of(table, file, path, contracts.of(table)).await?, &mut last);
+            found.take(
+                file_of(table, file, path, contracts.of(table)).await?,
+                &mut last,
+            );
         }
-        for entry in std::fs::read_dir(folder(table)).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(folder(table))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             if !named.contains(&entry.path()) {
-                found.problems.push(format!("{} was not written by this run", entry.path().display()));
+                found.problems.push(format!(
+                    "{} was not written by this run",
+                    entry.path().display()
+                ));
             }
         }
     }
@@ -175,7 +209,8 @@ async fn file_of(
 ) -> Result<FileFindings> {
     let (file, contract) = (file.clone(), Arc::clone(contract));
     let work = tokio::task::spawn_blocking(move || {
-        let (hashed, read) = rayon::join(|| hash(&path), || rows_of(table, &file, &path, &contract));
+        let (hashed, read) =
+            rayon::join(|| hash(&path), || rows_of(table, &file, &path, &contract));
         let mut found = FileFindings {
             rows: 0,
             bytes: 0,
@@ -188,20 +223,30 @@ async fn file_of(
                 found.bytes = bytes;
                 if bytes != file.bytes {
                     let told = file.bytes;
-                    found.problems.push(format!("{} has {bytes} bytes, the manifest says {told}", file.path));
+                    found.problems.push(format!(
+                        "{} has {bytes} bytes, the manifest says {told}",
+                        file.path
+                    ));
                 }
                 if sha256 != file.sha256 {
-                    found.problems.push(format!("{} has another SHA-256 than the manifest says", file.path));
+                    found.problems.push(format!(
+                        "{} has another SHA-256 than the manifest says",
+                        file.path
+                    ));
                 }
             }
-            Err(error) => found.problems.push(format!("{} cannot be read: {error}", file.path)),
+            Err(error) => found
+                .problems
+                .push(format!("{} cannot be read: {error}", file.path)),
         }
         match read {
             Ok((rows, groups, problems)) => {
                 (found.rows, found.groups) = (rows, groups);
                 found.problems.extend(problems);
             }
-            Err(error) => found.problems.push(format!("{} cannot be read: {error}", file.path)),
+            Err(error) => found
+                .problems
+                .push(format!("{} cannot be read: {error}", file.path)),
         }
         found
     });
@@ -220,15 +265,23 @@ fn rows_of(
     let mut problems = Vec::new();
     let rows = metadata.metadata().file_metadata().num_rows() as u64;
     if rows != file.rows {
-        problems.push(format!("{} has {rows} rows, the manifest says {}", file.path, file.rows));
+        problems.push(format!(
+            "{} has {rows} rows, the manifest says {}",
+            file.path, file.rows
+        ));
     }
     if !same_columns(contract, metadata.parquet_columns()) {
-        problems.push(format!("{} has other columns than {}", file.path, contract.id()));
+        problems.push(format!(
+            "{} has other columns than {}",
+            file.path,
+            contract.id()
+        ));
         return Ok((rows, Vec::new(), problems));
     }
     let groups = (0..metadata.metadata().num_row_groups()).into_par_iter();
     let groups = groups.map(|number| {
-        audit_group(table, contract, path, &metadata, number).context(|| format!("row group {number}"))
+        audit_group(table, contract, path, &metadata, number)
+            .context(|| format!("row group {number}"))
     });
     let groups = groups.collect::<Result<Vec<_>>>()?;
     Ok((rows, groups, problems))
@@ -238,22 +291,29 @@ fn rows_of(
 fn same_columns(contract: &Contract, found: &arrow::datatypes::Schema) -> bool {
     let expected = contract.schema();
     expected.fields().len() == found.fields().len()
-        && expected.fields().iter().zip(found.fields()).all(|(expected, found)| {
-            expected.name() == found.name()
-                && expected.is_nullable() == found.is_nullable()
-                && same_type(expected.data_type(), found.data_type())
-        })
+        && expected
+            .fields()
+            .iter()
+            .zip(found.fields())
+            .all(|(expected, found)| {
+                expected.name() == found.name()
+                    && expected.is_nullable() == found.is_nullable()
+                    && same_type(expected.data_type(), found.data_type())
+            })
 }
 
 /// Whether two types are the same but for the names of a map's inner fields, which readers differ in.
 fn same_type(left: &DataType, right: &DataType) -> bool {
     match (left, right) {
-        (DataType::Map(left, _), DataType::Map(right, _)) => match (left.data_type(), right.data_type()) {
-            (DataType::Struct(left), DataType::Struct(right)) => {
-                left.iter().zip(right.iter()).all(|(left, right)| left.data_type() == right.data_type())
+        (DataType::Map(left, _), DataType::Map(right, _)) => {
+            match (left.data_type(), right.data_type()) {
+                (DataType::Struct(left), DataType::Struct(right)) => left
+                    .iter()
+                    .zip(right.iter())
+                    .all(|(left, right)| left.data_type() == right.data_type()),
+                _ => false,
             }
-            _ => false,
-        },
+        }
         _ => left == right,
     }
 }
@@ -269,7 +329,13 @@ struct Findings {
 
 impl Findings {
     fn of(manifest: &Manifest) -> Self {
-        Self { files: 0, rows: 0, bytes: 0, counts: Counts::default(), problems: manifest.imbalances() }
+        Self {
+            files: 0,
+            rows: 0,
+            bytes: 0,
+            counts: Counts::default(),
+            problems: manifest.imbalances(),
+        }
     }
 
     /// The tables and their files, by the manifest.
@@ -278,7 +344,9 @@ impl Findings {
         for table in Table::ALL {
             match manifest.tables.get(table.name()) {
                 Some(entry) => tables.push((table, entry.files.as_slice())),
-                None => self.problems.push(format!("the manifest names no table {}", table.name())),
+                None => self
+                    .problems
+                    .push(format!("the manifest names no table {}", table.name())),
             }
         }
         tables
@@ -292,15 +360,27 @@ impl Findings {
         self.problems.extend(file.problems);
         for (number, group) in file.groups.into_iter().enumerate() {
             let place = || format!("{}, row group {number}", file.name);
-            self.problems.extend(group.problems.iter().map(|problem| format!("{}: {problem}", place())));
+            self.problems.extend(
+                group
+                    .problems
+                    .iter()
+                    .map(|problem| format!("{}: {problem}", place())),
+            );
             if let Some((first, end)) = group.ends {
                 let follows = last.as_ref().is_none_or(|last| {
                     let order = compare_owned(last, &first);
                     // Files cover disjoint ranges; within one, equal keys may stand in two row groups.
-                    if number == 0 { order.is_lt() } else { order.is_le() }
+                    if number == 0 {
+                        order.is_lt()
+                    } else {
+                        order.is_le()
+                    }
                 });
                 if !follows {
-                    self.problems.push(format!("{}: does not follow what stands before it", place()));
+                    self.problems.push(format!(
+                        "{}: does not follow what stands before it",
+                        place()
+                    ));
                 }
                 *last = Some(end);
             }
@@ -314,19 +394,37 @@ impl Findings {
             let read = self.counts.fates.get(fate.name()).copied().unwrap_or(0);
             let told = manifest.fates.of(fate);
             if told != read {
-                self.problems.push(format!("{read} targets are {}, the manifest says {told}", fate.name()));
+                self.problems.push(format!(
+                    "{read} targets are {}, the manifest says {told}",
+                    fate.name()
+                ));
             }
         }
         if self.counts.cost_micros != manifest.requests.cost_usd.micros() {
             let (read, told) = (self.counts.cost_micros, manifest.requests.cost_usd);
-            self.problems
-                .push(format!("requests add up to {read} millionths of a dollar, the manifest says ${told}"));
+            self.problems.push(format!(
+                "requests add up to {read} millionths of a dollar, the manifest says ${told}"
+            ));
         }
         if self.counts.matched != manifest.fates.returned {
             let (read, told) = (self.counts.matched, manifest.fates.returned);
-            self.problems.push(format!("{read} rows of pages are matched, the manifest says {told}"));
+            self.problems.push(format!(
+                "{read} rows of pages are matched, the manifest says {told}"
+            ));
         }
-        let Self { files, rows, bytes, problems, .. } = self;
-        Audit { snapshot: manifest.snapshot, files, rows, bytes, problems }
+        let Self {
+            files,
+            rows,
+            bytes,
+            problems,
+            ..
+        } = self;
+        Audit {
+            snapshot: manifest.snapshot,
+            files,
+            rows,
+            bytes,
+            problems,
+        }
     }
 }

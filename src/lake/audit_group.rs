@@ -55,13 +55,15 @@ impl Opened {
 /// Opens a file by its metadata.
 pub(super) fn open(path: &Path, contract: &Contract) -> Result<(File, Opened)> {
     let file = File::open(path).context(|| "failed to open it")?;
-    let found =
-        ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).context(|| "failed to open it")?;
+    let found = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
+        .context(|| "failed to open it")?;
     let columns = Arc::clone(found.schema());
     // Texts that repeat are read by their numbers: few need to be compared.
     let fields = columns.fields().iter().map(|field| {
         let repeats = contract.columns.iter().any(|column| {
-            column.name == *field.name() && has_dictionary(column) && contract.sort.contains(&column.name)
+            column.name == *field.name()
+                && has_dictionary(column)
+                && contract.sort.contains(&column.name)
         });
         if repeats && *field.data_type() == DataType::Utf8 {
             let kind = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
@@ -70,9 +72,16 @@ pub(super) fn open(path: &Path, contract: &Contract) -> Result<(File, Opened)> {
             Arc::clone(field)
         }
     });
-    let options = ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields.collect::<Vec<_>>())));
+    let options =
+        ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields.collect::<Vec<_>>())));
     let read = ArrowReaderMetadata::try_new(Arc::clone(found.metadata()), options);
-    Ok((file, Opened { read: read.context(|| "failed to open it")?, columns }))
+    Ok((
+        file,
+        Opened {
+            read: read.context(|| "failed to open it")?,
+            columns,
+        },
+    ))
 }
 
 /// Audits a row group of a file whose columns are those of the contract.
@@ -94,20 +103,31 @@ pub(super) fn audit_group(
             continue;
         }
         let Some(statistics) = column.statistics() else {
-            found.problems.push(format!("column {name} has no statistics"));
+            found
+                .problems
+                .push(format!("column {name} has no statistics"));
             continue;
         };
         let all_null = statistics.null_count_opt() == Some(column.num_values() as u64);
         let is_whole = statistics.min_is_exact() && statistics.max_is_exact();
         if !(all_null || is_whole) {
-            found.problems.push(format!("the statistics of column {name} are cut short"));
+            found
+                .problems
+                .push(format!("the statistics of column {name} are cut short"));
         }
         let filter = if is_looked_up(&name) {
-            let at = group.columns().iter().position(|other| std::ptr::eq(other, column)).unwrap_or_default();
+            let at = group
+                .columns()
+                .iter()
+                .position(|other| std::ptr::eq(other, column))
+                .unwrap_or_default();
             let filter = builder.get_row_group_column_bloom_filter(number, at);
-            let filter = filter.context(|| format!("failed to read the Bloom filter of column {name}"))?;
+            let filter =
+                filter.context(|| format!("failed to read the Bloom filter of column {name}"))?;
             if filter.is_none() && !all_null {
-                found.problems.push(format!("column {name} has no Bloom filter"));
+                found
+                    .problems
+                    .push(format!("column {name} has no Bloom filter"));
             }
             filter
         } else {
@@ -120,10 +140,17 @@ pub(super) fn audit_group(
             || is_looked_up(name)
             || matches!(name, "fate" | "cost_usd" | "matched")
     };
-    let roots =
-        contract.columns.iter().enumerate().filter(|(_, column)| wanted(&column.name)).map(|(at, _)| at);
+    let roots = contract
+        .columns
+        .iter()
+        .enumerate()
+        .filter(|(_, column)| wanted(&column.name))
+        .map(|(at, _)| at);
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-    let rows = builder.with_row_groups(vec![number]).with_batch_size(BATCH_ROWS).with_projection(mask);
+    let rows = builder
+        .with_row_groups(vec![number])
+        .with_batch_size(BATCH_ROWS)
+        .with_projection(mask);
     let mut sorted = true;
     for batch in rows.build().context(|| "failed to open it")? {
         let batch = batch.context(|| "failed to decode it")?;
@@ -136,10 +163,16 @@ pub(super) fn audit_group(
         }
     }
     if !sorted {
-        found.problems.push(format!("is not sorted by {}", contract.sort.join(", ")));
+        found
+            .problems
+            .push(format!("is not sorted by {}", contract.sort.join(", ")));
     }
     for (name, bounds) in looked_up {
-        found.problems.extend(bounds.complaint().map(|complaint| format!("column {name}: {complaint}")));
+        found.problems.extend(
+            bounds
+                .complaint()
+                .map(|complaint| format!("column {name}: {complaint}")),
+        );
     }
     Ok(found)
 }
@@ -154,8 +187,10 @@ impl Group {
         let keys = Keys::of(batch, &contract.sort)
             .ok_or_else(|| Error::unexpected("its sort columns are of other types"))?;
         let (first, last) = (keys.owned(0), keys.owned(rows - 1));
-        let follows =
-            self.ends.as_ref().is_none_or(|(_, end)| super::key::compare_owned(end, &first).is_le());
+        let follows = self
+            .ends
+            .as_ref()
+            .is_none_or(|(_, end)| super::key::compare_owned(end, &first).is_le());
         let start = self.ends.take().map_or(first, |(start, _)| start);
         self.ends = Some((start, last));
         Ok(follows && keys.ascend())
@@ -173,12 +208,25 @@ struct Bounds {
 impl Bounds {
     fn of(statistics: &Statistics, filter: Option<Sbbf>) -> Self {
         let told = match statistics {
-            Statistics::ByteArray(bounds) => bounds.min_opt().zip(bounds.max_opt()).and_then(|(min, max)| {
-                Some((min.as_utf8().ok()?.to_owned(), max.as_utf8().ok()?.to_owned()))
-            }),
+            Statistics::ByteArray(bounds) => {
+                bounds
+                    .min_opt()
+                    .zip(bounds.max_opt())
+                    .and_then(|(min, max)| {
+                        Some((
+                            min.as_utf8().ok()?.to_owned(),
+                            max.as_utf8().ok()?.to_owned(),
+                        ))
+                    })
+            }
             _ => None,
         };
-        Self { told, found: None, filter, not_in_filter: None }
+        Self {
+            told,
+            found: None,
+            filter,
+            not_in_filter: None,
+        }
     }
 
     fn see(&mut self, column: &ArrayRef) {
@@ -188,7 +236,11 @@ impl Bounds {
                 None => Some((text, text)),
                 Some((min, max)) => Some((min.min(text), max.max(text))),
             };
-            if self.not_in_filter.is_none() && self.filter.as_ref().is_some_and(|filter| !filter.check(&text))
+            if self.not_in_filter.is_none()
+                && self
+                    .filter
+                    .as_ref()
+                    .is_some_and(|filter| !filter.check(&text))
             {
                 self.not_in_filter = Some(text.to_owned());
             }
@@ -203,12 +255,16 @@ impl Bounds {
 
     fn complaint(self) -> Option<String> {
         if let Some(text) = self.not_in_filter {
-            return Some(format!("its Bloom filter does not find `{text}`, which is there"));
+            return Some(format!(
+                "its Bloom filter does not find `{text}`, which is there"
+            ));
         }
         let (min, max) = self.found?;
         match self.told {
             Some((told_min, told_max)) if told_min == min && told_max == max => None,
-            _ => Some(format!("its statistics do not say that it spans `{min}` to `{max}`")),
+            _ => Some(format!(
+                "its statistics do not say that it spans `{min}` to `{max}`"
+            )),
         }
     }
 }
@@ -226,7 +282,9 @@ impl Counts {
     pub(super) fn add_rows(&mut self, table: Table, batch: &RecordBatch) {
         match table {
             Table::Targets => {
-                let fates = batch.column_by_name("fate").and_then(|column| column.as_string_opt::<i32>());
+                let fates = batch
+                    .column_by_name("fate")
+                    .and_then(|column| column.as_string_opt::<i32>());
                 for fate in fates.into_iter().flatten().flatten() {
                     if let Some(count) = self.fates.get_mut(fate) {
                         *count += 1;
@@ -241,7 +299,9 @@ impl Counts {
                 self.cost_micros += costs.into_iter().flatten().flatten().sum::<i128>();
             }
             Table::Pages => {
-                let matched = batch.column_by_name("matched").and_then(|column| column.as_boolean_opt());
+                let matched = batch
+                    .column_by_name("matched")
+                    .and_then(|column| column.as_boolean_opt());
                 self.matched += matched.map_or(0, |matched| matched.true_count() as u64);
             }
             Table::Breakdowns => {}

@@ -50,7 +50,9 @@ pub(super) async fn contracts_of(store: &Store, manifest: &Manifest) -> Result<C
         })?;
         let read = || format!("{path} is no contract");
         let text = std::str::from_utf8(&text).context(read)?;
-        contracts.adopt(Contract::parse(text).context(read)?).context(read)?;
+        contracts
+            .adopt(Contract::parse(text).context(read)?)
+            .context(read)?;
     }
     Ok(contracts)
 }

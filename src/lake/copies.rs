@@ -34,10 +34,17 @@ impl Store {
     /// A lake or a disk that fails, or files that are not those that the manifest names.
     pub async fn local_files(&self, manifest: &Manifest, table: Table) -> Result<LocalFiles> {
         let name = table.name();
-        let entry = manifest.tables.get(name).filter(|entry| !entry.files.is_empty()).ok_or_else(|| {
-            Error::unexpected(format!("the manifest of {} names no files of {name}", manifest.snapshot))
+        let entry = manifest
+            .tables
+            .get(name)
+            .filter(|entry| !entry.files.is_empty())
+            .ok_or_else(|| {
+                Error::unexpected(format!(
+                    "the manifest of {} names no files of {name}",
+                    manifest.snapshot
+                ))
                 .with_hint("`backlake verify` audits the snapshot")
-        })?;
+            })?;
         let (mut paths, mut files) = (Vec::new(), Vec::new());
         for file in &entry.files {
             let path = &file.path;
@@ -46,12 +53,17 @@ impl Store {
                 Error::unexpected(format!("{path} is missing"))
                     .with_hint("`backlake verify` audits the snapshot")
             })?;
-            let bytes = std::fs::metadata(&local.path).context(|| format!("failed to read {path}"))?.len();
+            let bytes = std::fs::metadata(&local.path)
+                .context(|| format!("failed to read {path}"))?
+                .len();
             held_to(file, bytes)?;
             paths.push(local.path.clone());
             files.push(local);
         }
-        Ok(LocalFiles { paths, _files: files })
+        Ok(LocalFiles {
+            paths,
+            _files: files,
+        })
     }
 }
 
@@ -59,7 +71,11 @@ fn held_to(file: &ManifestFile, bytes: u64) -> Result<()> {
     if bytes == file.bytes {
         return Ok(());
     }
-    let ManifestFile { path, bytes: told, .. } = file;
-    Err(Error::unexpected(format!("{path} has {bytes} bytes, the manifest says {told}"))
-        .with_hint("do not trust this snapshot; `backlake verify` audits it"))
+    let ManifestFile {
+        path, bytes: told, ..
+    } = file;
+    Err(Error::unexpected(format!(
+        "{path} has {bytes} bytes, the manifest says {told}"
+    ))
+    .with_hint("do not trust this snapshot; `backlake verify` audits it"))
 }

@@ -44,7 +44,9 @@ impl OwnedPart {
 
 /// Whether one key comes before another, is the same, or comes after it.
 pub(super) fn compare_owned(left: &[OwnedPart], right: &[OwnedPart]) -> Ordering {
-    left.iter().map(OwnedPart::as_part).cmp(right.iter().map(OwnedPart::as_part))
+    left.iter()
+        .map(OwnedPart::as_part)
+        .cmp(right.iter().map(OwnedPart::as_part))
 }
 
 /// The sort columns of a batch.
@@ -66,7 +68,10 @@ impl<'a> KeyColumn<'a> {
             return Some(Self::Count(counts));
         }
         let dictionary = column.as_dictionary_opt::<Int32Type>()?;
-        Some(Self::Dictionary(dictionary.keys(), dictionary.values().as_string_opt::<i32>()?))
+        Some(Self::Dictionary(
+            dictionary.keys(),
+            dictionary.values().as_string_opt::<i32>()?,
+        ))
     }
 
     fn part(&self, row: usize) -> KeyPart<'a> {
@@ -75,7 +80,11 @@ impl<'a> KeyColumn<'a> {
             Self::Count(counts) if counts.is_valid(row) => KeyPart::Count(counts.value(row)),
             Self::Dictionary(numbers, texts) if numbers.is_valid(row) => {
                 let number = numbers.value(row) as usize;
-                if texts.is_valid(number) { KeyPart::Text(texts.value(number)) } else { KeyPart::Null }
+                if texts.is_valid(number) {
+                    KeyPart::Text(texts.value(number))
+                } else {
+                    KeyPart::Null
+                }
             }
             _ => KeyPart::Null,
         }
@@ -94,15 +103,24 @@ impl<'a> KeyColumn<'a> {
         let compare = |row: usize| self.part(row).cmp(&self.part(row - 1));
         match self {
             Self::Text(texts) if texts.null_count() == 0 => {
-                let text = |bounds: &[i32]| &texts.value_data()[bounds[0] as usize..bounds[1] as usize];
+                let text =
+                    |bounds: &[i32]| &texts.value_data()[bounds[0] as usize..bounds[1] as usize];
                 let pairs = texts.value_offsets().windows(3);
-                pairs.map(|pair| text(&pair[1..]).cmp(text(&pair[..2]))).collect()
+                pairs
+                    .map(|pair| text(&pair[1..]).cmp(text(&pair[..2])))
+                    .collect()
             }
             // Where the numbers are the same, nothing else needs to be looked at.
             Self::Dictionary(numbers, _) if numbers.null_count() == 0 => {
                 let pairs = numbers.values().windows(2).zip(1..);
                 pairs
-                    .map(|(pair, row)| if pair[0] == pair[1] { Ordering::Equal } else { compare(row) })
+                    .map(|(pair, row)| {
+                        if pair[0] == pair[1] {
+                            Ordering::Equal
+                        } else {
+                            compare(row)
+                        }
+                    })
                     .collect()
             }
             _ => (1..self.rows()).map(compare).collect(),
@@ -113,7 +131,9 @@ impl<'a> KeyColumn<'a> {
 impl<'a> Keys<'a> {
     /// The columns of these names; none if one is not there or of a type that nothing is sorted by.
     pub(super) fn of(batch: &'a RecordBatch, names: &[String]) -> Option<Self> {
-        let columns = names.iter().map(|name| KeyColumn::of(batch.column_by_name(name)?));
+        let columns = names
+            .iter()
+            .map(|name| KeyColumn::of(batch.column_by_name(name)?));
         columns.collect::<Option<_>>().map(Self)
     }
 
@@ -131,12 +151,18 @@ impl<'a> Keys<'a> {
 
     /// The key of a row.
     pub(super) fn owned(&self, row: usize) -> Vec<OwnedPart> {
-        self.0.iter().map(|column| column.part(row).to_owned()).collect()
+        self.0
+            .iter()
+            .map(|column| column.part(row).to_owned())
+            .collect()
     }
 
     /// The key of a row is this one.
     pub(super) fn is(&self, row: usize, key: &[OwnedPart]) -> bool {
-        self.0.iter().zip(key).all(|(column, part)| column.part(row) == part.as_part())
+        self.0
+            .iter()
+            .zip(key)
+            .all(|(column, part)| column.part(row) == part.as_part())
     }
 }
 

@@ -121,7 +121,8 @@ impl Manifest {
         let Some(json) = store.get(&path).await? else {
             return Ok(None);
         };
-        let manifest: Self = serde_json::from_slice(&json).context(|| format!("failed to read {path}"))?;
+        let manifest: Self =
+            serde_json::from_slice(&json).context(|| format!("failed to read {path}"))?;
         if manifest.format > Self::FORMAT {
             return Err(Error::usage(format!(
                 "{path} has format {}, newer than this program",
@@ -137,7 +138,8 @@ impl Manifest {
     /// # Errors
     /// A defect.
     pub(super) fn to_json(&self) -> Result<Bytes> {
-        let mut json = serde_json::to_string_pretty(self).context(|| "failed to write the manifest")?;
+        let mut json =
+            serde_json::to_string_pretty(self).context(|| "failed to write the manifest")?;
         json.truncate(json.strip_suffix("\n}").unwrap_or(&json).len());
         json.push_str(",\n  ");
         let checksum = Sha256::digest(json.as_bytes());
@@ -175,7 +177,11 @@ impl Manifest {
                 found.push(format!("{name}: {left} is not {right}"));
             }
         };
-        hold("lines and the sum of their fates", self.lines, self.fates.total());
+        hold(
+            "lines and the sum of their fates",
+            self.lines,
+            self.fates.total(),
+        );
         hold("lines and rows of targets", self.lines, rows("targets"));
         hold(
             "items and returned targets plus unmatched items",
@@ -183,7 +189,11 @@ impl Manifest {
             self.fates.returned + self.unmatched,
         );
         hold("items and rows of pages", self.items, rows("pages"));
-        hold("requests sent and rows of requests", self.requests.sent, rows("requests"));
+        hold(
+            "requests sent and rows of requests",
+            self.requests.sent,
+            rows("requests"),
+        );
         for (name, table) in &self.tables {
             hold(
                 &format!("rows of {name} and those of its files"),
@@ -201,5 +211,8 @@ impl Manifest {
 /// A lake that fails.
 pub async fn snapshots(store: &Store) -> Result<Vec<NaiveDate>> {
     let objects = store.list(&Layout::manifests()).await?;
-    Ok(objects.iter().filter_map(|object| Layout::date_of(&object.location)).collect())
+    Ok(objects
+        .iter()
+        .filter_map(|object| Layout::date_of(&object.location))
+        .collect())
 }

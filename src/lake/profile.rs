@@ -22,7 +22,11 @@ pub struct ColumnProfile {
     /// Rows in which it is null.
     pub nulls: u64,
     /// The sum of a column of counts.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "decimal_string")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "decimal_string"
+    )]
     pub total: Option<i128>,
 }
 
@@ -37,9 +41,12 @@ mod decimal_string {
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i128>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<i128>, D::Error> {
         let text = Option::<String>::deserialize(from)?;
-        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+        text.map(|text| text.parse().map_err(D::Error::custom))
+            .transpose()
     }
 }
 
@@ -65,30 +72,65 @@ impl Profile {
             return found;
         }
         let relative = |before: f64, now: f64| {
-            if before == 0.0 { 0.0 } else { (now - before) / before.abs() }
+            if before == 0.0 {
+                0.0
+            } else {
+                (now - before) / before.abs()
+            }
         };
         let mut hold = |figure: String, before: f64, now: f64, change: f64, bound: f64| {
             if change.abs() > bound {
-                found.push(Change { figure, before, now, change, bound });
+                found.push(Change {
+                    figure,
+                    before,
+                    now,
+                    change,
+                    bound,
+                });
             }
         };
         let (rows_before, rows_now) = (before.rows as f64, self.rows as f64);
-        hold("rows".to_owned(), rows_before, rows_now, relative(rows_before, rows_now), bounds.rows);
+        hold(
+            "rows".to_owned(),
+            rows_before,
+            rows_now,
+            relative(rows_before, rows_now),
+            bounds.rows,
+        );
         for (name, column) in &self.columns {
             let Some(earlier) = before.columns.get(name) else {
                 continue;
             };
             let share = |nulls: u64, rows: f64| {
-                if rows == 0.0 { 0.0 } else { nulls as f64 / rows }
+                if rows == 0.0 {
+                    0.0
+                } else {
+                    nulls as f64 / rows
+                }
             };
             // What is noted only where something is wrong is no value that goes missing.
             if name != "extra" {
-                let (then, now) = (share(earlier.nulls, rows_before), share(column.nulls, rows_now));
-                hold(format!("null share of {name}"), then, now, now - then, bounds.nulls);
+                let (then, now) = (
+                    share(earlier.nulls, rows_before),
+                    share(column.nulls, rows_now),
+                );
+                hold(
+                    format!("null share of {name}"),
+                    then,
+                    now,
+                    now - then,
+                    bounds.nulls,
+                );
             }
             if let (Some(then), Some(now)) = (earlier.total, column.total) {
                 let (then, now) = (then as f64, now as f64);
-                hold(format!("total of {name}"), then, now, relative(then, now), bounds.totals);
+                hold(
+                    format!("total of {name}"),
+                    then,
+                    now,
+                    relative(then, now),
+                    bounds.totals,
+                );
             }
         }
         found
@@ -126,16 +168,29 @@ mod tests {
     use super::*;
 
     fn profile(rows: u64, nulls: u64, total: i128) -> Profile {
-        let column = ColumnProfile { nulls, total: Some(total) };
-        Profile { rows, columns: [("backlinks".to_owned(), column)].into() }
+        let column = ColumnProfile {
+            nulls,
+            total: Some(total),
+        };
+        Profile {
+            rows,
+            columns: [("backlinks".to_owned(), column)].into(),
+        }
     }
 
     #[test]
     fn only_what_differs_by_more_than_its_bound_is_named() {
-        let bounds = Bounds { rows: 0.5, nulls: 0.1, totals: 0.2 };
+        let bounds = Bounds {
+            rows: 0.5,
+            nulls: 0.1,
+            totals: 0.2,
+        };
         let before = profile(100, 0, 1000);
         let named = |now: &Profile| {
-            now.changes(&before, &bounds).into_iter().map(|change| change.figure).collect::<Vec<_>>()
+            now.changes(&before, &bounds)
+                .into_iter()
+                .map(|change| change.figure)
+                .collect::<Vec<_>>()
         };
         assert_eq!(named(&profile(100, 10, 1200)), [""; 0]);
         assert_eq!(named(&profile(49, 0, 1000)), ["rows"]);

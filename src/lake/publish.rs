@@ -49,20 +49,39 @@ pub struct Publishing<'a> {
 /// # Errors
 /// Books that do not balance, staged files that are not sound, a lock that is lost, or a lake that fails; the snapshot
 /// is not published then.
-pub async fn publish(staging: &Staging, manifest: Manifest, how: &Publishing<'_>) -> Result<Manifest> {
+pub async fn publish(
+    staging: &Staging,
+    manifest: Manifest,
+    how: &Publishing<'_>,
+) -> Result<Manifest> {
     let imbalances = manifest.imbalances();
     if !imbalances.is_empty() {
-        return Err(Error::unexpected(format!("the books do not balance: {}", imbalances.join("; ")))
-            .with_hint("nothing was published; the answers are archived: report this as a defect"));
+        return Err(Error::unexpected(format!(
+            "the books do not balance: {}",
+            imbalances.join("; ")
+        ))
+        .with_hint("nothing was published; the answers are archived: report this as a defect"));
     }
-    let Staging { store, layout, contracts, .. } = staging;
+    let Staging {
+        store,
+        layout,
+        contracts,
+        ..
+    } = staging;
     let start = std::time::Instant::now();
     let audit = audit_staged(&manifest, contracts, |table| staging.folder(table)).await?;
     how.stages.add("audit", start.elapsed());
     if let Some(problem) = audit.problems.first() {
         let more = audit.problems.len() - 1;
-        let message = format!("what was staged for snapshot {} is not sound: {problem}", layout.snapshot);
-        let message = if more > 0 { format!("{message}; and {more} problems more") } else { message };
+        let message = format!(
+            "what was staged for snapshot {} is not sound: {problem}",
+            layout.snapshot
+        );
+        let message = if more > 0 {
+            format!("{message}; and {more} problems more")
+        } else {
+            message
+        };
         return Err(Error::unexpected(message).with_hint(format!(
             "nothing was published; look at {}. The next start stages anew from the archive, for nothing",
             staging.keep().await
@@ -88,13 +107,21 @@ pub async fn publish(staging: &Staging, manifest: Manifest, how: &Publishing<'_>
 }
 
 /// Commits a snapshot to the Delta logs.
-async fn commit(store: &Store, manifest: &Manifest, contracts: &Contracts, lock: &Lock) -> Result<()> {
+async fn commit(
+    store: &Store,
+    manifest: &Manifest,
+    contracts: &Contracts,
+    lock: &Lock,
+) -> Result<()> {
     // What is wrong with an earlier snapshot is no reason to hold this one back.
     if let Err(error) = commit_earlier(store, manifest.snapshot, contracts).await {
         warn!(%error, "snapshots that were published before there were Delta logs are not in them");
     }
     lock.ensure().await?;
-    let commits = delta::commit(store, std::slice::from_ref(manifest), |table| contracts.of(table)).await?;
+    let commits = delta::commit(store, std::slice::from_ref(manifest), |table| {
+        contracts.of(table)
+    })
+    .await?;
     info!(snapshot = %manifest.snapshot, commits, "committed to the Delta logs");
     Ok(())
 }
@@ -109,7 +136,10 @@ async fn commit_earlier(store: &Store, snapshot: NaiveDate, contracts: &Contract
     }
     if !manifests.is_empty() {
         let commits = delta::commit(store, &manifests, |table| contracts.of(table)).await?;
-        info!(snapshots = manifests.len(), commits, "committed earlier snapshots to the Delta logs");
+        info!(
+            snapshots = manifests.len(),
+            commits, "committed earlier snapshots to the Delta logs"
+        );
     }
     Ok(())
 }
@@ -125,10 +155,18 @@ fn following(mut manifest: Manifest, over: Option<&Manifest>) -> Result<Manifest
             return Ok(manifest);
         }
         // Other files under the same names would not be what earlier readers of the manifest were told.
-        let (before, after) =
-            (prefix(&manifest.run, manifest.generation), prefix(&manifest.run, over.generation + 1));
-        for file in manifest.tables.values_mut().flat_map(|table| &mut table.files) {
-            file.path = file.path.replacen(&format!("/{before}-"), &format!("/{after}-"), 1);
+        let (before, after) = (
+            prefix(&manifest.run, manifest.generation),
+            prefix(&manifest.run, over.generation + 1),
+        );
+        for file in manifest
+            .tables
+            .values_mut()
+            .flat_map(|table| &mut table.files)
+        {
+            file.path = file
+                .path
+                .replacen(&format!("/{before}-"), &format!("/{after}-"), 1);
         }
         manifest.generation += 1;
     }
@@ -142,7 +180,10 @@ fn following(mut manifest: Manifest, over: Option<&Manifest>) -> Result<Manifest
 }
 
 fn published_meanwhile(layout: Layout) -> Error {
-    let message = format!("snapshot {} was published by another run meanwhile", layout.snapshot);
+    let message = format!(
+        "snapshot {} was published by another run meanwhile",
+        layout.snapshot
+    );
     Error::new(ErrorKind::Locked, message)
 }
 
@@ -170,12 +211,22 @@ async fn place(staging: &Staging, manifest: &Manifest, how: &Publishing<'_>) -> 
             continue;
         }
         let mut deliveries = Vec::new();
-        for (number, file) in manifest.tables.get(table.name()).into_iter().flat_map(|t| &t.files).enumerate()
+        for (number, file) in manifest
+            .tables
+            .get(table.name())
+            .into_iter()
+            .flat_map(|t| &t.files)
+            .enumerate()
         {
-            let staged =
-                folder.join(format!("{}-{number:05}.parquet", prefix(&staging.run, staging.generation)));
-            deliveries
-                .push(store.deliver(&staged, &object_store::path::Path::from(file.path.as_str())).await?);
+            let staged = folder.join(format!(
+                "{}-{number:05}.parquet",
+                prefix(&staging.run, staging.generation)
+            ));
+            deliveries.push(
+                store
+                    .deliver(&staged, &object_store::path::Path::from(file.path.as_str()))
+                    .await?,
+            );
         }
         ready.push((table, Ready::Files(deliveries)));
     }
@@ -234,7 +285,8 @@ async fn write_manifest(
     let Some((bytes, version)) = store.get_version(&path).await? else {
         return Ok(false);
     };
-    let there: Manifest = serde_json::from_slice(&bytes).context(|| format!("failed to read {path}"))?;
+    let there: Manifest =
+        serde_json::from_slice(&bytes).context(|| format!("failed to read {path}"))?;
     if (there.generation, &there.run) != (over.generation, &over.run) {
         return Ok(false);
     }
@@ -257,7 +309,10 @@ pub async fn is_untidy(store: &Store, snapshot: NaiveDate) -> Result<bool> {
 pub async fn heal(store: &Store, manifest: &Manifest) -> Result<()> {
     if delta::exists(store).await? {
         let contracts = contracts_of(store, manifest).await?;
-        delta::commit(store, std::slice::from_ref(manifest), |table| contracts.of(table)).await?;
+        delta::commit(store, std::slice::from_ref(manifest), |table| {
+            contracts.of(table)
+        })
+        .await?;
     }
     tidy(store, manifest).await
 }
@@ -268,13 +323,18 @@ pub async fn heal(store: &Store, manifest: &Manifest) -> Result<()> {
 /// # Errors
 /// A lake that fails.
 async fn tidy(store: &Store, manifest: &Manifest) -> Result<()> {
-    let layout = Layout { snapshot: manifest.snapshot };
+    let layout = Layout {
+        snapshot: manifest.snapshot,
+    };
     for table in Table::ALL {
         let Some(entry) = manifest.tables.get(table.name()) else {
             continue;
         };
         for object in store.list(&layout.partition(table)).await? {
-            let named = entry.files.iter().any(|file| file.path == object.location.as_ref());
+            let named = entry
+                .files
+                .iter()
+                .any(|file| file.path == object.location.as_ref());
             if !named && object.location != layout.success(table) {
                 store.delete(&object.location).await?;
             }

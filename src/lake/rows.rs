@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::builder::{
-    Decimal128Builder, Int64Builder, MapBuilder, MapFieldNames, StringBuilder, TimestampMicrosecondBuilder,
+    Decimal128Builder, Int64Builder, MapBuilder, MapFieldNames, StringBuilder,
+    TimestampMicrosecondBuilder,
 };
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::DataType;
@@ -38,7 +39,16 @@ pub fn targets_batch<'a>(
     fate_of: impl Fn(usize) -> LineFate<'a>,
 ) -> Result<RecordBatch> {
     let mut text: [StringBuilder; 8] = Default::default();
-    let [source, input, target, kind, root_domain, fate, reason, request_id] = &mut text;
+    let [
+        source,
+        input,
+        target,
+        kind,
+        root_domain,
+        fate,
+        reason,
+        request_id,
+    ] = &mut text;
     let (mut number, mut batch) = (Int64Builder::new(), Int64Builder::new());
     let mut labels = labels_builder();
     for &index in lines {
@@ -58,7 +68,10 @@ pub fn targets_batch<'a>(
         match (end.reason, line.end) {
             (None, LineEnd::Duplicate { first, .. }) => {
                 let first = list.line(first);
-                reason.append_value(format!("the same as {} line {}", first.source, first.number));
+                reason.append_value(format!(
+                    "the same as {} line {}",
+                    first.source, first.number
+                ));
             }
             (given, _) => reason.append_option(given),
         }
@@ -72,8 +85,18 @@ pub fn targets_batch<'a>(
         }
         labels.append(any).context(|| "failed to write labels")?;
     }
-    let [source, input, target, kind, root_domain, fate, reason, request_id] =
-        text.each_mut().map(|builder| -> ArrayRef { Arc::new(builder.finish()) });
+    let [
+        source,
+        input,
+        target,
+        kind,
+        root_domain,
+        fate,
+        reason,
+        request_id,
+    ] = text
+        .each_mut()
+        .map(|builder| -> ArrayRef { Arc::new(builder.finish()) });
     let columns: Vec<ArrayRef> = vec![
         source,
         Arc::new(number.finish()),
@@ -92,7 +115,11 @@ pub fn targets_batch<'a>(
 }
 
 fn labels_builder() -> MapBuilder<StringBuilder, StringBuilder> {
-    let names = MapFieldNames { entry: "key_value".into(), key: "key".into(), value: "value".into() };
+    let names = MapFieldNames {
+        entry: "key_value".into(),
+        key: "key".into(),
+        value: "value".into(),
+    };
     MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
 }
 
@@ -103,22 +130,30 @@ fn labels_builder() -> MapBuilder<StringBuilder, StringBuilder> {
 pub fn requests_batch(attempts: &[Attempt]) -> Result<RecordBatch> {
     let count = |value: fn(&Attempt) -> Option<i64>| -> ArrayRef {
         let mut builder = Int64Builder::with_capacity(attempts.len());
-        attempts.iter().for_each(|attempt| builder.append_option(value(attempt)));
+        attempts
+            .iter()
+            .for_each(|attempt| builder.append_option(value(attempt)));
         Arc::new(builder.finish())
     };
     let text = |value: fn(&Attempt) -> Option<&str>| -> ArrayRef {
         let mut builder = StringBuilder::new();
-        attempts.iter().for_each(|attempt| builder.append_option(value(attempt)));
+        attempts
+            .iter()
+            .for_each(|attempt| builder.append_option(value(attempt)));
         Arc::new(builder.finish())
     };
     let time = |value: fn(&Attempt) -> DateTime<Utc>| -> ArrayRef {
         let mut builder = TimestampMicrosecondBuilder::with_capacity(attempts.len());
-        attempts.iter().for_each(|attempt| builder.append_value(value(attempt).timestamp_micros()));
+        attempts
+            .iter()
+            .for_each(|attempt| builder.append_value(value(attempt).timestamp_micros()));
         Arc::new(builder.finish().with_timezone("UTC"))
     };
-    let mut cost =
-        Decimal128Builder::with_capacity(attempts.len()).with_data_type(DataType::Decimal128(18, 6));
-    attempts.iter().for_each(|attempt| cost.append_option(attempt.cost_usd.map(|cost| cost.micros())));
+    let mut cost = Decimal128Builder::with_capacity(attempts.len())
+        .with_data_type(DataType::Decimal128(18, 6));
+    attempts
+        .iter()
+        .for_each(|attempt| cost.append_option(attempt.cost_usd.map(|cost| cost.micros())));
     let columns: Vec<ArrayRef> = vec![
         count(|attempt| Some(i64::from(attempt.id.batch))),
         count(|attempt| Some(i64::from(attempt.id.attempt))),

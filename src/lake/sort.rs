@@ -47,7 +47,10 @@ struct Key {
 
 impl Key {
     fn columns(self, batch: &RecordBatch) -> (&StringArray, &StringArray) {
-        (batch.column(self.root_domain).as_string(), batch.column(self.target).as_string())
+        (
+            batch.column(self.root_domain).as_string(),
+            batch.column(self.target).as_string(),
+        )
     }
 }
 
@@ -61,7 +64,9 @@ fn compare(
     right: (&StringArray, &StringArray),
     and: usize,
 ) -> Ordering {
-    text(left.0, at).cmp(&text(right.0, and)).then_with(|| text(left.1, at).cmp(&text(right.1, and)))
+    text(left.0, at)
+        .cmp(&text(right.0, and))
+        .then_with(|| text(left.1, at).cmp(&text(right.1, and)))
 }
 
 impl Sorter {
@@ -70,9 +75,24 @@ impl Sorter {
     /// # Errors
     /// A schema without the two columns.
     pub fn new(schema: SchemaRef, budget: usize, scratch: PathBuf) -> Result<Self> {
-        let column = |name: &str| schema.index_of(name).context(|| "the rows cannot be sorted");
-        let key = Key { root_domain: column("root_domain")?, target: column("target")? };
-        Ok(Self { schema, key, buffered: Vec::new(), buffered_bytes: 0, budget, scratch, runs: Vec::new() })
+        let column = |name: &str| {
+            schema
+                .index_of(name)
+                .context(|| "the rows cannot be sorted")
+        };
+        let key = Key {
+            root_domain: column("root_domain")?,
+            target: column("target")?,
+        };
+        Ok(Self {
+            schema,
+            key,
+            buffered: Vec::new(),
+            buffered_bytes: 0,
+            budget,
+            scratch,
+            runs: Vec::new(),
+        })
     }
 
     /// Takes a batch.
@@ -82,19 +102,33 @@ impl Sorter {
     pub fn push(&mut self, batch: RecordBatch) -> Result<()> {
         self.buffered_bytes += batch.get_array_memory_size();
         self.buffered.push(batch);
-        if self.buffered_bytes >= self.budget { self.spill() } else { Ok(()) }
+        if self.buffered_bytes >= self.budget {
+            self.spill()
+        } else {
+            Ok(())
+        }
     }
 
     fn spill(&mut self) -> Result<()> {
-        let failed = || format!("failed to write a temporary file in {}", self.scratch.display());
+        let failed = || {
+            format!(
+                "failed to write a temporary file in {}",
+                self.scratch.display()
+            )
+        };
         let mut file = tempfile::tempfile_in(&self.scratch).context(failed)?;
-        let mut writer = StreamWriter::try_new(BufWriter::new(&mut file), &self.schema).context(failed)?;
+        let mut writer =
+            StreamWriter::try_new(BufWriter::new(&mut file), &self.schema).context(failed)?;
         let buffered = std::mem::take(&mut self.buffered);
         for batch in InMemory::sort(buffered, self.key, SPILL_ROWS) {
             writer.write(&batch?).context(failed)?;
         }
         writer.finish().context(failed)?;
-        writer.into_inner().context(failed)?.flush().context(failed)?;
+        writer
+            .into_inner()
+            .context(failed)?
+            .flush()
+            .context(failed)?;
         file.rewind().context(failed)?;
         self.buffered_bytes = 0;
         self.runs.push(file);
@@ -138,8 +172,15 @@ impl InMemory {
             .collect();
         let columns: Vec<_> = batches.iter().map(|batch| key.columns(batch)).collect();
         // Stable: equal keys keep the order of arrival.
-        order.par_sort_by(|left, right| compare(columns[left.0], left.1, columns[right.0], right.1));
-        Self { order, taken: 0, ready: VecDeque::new(), batches, batch_rows }
+        order
+            .par_sort_by(|left, right| compare(columns[left.0], left.1, columns[right.0], right.1));
+        Self {
+            order,
+            taken: 0,
+            ready: VecDeque::new(),
+            batches,
+            batch_rows,
+        }
     }
 }
 
@@ -150,7 +191,10 @@ fn gather(batches: &[RecordBatch], rows: &[(usize, usize)]) -> Result<RecordBatc
     used.sort_unstable();
     used.dedup();
     let place = |batch: usize| used.partition_point(|&used| used < batch);
-    let rows: Vec<(usize, usize)> = rows.iter().map(|&(batch, row)| (place(batch), row)).collect();
+    let rows: Vec<(usize, usize)> = rows
+        .iter()
+        .map(|&(batch, row)| (place(batch), row))
+        .collect();
     let batches: Vec<&RecordBatch> = used.iter().map(|&batch| &batches[batch]).collect();
     interleave_record_batch(&batches, &rows).context(|| "failed to put rows in order")
 }
@@ -160,7 +204,10 @@ impl Iterator for InMemory {
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ready.is_empty() {
-            let end = self.order.len().min(self.taken + STRETCHES * self.batch_rows);
+            let end = self
+                .order
+                .len()
+                .min(self.taken + STRETCHES * self.batch_rows);
             let stretches = self.order[self.taken..end].par_chunks(self.batch_rows);
             let ready: Vec<_> = stretches.map(|rows| gather(&self.batches, rows)).collect();
             self.ready.extend(ready);
@@ -205,12 +252,17 @@ impl Merge {
         if self.runs.is_empty() {
             return Ok(None);
         }
-        let columns: Vec<_> = self.runs.iter().map(|run| self.key.columns(&run.batch)).collect();
+        let columns: Vec<_> = self
+            .runs
+            .iter()
+            .map(|run| self.key.columns(&run.batch))
+            .collect();
         let mut rows: Vec<usize> = self.runs.iter().map(|run| run.row).collect();
         let mut order = Vec::with_capacity(BATCH_ROWS);
         let used_up = loop {
             let first = |&left: &usize, &right: &usize| {
-                compare(columns[left], rows[left], columns[right], rows[right]).then_with(|| left.cmp(&right))
+                compare(columns[left], rows[left], columns[right], rows[right])
+                    .then_with(|| left.cmp(&right))
             };
             let Some(least) = (0..rows.len()).min_by(first) else {
                 break None;
@@ -225,7 +277,8 @@ impl Merge {
             }
         };
         let batches: Vec<&RecordBatch> = self.runs.iter().map(|run| &run.batch).collect();
-        let merged = interleave_record_batch(&batches, &order).context(|| "failed to put rows in order")?;
+        let merged =
+            interleave_record_batch(&batches, &order).context(|| "failed to put rows in order")?;
         for (run, row) in self.runs.iter_mut().zip(rows) {
             run.row = row;
         }

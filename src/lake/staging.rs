@@ -25,7 +25,11 @@ pub struct Staging {
 
 /// The name that files of a publication begin with: that of the run, and from the second publication on its number.
 pub(super) fn prefix(run: &str, generation: u32) -> String {
-    if generation <= 1 { run.to_owned() } else { format!("{run}.{generation}") }
+    if generation <= 1 {
+        run.to_owned()
+    } else {
+        format!("{run}.{generation}")
+    }
 }
 
 impl Staging {
@@ -48,10 +52,19 @@ impl Staging {
         let scratch = store.staging(&layout.staging_root().join(run))?;
         for table in Table::ALL {
             let folder = scratch.path().join(table.name());
-            std::fs::create_dir_all(&folder).context(|| format!("failed to create {}", folder.display()))?;
+            std::fs::create_dir_all(&folder)
+                .context(|| format!("failed to create {}", folder.display()))?;
         }
         let (run, contracts) = (run.to_owned(), contracts.clone());
-        Ok(Self { store: store.clone(), layout, run, generation, contracts, file_bytes, scratch })
+        Ok(Self {
+            store: store.clone(),
+            layout,
+            run,
+            generation,
+            contracts,
+            file_bytes,
+            scratch,
+        })
     }
 
     /// A writer for a table.
@@ -85,10 +98,17 @@ impl Staging {
         let kept = async {
             for table in Table::ALL {
                 let folder = self.folder(table);
-                for entry in std::fs::read_dir(&folder).context(|| "failed to list what was staged")? {
+                for entry in
+                    std::fs::read_dir(&folder).context(|| "failed to list what was staged")?
+                {
                     let path = entry.context(|| "failed to list what was staged")?.path();
-                    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-                    let place = self.layout.staging(&self.run, table).join(name.unwrap_or_default());
+                    let name = path
+                        .file_name()
+                        .map(|name| name.to_string_lossy().into_owned());
+                    let place = self
+                        .layout
+                        .staging(&self.run, table)
+                        .join(name.unwrap_or_default());
                     self.store.deliver(&path, &place).await?.complete().await?;
                 }
             }

@@ -32,7 +32,10 @@ fn script(place: &str) -> String {
         Some(("az" | "abfs" | "abfss", _)) => "INSTALL azure;\nLOAD azure;\n",
         Some(_) => "INSTALL httpfs;\nLOAD httpfs;\n",
     };
-    let tables: String = Table::ALL.into_iter().map(|table| view(table.name())).collect();
+    let tables: String = Table::ALL
+        .into_iter()
+        .map(|table| view(table.name()))
+        .collect();
     SCRIPT
         .replace("{extension}", extension)
         .replace("{tables}", &tables)
@@ -81,9 +84,18 @@ mod tests {
     #[test]
     fn a_place_is_taken_as_it_is() {
         let script = script("/srv/the team's [old] lake");
-        assert!(script.contains("'/srv/the team''s [[]old] lake/_snapshots/[0-9]"), "{script}");
-        assert!(script.contains("list('/srv/the team''s [[]old] lake/' || file.path)"), "{script}");
-        assert!(!script.contains("{lake}") && !script.contains("INSTALL"), "{script}");
+        assert!(
+            script.contains("'/srv/the team''s [[]old] lake/_snapshots/[0-9]"),
+            "{script}"
+        );
+        assert!(
+            script.contains("list('/srv/the team''s [[]old] lake/' || file.path)"),
+            "{script}"
+        );
+        assert!(
+            !script.contains("{lake}") && !script.contains("INSTALL"),
+            "{script}"
+        );
     }
 
     #[test]
@@ -95,7 +107,10 @@ mod tests {
         ] {
             let script = script(place);
             assert!(script.contains(extension), "{script}");
-            assert!(script.contains("//team-lake/links/_snapshots/["), "{script}");
+            assert!(
+                script.contains("//team-lake/links/_snapshots/["),
+                "{script}"
+            );
         }
     }
 }

@@ -15,8 +15,8 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::DataType;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{
-    ArrowColumnChunk, ArrowColumnWriter, ArrowLeafColumn, ArrowRowGroupWriterFactory, ArrowWriterOptions,
-    compute_leaves,
+    ArrowColumnChunk, ArrowColumnWriter, ArrowLeafColumn, ArrowRowGroupWriterFactory,
+    ArrowWriterOptions, compute_leaves,
 };
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::bloom_filter::Sbbf;
@@ -108,16 +108,23 @@ impl TableWriter {
         if rows == 0 {
             return Ok(());
         }
-        let defect =
-            || Error::unexpected(format!("{} are not sorted by columns they have", self.contract.table));
+        let defect = || {
+            Error::unexpected(format!(
+                "{} are not sorted by columns they have",
+                self.contract.table
+            ))
+        };
         let contract = Arc::clone(&self.contract);
         let keys = Keys::of(batch, &contract.sort).ok_or_else(defect)?;
         let mut from = 0;
-        if let Some(mut file) =
-            self.open.take_if(|file| file.writer.bytes_written() as u64 >= self.file_bytes)
+        if let Some(mut file) = self
+            .open
+            .take_if(|file| file.writer.bytes_written() as u64 >= self.file_bytes)
         {
             // A key that goes on here stays in one file, so that files cover disjoint ranges.
-            from = (0..rows).find(|&row| !keys.is(row, &file.last)).unwrap_or(rows);
+            from = (0..rows)
+                .find(|&row| !keys.is(row, &file.last))
+                .unwrap_or(rows);
             self.append(&mut file, &batch.slice(0, from))?;
             if from == rows {
                 self.open = Some(file);
@@ -155,13 +162,25 @@ impl TableWriter {
     fn begin(&self, batch: &RecordBatch) -> Result<OpenFile> {
         let name = format!("{}-{:05}.parquet", self.prefix, self.done.len());
         let failed = || format!("failed to begin {}", self.folder.join(&name).display());
-        let file = Hashing::new(BufWriter::new(File::create(self.folder.join(&name)).context(failed)?));
+        let file = Hashing::new(BufWriter::new(
+            File::create(self.folder.join(&name)).context(failed)?,
+        ));
         // Plain Parquet types say all that readers need; Arrow's own schema would only name our in-memory choices.
-        let options =
-            ArrowWriterOptions::new().with_properties(self.properties.clone()).with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(file, batch.schema(), options).context(failed)?;
+        let options = ArrowWriterOptions::new()
+            .with_properties(self.properties.clone())
+            .with_skip_arrow_metadata(true);
+        let writer =
+            ArrowWriter::try_new_with_options(file, batch.schema(), options).context(failed)?;
         let (writer, groups) = writer.into_serialized_writer().context(failed)?;
-        Ok(OpenFile { name, writer, groups, group: Vec::new(), group_rows: 0, rows: 0, last: Vec::new() })
+        Ok(OpenFile {
+            name,
+            writer,
+            groups,
+            group: Vec::new(),
+            group_rows: 0,
+            rows: 0,
+            last: Vec::new(),
+        })
     }
 
     fn append(&self, file: &mut OpenFile, batch: &RecordBatch) -> Result<()> {
@@ -187,8 +206,17 @@ impl TableWriter {
         let failed = || format!("failed to write {}", self.folder.join(&name).display());
         file.end_group().context(failed)?;
         let OpenFile { writer, rows, .. } = file;
-        let (bytes, sha256) = writer.into_inner().context(failed)?.finish().context(failed)?;
-        self.done.push(ManifestFile { path: format!("{}/{name}", self.partition), rows, bytes, sha256 });
+        let (bytes, sha256) = writer
+            .into_inner()
+            .context(failed)?
+            .finish()
+            .context(failed)?;
+        self.done.push(ManifestFile {
+            path: format!("{}/{name}", self.partition),
+            rows,
+            bytes,
+            sha256,
+        });
         Ok(())
     }
 }
@@ -203,13 +231,19 @@ impl OpenFile {
             // Sized for a row group of distinct values, and folded to what there is.
             let sized = |false_positives| {
                 let values = Sbbf::new_with_ndv_fpp(ROW_GROUP_ROWS as u64, false_positives)?;
-                Ok::<_, ParquetError>(Filter { values, false_positives })
+                Ok::<_, ParquetError>(Filter {
+                    values,
+                    false_positives,
+                })
             };
             false_positives.map(sized).transpose()
         });
         let filters = filters.collect::<Result<Vec<_>, _>>()?;
-        self.group =
-            writers.into_iter().zip(filters).map(|(writer, filter)| GroupColumn { writer, filter }).collect();
+        self.group = writers
+            .into_iter()
+            .zip(filters)
+            .map(|(writer, filter)| GroupColumn { writer, filter })
+            .collect();
         Ok(())
     }
 
@@ -219,7 +253,10 @@ impl OpenFile {
             return Ok(());
         }
         let columns = std::mem::take(&mut self.group);
-        let chunks = columns.into_par_iter().map(GroupColumn::close).collect::<Result<Vec<_>, _>>()?;
+        let chunks = columns
+            .into_par_iter()
+            .map(GroupColumn::close)
+            .collect::<Result<Vec<_>, _>>()?;
         let mut group = self.writer.next_row_group()?;
         for chunk in chunks {
             chunk.append_to_row_group(&mut group)?;
@@ -240,7 +277,11 @@ impl GroupColumn {
 
     fn close(self) -> parquet::errors::Result<ArrowColumnChunk> {
         let mut chunk = self.writer.close()?;
-        if let Some(Filter { mut values, false_positives }) = self.filter {
+        if let Some(Filter {
+            mut values,
+            false_positives,
+        }) = self.filter
+        {
             values.fold_to_target_fpp(false_positives);
             chunk.close_mut().bloom_filter = Some(values);
         }
@@ -254,14 +295,20 @@ fn encode(group: &mut [GroupColumn], batch: &RecordBatch) -> parquet::errors::Re
     let mut work = Vec::with_capacity(batch.num_columns());
     let mut rest = group;
     for (field, column) in schema.fields().iter().zip(batch.columns()) {
-        let leaves = if matches!(field.data_type(), DataType::Map(..)) { 2 } else { 1 };
+        let leaves = if matches!(field.data_type(), DataType::Map(..)) {
+            2
+        } else {
+            1
+        };
         let (own, others) = rest.split_at_mut(leaves);
         work.push((field, column, own));
         rest = others;
     }
     work.into_par_iter().try_for_each(|(field, column, own)| {
         let leaves: Vec<ArrowLeafColumn> = compute_leaves(field, column)?;
-        own.iter_mut().zip(&leaves).try_for_each(|(writer, leaf)| writer.write(leaf, column))
+        own.iter_mut()
+            .zip(&leaves)
+            .try_for_each(|(writer, leaf)| writer.write(leaf, column))
     })
 }
 
@@ -295,7 +342,9 @@ fn properties(contract: &Contract, run: &str) -> WriterProperties {
     let mut sorting = vec![None; contract.sort.len()];
     let mut properties = WriterProperties::builder()
         .set_created_by(format!("backlake {}", env!("CARGO_PKG_VERSION")))
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(LEVEL).unwrap_or_default()))
+        .set_compression(Compression::ZSTD(
+            ZstdLevel::try_new(LEVEL).unwrap_or_default(),
+        ))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_statistics_truncate_length(None)
@@ -314,22 +363,31 @@ fn properties(contract: &Contract, run: &str) -> WriterProperties {
             }
         }
         if let Some(at) = contract.sort.iter().position(|key| *key == column.name) {
-            sorting[at] = Some(SortingColumn { column_idx: leaf, descending: false, nulls_first: true });
+            sorting[at] = Some(SortingColumn {
+                column_idx: leaf,
+                descending: false,
+                nulls_first: true,
+            });
         }
         leaf += match column.kind {
             ColumnType::CountsByKey | ColumnType::TextsByKey => {
                 // No reader skips by what is in a map; to compare each of its keys costs as much as to encode it.
                 for part in ["key", "value"] {
-                    let path = [column.name.as_str(), "key_value", part].map(str::to_owned).to_vec();
+                    let path = [column.name.as_str(), "key_value", part]
+                        .map(str::to_owned)
+                        .to_vec();
                     let path = ColumnPath::new(path);
-                    properties = properties.set_column_statistics_enabled(path, EnabledStatistics::None);
+                    properties =
+                        properties.set_column_statistics_enabled(path, EnabledStatistics::None);
                 }
                 2
             }
             _ => 1,
         };
     }
-    properties.set_sorting_columns(Some(sorting.into_iter().flatten().collect())).build()
+    properties
+        .set_sorting_columns(Some(sorting.into_iter().flatten().collect()))
+        .build()
 }
 
 /// Counts and hashes what passes.
@@ -341,7 +399,11 @@ struct Hashing<W> {
 
 impl<W: Write> Hashing<W> {
     fn new(inner: W) -> Self {
-        Self { inner, hash: Sha256::new(), bytes: 0 }
+        Self {
+            inner,
+            hash: Sha256::new(),
+            bytes: 0,
+        }
     }
 
     /// How many bytes have passed, and their SHA-256.

@@ -94,13 +94,21 @@ impl Ledger {
     /// The archive of this snapshot.
     #[must_use]
     pub fn new(store: Store, snapshot: NaiveDate) -> Self {
-        Self { store, layout: Layout { snapshot }, lock: None, bundles: Arc::default() }
+        Self {
+            store,
+            layout: Layout { snapshot },
+            lock: None,
+            bundles: Arc::default(),
+        }
     }
 
     /// The archive of this snapshot for the one who holds the lock on it.
     #[must_use]
     pub fn locked(store: Store, snapshot: NaiveDate, lock: Arc<Lock>) -> Self {
-        Self { lock: Some(lock), ..Self::new(store, snapshot) }
+        Self {
+            lock: Some(lock),
+            ..Self::new(store, snapshot)
+        }
     }
 
     /// The record of the run that fills this snapshot for the nth time, if it was begun.
@@ -109,7 +117,11 @@ impl Ledger {
     /// A lake that fails, or a record that is damaged.
     pub async fn run_record(&self, generation: u32) -> Result<Option<RunRecord>> {
         let path = self.layout.run(generation);
-        if self.store.get(&path).await?.is_none() { Ok(None) } else { self.read(&path).await?.map(Some) }
+        if self.store.get(&path).await?.is_none() {
+            Ok(None)
+        } else {
+            self.read(&path).await?.map(Some)
+        }
     }
 
     /// The records of all runs that were begun for this snapshot, the oldest first.
@@ -134,7 +146,8 @@ impl Ledger {
     /// A lake that fails, or a record that is damaged.
     pub async fn begin_run(&self, new: RunRecord) -> Result<RunRecord> {
         let path = self.layout.run(new.generation);
-        let json = serde_json::to_vec_pretty(&new).context(|| "failed to write the run's record")?;
+        let json =
+            serde_json::to_vec_pretty(&new).context(|| "failed to write the run's record")?;
         if self.store.put_new(&path, json.into()).await? {
             return Ok(new);
         }
@@ -147,7 +160,11 @@ impl Ledger {
     /// A lake that fails.
     pub async fn next_batch(&self) -> Result<u32> {
         let mut next = 0;
-        for folder in [self.layout.intents(), self.layout.attempts(), self.layout.archive()] {
+        for folder in [
+            self.layout.intents(),
+            self.layout.attempts(),
+            self.layout.archive(),
+        ] {
             for (object, _) in self.objects_below(&folder).await? {
                 next = next.max(Layout::batch_of(&object) + 1);
             }
@@ -159,7 +176,9 @@ impl Ledger {
     async fn bundles(&self) -> Result<&Bundles> {
         let read = async || {
             let answers = self.store.list_here(&self.layout.archive()).await?;
-            Ok(Bundles::read(&self.store, self.layout, &answers).await?.without(&answers))
+            Ok(Bundles::read(&self.store, self.layout, &answers)
+                .await?
+                .without(&answers))
         };
         self.bundles.get_or_try_init(read).await
     }
@@ -168,10 +187,20 @@ impl Ledger {
     /// later.
     async fn objects_below(&self, folder: &Path) -> Result<BTreeMap<Path, Option<Place>>> {
         let bundled = self.bundles().await?.below(folder);
-        let mut objects: BTreeMap<_, _> =
-            bundled.map(|(path, place)| (path.clone(), Some(place.clone()))).collect();
-        let loose = self.store.list(folder).await?.into_iter().map(|object| object.location);
-        objects.extend(loose.filter(|path| !Layout::is_bundle(path)).map(|path| (path, None)));
+        let mut objects: BTreeMap<_, _> = bundled
+            .map(|(path, place)| (path.clone(), Some(place.clone())))
+            .collect();
+        let loose = self
+            .store
+            .list(folder)
+            .await?
+            .into_iter()
+            .map(|object| object.location);
+        objects.extend(
+            loose
+                .filter(|path| !Layout::is_bundle(path))
+                .map(|path| (path, None)),
+        );
         Ok(objects)
     }
 
@@ -179,7 +208,12 @@ impl Ledger {
     ///
     /// # Errors
     /// A lake or a disk that fails.
-    pub async fn write_target_list(&self, run: &str, list: &Arc<TargetList>, rules: Rules) -> Result<()> {
+    pub async fn write_target_list(
+        &self,
+        run: &str,
+        list: &Arc<TargetList>,
+        rules: Rules,
+    ) -> Result<()> {
         let (list, file) = (Arc::clone(list), self.store.temporary()?);
         let path = file.path().to_owned();
         let written = tokio::task::spawn_blocking(move || {
@@ -189,10 +223,20 @@ impl Ledger {
             list.write_kept(&rules, &mut lines).context(failed)?;
             lines.flush().context(failed)?;
             drop(lines);
-            packed.finish().context(failed)?.into_inner().context(failed)
+            packed
+                .finish()
+                .context(failed)?
+                .into_inner()
+                .context(failed)
         });
-        let file = written.await.context(|| "keeping the target list panicked")??;
-        self.store.deliver(file.path(), &self.layout.lines(run)).await?.complete().await
+        let file = written
+            .await
+            .context(|| "keeping the target list panicked")??;
+        self.store
+            .deliver(file.path(), &self.layout.lines(run))
+            .await?
+            .complete()
+            .await
     }
 
     /// The input lines of a run, and the rules they were read by; none if they were never kept.
@@ -210,7 +254,9 @@ impl Ledger {
             let lines = zstd::Decoder::new(packed).context(damaged)?;
             TargetList::read_kept(BufReader::with_capacity(1 << 16, lines)).context(damaged)
         });
-        read.await.context(|| "reading the kept target list panicked")?.map(Some)
+        read.await
+            .context(|| "reading the kept target list panicked")?
+            .map(Some)
     }
 
     /// Keeps what became of the targets that were not answered, for the tables to be rebuilt.
@@ -218,8 +264,11 @@ impl Ledger {
     /// # Errors
     /// A lake that fails.
     pub async fn write_unanswered(&self, run: &str, targets: &[Unanswered]) -> Result<()> {
-        let json = serde_json::to_vec(targets).context(|| "failed to write what was not answered")?;
-        self.store.put(&self.layout.unanswered(run), pack(json.into()).await?).await
+        let json =
+            serde_json::to_vec(targets).context(|| "failed to write what was not answered")?;
+        self.store
+            .put(&self.layout.unanswered(run), pack(json.into()).await?)
+            .await
     }
 
     /// What became of the targets of a run that were not answered; nothing if it was not kept.
@@ -228,7 +277,11 @@ impl Ledger {
     /// A lake that fails, or an object that is damaged.
     pub async fn unanswered(&self, run: &str) -> Result<Vec<Unanswered>> {
         let path = self.layout.unanswered(run);
-        if self.store.get(&path).await?.is_none() { Ok(Vec::new()) } else { self.read(&path).await? }
+        if self.store.get(&path).await?.is_none() {
+            Ok(Vec::new())
+        } else {
+            self.read(&path).await?
+        }
     }
 
     /// All attempts of a run that were made at this endpoint, by batch and attempt, and the number of the next batch. Its
@@ -247,7 +300,9 @@ impl Ledger {
     ) -> Result<(Vec<EarlierAttempt>, u32)> {
         let mut next_batch = batches.start;
         let mut ended = BTreeMap::new();
-        let mut entries = self.read_all::<Attempt>(self.layout.attempts(), &batches).await?;
+        let mut entries = self
+            .read_all::<Attempt>(self.layout.attempts(), &batches)
+            .await?;
         while let Some((path, entry)) = entries.next().await {
             next_batch = next_batch.max(Layout::batch_of(&path) + 1);
             match entry? {
@@ -256,7 +311,9 @@ impl Ledger {
             }
         }
         let mut earlier = Vec::new();
-        let mut intents = self.read_all::<Intent>(self.layout.intents(), &batches).await?;
+        let mut intents = self
+            .read_all::<Intent>(self.layout.intents(), &batches)
+            .await?;
         while let Some((path, intent)) = intents.next().await {
             next_batch = next_batch.max(Layout::batch_of(&path) + 1);
             let intent = match intent? {
@@ -270,7 +327,11 @@ impl Ledger {
                 Some(attempt) => attempt,
                 None => self.as_archived(&intent, endpoint).await?,
             };
-            earlier.push(EarlierAttempt { targets: intent.targets, reserved: intent.reserved, attempt });
+            earlier.push(EarlierAttempt {
+                targets: intent.targets,
+                reserved: intent.reserved,
+                attempt,
+            });
         }
         // What they asked is lost, what they cost is not, nor are the rows they brought.
         let without_intent = ended.into_values();
@@ -297,7 +358,8 @@ impl Ledger {
         };
         attempt.body_bytes = Some(body.len() as u64);
         let Ok(envelope) = Envelope::read(&body) else {
-            attempt.status_message = Some("the run broke off before the answer was read".to_owned());
+            attempt.status_message =
+                Some("the run broke off before the answer was read".to_owned());
             return Ok(attempt);
         };
         let good = attempt.answered(&envelope, endpoint) == AttemptResult::Status(code::OK);
@@ -324,7 +386,11 @@ impl Ledger {
         let json = serde_json::to_vec_pretty(summary).context(|| "failed to write the summary")?;
         let json = Bytes::from(json);
         self.store.put(&self.layout.summary(), json.clone()).await?;
-        if published { self.store.put(&self.layout.published_summary(), json).await } else { Ok(()) }
+        if published {
+            self.store.put(&self.layout.published_summary(), json).await
+        } else {
+            Ok(())
+        }
     }
 
     /// The answer to an attempt as received, or how it is broken; none if there is none.
@@ -383,8 +449,13 @@ impl Ledger {
 
 /// What an object says by its bytes.
 pub(crate) async fn parsed<T: DeserializeOwned>(path: &Path, bytes: Option<Bytes>) -> Result<T> {
-    let bytes = bytes.ok_or_else(|| Error::unexpected(format!("{path} has vanished from the lake")))?;
-    let bytes = if path.as_ref().ends_with(".zst") { unpack(path, bytes).await? } else { bytes };
+    let bytes =
+        bytes.ok_or_else(|| Error::unexpected(format!("{path} has vanished from the lake")))?;
+    let bytes = if path.as_ref().ends_with(".zst") {
+        unpack(path, bytes).await?
+    } else {
+        bytes
+    };
     serde_json::from_slice(&bytes).context(|| format!("failed to read {path} from the lake"))
 }
 
@@ -399,10 +470,17 @@ impl Ledger {
         }
         let json = serde_json::to_vec(intent).context(|| "failed to write an intent")?;
         let json = pack(json.into()).await?;
-        if self.store.put_new(&self.layout.intent(intent.id), json).await? {
+        if self
+            .store
+            .put_new(&self.layout.intent(intent.id), json)
+            .await?
+        {
             return Ok(());
         }
-        let message = format!("another run has begun attempt {} of this snapshot", intent.id);
+        let message = format!(
+            "another run has begun attempt {} of this snapshot",
+            intent.id
+        );
         Err(Error::new(ErrorKind::Locked, message))
     }
 
@@ -430,7 +508,9 @@ impl Ledger {
     /// # Errors
     /// A lake that fails.
     pub async fn archive_response(&self, id: AttemptId, body: Bytes) -> Result<()> {
-        self.store.put(&self.layout.response(id), pack(body).await?).await
+        self.store
+            .put(&self.layout.response(id), pack(body).await?)
+            .await
     }
 
     /// Enters how an attempt ended; returns when it is durable.
@@ -439,7 +519,9 @@ impl Ledger {
     /// A lake that fails.
     pub async fn record_attempt(&self, attempt: &Attempt) -> Result<()> {
         let json = serde_json::to_vec(attempt).context(|| "failed to write an attempt")?;
-        self.store.put(&self.layout.attempt(attempt.id), json.into()).await
+        self.store
+            .put(&self.layout.attempt(attempt.id), json.into())
+            .await
     }
 }
 
@@ -447,12 +529,19 @@ impl Ledger {
 pub(crate) async fn pack(bytes: Bytes) -> Result<Bytes> {
     let packed = tokio::task::spawn_blocking(move || zstd::bulk::compress(&bytes, LEVEL)).await;
     let packed = packed.context(|| "compressing panicked")?;
-    packed.map(Bytes::from).context(|| "failed to compress for the archive")
+    packed
+        .map(Bytes::from)
+        .context(|| "failed to compress for the archive")
 }
 
 async fn unpack(path: &Path, bytes: Bytes) -> Result<Bytes> {
-    let packed = Packed { path: path.clone(), bytes };
-    tokio::task::spawn_blocking(move || packed.unpack()).await.context(|| "decompressing panicked")?
+    let packed = Packed {
+        path: path.clone(),
+        bytes,
+    };
+    tokio::task::spawn_blocking(move || packed.unpack())
+        .await
+        .context(|| "decompressing panicked")?
 }
 
 /// A compressed object.
@@ -470,9 +559,13 @@ impl Packed {
     pub fn unpack(&self) -> Result<Bytes> {
         let unpacked = match zstd::zstd_safe::get_frame_content_size(&self.bytes) {
             // Into a buffer of the right size at once.
-            Ok(Some(size)) if size <= AT_ONCE_BYTES => zstd::bulk::decompress(&self.bytes, size as usize),
+            Ok(Some(size)) if size <= AT_ONCE_BYTES => {
+                zstd::bulk::decompress(&self.bytes, size as usize)
+            }
             _ => zstd::decode_all(self.bytes.as_ref()),
         };
-        unpacked.map(Bytes::from).context(|| format!("failed to decompress {}", self.path))
+        unpacked
+            .map(Bytes::from)
+            .context(|| format!("failed to decompress {}", self.path))
     }
 }

@@ -161,7 +161,12 @@ impl Attempt {
             return AttemptResult::Malformed;
         };
         let other_tag = task.tag.as_ref().is_some_and(|tag| *tag != self.tag);
-        if other_tag || task.function.as_ref().is_some_and(|other| other != endpoint.function()) {
+        if other_tag
+            || task
+                .function
+                .as_ref()
+                .is_some_and(|other| other != endpoint.function())
+        {
             self.status_message = Some("the answer is to another request".to_owned());
             return AttemptResult::Malformed;
         }

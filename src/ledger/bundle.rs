@@ -40,21 +40,32 @@ pub(crate) const FORMAT: u32 = 1;
 impl Bundles {
     /// Reads the indexes of a snapshot's bundles, given the objects of its archive. Of an object that is in several bundles
     /// the last counts.
-    pub(crate) async fn read(store: &Store, layout: Layout, archive: &[ObjectMeta]) -> Result<Self> {
+    pub(crate) async fn read(
+        store: &Store,
+        layout: Layout,
+        archive: &[ObjectMeta],
+    ) -> Result<Self> {
         let mut bundles = Self::default();
         for number in indexes(archive) {
             let path = layout.bundle_index(number);
             let hint = "extract the tar beside it at the lake's root, then delete both";
             let json = store.get(&path).await?.unwrap_or_default();
             let read: serde_json::Result<Index> = serde_json::from_slice(&json);
-            let index =
-                read.context(|| format!("{path} is damaged")).map_err(|error| error.with_hint(hint))?;
+            let index = read
+                .context(|| format!("{path} is damaged"))
+                .map_err(|error| error.with_hint(hint))?;
             if index.format != FORMAT {
-                let message = format!("{path} is of format {}, this version reads {FORMAT}", index.format);
+                let message = format!(
+                    "{path} is of format {}, this version reads {FORMAT}",
+                    index.format
+                );
                 return Err(Error::unexpected(message).with_hint("use a later version of backlake"));
             }
             for (object, [start, bytes]) in index.objects {
-                let place = Place { bundle: layout.bundle(number), bytes: start..start + bytes };
+                let place = Place {
+                    bundle: layout.bundle(number),
+                    bytes: start..start + bytes,
+                };
                 bundles.0.insert(Path::from(object), place);
             }
         }
@@ -75,8 +86,13 @@ impl Bundles {
     }
 
     /// The bundled objects below a folder, by path.
-    pub(crate) fn below<'b>(&'b self, folder: &'b Path) -> impl Iterator<Item = (&'b Path, &'b Place)> {
-        self.0.iter().filter(|(object, _)| object.prefix_matches(folder))
+    pub(crate) fn below<'b>(
+        &'b self,
+        folder: &'b Path,
+    ) -> impl Iterator<Item = (&'b Path, &'b Place)> {
+        self.0
+            .iter()
+            .filter(|(object, _)| object.prefix_matches(folder))
     }
 }
 
@@ -89,8 +105,10 @@ impl Place {
 
 /// The numbers of the indexes among the objects of an archive, the oldest first.
 pub(crate) fn indexes(objects: &[ObjectMeta]) -> Vec<u32> {
-    let mut numbers: Vec<u32> =
-        objects.iter().filter_map(|object| Layout::bundle_number(&object.location, "json")).collect();
+    let mut numbers: Vec<u32> = objects
+        .iter()
+        .filter_map(|object| Layout::bundle_number(&object.location, "json"))
+        .collect();
     numbers.sort_unstable();
     numbers
 }

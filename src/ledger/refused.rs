@@ -45,8 +45,14 @@ pub async fn refused_since(
     for object in store.list(&Layout::all_refused()).await? {
         let path = object.location;
         match parsed::<RefusedTargets>(&path, store.get(&path).await?).await {
-            Ok(refused) if refused.asked_of == question.asked_of && refused.endpoint == question.endpoint => {
-                let recent = refused.targets.into_iter().filter(|refused| refused.refused_at >= since);
+            Ok(refused)
+                if refused.asked_of == question.asked_of
+                    && refused.endpoint == question.endpoint =>
+            {
+                let recent = refused
+                    .targets
+                    .into_iter()
+                    .filter(|refused| refused.refused_at >= since);
                 for refused in recent {
                     let known = found.get(&refused.target);
                     if known.is_none_or(|known| known.refused_at < refused.refused_at) {
@@ -75,7 +81,13 @@ pub async fn remember_refused(
         return Ok(());
     }
     let (asked_of, endpoint) = (question.asked_of.clone(), question.endpoint);
-    let json = serde_json::to_vec(&RefusedTargets { asked_of, endpoint, targets })
-        .context(|| "failed to write what was refused")?;
-    store.put(&Layout { snapshot }.refused(), pack(json.into()).await?).await
+    let json = serde_json::to_vec(&RefusedTargets {
+        asked_of,
+        endpoint,
+        targets,
+    })
+    .context(|| "failed to write what was refused")?;
+    store
+        .put(&Layout { snapshot }.refused(), pack(json.into()).await?)
+        .await
 }

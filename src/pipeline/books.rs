@@ -45,10 +45,17 @@ impl Books {
         clock: &Clock,
     ) {
         self.next_batch = next_batch;
-        let asked =
-            earlier.par_iter().map(|attempt| attempt.targets.iter().map(|text| list.find(text)).collect());
+        let asked = earlier
+            .par_iter()
+            .map(|attempt| attempt.targets.iter().map(|text| list.find(text)).collect());
         let asked: Vec<Vec<Option<TargetId>>> = asked.collect();
-        for (EarlierAttempt { reserved, attempt, .. }, asked) in earlier.into_iter().zip(asked) {
+        for (
+            EarlierAttempt {
+                reserved, attempt, ..
+            },
+            asked,
+        ) in earlier.into_iter().zip(asked)
+        {
             let id = attempt.id;
             if attempt.outcome == Outcome::Ok {
                 let mut targets = Vec::with_capacity(asked.len());
@@ -71,7 +78,11 @@ impl Books {
                 states.set(&[target], Fate::Refused, Some(id.batch), Some(&reason));
             }
             // Whoever sent it is gone by now.
-            self.entries.push(Entry { attempt, reserved, sent_by: clock.running() });
+            self.entries.push(Entry {
+                attempt,
+                reserved,
+                sent_by: clock.running(),
+            });
         }
         states.forgive_if_all_are_refused();
         if self.vanished > 0 {
@@ -91,10 +102,17 @@ impl Books {
                 End::Answered(id) => {
                     // Until flatten has found its row, an asked target counts as absent.
                     states.set(&end.targets, Fate::Absent, end.batch, None);
-                    self.answered.push(Answered { id, targets: end.targets });
+                    self.answered.push(Answered {
+                        id,
+                        targets: end.targets,
+                    });
                 }
-                End::Refused(reason) => states.set(&end.targets, Fate::Refused, end.batch, Some(&reason)),
-                End::Failed(reason) => states.set(&end.targets, Fate::Failed, end.batch, Some(&reason)),
+                End::Refused(reason) => {
+                    states.set(&end.targets, Fate::Refused, end.batch, Some(&reason))
+                }
+                End::Failed(reason) => {
+                    states.set(&end.targets, Fate::Failed, end.batch, Some(&reason))
+                }
                 End::Unsent => states.set(&end.targets, Fate::Unsent, None, None),
             }
         }
@@ -103,31 +121,45 @@ impl Books {
 
     /// Enters what is known of an attempt by now.
     pub(super) fn replace(&mut self, attempt: Attempt) {
-        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.attempt.id == attempt.id) {
+        if let Some(entry) = self
+            .entries
+            .iter_mut()
+            .find(|entry| entry.attempt.id == attempt.id)
+        {
             entry.attempt = attempt;
         }
     }
 
     /// What the answers, and the provider's list of tasks, say was charged.
     pub(super) fn cost(&self) -> Usd {
-        self.entries.iter().filter_map(|entry| entry.attempt.cost_usd).sum()
+        self.entries
+            .iter()
+            .filter_map(|entry| entry.attempt.cost_usd)
+            .sum()
     }
 
     /// What may have been charged besides, at the most.
     pub(super) fn cost_unknown(&self) -> Usd {
-        let unknown = self.entries.iter().filter(|entry| entry.attempt.charged == Charged::Unknown);
+        let unknown = self
+            .entries
+            .iter()
+            .filter(|entry| entry.attempt.charged == Charged::Unknown);
         unknown.map(|entry| entry.reserved).sum()
     }
 
     /// Items in the answers that count.
     pub(super) fn items(&self) -> u64 {
-        let answered =
-            self.entries.iter().map(|entry| &entry.attempt).filter(|entry| entry.outcome == Outcome::Ok);
+        let answered = self
+            .entries
+            .iter()
+            .map(|entry| &entry.attempt)
+            .filter(|entry| entry.outcome == Outcome::Ok);
         answered.filter_map(|attempt| attempt.items).sum()
     }
 
     pub(super) fn totals(&self, lower_bound: u64) -> RequestTotals {
-        let again = |entry: &&Entry| matches!(entry.attempt.outcome, Outcome::Retried | Outcome::Ambiguous);
+        let again =
+            |entry: &&Entry| matches!(entry.attempt.outcome, Outcome::Retried | Outcome::Ambiguous);
         RequestTotals {
             sent: self.entries.len() as u64,
             retries: self.entries.iter().filter(again).count() as u64,
@@ -150,14 +182,16 @@ impl Books {
                 when.insert(attempt.id.batch, attempt.sent_at);
             }
         }
-        let refused = list.targets().filter_map(|target| match states.of(target.id) {
-            (Fate::Refused, Some(reason), Some(batch)) => Some(RefusedTarget {
-                target: target.text.to_owned(),
-                reason: reason.to_owned(),
-                refused_at: *when.get(&batch)?,
-            }),
-            _ => None,
-        });
+        let refused = list
+            .targets()
+            .filter_map(|target| match states.of(target.id) {
+                (Fate::Refused, Some(reason), Some(batch)) => Some(RefusedTarget {
+                    target: target.text.to_owned(),
+                    reason: reason.to_owned(),
+                    refused_at: *when.get(&batch)?,
+                }),
+                _ => None,
+            });
         refused.collect()
     }
 }
@@ -172,6 +206,10 @@ fn refusal(attempt: &Attempt) -> String {
 
 /// The request ids of answered batches.
 pub(super) fn request_ids(attempts: &[Attempt]) -> HashMap<u32, &str> {
-    let answered = attempts.iter().filter(|attempt| attempt.outcome == Outcome::Ok);
-    answered.filter_map(|attempt| Some((attempt.id.batch, attempt.request_id.as_deref()?))).collect()
+    let answered = attempts
+        .iter()
+        .filter(|attempt| attempt.outcome == Outcome::Ok);
+    answered
+        .filter_map(|attempt| Some((attempt.id.batch, attempt.request_id.as_deref()?)))
+        .collect()
 }

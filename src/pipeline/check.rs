@@ -19,7 +19,11 @@ use crate::store::Store;
 ///
 /// # Errors
 /// The first of these that does not hold.
-pub async fn check(pipeline: &Pipeline, env: &Surroundings<'_>, reconcile: bool) -> Result<CheckReport> {
+pub async fn check(
+    pipeline: &Pipeline,
+    env: &Surroundings<'_>,
+    reconcile: bool,
+) -> Result<CheckReport> {
     let store = env.lake(pipeline)?;
     store.probe().await?;
     let (client, _simulator) = connect(pipeline, &credentials_for(pipeline, env)?, env).await?;
@@ -61,14 +65,26 @@ async fn reconcile_books(
 ) -> Result<Reconciled> {
     let snapshot = pipeline.snapshot;
     if let Api::Simulator(_) = pipeline.api {
-        return Err(Error::usage("the embedded simulator forgets its books when a run ends")
-            .with_hint("reconcile against the API, or against `backlake simulate` with --base-url"));
+        return Err(
+            Error::usage("the embedded simulator forgets its books when a run ends").with_hint(
+                "reconcile against the API, or against `backlake simulate` with --base-url",
+            ),
+        );
     }
     let ledger = Ledger::new(store.clone(), snapshot);
     // Those of the run that fills or has filled it last.
-    let first = ledger.run_records().await?.last().map_or(0, |record| record.first_batch);
-    let (earlier, _) = ledger.earlier_attempts(pipeline.endpoint, first..u32::MAX).await?;
-    let attempts: Vec<_> = earlier.into_iter().map(|earlier| (earlier.attempt, earlier.reserved)).collect();
+    let first = ledger
+        .run_records()
+        .await?
+        .last()
+        .map_or(0, |record| record.first_batch);
+    let (earlier, _) = ledger
+        .earlier_attempts(pipeline.endpoint, first..u32::MAX)
+        .await?;
+    let attempts: Vec<_> = earlier
+        .into_iter()
+        .map(|earlier| (earlier.attempt, earlier.reserved))
+        .collect();
     let times = attempts.iter().map(|(attempt, _)| attempt.sent_at);
     let (Some(first), Some(last)) = (times.clone().min(), times.max()) else {
         return Err(Error::usage(format!(
@@ -77,12 +93,23 @@ async fn reconcile_books(
         ))
         .with_hint("pass --snapshot with the date of a run that was started"));
     };
-    let listed =
-        list_tasks(client, &env.clock, first - Duration::hours(1), last + Duration::hours(1)).await?;
+    let listed = list_tasks(
+        client,
+        &env.clock,
+        first - Duration::hours(1),
+        last + Duration::hours(1),
+    )
+    .await?;
     let listed = listed.ok_or_else(|| {
-        Error::new(ErrorKind::Account, "failed to ask for the list of tasks: no answer that makes sense")
+        Error::new(
+            ErrorKind::Account,
+            "failed to ask for the list of tasks: no answer that makes sense",
+        )
     })?;
-    let Some(run) = attempts.iter().find_map(|(attempt, _)| attempt.tag.rsplit_once('/')) else {
+    let Some(run) = attempts
+        .iter()
+        .find_map(|(attempt, _)| attempt.tag.rsplit_once('/'))
+    else {
         return Err(Error::unexpected("an attempt has no tag of ours"));
     };
     let ours = format!("{}/", run.0);
@@ -96,17 +123,26 @@ async fn reconcile_books(
             }
         }
     }
-    let booked_usd = attempts.iter().filter_map(|(attempt, _)| attempt.cost_usd).sum();
+    let booked_usd = attempts
+        .iter()
+        .filter_map(|(attempt, _)| attempt.cost_usd)
+        .sum();
     let charged_usd = charged.values().copied().sum();
     let mut differences = Vec::new();
     for (attempt, _) in &attempts {
         let listed = charged.remove(attempt.tag.as_str());
         let (booked, listed) = (attempt.cost_usd, listed.unwrap_or_default());
         if untold.contains(attempt.tag.as_str()) {
-            differences.push(format!("{}: the provider does not say yet what it cost", attempt.tag));
+            differences.push(format!(
+                "{}: the provider does not say yet what it cost",
+                attempt.tag
+            ));
         } else if attempt.charged == Charged::Unknown || booked.unwrap_or_default() != listed {
             let booked = booked.map_or_else(|| "unknown".to_owned(), |usd| format!("${usd}"));
-            differences.push(format!("{}: {booked} in the books, ${listed} at the provider", attempt.tag));
+            differences.push(format!(
+                "{}: {booked} in the books, ${listed} at the provider",
+                attempt.tag
+            ));
         }
     }
     let mut strange: Vec<_> = charged

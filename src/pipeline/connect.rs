@@ -12,9 +12,10 @@ use crate::simulator::{Behaviour, LOGIN, PASSWORD, Simulator};
 /// The credentials for the pipeline's host.
 pub(super) fn credentials_for(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<Credentials> {
     match &pipeline.api {
-        Api::Simulator(_) => {
-            Ok(Credentials { login: LOGIN.to_owned(), password: PASSWORD.to_owned().into() })
-        }
+        Api::Simulator(_) => Ok(Credentials {
+            login: LOGIN.to_owned(),
+            password: PASSWORD.to_owned().into(),
+        }),
         Api::Remote(url) => credentials(url, env.variable),
     }
 }
@@ -29,8 +30,16 @@ pub(super) async fn connect(
     let client = |url: &str| match &env.transport {
         None => Client::new(url, credentials, pipeline.limits, clock),
         Some(transport) => {
-            let base: Url = url.parse().map_err(|_| Error::usage(format!("`{url}` is no URL")))?;
-            Client::over(std::sync::Arc::clone(transport), base, credentials, pipeline.limits, clock)
+            let base: Url = url
+                .parse()
+                .map_err(|_| Error::usage(format!("`{url}` is no URL")))?;
+            Client::over(
+                std::sync::Arc::clone(transport),
+                base,
+                credentials,
+                pipeline.limits,
+                clock,
+            )
         }
     };
     let options = match &pipeline.api {

@@ -10,15 +10,18 @@ use crate::fetch::Credentials;
 ///
 /// # Errors
 /// A variable that is missing or empty, by name; a file that cannot be read.
-pub fn credentials(base_url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Credentials> {
+pub fn credentials(
+    base_url: &str,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Credentials> {
     let read = |name: &str| -> Result<String> {
         let file = format!("{name}_FILE");
         let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let value = match (set(name), set(&file)) {
             (Some(value), _) => value,
             (None, Some(path)) => {
-                let value =
-                    std::fs::read_to_string(&path).usage(|| format!("failed to read {path} ({file})"))?;
+                let value = std::fs::read_to_string(&path)
+                    .usage(|| format!("failed to read {path} ({file})"))?;
                 if value.trim().is_empty() {
                     return Err(Error::usage(format!("{path} ({file}) is empty")));
                 }

@@ -60,7 +60,10 @@ pub(super) struct RequestSpec {
 
 impl Default for RequestSpec {
     fn default() -> Self {
-        Self { include_subdomains: true, rank_scale: RankScale::default() }
+        Self {
+            include_subdomains: true,
+            rank_scale: RankScale::default(),
+        }
     }
 }
 

@@ -28,7 +28,11 @@ pub(super) fn too_many_failed(fates: &Fates, pipeline: &Pipeline) -> Option<Erro
 
 /// Says in the hint which snapshot it is that the next start continues: the date may be another by then.
 pub(super) fn with_date(error: Error, pipeline: &Pipeline) -> Error {
-    let hint = format!("{} (after midnight UTC with --snapshot {})", error.hint(), pipeline.snapshot);
+    let hint = format!(
+        "{} (after midnight UTC with --snapshot {})",
+        error.hint(),
+        pipeline.snapshot
+    );
     error.with_hint(hint)
 }
 
@@ -53,19 +57,37 @@ pub(super) fn held(findings: &Findings, pipeline: &Pipeline) -> Option<Error> {
     }
     let mut reasons = Vec::new();
     if drifted {
-        let fields: Vec<String> =
-            findings.drift.iter().map(|drift| format!("`{}` {}", drift.field, drift.what.words())).collect();
-        reasons.push(format!("the answers are not as the contract says: {}", fields.join(", ")));
+        let fields: Vec<String> = findings
+            .drift
+            .iter()
+            .map(|drift| format!("`{}` {}", drift.field, drift.what.words()))
+            .collect();
+        reasons.push(format!(
+            "the answers are not as the contract says: {}",
+            fields.join(", ")
+        ));
     }
     if changed {
         let figures: Vec<String> = findings
             .changes
             .iter()
-            .map(|change| format!("{} went from {} to {}", change.figure, change.before, change.now))
+            .map(|change| {
+                format!(
+                    "{} went from {} to {}",
+                    change.figure, change.before, change.now
+                )
+            })
             .collect();
-        reasons.push(format!("it is not as the snapshot before: {}", figures.join(", ")));
+        reasons.push(format!(
+            "it is not as the snapshot before: {}",
+            figures.join(", ")
+        ));
     }
-    let message = format!("snapshot {} is held: {}", pipeline.snapshot, reasons.join("; "));
+    let message = format!(
+        "snapshot {} is held: {}",
+        pipeline.snapshot,
+        reasons.join("; ")
+    );
     let hint = "everything is paid for and archived; look at the summary, then publish it as it is with `--accept`, or change [publish] or [lake] contracts and run the same command";
     Some(Error::new(ErrorKind::TargetsFailed, message).with_hint(hint))
 }

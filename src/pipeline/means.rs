@@ -56,7 +56,10 @@ impl Means {
     }
 
     pub(super) fn prices(&self) -> Prices {
-        Prices { per_request: self.price_per_request_usd, per_row: self.price_per_row_usd }
+        Prices {
+            per_request: self.price_per_request_usd,
+            per_row: self.price_per_row_usd,
+        }
     }
 }
 
@@ -66,9 +69,11 @@ pub(super) async fn means_for_plan(pipeline: &Pipeline, env: &Surroundings<'_>) 
         return Ok(Means::of(pipeline, None));
     };
     let (client, _simulator) = connect(pipeline, &credentials, env).await?;
-    let account = fetch_account(&client, &env.clock).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "using the provider's list prices");
-        None
-    });
+    let account = fetch_account(&client, &env.clock)
+        .await
+        .unwrap_or_else(|error| {
+            tracing::warn!(%error, "using the provider's list prices");
+            None
+        });
     Ok(Means::of(pipeline, account.as_ref()))
 }

@@ -23,7 +23,8 @@ pub use means::{Means, PricesFrom};
 pub use plan::plan;
 pub use replay::replay;
 pub use report::{
-    CheckReport, Findings, InvalidLine, PlanReport, Progress, Reconciled, RunEnd, RunReport, RunState,
+    CheckReport, Findings, InvalidLine, PlanReport, Progress, Reconciled, RunEnd, RunReport,
+    RunState,
 };
 pub use run::run;
 pub use spec::{Api, OnFinding, Overrides, Pipeline, SimulatorOptions};

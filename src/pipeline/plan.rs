@@ -91,5 +91,9 @@ fn first_invalid(list: &TargetList) -> Vec<InvalidLine> {
         }),
         LineEnd::Target(_) | LineEnd::Duplicate { .. } => None,
     });
-    if list.invalid_count() == 0 { Vec::new() } else { invalid.take(FIRST_INVALID).collect() }
+    if list.invalid_count() == 0 {
+        Vec::new()
+    } else {
+        invalid.take(FIRST_INVALID).collect()
+    }
 }

@@ -25,7 +25,8 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::Fate;
 use crate::flatten::{Asked, Drift, Flattened, Irregularities, flatten};
 use crate::lake::{
-    Change, Manifest, ManifestFile, Publishing, RequestTotals, Staging, TableManifest, publish, snapshots,
+    Change, Manifest, ManifestFile, Publishing, RequestTotals, Staging, TableManifest, publish,
+    snapshots,
 };
 use crate::ledger::{Attempt, Ledger, RunRecord};
 use crate::store::{AttemptId, Lock, Store};
@@ -74,7 +75,13 @@ impl Publication<'_> {
             Some(over) => over.generation + 1,
             None => 1,
         };
-        let Self { pipeline, env, store, lock, .. } = self;
+        let Self {
+            pipeline,
+            env,
+            store,
+            lock,
+            ..
+        } = self;
         let stages = self.stages.clone();
         let staging = Staging::begin(
             store,
@@ -85,13 +92,20 @@ impl Publication<'_> {
             lock,
         )
         .await?;
-        let attempts: Vec<Attempt> =
-            std::mem::take(&mut self.books.entries).into_iter().map(|entry| entry.attempt).collect();
+        let attempts: Vec<Attempt> = std::mem::take(&mut self.books.entries)
+            .into_iter()
+            .map(|entry| entry.attempt)
+            .collect();
         let manifest = self.stage(&staging, attempts, generation).await?;
         (env.on_progress)(Progress::Staged);
         let findings = self.look_at(&manifest).await?;
         if let Some(held) = held(&findings, pipeline) {
-            return Ok(Published { manifest, findings, held: Some(held), stages });
+            return Ok(Published {
+                manifest,
+                findings,
+                held: Some(held),
+                stages,
+            });
         }
         let how = Publishing {
             lock,
@@ -103,7 +117,12 @@ impl Publication<'_> {
         };
         let manifest = publish(&staging, manifest, &how).await?;
         (env.on_progress)(Progress::Manifested);
-        Ok(Published { manifest, findings, held: None, stages })
+        Ok(Published {
+            manifest,
+            findings,
+            held: None,
+            stages,
+        })
     }
 
     /// Writes the four tables.
@@ -118,20 +137,36 @@ impl Publication<'_> {
         let mut add = |table: Table, files: Vec<ManifestFile>| {
             let rows = files.iter().map(|file| file.rows).sum();
             let contract = contracts.of(table).id();
-            tables.insert(table.name().to_owned(), TableManifest { contract, rows, files });
+            tables.insert(
+                table.name().to_owned(),
+                TableManifest {
+                    contract,
+                    rows,
+                    files,
+                },
+            );
         };
-        let Rows { written, items, unmatched, irregularities } = self.flatten(staging, &attempts).await?;
+        let Rows {
+            written,
+            items,
+            unmatched,
+            irregularities,
+        } = self.flatten(staging, &attempts).await?;
         let (lines, fates) = (self.list.line_count() as u64, self.states.fates(&self.list));
         let (files, list) = (staging.clone(), Arc::clone(&self.list));
         let states = std::mem::replace(&mut self.states, TargetStates::new(0));
         let stages = self.stages.clone();
         let rest = tokio::task::spawn_blocking(move || {
             stages.time("targets and requests", || -> Result<_> {
-                Ok((write_targets(&files, &list, &states, &attempts)?, write_requests(&files, &attempts)?))
+                Ok((
+                    write_targets(&files, &list, &states, &attempts)?,
+                    write_requests(&files, &attempts)?,
+                ))
             })
         });
         // Beside the pages, which are sorted and written meanwhile.
-        let (pages, breakdowns, profile) = written.await.context(|| "writing the pages panicked")??;
+        let (pages, breakdowns, profile) =
+            written.await.context(|| "writing the pages panicked")??;
         let (targets, attempts) = rest.await.context(|| "writing the tables panicked")??;
         add(Table::Pages, pages);
         add(Table::Breakdowns, breakdowns);
@@ -159,13 +194,19 @@ impl Publication<'_> {
 
     /// Flattens every answer and begins to write pages and breakdowns; sets the fates of the targets that are returned.
     async fn flatten(&mut self, staging: &Staging, attempts: &[Attempt]) -> Result<Rows> {
-        let Self { pipeline, env, store, ledger, .. } = *self;
+        let Self {
+            pipeline,
+            env,
+            store,
+            ledger,
+            ..
+        } = *self;
         let answered = std::mem::take(&mut self.books.answered);
         let fetched: HashMap<AttemptId, (i64, Option<String>)> = attempts
             .iter()
             .map(|attempt| {
-                let arrived =
-                    attempt.sent_at.timestamp_micros() + attempt.duration_ms.unwrap_or(0) as i64 * 1000;
+                let arrived = attempt.sent_at.timestamp_micros()
+                    + attempt.duration_ms.unwrap_or(0) as i64 * 1000;
                 (attempt.id, (arrived, attempt.request_id.clone()))
             })
             .collect();
@@ -177,7 +218,15 @@ impl Publication<'_> {
         let mut flattened = futures::stream::iter(&answered)
             .map(|answered| {
                 let (arrived, request_id) = fetched.get(&answered.id).cloned().unwrap_or_default();
-                flatten_answer(ledger, contract, &list, &rules, answered, (arrived, request_id), &stages)
+                flatten_answer(
+                    ledger,
+                    contract,
+                    &list,
+                    &rules,
+                    answered,
+                    (arrived, request_id),
+                    &stages,
+                )
             })
             .buffered(AT_ONCE);
         let (mut items, mut unmatched, mut irregularities) = (0, 0, Irregularities::default());
@@ -196,8 +245,11 @@ impl Publication<'_> {
                     break;
                 }
             };
-            for (target, _) in
-                answered[number].targets.iter().zip(&answer.returned).filter(|(_, returned)| **returned)
+            for (target, _) in answered[number]
+                .targets
+                .iter()
+                .zip(&answer.returned)
+                .filter(|(_, returned)| **returned)
             {
                 self.states.set_fate(*target, Fate::Returned);
             }
@@ -222,18 +274,30 @@ impl Publication<'_> {
                 return Err(Error::unexpected(message).caused_by(error).with_hint(hint));
             }
             if let Some(attempt) = attempts.iter().find(|attempt| attempt.id == id) {
-                ledger.reject_response(attempt.clone(), &error.to_string()).await?;
+                ledger
+                    .reject_response(attempt.clone(), &error.to_string())
+                    .await?;
             }
-            let message = "an archived answer cannot be used; the next start asks for its targets again";
+            let message =
+                "an archived answer cannot be used; the next start asks for its targets again";
             let hint = "run the same command again: its targets, at most 1000, are asked and paid for once more; look at what has damaged _archive";
-            return Err(Error::new(ErrorKind::TargetsFailed, message).caused_by(error).with_hint(hint));
+            return Err(Error::new(ErrorKind::TargetsFailed, message)
+                .caused_by(error)
+                .with_hint(hint));
         }
-        Ok(Rows { written: writer, items, unmatched, irregularities })
+        Ok(Rows {
+            written: writer,
+            items,
+            unmatched,
+            irregularities,
+        })
     }
 
     /// Looks at what was staged: is it as the contract says, and of the same kind as the snapshot before it?
     async fn look_at(&self, manifest: &Manifest) -> Result<Findings> {
-        let Self { pipeline, store, .. } = self;
+        let Self {
+            pipeline, store, ..
+        } = self;
         let contract = pipeline.contracts.of(Table::Pages);
         let drift = Drift::of(&manifest.irregularities, contract, manifest.items);
         for found in &drift {
@@ -246,18 +310,34 @@ impl Publication<'_> {
             );
         }
         let mut changes = Vec::new();
-        for date in snapshots(store).await?.into_iter().rev().filter(|date| *date < pipeline.snapshot) {
+        for date in snapshots(store)
+            .await?
+            .into_iter()
+            .rev()
+            .filter(|date| *date < pipeline.snapshot)
+        {
             // One that cannot be read is `verify`'s to name.
             let Ok(Some(before)) = Manifest::read(store, date).await else {
                 continue;
             };
             if before.question.difference(&manifest.question).is_none() && before.profile.rows > 0 {
-                changes = manifest.profile.changes(&before.profile, &pipeline.change_bounds);
+                changes = manifest
+                    .profile
+                    .changes(&before.profile, &pipeline.change_bounds);
                 break;
             }
         }
-        for Change { figure, before, now, .. } in &changes {
-            warn!(before, now, "{figure} is not what it was in the snapshot before");
+        for Change {
+            figure,
+            before,
+            now,
+            ..
+        } in &changes
+        {
+            warn!(
+                before,
+                now, "{figure} is not what it was in the snapshot before"
+            );
         }
         Ok(Findings { drift, changes })
     }
@@ -297,12 +377,19 @@ async fn flatten_answer(
     let work = on_a_core(move || {
         let targets: Vec<Target<'_>> = ids.iter().map(|&id| list.target(id)).collect();
         let request_id = request_id.as_deref();
-        let asked = Asked { contract: &contract, targets: &targets, rules: &rules, request_id, fetched_at };
+        let asked = Asked {
+            contract: &contract,
+            targets: &targets,
+            rules: &rules,
+            request_id,
+            fetched_at,
+        };
         let body = stages.time("decompress", || packed.unpack())?;
         let flattened = stages.time("flatten", || flatten(&body, &asked));
         flattened.context(|| format!("failed to flatten the answer to attempt {id}"))
     });
-    work.await.context(|| format!("flattening the answer to attempt {id} panicked"))
+    work.await
+        .context(|| format!("flattening the answer to attempt {id} panicked"))
 }
 
 /// Does work on one of as many threads as there are cores, first come first served. More threads than cores would only

@@ -35,7 +35,10 @@ use crate::targets::{Rules, TargetList};
 pub async fn replay(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<RunEnd> {
     let store = env.lake(pipeline)?;
     store.probe().await?;
-    locked(&store, pipeline, env, async |lock| rebuild(pipeline, env, &store, lock).await).await
+    locked(&store, pipeline, env, async |lock| {
+        rebuild(pipeline, env, &store, lock).await
+    })
+    .await
 }
 
 async fn rebuild(
@@ -49,8 +52,10 @@ async fn rebuild(
     let over = Manifest::read(store, pipeline.snapshot).await?;
     let (record, batches) = run_of(&ledger, over.as_ref(), pipeline, store).await?;
     same_question(pipeline, &record.question)?;
-    let (kept, earlier) =
-        tokio::join!(lines(&ledger, &record, pipeline), ledger.earlier_attempts(pipeline.endpoint, batches));
+    let (kept, earlier) = tokio::join!(
+        lines(&ledger, &record, pipeline),
+        ledger.earlier_attempts(pipeline.endpoint, batches)
+    );
     let (mut list, rules) = kept?;
 
     let mut books = Books::default();
@@ -71,7 +76,9 @@ async fn rebuild(
         return Err(with_date(error, pipeline));
     }
     let requests = books.totals(lower_bound(&list.root_domain_sizes()));
-    (env.on_progress)(Progress::Publishing { answers: books.answered.len() as u64 });
+    (env.on_progress)(Progress::Publishing {
+        answers: books.answered.len() as u64,
+    });
     let vanished = books.vanished;
     let list = Arc::new(list);
     let publication = Publication {
@@ -90,7 +97,10 @@ async fn rebuild(
         when_damaged: WhenDamaged::Refuse,
         stages: Stopwatch::default(),
     };
-    let end = publication.publish().await?.end(start, &env.clock, vanished, None);
+    let end = publication
+        .publish()
+        .await?
+        .end(start, &env.clock, vanished, None);
     write_summary(&ledger, &end.report, end.error.as_ref()).await;
     Ok(end)
 }
@@ -108,19 +118,29 @@ async fn run_of(
         None => records.len().checked_sub(1),
     };
     let at = at.ok_or_else(|| nothing_archived(pipeline, store))?;
-    let end = records.get(at + 1).map_or(u32::MAX, |next| next.first_batch);
+    let end = records
+        .get(at + 1)
+        .map_or(u32::MAX, |next| next.first_batch);
     let record = records[at].clone();
     Ok((record.clone(), record.first_batch..end))
 }
 
 fn nothing_archived(pipeline: &Pipeline, store: &Store) -> Error {
-    let message = format!("there is no archive of snapshot {} in {}", pipeline.snapshot, store.display());
+    let message = format!(
+        "there is no archive of snapshot {} in {}",
+        pipeline.snapshot,
+        store.display()
+    );
     Error::usage(message)
         .with_hint("pass --snapshot with a date that was fetched and whose archive was not pruned")
 }
 
 /// The target list as the run has read it; for runs of earlier versions, which kept none, as it stands now.
-async fn lines(ledger: &Ledger, record: &RunRecord, pipeline: &Pipeline) -> Result<(TargetList, Rules)> {
+async fn lines(
+    ledger: &Ledger,
+    record: &RunRecord,
+    pipeline: &Pipeline,
+) -> Result<(TargetList, Rules)> {
     if let Some(kept) = ledger.target_list(&record.run).await? {
         return Ok(kept);
     }
@@ -129,7 +149,10 @@ async fn lines(ledger: &Ledger, record: &RunRecord, pipeline: &Pipeline) -> Resu
     );
     let reader = pipeline.clone();
     let list = tokio::task::spawn_blocking(move || read_targets(&reader)).await;
-    Ok((list.context(|| "reading the target lists panicked")??, pipeline.rules))
+    Ok((
+        list.context(|| "reading the target lists panicked")??,
+        pipeline.rules,
+    ))
 }
 
 /// Holds the archive to what was published from it: a published snapshot is never replaced by less.
@@ -139,15 +162,18 @@ fn complete(over: &Manifest, books: &Books, answered: u64) -> Result<()> {
     for (what, archived, published) in [
         ("items", books.items(), over.items),
         ("requests", books.entries.len() as u64, over.requests.sent),
-        ("answered targets", answered, over.fates.returned + over.fates.absent),
+        (
+            "answered targets",
+            answered,
+            over.fates.returned + over.fates.absent,
+        ),
     ] {
         if archived < published {
             let message = format!(
                 "the archive of snapshot {} is not complete: it has {archived} {what}, and {published} are published",
                 over.snapshot
             );
-            let hint =
-                "what is published stays as it is; look at what was pruned or lost of _archive and _runs";
+            let hint = "what is published stays as it is; look at what was pruned or lost of _archive and _runs";
             return Err(Error::unexpected(message).with_hint(hint));
         }
     }
@@ -159,8 +185,10 @@ fn not_complete(fates: &Fates, pipeline: &Pipeline) -> Option<Error> {
     if fates.unsent == 0 {
         return too_many_failed(fates, pipeline);
     }
-    let message =
-        format!("{} targets of snapshot {} were not asked for yet", fates.unsent, pipeline.snapshot);
+    let message = format!(
+        "{} targets of snapshot {} were not asked for yet",
+        fates.unsent, pipeline.snapshot
+    );
     let hint = "`backlake run` asks for them; to publish what is there, for nothing, pass --accept";
     Some(Error::new(ErrorKind::TargetsFailed, message).with_hint(hint))
 }

@@ -252,8 +252,17 @@ impl Published {
         vanished: u64,
         means: Option<Means>,
     ) -> RunEnd {
-        let Self { manifest, findings, held, stages } = self;
-        let state = if held.is_some() { RunState::Open } else { RunState::Published };
+        let Self {
+            manifest,
+            findings,
+            held,
+            stages,
+        } = self;
+        let state = if held.is_some() {
+            RunState::Open
+        } else {
+            RunState::Published
+        };
         let report = RunReport {
             findings,
             stage_seconds: stages.seconds(),
@@ -261,7 +270,10 @@ impl Published {
             means,
             ..RunReport::of_manifest(&manifest, state, start, clock)
         };
-        RunEnd { report, error: held }
+        RunEnd {
+            report,
+            error: held,
+        }
     }
 }
 

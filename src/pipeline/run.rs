@@ -50,11 +50,21 @@ pub async fn run(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<RunEnd> 
     let reader = pipeline.clone();
     let list = tokio::task::spawn_blocking(move || read_targets(&reader)).await;
     let list = list.context(|| "reading the target lists panicked")??;
-    for date in open_snapshots(&store).await?.into_iter().filter(|date| *date != snapshot) {
+    for date in open_snapshots(&store)
+        .await?
+        .into_iter()
+        .filter(|date| *date != snapshot)
+    {
         warn!("snapshot {date} was begun and is not published; `--snapshot {date}` continues it");
     }
     locked(&store, pipeline, env, async |lock| {
-        let this_start = Start { pipeline, env, store: store.clone(), lock, start };
+        let this_start = Start {
+            pipeline,
+            env,
+            store: store.clone(),
+            lock,
+            start,
+        };
         this_start.work(list, &credentials).await
     })
     .await
@@ -70,7 +80,9 @@ async fn published_already(
         return Ok(None);
     };
     same_question(pipeline, &manifest.question)?;
-    let next = Ledger::new(store.clone(), pipeline.snapshot).run_record(manifest.generation + 1).await?;
+    let next = Ledger::new(store.clone(), pipeline.snapshot)
+        .run_record(manifest.generation + 1)
+        .await?;
     if let Some(next) = next {
         warn!(
             run = next.run,
@@ -81,16 +93,20 @@ async fn published_already(
         finish_broken_off(pipeline, env, store).await;
     }
     let report = RunReport::of_manifest(&manifest, RunState::AlreadyPublished, start, &env.clock);
-    Ok(Some(RunEnd { report, error: None }))
+    Ok(Some(RunEnd {
+        report,
+        error: None,
+    }))
 }
 
 /// Clears what a publication has left over that was broken off once its manifest was written.
 async fn finish_broken_off(pipeline: &Pipeline, env: &Surroundings<'_>, store: &Store) {
-    let finished =
-        locked(store, pipeline, env, async |_lock| match Manifest::read(store, pipeline.snapshot).await? {
+    let finished = locked(store, pipeline, env, async |_lock| {
+        match Manifest::read(store, pipeline.snapshot).await? {
             Some(manifest) => heal(store, &manifest).await,
             None => Ok(()),
-        });
+        }
+    });
     match finished.await {
         Ok(()) => info!("cleared what a publication that was broken off had left over"),
         Err(error) => {
@@ -116,14 +132,24 @@ struct Start<'a> {
 
 impl Start<'_> {
     async fn work(self, mut list: TargetList, credentials: &Credentials) -> Result<RunEnd> {
-        let Self { pipeline, env, store, lock, start } = &self;
+        let Self {
+            pipeline,
+            env,
+            store,
+            lock,
+            start,
+        } = &self;
         let (clock, snapshot) = (&env.clock, pipeline.snapshot);
         // Whoever held the lock before may have published.
         let over = Manifest::read(store, snapshot).await?;
         if let Some(manifest) = over.as_ref().filter(|_| !pipeline.replace) {
             same_question(pipeline, &manifest.question)?;
-            let report = RunReport::of_manifest(manifest, RunState::AlreadyPublished, *start, clock);
-            return Ok(RunEnd { report, error: None });
+            let report =
+                RunReport::of_manifest(manifest, RunState::AlreadyPublished, *start, clock);
+            return Ok(RunEnd {
+                report,
+                error: None,
+            });
         }
         let ledger = Ledger::locked(store.clone(), snapshot, Arc::clone(lock));
         let record = self.record(&ledger, over.as_ref()).await?;
@@ -131,19 +157,35 @@ impl Start<'_> {
 
         let mut books = Books::default();
         let mut states = TargetStates::new(list.target_count());
-        let earlier = ledger.earlier_attempts(pipeline.endpoint, record.first_batch..u32::MAX).await?;
+        let earlier = ledger
+            .earlier_attempts(pipeline.endpoint, record.first_batch..u32::MAX)
+            .await?;
         books.take_earlier(earlier, &list, &mut states, clock);
         self.skip_refused(&record, &list, &mut states).await?;
         list.seal();
         let list = Arc::new(list);
-        ledger.write_target_list(&record.run, &list, pipeline.rules).await?;
-        let (means, stopped) =
-            self.fetch(&ledger, &record, &list, &mut books, &mut states, credentials).await?;
+        ledger
+            .write_target_list(&record.run, &list, pipeline.rules)
+            .await?;
+        let (means, stopped) = self
+            .fetch(
+                &ledger,
+                &record,
+                &list,
+                &mut books,
+                &mut states,
+                credentials,
+            )
+            .await?;
         let refused = books.refused(&list, &states);
-        if let Err(error) = remember_refused(store, pipeline.snapshot, refused, &record.question).await {
+        if let Err(error) =
+            remember_refused(store, pipeline.snapshot, refused, &record.question).await
+        {
             warn!(%error, "the next run asks again for what was refused");
         }
-        ledger.write_unanswered(&record.run, &states.unanswered(&list)).await?;
+        ledger
+            .write_unanswered(&record.run, &states.unanswered(&list))
+            .await?;
 
         let fates = states.fates(&list);
         let requests = books.totals(lower_bound(&list.root_domain_sizes()));
@@ -152,7 +194,10 @@ impl Start<'_> {
             let report = self.held_open(run, &list, fates, &books, requests, means, vanished);
             let error = with_date(error, pipeline);
             write_summary(&ledger, &report, Some(&error)).await;
-            return Ok(RunEnd { report, error: Some(error) });
+            return Ok(RunEnd {
+                report,
+                error: Some(error),
+            });
         }
         if fates.failed > 0 {
             warn!(
@@ -160,7 +205,9 @@ impl Start<'_> {
                 "published all the same: [publish] max_failed_ratio allows for that share"
             );
         }
-        (env.on_progress)(Progress::Publishing { answers: books.answered.len() as u64 });
+        (env.on_progress)(Progress::Publishing {
+            answers: books.answered.len() as u64,
+        });
         let vanished = books.vanished;
         let rules = pipeline.rules;
         let publication = Publication {
@@ -179,9 +226,15 @@ impl Start<'_> {
             when_damaged: WhenDamaged::AskAgain,
             stages: Stopwatch::default(),
         };
-        let published = publication.publish().await.map_err(|error| with_date(error, pipeline))?;
+        let published = publication
+            .publish()
+            .await
+            .map_err(|error| with_date(error, pipeline))?;
         let end = published.end(*start, clock, vanished, means);
-        let end = RunEnd { error: end.error.map(|error| with_date(error, pipeline)), ..end };
+        let end = RunEnd {
+            error: end.error.map(|error| with_date(error, pipeline)),
+            ..end
+        };
         write_summary(&ledger, &end.report, end.error.as_ref()).await;
         Ok(end)
     }
@@ -195,9 +248,21 @@ impl Start<'_> {
         let chance = fastrand::Rng::with_seed(self.env.seed).u32(..) >> 8;
         let run = format!("{}-{chance:06x}", self.start.format("%Y%m%dT%H%M%SZ"));
         // Answers to the run that is replaced do not count for this one.
-        let first_batch = if over.is_some() { ledger.next_batch().await? } else { 0 };
+        let first_batch = if over.is_some() {
+            ledger.next_batch().await?
+        } else {
+            0
+        };
         let (started_at, question) = (self.start, self.pipeline.question());
-        ledger.begin_run(RunRecord { run, started_at, question, generation, first_batch }).await
+        ledger
+            .begin_run(RunRecord {
+                run,
+                started_at,
+                question,
+                generation,
+                first_batch,
+            })
+            .await
     }
 
     /// Sets the fate of targets that the account's earlier runs have found refused, so that they are not asked.
@@ -211,21 +276,32 @@ impl Start<'_> {
         if again_after.is_zero() {
             return Ok(());
         }
-        let refused = refused_since(&self.store, self.start - again_after, &record.question).await?;
+        let refused =
+            refused_since(&self.store, self.start - again_after, &record.question).await?;
         let mut skipped = 0;
         for refused in refused {
-            let Some(target) = list.find(&refused.target).filter(|id| states.of(*id).0 == Fate::Unsent)
+            let Some(target) = list
+                .find(&refused.target)
+                .filter(|id| states.of(*id).0 == Fate::Unsent)
             else {
                 continue;
             };
-            let (then, again) =
-                (refused.refused_at.date_naive(), (refused.refused_at + again_after).date_naive());
-            let reason = format!("{}; refused on {then}, asked again from {again}", refused.reason);
+            let (then, again) = (
+                refused.refused_at.date_naive(),
+                (refused.refused_at + again_after).date_naive(),
+            );
+            let reason = format!(
+                "{}; refused on {then}, asked again from {again}",
+                refused.reason
+            );
             states.set(&[target], Fate::Refused, None, Some(&reason));
             skipped += 1;
         }
         if skipped > 0 {
-            info!(skipped, "targets that the provider refused before are not asked");
+            info!(
+                skipped,
+                "targets that the provider refused before are not asked"
+            );
         }
         Ok(())
     }
@@ -263,18 +339,27 @@ impl Start<'_> {
             Err(error) => return Ok((None, Some(error))),
         };
         let means = Means::of(pipeline, told.as_ref());
-        let minute = means.requests_per_minute.and_then(std::num::NonZeroU32::new);
-        let minute =
-            minute.map_or(pipeline.requests_per_minute, |told| told.min(pipeline.requests_per_minute));
+        let minute = means
+            .requests_per_minute
+            .and_then(std::num::NonZeroU32::new);
+        let minute = minute.map_or(pipeline.requests_per_minute, |told| {
+            told.min(pipeline.requests_per_minute)
+        });
         let pacer = Pacer::new(pipeline.max_in_flight, minute, clock);
-        let unknown =
-            |books: &mut Books| books.entries.iter().any(|entry| entry.attempt.charged == Charged::Unknown);
+        let unknown = |books: &mut Books| {
+            books
+                .entries
+                .iter()
+                .any(|entry| entry.attempt.charged == Charged::Unknown)
+        };
         if unknown(books) {
             self.settle(ledger, &client, books, false).await;
         }
         let mut stopped = None;
         for _ in 0..MAX_ROUNDS {
-            let max_cost = means.prices().cost(plan.requests(), plan.order().len() as u64);
+            let max_cost = means
+                .prices()
+                .cost(plan.requests(), plan.order().len() as u64);
             debug!(
                 run = record.run,
                 targets = list.target_count(),
@@ -328,7 +413,9 @@ impl Start<'_> {
             let before = books.cost() + books.cost_unknown();
             self.settle(ledger, &client, books, true).await;
             let freed = books.cost() + books.cost_unknown() < before;
-            let at_the_budget = stopped.as_ref().is_some_and(|error| error.kind() == ErrorKind::Budget);
+            let at_the_budget = stopped
+                .as_ref()
+                .is_some_and(|error| error.kind() == ErrorKind::Budget);
             let time_left = deadline.is_none_or(|deadline| clock.running() < deadline);
             if !(at_the_budget && freed && time_left) {
                 break;
@@ -341,8 +428,20 @@ impl Start<'_> {
     }
 
     /// Asks the provider what attempts cost of which no answer tells, and enters it.
-    async fn settle(&self, ledger: &Ledger, client: &crate::fetch::Client, books: &mut Books, wait: bool) {
-        let asked = settle_charges(client, &self.env.clock, self.pipeline.listed_after, &books.entries, wait);
+    async fn settle(
+        &self,
+        ledger: &Ledger,
+        client: &crate::fetch::Client,
+        books: &mut Books,
+        wait: bool,
+    ) {
+        let asked = settle_charges(
+            client,
+            &self.env.clock,
+            self.pipeline.listed_after,
+            &books.entries,
+            wait,
+        );
         let mut settled = Vec::new();
         // Nobody waits long for the books once the run is to stop: what is unknown stays so.
         let (stop, clock) = (&self.env.stop, &self.env.clock);
@@ -353,8 +452,8 @@ impl Start<'_> {
         let entered = async {
             for attempt in asked.await? {
                 // An answer that came and could not be entered is found by the next start, unless an entry hides it.
-                let hides =
-                    attempt.outcome == Outcome::Ambiguous && ledger.response(attempt.id).await?.is_some();
+                let hides = attempt.outcome == Outcome::Ambiguous
+                    && ledger.response(attempt.id).await?.is_some();
                 if !hides {
                     ledger.record_attempt(&attempt).await?;
                 }
@@ -370,13 +469,24 @@ impl Start<'_> {
             }
             () = enough => {}
         }
-        settled.into_iter().for_each(|attempt| books.replace(attempt));
+        settled
+            .into_iter()
+            .for_each(|attempt| books.replace(attempt));
     }
 
     /// Says so if the account does not hold what the plan may cost, as far as the budget lets it.
-    fn balance_too_low(&self, means: &Means, max_cost: Usd, spent: Usd, requests: u64) -> Option<Error> {
+    fn balance_too_low(
+        &self,
+        means: &Means,
+        max_cost: Usd,
+        spent: Usd,
+        requests: u64,
+    ) -> Option<Error> {
         let balance = means.balance_usd?;
-        let needed = self.pipeline.max_cost_usd.map_or(max_cost, |ceiling| max_cost.min(ceiling - spent));
+        let needed = self
+            .pipeline
+            .max_cost_usd
+            .map_or(max_cost, |ceiling| max_cost.min(ceiling - spent));
         if requests == 0 || balance >= needed || self.pipeline.spend_what_is_left {
             return None;
         }
@@ -387,7 +497,10 @@ impl Start<'_> {
         Some(Error::new(ErrorKind::Account, message).with_hint(hint))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what a run has gathered comes together here")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a run has gathered comes together here"
+    )]
     fn held_open(
         &self,
         run: String,
@@ -431,7 +544,10 @@ impl Start<'_> {
 
 async fn plan_unasked(list: &Arc<TargetList>, states: &TargetStates) -> Result<Plan> {
     let planner = Arc::clone(list);
-    let unasked: Vec<bool> = list.targets().map(|target| states.of(target.id).0 == Fate::Unsent).collect();
+    let unasked: Vec<bool> = list
+        .targets()
+        .map(|target| states.of(target.id).0 == Fate::Unsent)
+        .collect();
     let planned = tokio::task::spawn_blocking(move || {
         let mut order = sorted(&planner);
         order.retain(|id| unasked[id.0 as usize]);

@@ -211,7 +211,10 @@ struct File<'a> {
 
 impl File<'_> {
     fn line(&self, span: &Range<usize>) -> usize {
-        self.text[..span.start.min(self.text.len())].matches('\n').count() + 1
+        self.text[..span.start.min(self.text.len())]
+            .matches('\n')
+            .count()
+            + 1
     }
 
     fn syntax(&self, error: &toml::de::Error) -> Error {
@@ -224,14 +227,23 @@ impl File<'_> {
             }
         });
         // A key that is missing stands on no line.
-        let place = if error.message().starts_with("missing field") { String::new() } else { place };
+        let place = if error.message().starts_with("missing field") {
+            String::new()
+        } else {
+            place
+        };
         let message = error.message().lines().collect::<Vec<_>>().join("; ");
-        Error::usage(format!("{}{place}: {message}", self.path))
-            .with_hint("pipelines/nightly.toml explains every key; correct it and run the same command again")
+        Error::usage(format!("{}{place}: {message}", self.path)).with_hint(
+            "pipelines/nightly.toml explains every key; correct it and run the same command again",
+        )
     }
 
     fn refuse<T>(&self, key: &str, value: &Spanned<T>, message: &str) -> Error {
-        Error::usage(format!("{}, line {}, key `{key}`: {message}", self.path, self.line(&value.span())))
+        Error::usage(format!(
+            "{}, line {}, key `{key}`: {message}",
+            self.path,
+            self.line(&value.span())
+        ))
     }
 
     /// A number within bounds, or the default.
@@ -244,14 +256,19 @@ impl File<'_> {
     ) -> Result<NonZeroU32> {
         let number = match &value {
             None => Some(default),
-            Some(given) => {
-                u32::try_from(*given.get_ref()).ok().filter(|given| (bounds.0..=bounds.1).contains(given))
-            }
+            Some(given) => u32::try_from(*given.get_ref())
+                .ok()
+                .filter(|given| (bounds.0..=bounds.1).contains(given)),
         };
         match (number.and_then(NonZeroU32::new), value) {
             (Some(number), _) => Ok(number),
             (None, Some(given)) => {
-                let message = format!("{} is not from {} to {}", given.get_ref(), bounds.0, bounds.1);
+                let message = format!(
+                    "{} is not from {} to {}",
+                    given.get_ref(),
+                    bounds.0,
+                    bounds.1
+                );
                 Err(self.refuse(key, &given, &message))
             }
             (None, None) => Err(Error::unexpected(format!("the default of `{key}` is zero"))),
@@ -259,13 +276,21 @@ impl File<'_> {
     }
 
     /// A share within bounds, or the default.
-    fn ratio(&self, key: &str, value: Option<Spanned<f64>>, most: f64, default: f64) -> Result<f64> {
+    fn ratio(
+        &self,
+        key: &str,
+        value: Option<Spanned<f64>>,
+        most: f64,
+        default: f64,
+    ) -> Result<f64> {
         match value {
             None => Ok(default),
             Some(ratio) if (0.0..=most).contains(ratio.get_ref()) => Ok(*ratio.get_ref()),
-            Some(ratio) => {
-                Err(self.refuse(key, &ratio, &format!("{} is not from 0.0 to {most:.1}", ratio.get_ref())))
-            }
+            Some(ratio) => Err(self.refuse(
+                key,
+                &ratio,
+                &format!("{} is not from 0.0 to {most:.1}", ratio.get_ref()),
+            )),
         }
     }
 
@@ -279,7 +304,11 @@ impl File<'_> {
             let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
             let adopted = text.and_then(|text| contracts.adopt(Contract::parse(&text)?));
             adopted.map_err(|error| {
-                self.refuse("lake.contracts", files, &format!("{path}: {}", error.trim_end()))
+                self.refuse(
+                    "lake.contracts",
+                    files,
+                    &format!("{path}: {}", error.trim_end()),
+                )
             })?;
         }
         Ok(contracts)
@@ -300,16 +329,21 @@ impl File<'_> {
         let name = spec.name.get_ref();
         if name.is_empty()
             || name.len() > 60
-            || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+            || !name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
         {
-            return Err(self.refuse("name", &spec.name, "a name has 1 to 60 letters, digits, `_` and `-`"));
+            return Err(self.refuse(
+                "name",
+                &spec.name,
+                "a name has 1 to 60 letters, digits, `_` and `-`",
+            ));
         }
         let snapshot = match (overrides.snapshot, &spec.snapshot) {
             (Some(snapshot), _) => snapshot,
-            (None, Some(text)) => text
-                .get_ref()
-                .parse()
-                .map_err(|_| self.refuse("snapshot", text, "no date; write it as \"2026-11-23\""))?,
+            (None, Some(text)) => text.get_ref().parse().map_err(|_| {
+                self.refuse("snapshot", text, "no date; write it as \"2026-11-23\"")
+            })?,
             (None, None) => clock.today(),
         };
         if spec.targets.paths.get_ref().is_empty() {
@@ -319,8 +353,16 @@ impl File<'_> {
             None => Vec::new(),
             Some(keep) => {
                 let mut seen = HashSet::new();
-                if let Some(again) = keep.get_ref().iter().find(|name| !seen.insert(name.as_str())) {
-                    return Err(self.refuse("targets.keep", keep, &format!("names `{again}` twice")));
+                if let Some(again) = keep
+                    .get_ref()
+                    .iter()
+                    .find(|name| !seen.insert(name.as_str()))
+                {
+                    return Err(self.refuse(
+                        "targets.keep",
+                        keep,
+                        &format!("names `{again}` twice"),
+                    ));
                 }
                 keep.get_ref().clone()
             }
@@ -368,18 +410,34 @@ impl File<'_> {
                 per_row: self.dollars("price.per_row_usd", &price.per_row_usd)?,
             }),
         };
-        let PublishSpec { max_row_change, max_null_change, max_total_change, .. } = spec.publish;
+        let PublishSpec {
+            max_row_change,
+            max_null_change,
+            max_total_change,
+            ..
+        } = spec.publish;
         let change_bounds = Bounds {
             rows: self.ratio("publish.max_row_change", max_row_change, 100.0, 0.5)?,
             nulls: self.ratio("publish.max_null_change", max_null_change, 1.0, 0.1)?,
             totals: self.ratio("publish.max_total_change", max_total_change, 100.0, 0.5)?,
         };
-        let max_failed_ratio =
-            self.ratio("publish.max_failed_ratio", spec.publish.max_failed_ratio, 1.0, 0.0)?;
+        let max_failed_ratio = self.ratio(
+            "publish.max_failed_ratio",
+            spec.publish.max_failed_ratio,
+            1.0,
+            0.0,
+        )?;
         let contracts = self.contracts(spec.lake.contracts.as_ref())?;
         let file_mib = self.number("lake.file_mib", spec.lake.file_mib, (1, 4096), 256)?;
-        let memory_mib = self.number("lake.memory_mib", spec.lake.memory_mib, (256, 1 << 20), 1024)?;
-        let lake = overrides.lake.unwrap_or_else(|| spec.lake.url.get_ref().clone());
+        let memory_mib = self.number(
+            "lake.memory_mib",
+            spec.lake.memory_mib,
+            (256, 1 << 20),
+            1024,
+        )?;
+        let lake = overrides
+            .lake
+            .unwrap_or_else(|| spec.lake.url.get_ref().clone());
         if lake.is_empty() {
             return Err(self.refuse("lake.url", &spec.lake.url, "names no place"));
         }
@@ -394,8 +452,12 @@ impl File<'_> {
         let stall = self.number("api.stall_seconds", stall_seconds, (5, 600), 60)?;
         let drain = self.number("api.drain_seconds", drain_seconds, (1, 3600), 60)?;
         let listed_after = LISTED_AFTER.as_secs() as u32;
-        let listed_after =
-            self.number("api.listed_after_seconds", listed_after_seconds, (1, 3600), listed_after)?;
+        let listed_after = self.number(
+            "api.listed_after_seconds",
+            listed_after_seconds,
+            (1, 3600),
+            listed_after,
+        )?;
         let max_minutes = match (overrides.max_minutes, spec.budget.max_minutes) {
             (Some(minutes), _) => Some(minutes),
             (None, Some(given)) => {
@@ -405,7 +467,9 @@ impl File<'_> {
         };
         let retry_refused_after = match spec.targets.retry_refused_after_days {
             Some(days) if *days.get_ref() == 0 => 0,
-            given => self.number("targets.retry_refused_after_days", given, (0, 3650), 30)?.get(),
+            given => self
+                .number("targets.retry_refused_after_days", given, (0, 3650), 30)?
+                .get(),
         };
         let retry = RetryPolicy::default();
         Ok(Pipeline {
@@ -418,7 +482,10 @@ impl File<'_> {
                 column: spec.targets.column,
                 keep,
             },
-            rules: Rules { bare_url: spec.targets.bare_url, suffixes: spec.targets.suffixes },
+            rules: Rules {
+                bare_url: spec.targets.bare_url,
+                suffixes: spec.targets.suffixes,
+            },
             options: TaskOptions {
                 include_subdomains: spec.request.include_subdomains,
                 rank_scale: spec.request.rank_scale,
@@ -443,7 +510,12 @@ impl File<'_> {
             },
             retry: RetryPolicy {
                 max_attempts: self
-                    .number("api.max_attempts", max_attempts, (1, 20), retry.max_attempts)?
+                    .number(
+                        "api.max_attempts",
+                        max_attempts,
+                        (1, 20),
+                        retry.max_attempts,
+                    )?
                     .get(),
                 ..retry
             },
@@ -472,17 +544,21 @@ impl File<'_> {
 
 /// Holds a host to what credentials may be sent to.
 fn check_base_url(url: &str) -> Result<(), String> {
-    let parsed: url::Url =
-        url.parse().map_err(|error| format!("`{url}` is neither \"simulator\" nor a URL: {error}"))?;
+    let parsed: url::Url = url
+        .parse()
+        .map_err(|error| format!("`{url}` is neither \"simulator\" nor a URL: {error}"))?;
     if !parsed.username().is_empty() || parsed.password().is_some() {
         return Err(
-            "credentials do not belong into a URL; set DATAFORSEO_LOGIN and DATAFORSEO_PASSWORD".to_owned()
+            "credentials do not belong into a URL; set DATAFORSEO_LOGIN and DATAFORSEO_PASSWORD"
+                .to_owned(),
         );
     }
     match parsed.scheme() {
         "https" => Ok(()),
         "http" if is_loopback(&parsed) => Ok(()),
-        "http" => Err(format!("{url} would send the credentials unencrypted; use https://")),
+        "http" => Err(format!(
+            "{url} would send the credentials unencrypted; use https://"
+        )),
         scheme => Err(format!("scheme `{scheme}` is not https")),
     }
 }

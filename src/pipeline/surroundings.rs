@@ -49,7 +49,9 @@ impl Surroundings<'_> {
     }
 
     pub(super) fn lake(&self, pipeline: &Pipeline) -> Result<Store> {
-        self.store.clone().map_or_else(|| Store::create(&pipeline.lake), Ok)
+        self.store
+            .clone()
+            .map_or_else(|| Store::create(&pipeline.lake), Ok)
     }
 }
 
@@ -62,5 +64,13 @@ pub(super) async fn locked<T>(
 ) -> Result<T> {
     let span = info_span!("run", snapshot = %pipeline.snapshot, pipeline = pipeline.name);
     let work = async |lock| work(lock).instrument(span).await;
-    Lock::hold(store, pipeline.snapshot, env.owner.clone(), &env.clock, &env.stop, work).await
+    Lock::hold(
+        store,
+        pipeline.snapshot,
+        env.owner.clone(),
+        &env.clock,
+        &env.stop,
+        work,
+    )
+    .await
 }

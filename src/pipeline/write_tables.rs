@@ -21,7 +21,9 @@ use crate::contract::{Contract, DIMENSIONS, Table};
 use crate::error::{Context, Result};
 use crate::fate::Fate;
 use crate::flatten::breakdowns;
-use crate::lake::{LineFate, ManifestFile, Profile, Sorter, Staging, requests_batch, targets_batch};
+use crate::lake::{
+    LineFate, ManifestFile, Profile, Sorter, Staging, requests_batch, targets_batch,
+};
 use crate::ledger::Attempt;
 use crate::plan::sorted;
 use crate::store::Store;
@@ -36,7 +38,9 @@ const LINE_BYTES: usize = 64;
 fn sorter_bytes(memory: usize, list: &TargetList) -> usize {
     let held = list.memory_bytes() + list.line_count() * LINE_BYTES;
     let eighth = memory / 8;
-    (6 * eighth).saturating_sub(held).clamp(eighth / 2, 5 * eighth)
+    (6 * eighth)
+        .saturating_sub(held)
+        .clamp(eighth / 2, 5 * eighth)
 }
 /// Rows of a batch of targets or requests.
 const BATCH_ROWS: usize = 8192;
@@ -84,7 +88,9 @@ fn write_breakdowns(
     pages: &[ManifestFile],
     stages: &Stopwatch,
 ) -> Result<Vec<ManifestFile>> {
-    let passes = DIMENSIONS.iter().flat_map(|pass| pages.iter().map(move |page| (pass, page)));
+    let passes = DIMENSIONS
+        .iter()
+        .flat_map(|pass| pages.iter().map(move |page| (pass, page)));
     let mut unfolded = passes.flat_map(|(&(dimension, field), page)| {
         let path = staging.file(Table::Pages, page);
         match unfold(&path, dimension, field, stages) {
@@ -94,7 +100,10 @@ fn write_breakdowns(
         .map(move |batch| batch.context(|| format!("failed to unfold {}", path.display())))
     });
     let mut writer = staging.writer(Table::Breakdowns);
-    beside(|| unfolded.next(), |batch| stages.time("encode breakdowns", || writer.write(&batch)))?;
+    beside(
+        || unfolded.next(),
+        |batch| stages.time("encode breakdowns", || writer.write(&batch)),
+    )?;
     stages.time("encode breakdowns", || writer.close())
 }
 
@@ -108,15 +117,17 @@ fn unfold<'s>(
     impl Iterator<Item = std::result::Result<RecordBatch, ParquetError>> + Send + use<'s>,
     ParquetError,
 > {
-    let builder =
-        ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?.with_batch_size(UNFOLDED_PAGES);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?
+        .with_batch_size(UNFOLDED_PAGES);
     let wanted = ["target", "root_domain", field];
     let columns = builder.schema().fields().iter().enumerate();
     let roots = columns.filter(|(_, column)| wanted.contains(&column.name().as_str()));
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots.map(|(at, _)| at));
     let mut pages = builder.with_projection(mask).build()?;
     let mut next = move || {
-        let unfolded = pages.next()?.and_then(|batch| breakdowns(&batch, field, dimension));
+        let unfolded = pages
+            .next()?
+            .and_then(|batch| breakdowns(&batch, field, dimension));
         Some(unfolded.map_err(ParquetError::from))
     };
     Ok(std::iter::from_fn(move || stages.time("unfold", &mut next)))
@@ -164,7 +175,9 @@ pub(super) fn write_targets(
         .lines()
         .zip(0..)
         .map(|(line, index)| match line.end {
-            LineEnd::Target(id) | LineEnd::Duplicate { of: id, .. } => (place[id.0 as usize], index),
+            LineEnd::Target(id) | LineEnd::Duplicate { of: id, .. } => {
+                (place[id.0 as usize], index)
+            }
             LineEnd::Invalid(_) => (0, index),
         })
         .collect();
@@ -178,16 +191,27 @@ pub(super) fn write_targets(
     });
     let request_ids = request_ids(attempts);
     let fate_of = |index: usize| match list.line(index).end {
-        LineEnd::Invalid(reason) => {
-            LineFate { fate: Fate::Invalid, reason: Some(reason), batch: None, request_id: None }
-        }
-        LineEnd::Duplicate { .. } => {
-            LineFate { fate: Fate::Duplicate, reason: None, batch: None, request_id: None }
-        }
+        LineEnd::Invalid(reason) => LineFate {
+            fate: Fate::Invalid,
+            reason: Some(reason),
+            batch: None,
+            request_id: None,
+        },
+        LineEnd::Duplicate { .. } => LineFate {
+            fate: Fate::Duplicate,
+            reason: None,
+            batch: None,
+            request_id: None,
+        },
         LineEnd::Target(id) => {
             let (fate, reason, batch) = states.of(id);
             let request_id = batch.and_then(|batch| request_ids.get(&batch).copied());
-            LineFate { fate, reason, batch, request_id }
+            LineFate {
+                fate,
+                reason,
+                batch,
+                request_id,
+            }
         }
     };
     let mut writer = staging.writer(Table::Targets);

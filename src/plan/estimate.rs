@@ -43,7 +43,11 @@ impl Estimate {
     /// Of `requests` that ask for `targets`.
     #[must_use]
     pub fn of(requests: u64, targets: u64, prices: &Prices, pace: &Pace) -> Self {
-        Self { requests, cost: prices.cost(requests, targets), seconds: pace.seconds(requests) }
+        Self {
+            requests,
+            cost: prices.cost(requests, targets),
+            seconds: pace.seconds(requests),
+        }
     }
 }
 
@@ -52,8 +56,13 @@ impl Estimate {
 #[must_use]
 pub fn lower_bound(sizes: &[u32]) -> u64 {
     let targets: u64 = sizes.iter().map(|&size| u64::from(size)).sum();
-    let slots: u64 = sizes.iter().map(|&size| u64::from(size).div_ceil(MAX_TARGETS as u64)).sum();
-    targets.div_ceil(MAX_TARGETS as u64).max(slots.div_ceil(MAX_ROOT_DOMAINS as u64))
+    let slots: u64 = sizes
+        .iter()
+        .map(|&size| u64::from(size).div_ceil(MAX_TARGETS as u64))
+        .sum();
+    targets
+        .div_ceil(MAX_TARGETS as u64)
+        .max(slots.div_ceil(MAX_ROOT_DOMAINS as u64))
 }
 
 /// The requests that filling batch after batch in the order of the list takes: what a simple script pays for.

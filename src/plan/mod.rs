@@ -69,7 +69,12 @@ impl Plan {
             }
             ends.push(shares.len() as u32);
         }
-        Self { order, shares, ends, sizes }
+        Self {
+            order,
+            shares,
+            ends,
+            sizes,
+        }
     }
 
     /// How many requests it takes.
@@ -93,12 +98,21 @@ impl Plan {
     /// All batches, in the order of their numbers.
     pub fn batches(&self) -> impl Iterator<Item = Batch> + '_ {
         (0..self.ends.len()).map(|number| {
-            let first = if number == 0 { 0 } else { self.ends[number - 1] };
+            let first = if number == 0 {
+                0
+            } else {
+                self.ends[number - 1]
+            };
             let shares = &self.shares[first as usize..self.ends[number] as usize];
-            let stretch = |share: &Range<u32>| &self.order[share.start as usize..share.end as usize];
+            let stretch =
+                |share: &Range<u32>| &self.order[share.start as usize..share.end as usize];
             let targets = shares.iter().flat_map(stretch).copied().collect();
             debug_assert!(shares.len() <= MAX_ROOT_DOMAINS);
-            Batch { number: number as u32, targets, root_domains: shares.len() as u32 }
+            Batch {
+                number: number as u32,
+                targets,
+                root_domains: shares.len() as u32,
+            }
         })
     }
 }

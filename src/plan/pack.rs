@@ -103,7 +103,10 @@ impl Rest {
             }
             taken
         };
-        #[expect(clippy::expect_used, reason = "the callers have just seen it in its class")]
+        #[expect(
+            clippy::expect_used,
+            reason = "the callers have just seen it in its class"
+        )]
         let domain = taken.expect("a domain of this size");
         self.domains -= 1;
         self.targets -= u64::from(size);
@@ -118,8 +121,15 @@ impl Rest {
     }
 
     fn descending(&self) -> impl Iterator<Item = u32> {
-        let small = (1..=TARGETS).rev().map(|size| (size, &self.small[size as usize]));
-        let classes = self.big.iter().rev().map(|(&size, class)| (size, class)).chain(small);
+        let small = (1..=TARGETS)
+            .rev()
+            .map(|size| (size, &self.small[size as usize]));
+        let classes = self
+            .big
+            .iter()
+            .rev()
+            .map(|(&size, class)| (size, class))
+            .chain(small);
         classes.flat_map(|(size, class)| std::iter::repeat_n(size, class.len()))
     }
 
@@ -181,7 +191,10 @@ impl Rest {
             return chosen;
         }
         // No exact fit. Split the largest, or leave the batch short by what the best fit lacks?
-        let batches = self.targets.div_ceil(u64::from(TARGETS)).max(self.slots.div_ceil(SLOTS as u64));
+        let batches = self
+            .targets
+            .div_ceil(u64::from(TARGETS))
+            .max(self.slots.div_ceil(SLOTS as u64));
         let spare_slots = batches * SLOTS as u64 - self.slots;
         let spare_targets = batches * u64::from(TARGETS) - self.targets;
         let best = (1..wanted).rev().find(|&size| left.has(size));
@@ -209,20 +222,27 @@ impl Left {
     }
 
     fn has(&self, size: u32) -> bool {
-        self.counts.get(size as usize).is_some_and(|&count| count > 0)
+        self.counts
+            .get(size as usize)
+            .is_some_and(|&count| count > 0)
     }
 
     /// One of `chosen` to exchange, what for, and a last one, such that all sum up as wanted.
     fn exchange(&self, chosen: &[u32], wanted: u32) -> Option<(usize, u32, u32)> {
-        let distinct: Vec<usize> =
-            (0..chosen.len()).filter(|&at| at == 0 || chosen[at] != chosen[at - 1]).collect();
+        let distinct: Vec<usize> = (0..chosen.len())
+            .filter(|&at| at == 0 || chosen[at] != chosen[at - 1])
+            .collect();
         for step in 1..TARGETS {
             for (last, up) in [(wanted.saturating_sub(step), true), (wanted + step, false)] {
                 if !self.has(last) {
                     continue;
                 }
                 for &at in &distinct {
-                    let instead = if up { chosen[at] + step } else { chosen[at].saturating_sub(step) };
+                    let instead = if up {
+                        chosen[at] + step
+                    } else {
+                        chosen[at].saturating_sub(step)
+                    };
                     let enough = if instead == last { 2 } else { 1 };
                     if chosen[at] <= TARGETS
                         && instead > 0

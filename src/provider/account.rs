@@ -17,7 +17,10 @@ pub struct Prices {
 impl Default for Prices {
     /// The provider's list prices since 2026-07-01.
     fn default() -> Self {
-        Self { per_request: Usd::from_micros(24_000), per_row: Usd::from_micros(36) }
+        Self {
+            per_request: Usd::from_micros(24_000),
+            per_row: Usd::from_micros(36),
+        }
     }
 }
 
@@ -91,7 +94,12 @@ impl Account {
         let costs = result.pointer("/price/backlinks/bulk_pages_summary/live/priority_normal");
         let price = |kind: &str| -> Option<Usd> {
             let mut costs = costs?.as_array()?.iter();
-            plausible(&costs.find(|cost| cost["cost_type"] == kind)?.get("cost")?.to_string())
+            plausible(
+                &costs
+                    .find(|cost| cost["cost_type"] == kind)?
+                    .get("cost")?
+                    .to_string(),
+            )
         };
         Ok(Self {
             balance: amount("/money/balance"),
@@ -100,7 +108,10 @@ impl Account {
                 .and_then(serde_json::Value::as_f64)
                 .map(|limit| limit as u32),
             prices: match (price("per_request"), price("per_result")) {
-                (Some(per_request), Some(per_row)) => Some(Prices { per_request, per_row }),
+                (Some(per_request), Some(per_row)) => Some(Prices {
+                    per_request,
+                    per_row,
+                }),
                 _ => None,
             },
         })

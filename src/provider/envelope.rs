@@ -59,7 +59,9 @@ impl Envelope {
         let not_json = |error: sonic_rs::Error| Malformed(first_line(&error));
         let mut counter = Counter::default();
         let mut json = sonic_rs::Deserializer::from_slice(body);
-        Walk::to_items(&mut counter).deserialize(&mut json).map_err(not_json)?;
+        Walk::to_items(&mut counter)
+            .deserialize(&mut json)
+            .map_err(not_json)?;
         json.end().map_err(not_json)?;
         let wire: Transport = sonic_rs::from_slice(body).map_err(not_json)?;
         let Some(status_code) = wire.status_code else {
@@ -97,13 +99,24 @@ impl Envelope {
     /// What was charged, to a millionth of a dollar: the larger of the two figures, should they ever differ.
     #[must_use]
     pub fn charged(&self) -> Option<Usd> {
-        self.tasks.iter().filter_map(|task| task.cost).chain(self.cost).max().map(Usd::to_scale)
+        self.tasks
+            .iter()
+            .filter_map(|task| task.cost)
+            .chain(self.cost)
+            .max()
+            .map(Usd::to_scale)
     }
 }
 
 /// The message of a JSON error without the excerpt of the text that follows it.
 fn first_line(error: &sonic_rs::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().trim_end().to_owned()
+    error
+        .to_string()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim_end()
+        .to_owned()
 }
 
 fn usd(number: RawNumber) -> Option<Usd> {
@@ -155,7 +168,10 @@ mod tests {
         assert_eq!(envelope.status(), (20000, "Ok."));
         assert_eq!(envelope.charged(), Some("0.02006".parse().unwrap()));
         assert_eq!(envelope.items, 2);
-        assert_eq!(envelope.tasks[0].id.as_deref(), Some("04241333-1535-0576-0000-a7b281e5516b"));
+        assert_eq!(
+            envelope.tasks[0].id.as_deref(),
+            Some("04241333-1535-0576-0000-a7b281e5516b")
+        );
     }
 
     #[test]
@@ -166,7 +182,11 @@ mod tests {
             r#"{"status_code":20000,"tasks":[{"result":[null,{"items":null}]}]}"#,
             r#"{"status_code":20000,"tasks":[{"data":null,"result":[{"items":[null,null]}]}]}"#,
         ] {
-            assert_eq!(Envelope::read(body.as_bytes()).map(|envelope| envelope.items), Ok(0), "{body}");
+            assert_eq!(
+                Envelope::read(body.as_bytes()).map(|envelope| envelope.items),
+                Ok(0),
+                "{body}"
+            );
         }
     }
 
@@ -180,23 +200,48 @@ mod tests {
             ("79228162514264337593543950335", false),
         ] {
             let body = format!(r#"{{"status_code":20000,"cost":{cost},"tasks":[]}}"#);
-            assert_eq!(Envelope::read(body.as_bytes()).unwrap().charged().is_some(), known, "{cost}");
+            assert_eq!(
+                Envelope::read(body.as_bytes()).unwrap().charged().is_some(),
+                known,
+                "{cost}"
+            );
         }
     }
 
     #[test]
     fn a_task_that_failed_under_a_good_envelope_is_seen() {
         let body = br#"{"status_code":20000,"tasks_error":0,"tasks":[{"status_code":40501,"status_message":"Invalid Field"}]}"#;
-        assert_eq!(Envelope::read(body).unwrap().status(), (40501, "Invalid Field"));
+        assert_eq!(
+            Envelope::read(body).unwrap().status(),
+            (40501, "Invalid Field")
+        );
     }
 
     #[test]
     fn what_is_no_answer_is_told_apart() {
-        let whole = include_str!("../../data/responses/01_seed_bulk_pages_summary_ok.json").trim_end();
-        for body in ["", "<html>", "{}", "[]", "null", &whole[..whole.len() - 1], &whole[..1000]] {
+        let whole =
+            include_str!("../../data/responses/01_seed_bulk_pages_summary_ok.json").trim_end();
+        for body in [
+            "",
+            "<html>",
+            "{}",
+            "[]",
+            "null",
+            &whole[..whole.len() - 1],
+            &whole[..1000],
+        ] {
             assert!(Envelope::read(body.as_bytes()).is_err(), "{body}");
         }
-        let deep = format!(r#"{{"status_code":20000,"x":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
-        assert!(Envelope::read(deep.as_bytes()).unwrap_err().to_string().contains("nested deeper"));
+        let deep = format!(
+            r#"{{"status_code":20000,"x":{}{}}}"#,
+            "[".repeat(10_000),
+            "]".repeat(10_000)
+        );
+        assert!(
+            Envelope::read(deep.as_bytes())
+                .unwrap_err()
+                .to_string()
+                .contains("nested deeper")
+        );
     }
 }

@@ -56,12 +56,17 @@ impl IdList {
             Value::Null => return Some(Vec::new()),
             rows => rows.as_array()?,
         };
-        let text =
-            |row: &Value, pointer: &str| row.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let text = |row: &Value, pointer: &str| {
+            row.pointer(pointer)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
         let listed = rows.iter().map(|row| Listed {
             id: text(row, "/id"),
             tag: text(row, "/metadata/tag"),
-            cost: row.get("cost").and_then(|cost| plausible(cost.as_str().unwrap_or(&cost.to_string()))),
+            cost: row
+                .get("cost")
+                .and_then(|cost| plausible(cost.as_str().unwrap_or(&cost.to_string()))),
         });
         Some(listed.collect())
     }

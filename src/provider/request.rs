@@ -61,5 +61,9 @@ struct PostedTask<'a> {
 /// # Errors
 /// None that strings and booleans could cause; the serializer's own type.
 pub fn body(targets: &[&str], options: &TaskOptions, tag: &str) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec(&[PostedTask { targets, options, tag }])
+    serde_json::to_vec(&[PostedTask {
+        targets,
+        options,
+        tag,
+    }])
 }

@@ -41,19 +41,27 @@ impl Walk<'_, Nobody> {
     /// Past a value that is not wanted.
     #[must_use]
     pub fn past() -> Self {
-        Self { depth: 0, toward: None }
+        Self {
+            depth: 0,
+            toward: None,
+        }
     }
 }
 
 impl<'t, T: TakeItem> Walk<'t, T> {
     /// From an answer's root to its items.
     pub fn to_items(taker: &'t mut T) -> Self {
-        Self { depth: 0, toward: Some((taker, 0)) }
+        Self {
+            depth: 0,
+            toward: Some((taker, 0)),
+        }
     }
 
     fn deeper<E: de::Error>(&self) -> Result<usize, E> {
         if self.depth == MAX_DEPTH {
-            return Err(E::custom(format_args!("nested deeper than {MAX_DEPTH} levels")));
+            return Err(E::custom(format_args!(
+                "nested deeper than {MAX_DEPTH} levels"
+            )));
         }
         Ok(self.depth + 1)
     }
@@ -78,8 +86,11 @@ impl<'de, T: TakeItem> Visitor<'de> for Walk<'_, T> {
         let depth = self.deeper()?;
         let wanted = self.toward.as_ref().and_then(|(_, next)| PATH.get(*next));
         while let Some(found) = fields.next_key_seed(KeyIs(wanted))? {
-            let toward =
-                self.toward.as_mut().filter(|_| found).map(|(taker, next)| (&mut **taker, *next + 1));
+            let toward = self
+                .toward
+                .as_mut()
+                .filter(|_| found)
+                .map(|(taker, next)| (&mut **taker, *next + 1));
             fields.next_value_seed(Walk { depth, toward })?;
         }
         Ok(true)
@@ -94,8 +105,14 @@ impl<'de, T: TakeItem> Visitor<'de> for Walk<'_, T> {
             return Ok(true);
         }
         loop {
-            let toward = self.toward.as_mut().map(|(taker, next)| (&mut **taker, *next));
-            if elements.next_element_seed(Walk { depth, toward })?.is_none() {
+            let toward = self
+                .toward
+                .as_mut()
+                .map(|(taker, next)| (&mut **taker, *next));
+            if elements
+                .next_element_seed(Walk { depth, toward })?
+                .is_none()
+            {
                 return Ok(true);
             }
         }

@@ -82,7 +82,11 @@ pub struct Poison {
 
 impl Default for Poison {
     fn default() -> Self {
-        Self { targets: Arc::default(), named: false, code: code::INVALID_FIELD }
+        Self {
+            targets: Arc::default(),
+            named: false,
+            code: code::INVALID_FIELD,
+        }
     }
 }
 
@@ -103,7 +107,11 @@ impl Fault {
     /// What happens in place of doing the task.
     pub(super) fn instead(&self, headers: &HeaderMap, state: &State) -> Reaction {
         match self.what {
-            What::Code => answer(&Envelope::of_failed_task(state, self.code, "Scripted."), headers).into(),
+            What::Code => answer(
+                &Envelope::of_failed_task(state, self.code, "Scripted."),
+                headers,
+            )
+            .into(),
             What::Html => html(self.code as u16).into(),
             What::Refused => Reaction::Refused,
             What::Stall => Reaction::Stall(0, Scripted::ok("")),
@@ -126,7 +134,11 @@ impl Fault {
                 let mut failed = Envelope::of_failed_task(state, self.code, "Scripted.");
                 let mut ledger = state.ledger.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(charge) = ledger.iter_mut().find(|charge| charge.id == id) {
-                    *charge = Charge { status_code: self.code, items: 0, ..charge.clone() };
+                    *charge = Charge {
+                        status_code: self.code,
+                        items: 0,
+                        ..charge.clone()
+                    };
                     failed.charge(charge.cost);
                 }
                 answer(&failed, headers).into()

@@ -59,14 +59,20 @@ pub(super) async fn listen(listener: TcpListener, state: Arc<State>) {
             let _open = open;
             let service = service_fn(|request| serve(Arc::clone(&state), request));
             // A client that goes away is no concern of the provider's.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
 
 async fn serve(state: Arc<State>, request: Request<Incoming>) -> io::Result<Response<Body>> {
     let (head, body) = request.into_parts();
-    let body = Limited::new(body, MAX_REQUEST).collect().await.map_err(io::Error::other)?.to_bytes();
+    let body = Limited::new(body, MAX_REQUEST)
+        .collect()
+        .await
+        .map_err(io::Error::other)?
+        .to_bytes();
     // Done to its end and charged, whether or not the client waits for it.
     let (worker, busy) = (Arc::clone(&state), Busy::begin(&state));
     let reaction = tokio::spawn(async move {
@@ -76,14 +82,21 @@ async fn serve(state: Arc<State>, request: Request<Incoming>) -> io::Result<Resp
     match reaction.await.map_err(io::Error::other)? {
         Reaction::Answer(answer) => {
             let body = answer.body.clone();
-            Ok(response(answer, Full::new(body).map_err(|never| match never {}).boxed_unsync()))
+            Ok(response(
+                answer,
+                Full::new(body)
+                    .map_err(|never| match never {})
+                    .boxed_unsync(),
+            ))
         }
         Reaction::Refused | Reaction::HangUp => Err(io::ErrorKind::ConnectionReset.into()),
         Reaction::BreakOff(number, answer) => {
             let rest = stream::once(async { Err(io::ErrorKind::ConnectionReset.into()) });
             Ok(half(state, number, answer, rest.boxed()))
         }
-        Reaction::Stall(number, answer) => Ok(half(state, number, answer, stream::pending().boxed())),
+        Reaction::Stall(number, answer) => {
+            Ok(half(state, number, answer, stream::pending().boxed()))
+        }
     }
 }
 
@@ -100,12 +113,16 @@ fn half(
         state.tell(Coming::HalfAnswer(number));
         Ok(Frame::data(Bytes::new()))
     });
-    response(answer, StreamBody::new(first.chain(told).chain(rest)).boxed_unsync())
+    response(
+        answer,
+        StreamBody::new(first.chain(told).chain(rest)).boxed_unsync(),
+    )
 }
 
 fn response(answer: Scripted, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in answer.headers {
         if let Ok(value) = HeaderValue::from_str(&value) {
             response.headers_mut().append(name, value);

@@ -180,7 +180,10 @@ impl Simulator {
     /// A simulator that listens to no port: it is asked with [`Simulator::react`].
     #[must_use]
     pub fn new(behaviour: Behaviour, clock: &Clock) -> Self {
-        Self { state: Arc::new(State::new(behaviour, clock.clone())), server: None }
+        Self {
+            state: Arc::new(State::new(behaviour, clock.clone())),
+            server: None,
+        }
     }
 
     /// Starts on a port of loopback; 0 takes any that is free.
@@ -193,9 +196,13 @@ impl Simulator {
         let listener = TcpListener::bind(address)
             .await
             .usage(|| format!("failed to start the simulator on 127.0.0.1:{port}"))?;
-        let address = listener.local_addr().context(|| "failed to ask for the simulator's port")?;
-        simulator.server =
-            Some((address, tokio::spawn(listen::listen(listener, Arc::clone(&simulator.state)))));
+        let address = listener
+            .local_addr()
+            .context(|| "failed to ask for the simulator's port")?;
+        simulator.server = Some((
+            address,
+            tokio::spawn(listen::listen(listener, Arc::clone(&simulator.state))),
+        ));
         Ok(simulator)
     }
 
@@ -203,7 +210,10 @@ impl Simulator {
     #[must_use]
     pub fn url(&self) -> String {
         let nobody = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
-        format!("http://{}", self.server.as_ref().map_or(nobody, |(address, _)| *address))
+        format!(
+            "http://{}",
+            self.server.as_ref().map_or(nobody, |(address, _)| *address)
+        )
     }
 
     /// What it does with a request.
@@ -213,7 +223,11 @@ impl Simulator {
 
     /// Has everything told that comes, as it comes.
     pub fn watch(&self, watch: impl Fn(Coming) + Send + Sync + 'static) {
-        *self.state.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(watch));
+        *self
+            .state
+            .watch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Box::new(watch));
     }
 
     /// What it answers from: the truth of every row.
@@ -225,25 +239,40 @@ impl Simulator {
     /// Its books: every task it was asked for, in order.
     #[must_use]
     pub fn ledger(&self) -> Vec<Charge> {
-        self.state.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state
+            .ledger
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Goes on with the books of another, as if it were the same provider.
     pub fn take_over(&self, ledger: Vec<Charge>) {
-        self.state.tasks.store(ledger.len() as u64 * 2, std::sync::atomic::Ordering::Relaxed);
-        *self.state.ledger.lock().unwrap_or_else(PoisonError::into_inner) = ledger;
+        self.state.tasks.store(
+            ledger.len() as u64 * 2,
+            std::sync::atomic::Ordering::Relaxed,
+        );
+        *self
+            .state
+            .ledger
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = ledger;
     }
 
     /// The most requests that were under way at once.
     #[must_use]
     pub fn most_in_flight(&self) -> usize {
-        self.state.most_in_flight.load(std::sync::atomic::Ordering::Relaxed)
+        self.state
+            .most_in_flight
+            .load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Requests that have come to the paid endpoint.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.state.requests.load(std::sync::atomic::Ordering::Relaxed)
+        self.state
+            .requests
+            .load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Whether a connection is open or a request is worked on.
@@ -254,13 +283,21 @@ impl Simulator {
 
     /// Forgets the script that is left, for another.
     pub fn script_anew(&self, answers: impl IntoIterator<Item = Scripted>) {
-        self.state.script.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.state
+            .script
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         self.script(answers);
     }
 
     /// Answers the next requests by this script, then by its own mind again.
     pub fn script(&self, answers: impl IntoIterator<Item = Scripted>) {
-        self.state.script.lock().unwrap_or_else(PoisonError::into_inner).extend(answers);
+        self.state
+            .script
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(answers);
     }
 
     /// Serves until the process ends.

@@ -15,7 +15,10 @@ pub type CountsByKey = Option<Vec<(&'static str, i64)>>;
 
 /// The backlink profile of a target on a day: an item of an answer without its `type` and `url`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[expect(missing_docs, reason = "each field is the provider's field of its name")]
+#[expect(
+    missing_docs,
+    reason = "each field is the provider's field of its name"
+)]
 pub struct Page {
     pub rank: i64,
     pub main_domain_rank: i64,
@@ -59,20 +62,54 @@ fn in_order<S: Serializer>(counts: &CountsByKey, serializer: S) -> Result<S::Ok,
 }
 
 const TLDS: [&str; 40] = [
-    "com", "net", "org", "de", "io", "co.uk", "info", "ru", "fr", "nl", "it", "dev", "pl", "eu", "es",
-    "com.br", "in", "ca", "ch", "at", "jp", "com.au", "se", "cz", "be", "co", "me", "us", "xyz", "edu",
-    "app", "hu", "dk", "no", "fi", "blog", "pics", "best", "cn", "tv",
+    "com", "net", "org", "de", "io", "co.uk", "info", "ru", "fr", "nl", "it", "dev", "pl", "eu",
+    "es", "com.br", "in", "ca", "ch", "at", "jp", "com.au", "se", "cz", "be", "co", "me", "us",
+    "xyz", "edu", "app", "hu", "dk", "no", "fi", "blog", "pics", "best", "cn", "tv",
 ];
-const TYPES: [&str; 7] = ["anchor", "image", "redirect", "link", "canonical", "alternate", "meta"];
-const ATTRIBUTES: [&str; 7] =
-    ["noopener", "nofollow", "noreferrer", "external", "ugc", "sponsored", "alternate"];
-const PLATFORMS: [&str; 8] =
-    ["unknown", "cms", "blogs", "organization", "message-boards", "news", "ecommerce", "wikis"];
-const LOCATIONS: [&str; 11] =
-    ["", "article", "section", "main", "footer", "details", "figcaption", "figure", "header", "aside", "nav"];
+const TYPES: [&str; 7] = [
+    "anchor",
+    "image",
+    "redirect",
+    "link",
+    "canonical",
+    "alternate",
+    "meta",
+];
+const ATTRIBUTES: [&str; 7] = [
+    "noopener",
+    "nofollow",
+    "noreferrer",
+    "external",
+    "ugc",
+    "sponsored",
+    "alternate",
+];
+const PLATFORMS: [&str; 8] = [
+    "unknown",
+    "cms",
+    "blogs",
+    "organization",
+    "message-boards",
+    "news",
+    "ecommerce",
+    "wikis",
+];
+const LOCATIONS: [&str; 11] = [
+    "",
+    "article",
+    "section",
+    "main",
+    "footer",
+    "details",
+    "figcaption",
+    "figure",
+    "header",
+    "aside",
+    "nav",
+];
 const COUNTRIES: [&str; 24] = [
-    "", "US", "WW", "IN", "GB", "DE", "IO", "CO", "FR", "IT", "BR", "ES", "NL", "PL", "CA", "RU", "JP", "AU",
-    "SE", "CH", "AT", "PT", "CZ", "TR",
+    "", "US", "WW", "IN", "GB", "DE", "IO", "CO", "FR", "IT", "BR", "ES", "NL", "PL", "CA", "RU",
+    "JP", "AU", "SE", "CH", "AT", "PT", "CZ", "TR",
 ];
 
 /// Every target's profile on every day.
@@ -95,7 +132,10 @@ impl Population {
         let day = (date - epoch).num_days();
         let mut own = Draws::new(self.seed, &[target.as_bytes()]);
         let mut domain = Draws::new(self.seed ^ 0xD0_3A11, &[root_domain.as_bytes()]);
-        let mut today = Draws::new(self.seed ^ 0x70_DA11, &[target.as_bytes(), &day.to_le_bytes()]);
+        let mut today = Draws::new(
+            self.seed ^ 0x70_DA11,
+            &[target.as_bytes(), &day.to_le_bytes()],
+        );
 
         // One in fifty is never known, one in twenty is found on some day of the year.
         let known = own.unit();
@@ -119,7 +159,10 @@ impl Population {
         let at_least_one = |share: f64, of: i64| part(share, of).max(1);
         let backlinks = referring_pages + part(own.unit().powi(2) * 1.5, referring_pages);
         let spread = 0.15 + 0.85 * own.unit();
-        let referring_domains = at_least_one(spread / (referring_pages as f64).powf(0.15), referring_pages);
+        let referring_domains = at_least_one(
+            spread / (referring_pages as f64).powf(0.15),
+            referring_pages,
+        );
         let referring_main_domains = at_least_one(0.85 + 0.15 * own.unit(), referring_domains);
         let referring_ips = at_least_one(0.6 + 0.4 * own.unit(), referring_domains);
         let referring_subnets = at_least_one(0.6 + 0.4 * own.unit(), referring_ips);
@@ -132,11 +175,13 @@ impl Population {
         let first_seen = stamp(epoch - Days::new(first_day), first_second);
         let lost = own.unit();
         let lost_ago = (today.unit().powi(2) * 40.0) as u64;
-        let lost_date = (lost < 0.35).then(|| stamp(date - Days::new(lost_ago), (lost * 1e5) as u32));
+        let lost_date =
+            (lost < 0.35).then(|| stamp(date - Days::new(lost_ago), (lost * 1e5) as u32));
 
         let (has_attributes, extra_labels) = (own.unit() < 0.85, own.unit());
         Some(Page {
-            rank: ((referring_main_domains as f64).ln() * 55.0 + own.unit() * 40.0).clamp(0.0, 1000.0) as i64,
+            rank: ((referring_main_domains as f64).ln() * 55.0 + own.unit() * 40.0)
+                .clamp(0.0, 1000.0) as i64,
             main_domain_rank,
             backlinks,
             first_seen: Some(first_seen),
@@ -228,7 +273,10 @@ pub(super) struct Draws(u64);
 
 impl Draws {
     pub(super) fn new(seed: u64, key: &[&[u8]]) -> Self {
-        Self(key.iter().fold(seed, |seed, part| xxh3_64_with_seed(part, seed)))
+        Self(
+            key.iter()
+                .fold(seed, |seed, part| xxh3_64_with_seed(part, seed)),
+        )
     }
 
     /// The next 64 bits (SplitMix64).
@@ -261,7 +309,8 @@ mod tests {
 
     #[test]
     fn a_profile_is_the_same_whenever_it_is_asked_for() {
-        let page = |seed| Population::new(seed).page(day(23), "https://example.com/a", "example.com");
+        let page =
+            |seed| Population::new(seed).page(day(23), "https://example.com/a", "example.com");
         assert_eq!(page(1), page(1));
         assert_ne!(page(1), page(2));
     }
@@ -271,21 +320,35 @@ mod tests {
         let population = Population::new(1);
         let (mut known, mut linked) = (0, 0);
         for n in 0..2_000 {
-            let Some(page) = population.page(day(23), &format!("https://example.com/{n}"), "example.com")
+            let Some(page) =
+                population.page(day(23), &format!("https://example.com/{n}"), "example.com")
             else {
                 continue;
             };
             known += 1;
-            let sum = |counts: &CountsByKey| counts.iter().flatten().map(|&(_, count)| count).sum::<i64>();
+            let sum = |counts: &CountsByKey| {
+                counts
+                    .iter()
+                    .flatten()
+                    .map(|&(_, count)| count)
+                    .sum::<i64>()
+            };
             assert_eq!(sum(&page.referring_links_types), page.referring_pages);
             assert_eq!(page.backlinks == 0, page.referring_links_tld.is_none());
-            for counts in [&page.referring_links_tld, &page.referring_links_countries].into_iter().flatten() {
+            for counts in [&page.referring_links_tld, &page.referring_links_countries]
+                .into_iter()
+                .flatten()
+            {
                 assert!(counts.is_sorted_by(|left, right| left.1 >= right.1));
                 assert!(counts.iter().all(|&(_, count)| count > 0));
             }
-            assert!(page.backlinks >= page.referring_pages && page.referring_pages >= page.referring_domains);
             assert!(
-                page.referring_domains >= page.referring_ips && page.referring_ips >= page.referring_subnets
+                page.backlinks >= page.referring_pages
+                    && page.referring_pages >= page.referring_domains
+            );
+            assert!(
+                page.referring_domains >= page.referring_ips
+                    && page.referring_ips >= page.referring_subnets
             );
             linked += i32::from(page.backlinks > 0);
         }
@@ -296,7 +359,9 @@ mod tests {
     #[test]
     fn profiles_drift_from_day_to_day_but_do_not_jump() {
         let population = Population::new(1);
-        let page = |on, n: i32| population.page(day(on), &format!("https://example.com/{n}"), "example.com");
+        let page = |on, n: i32| {
+            population.page(day(on), &format!("https://example.com/{n}"), "example.com")
+        };
         let (mut changed, mut known) = (0, 0);
         for n in 0..500 {
             if let (Some(before), Some(after)) = (page(22, n), page(23, n)) {

@@ -16,7 +16,10 @@ pub(super) struct Refusal {
 
 impl Refusal {
     fn new(code: u32, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 
     fn field(name: &str) -> Self {
@@ -44,12 +47,20 @@ pub(super) fn one_task(body: &[u8]) -> Result<Value, Refusal> {
         return Err(Refusal::new(code::EMPTY, "POST Data Is Empty."));
     }
     match serde_json::from_slice(body) {
-        Ok(Value::Array(mut tasks)) if tasks.len() == 1 && tasks[0].is_object() => Ok(tasks.remove(0)),
-        Ok(Value::Array(tasks)) if tasks.is_empty() => Err(Refusal::new(code::EMPTY, "POST Data Is Empty.")),
-        Ok(Value::Array(tasks)) if tasks.len() > 1 => {
-            Err(Refusal::new(code::ONE_TASK, "You can set only one task at a time."))
+        Ok(Value::Array(mut tasks)) if tasks.len() == 1 && tasks[0].is_object() => {
+            Ok(tasks.remove(0))
         }
-        _ => Err(Refusal::new(code::BAD_STRUCTURE, "POST Data Structure Is Invalid.")),
+        Ok(Value::Array(tasks)) if tasks.is_empty() => {
+            Err(Refusal::new(code::EMPTY, "POST Data Is Empty."))
+        }
+        Ok(Value::Array(tasks)) if tasks.len() > 1 => Err(Refusal::new(
+            code::ONE_TASK,
+            "You can set only one task at a time.",
+        )),
+        _ => Err(Refusal::new(
+            code::BAD_STRUCTURE,
+            "POST Data Structure Is Invalid.",
+        )),
     }
 }
 
@@ -63,7 +74,9 @@ pub(super) fn check(posted: Value) -> Result<Accepted, Refusal> {
             "targets" => value.is_array(),
             "include_subdomains" => value.is_boolean(),
             "rank_scale" => matches!(value.as_str(), Some("one_hundred" | "one_thousand")),
-            "tag" => value.as_str().is_some_and(|tag| tag.chars().count() <= MAX_TAG),
+            "tag" => value
+                .as_str()
+                .is_some_and(|tag| tag.chars().count() <= MAX_TAG),
             _ => {
                 return Err(Refusal::new(
                     code::UNKNOWN_FIELD,
@@ -75,7 +88,10 @@ pub(super) fn check(posted: Value) -> Result<Accepted, Refusal> {
             return Err(Refusal::field(name));
         }
     }
-    let targets = posted.get("targets").and_then(Value::as_array).ok_or_else(|| Refusal::field("targets"))?;
+    let targets = posted
+        .get("targets")
+        .and_then(Value::as_array)
+        .ok_or_else(|| Refusal::field("targets"))?;
     if !(1..=MAX_TARGETS).contains(&targets.len()) {
         return Err(Refusal::field("targets"));
     }
@@ -83,11 +99,16 @@ pub(super) fn check(posted: Value) -> Result<Accepted, Refusal> {
     let mut accepted = Vec::with_capacity(targets.len());
     for (at, target) in targets.iter().enumerate() {
         let text = target.as_str().ok_or_else(|| Refusal::field("targets"))?;
-        let known = canonical(text, &Rules::default()).ok().filter(|known| keeps_form(text, known));
+        let known = canonical(text, &Rules::default())
+            .ok()
+            .filter(|known| keeps_form(text, known));
         let Some(known) = known else {
             // The real texts vary: some name the target, some do not.
             return Err(if at % 2 == 0 {
-                Refusal::new(code::INVALID_FIELD, format!("Invalid Field: 'target' ({text})."))
+                Refusal::new(
+                    code::INVALID_FIELD,
+                    format!("Invalid Field: 'target' ({text})."),
+                )
             } else {
                 Refusal::field("targets")
             });
@@ -97,11 +118,17 @@ pub(super) fn check(posted: Value) -> Result<Accepted, Refusal> {
         }
         accepted.push((text.to_owned(), known));
     }
-    let roots: HashSet<&str> = accepted.iter().map(|(_, known)| known.root_domain()).collect();
+    let roots: HashSet<&str> = accepted
+        .iter()
+        .map(|(_, known)| known.root_domain())
+        .collect();
     if roots.len() > MAX_ROOT_DOMAINS {
         return Err(Refusal::field("targets"));
     }
-    Ok(Accepted { targets: accepted, posted })
+    Ok(Accepted {
+        targets: accepted,
+        posted,
+    })
 }
 
 /// Whether a target is written as the provider asks: a domain bare and without `www.`, a page with its scheme.
@@ -146,12 +173,24 @@ mod tests {
             (json!({}), code::INVALID_FIELD),
             (json!({"targets": [page, null]}), code::INVALID_FIELD),
             (json!({"targets": ["www.example.com"]}), code::INVALID_FIELD),
-            (json!({"targets": ["https://example.com(not set)"]}), code::INVALID_FIELD),
+            (
+                json!({"targets": ["https://example.com(not set)"]}),
+                code::INVALID_FIELD,
+            ),
             (json!({"targets": ["localhost"]}), code::INVALID_FIELD),
             (json!({"targets": [page, page]}), code::DUPLICATE),
-            (json!({"targets": [page], "tag": "x".repeat(256)}), code::INVALID_FIELD),
-            (json!({"targets": [page], "rank_scale": "ten"}), code::INVALID_FIELD),
-            (json!({"targets": [page], "include_subdomains": "yes"}), code::INVALID_FIELD),
+            (
+                json!({"targets": [page], "tag": "x".repeat(256)}),
+                code::INVALID_FIELD,
+            ),
+            (
+                json!({"targets": [page], "rank_scale": "ten"}),
+                code::INVALID_FIELD,
+            ),
+            (
+                json!({"targets": [page], "include_subdomains": "yes"}),
+                code::INVALID_FIELD,
+            ),
             (json!({"targets": [page], "limit": 10}), code::UNKNOWN_FIELD),
         ] {
             assert_eq!(refusal(task.clone()), expected, "{task}");
@@ -168,7 +207,11 @@ mod tests {
             ("<html>", code::BAD_STRUCTURE),
             ("[{},{}]", code::ONE_TASK),
         ] {
-            assert_eq!(one_task(body.as_bytes()).unwrap_err().code, expected, "{body}");
+            assert_eq!(
+                one_task(body.as_bytes()).unwrap_err().code,
+                expected,
+                "{body}"
+            );
         }
         assert!(one_task(b"[{}]").is_ok());
     }

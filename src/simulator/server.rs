@@ -84,7 +84,10 @@ impl State {
     /// Enters what a task has cost, of which so much was held.
     fn charge(&self, charge: Charge, most: Usd) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).push(charge);
+        self.ledger
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(charge);
         *held -= most;
     }
 
@@ -101,11 +104,16 @@ impl State {
 
     fn authorised(&self, headers: &HeaderMap) -> bool {
         let expected = format!("{}:{}", self.behaviour.login, self.behaviour.password);
-        let expected = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(expected));
+        let expected = format!(
+            "Basic {}",
+            base64::engine::general_purpose::STANDARD.encode(expected)
+        );
         let revoked = self.behaviour.revoked_after;
         let revoked = revoked.is_some_and(|after| self.requests.load(Ordering::Relaxed) > after);
         !revoked
-            && headers.get(header::AUTHORIZATION).is_some_and(|given| given.as_bytes() == expected.as_bytes())
+            && headers
+                .get(header::AUTHORIZATION)
+                .is_some_and(|given| given.as_bytes() == expected.as_bytes())
     }
 
     /// Tells the one who watches.
@@ -120,7 +128,11 @@ impl State {
         let number = self.tasks.fetch_add(1, Ordering::Relaxed);
         let now = self.clock.now();
         let hash = Draws::new(self.behaviour.seed, &[&number.to_le_bytes()]).bits() >> 16;
-        format!("{}-1535-{:04}-0000-{hash:012x}", now.format("%m%d%H%M"), 576 + number % 9000)
+        format!(
+            "{}-1535-{:04}-0000-{hash:012x}",
+            now.format("%m%d%H%M"),
+            576 + number % 9000
+        )
     }
 }
 
@@ -134,7 +146,11 @@ pub(super) async fn react(state: &Arc<State>, request: Request<Bytes>) -> Reacti
         (&Method::GET, "/v3/appendix/user_data") => user_data(state, &headers).into(),
         (&Method::POST, "/v3/backlinks/id_list") => id_list(state, &headers, &body).into(),
         (&Method::POST, "/v3/backlinks/errors") => errors(state, &headers, &body).into(),
-        _ => Scripted { status: 404, ..envelope_only(code::NOT_FOUND, "Not Found.", &headers) }.into(),
+        _ => Scripted {
+            status: 404,
+            ..envelope_only(code::NOT_FOUND, "Not Found.", &headers)
+        }
+        .into(),
     }
 }
 
@@ -160,7 +176,8 @@ async fn bulk_pages_summary(state: &Arc<State>, headers: HeaderMap, body: Bytes)
     let number = state.requests.fetch_add(1, Ordering::Relaxed);
     state.tell(Coming::Request(number));
     let draw = |salt: &[u8]| {
-        Draws::new(state.behaviour.seed, &[salt, &number.to_le_bytes()]).bits() as f64 / u64::MAX as f64
+        Draws::new(state.behaviour.seed, &[salt, &number.to_le_bytes()]).bits() as f64
+            / u64::MAX as f64
     };
     let faults = state.behaviour.faults.iter().enumerate();
     let strikes = |(at, fault): &(usize, &Fault)| fault.strikes(number, draw(&at.to_le_bytes()));
@@ -177,18 +194,33 @@ async fn bulk_pages_summary(state: &Arc<State>, headers: HeaderMap, body: Bytes)
         return refused_login(&headers).into();
     }
     if in_flight > state.behaviour.max_in_flight as usize {
-        return envelope_only(code::TOO_MANY_AT_ONCE, "Too many simultaneous requests.", &headers).into();
+        return envelope_only(
+            code::TOO_MANY_AT_ONCE,
+            "Too many simultaneous requests.",
+            &headers,
+        )
+        .into();
     }
     if !state.fits_minute(&state.minute, state.behaviour.requests_per_minute) {
         let message = "Rate limit per minute exceeded.";
-        return answer(&Envelope::of_failed_task(state, code::RATE_PER_MINUTE, message), &headers).into();
+        return answer(
+            &Envelope::of_failed_task(state, code::RATE_PER_MINUTE, message),
+            &headers,
+        )
+        .into();
     }
     state.clock.sleep(state.behaviour.latency + late).await;
-    let scripted = state.script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let scripted = state
+        .script
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .pop_front();
     if let Some(scripted) = scripted {
         return scripted.into();
     }
-    let fault = faults.into_iter().find(|fault| !matches!(fault.what, What::Late | What::WallClock));
+    let fault = faults
+        .into_iter()
+        .find(|fault| !matches!(fault.what, What::Late | What::WallClock));
     let reaction = match fault {
         Some(fault) if !fault.charged => fault.instead(&headers, state),
         _ => {
@@ -210,7 +242,10 @@ async fn bulk_pages_summary(state: &Arc<State>, headers: HeaderMap, body: Bytes)
 
 /// Does a task: checks it, looks its targets up, enters the charge.
 fn perform(state: &State, body: &[u8]) -> Envelope {
-    let accepted = match one_task(body).and_then(check).and_then(|accepted| poisoned(state, accepted)) {
+    let accepted = match one_task(body)
+        .and_then(check)
+        .and_then(|accepted| poisoned(state, accepted))
+    {
         Ok(accepted) => accepted,
         Err(refusal) => return Envelope::of_failed_task(state, refusal.code, &refusal.message),
     };
@@ -220,7 +255,11 @@ fn perform(state: &State, body: &[u8]) -> Envelope {
         return Envelope::of_failed_task(state, code::OUT_OF_FUNDS, "Insufficient funds.");
     }
     let date = state.behaviour.date.unwrap_or_else(|| state.clock.today());
-    let scale = if accepted.posted["rank_scale"] == "one_hundred" { 10 } else { 1 };
+    let scale = if accepted.posted["rank_scale"] == "one_hundred" {
+        10
+    } else {
+        1
+    };
     let mut stems: HashMap<&str, u32> = HashMap::new();
     for (text, _) in &accepted.targets {
         *stems.entry(stem(text)).or_default() += 1;
@@ -229,7 +268,9 @@ fn perform(state: &State, body: &[u8]) -> Envelope {
         .targets
         .iter()
         .filter_map(|(text, known)| {
-            let mut page = state.population.page(date, known.text(), known.root_domain())?;
+            let mut page = state
+                .population
+                .page(date, known.text(), known.root_domain())?;
             page.rank /= scale;
             page.main_domain_rank /= scale;
             let alone = stems[stem(text)] == 1;
@@ -241,7 +282,10 @@ fn perform(state: &State, body: &[u8]) -> Envelope {
         })
         .collect();
     let id = state.next_id();
-    shuffle(&mut items, &mut Draws::new(state.behaviour.seed, &[id.as_bytes()]));
+    shuffle(
+        &mut items,
+        &mut Draws::new(state.behaviour.seed, &[id.as_bytes()]),
+    );
     let cost = prices.cost(1, items.len() as u64);
     let charge = Charge {
         id: id.clone(),
@@ -259,7 +303,10 @@ fn perform(state: &State, body: &[u8]) -> Envelope {
 /// Refuses a task that holds a target which the provider takes for bad, for reasons of its own.
 fn poisoned(state: &State, accepted: Accepted) -> Result<Accepted, Refusal> {
     let poison = &state.behaviour.poison;
-    let bad = accepted.targets.iter().find(|(text, _)| poison.targets.contains(text));
+    let bad = accepted
+        .targets
+        .iter()
+        .find(|(text, _)| poison.targets.contains(text));
     match bad {
         None => Ok(accepted),
         Some((text, _)) => Err(Refusal {
@@ -276,11 +323,13 @@ fn poisoned(state: &State, accepted: Accepted) -> Result<Accepted, Refusal> {
 fn as_provider_writes(target: &str, kind: TargetKind, alone: bool) -> String {
     let draw = Draws::new(0x0F_0122, &[target.as_bytes()]).bits() % 100;
     match (kind, alone) {
-        (TargetKind::Page, true) if draw < 3 && !target.contains('?') => match target.strip_suffix('/') {
-            Some(bare) if bare.matches('/').count() > 2 => bare.to_owned(),
-            Some(_) => target.to_owned(),
-            None => format!("{target}/"),
-        },
+        (TargetKind::Page, true) if draw < 3 && !target.contains('?') => {
+            match target.strip_suffix('/') {
+                Some(bare) if bare.matches('/').count() > 2 => bare.to_owned(),
+                Some(_) => target.to_owned(),
+                None => format!("{target}/"),
+            }
+        }
         (TargetKind::Domain | TargetKind::Subdomain, true) if draw < 30 => {
             format!("https://{target}/")
         }
@@ -366,9 +415,18 @@ impl Envelope {
             time: "0.0989 sec.",
             cost: float(cost),
             result_count: 1,
-            path: ["v3", "backlinks", Endpoint::BulkPagesSummary.function(), "live"],
+            path: [
+                "v3",
+                "backlinks",
+                Endpoint::BulkPagesSummary.function(),
+                "live",
+            ],
             data: echo(accepted.posted),
-            result: Some([TaskResult { total_count: count, items_count: count, items }]),
+            result: Some([TaskResult {
+                total_count: count,
+                items_count: count,
+                items,
+            }]),
         })
     }
 
@@ -386,7 +444,12 @@ impl Envelope {
             time: "0 sec.",
             cost: 0.0,
             result_count: 0,
-            path: ["v3", "backlinks", Endpoint::BulkPagesSummary.function(), "live"],
+            path: [
+                "v3",
+                "backlinks",
+                Endpoint::BulkPagesSummary.function(),
+                "live",
+            ],
             data: echo(Value::Null),
             result: None,
         })
@@ -397,7 +460,10 @@ impl Envelope {
 fn echo(posted: Value) -> Value {
     let mut data = serde_json::Map::new();
     data.insert("api".to_owned(), "backlinks".into());
-    data.insert("function".to_owned(), Endpoint::BulkPagesSummary.function().into());
+    data.insert(
+        "function".to_owned(),
+        Endpoint::BulkPagesSummary.function().into(),
+    );
     if let Value::Object(posted) = posted {
         data.extend(posted);
     }
@@ -413,9 +479,15 @@ fn user_data(state: &State, headers: &HeaderMap) -> Scripted {
     if !state.authorised(headers) {
         return refused_login(headers);
     }
-    if !state.fits_minute(&state.user_data_minute, state.behaviour.user_data_per_minute) {
+    if !state.fits_minute(
+        &state.user_data_minute,
+        state.behaviour.user_data_per_minute,
+    ) {
         let message = "Rate limit per minute exceeded.";
-        return answer(&Envelope::of_failed_task(state, code::RATE_PER_MINUTE, message), headers);
+        return answer(
+            &Envelope::of_failed_task(state, code::RATE_PER_MINUTE, message),
+            headers,
+        );
     }
     let prices = &state.behaviour.prices;
     let live = json!({"live": {"priority_normal": [
@@ -436,7 +508,13 @@ fn user_data(state: &State, headers: &HeaderMap) -> Scripted {
         },
         "price": {"backlinks": {"bulk_pages_summary": live}},
     });
-    free(state, &["v3", "appendix", "user_data"], Value::Null, json!([result]), headers)
+    free(
+        state,
+        &["v3", "appendix", "user_data"],
+        Value::Null,
+        json!([result]),
+        headers,
+    )
 }
 
 /// A list of tasks between two moments, from a free endpoint.
@@ -447,12 +525,19 @@ fn id_list(state: &State, headers: &HeaderMap, body: &[u8]) -> Scripted {
     let task = match one_task(body) {
         Ok(task) => task,
         Err(refusal) => {
-            return answer(&Envelope::of_failed_task(state, refusal.code, &refusal.message), headers);
+            return answer(
+                &Envelope::of_failed_task(state, refusal.code, &refusal.message),
+                headers,
+            );
         }
     };
-    let (Some(from), Some(to)) = (moment(&task["datetime_from"]), moment(&task["datetime_to"])) else {
+    let (Some(from), Some(to)) = (moment(&task["datetime_from"]), moment(&task["datetime_to"]))
+    else {
         let message = "Invalid Field: 'datetime_from'.";
-        return answer(&Envelope::of_failed_task(state, code::INVALID_FIELD, message), headers);
+        return answer(
+            &Envelope::of_failed_task(state, code::INVALID_FIELD, message),
+            headers,
+        );
     };
     let limit = task["limit"].as_u64().unwrap_or(1000).min(1000) as usize;
     let offset = task["offset"].as_u64().unwrap_or(0) as usize;
@@ -461,7 +546,9 @@ fn id_list(state: &State, headers: &HeaderMap, body: &[u8]) -> Scripted {
         let ledger = state.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let mut charges: Vec<&Charge> = ledger
             .iter()
-            .filter(|charge| (from..=to).contains(&charge.posted.with_nanosecond(0).unwrap_or(charge.posted)))
+            .filter(|charge| {
+                (from..=to).contains(&charge.posted.with_nanosecond(0).unwrap_or(charge.posted))
+            })
             .collect();
         if task["sort"] == "desc" {
             charges.reverse();
@@ -481,7 +568,13 @@ fn id_list(state: &State, headers: &HeaderMap, body: &[u8]) -> Scripted {
         });
         rows.collect()
     };
-    free(state, &["v3", "backlinks", "id_list"], task, json!(rows), headers)
+    free(
+        state,
+        &["v3", "backlinks", "id_list"],
+        task,
+        json!(rows),
+        headers,
+    )
 }
 
 fn errors(state: &State, headers: &HeaderMap, body: &[u8]) -> Scripted {
@@ -489,19 +582,29 @@ fn errors(state: &State, headers: &HeaderMap, body: &[u8]) -> Scripted {
         return refused_login(headers);
     }
     let posted = one_task(body).unwrap_or(Value::Null);
-    free(state, &["v3", "backlinks", "errors"], posted, json!([]), headers)
+    free(
+        state,
+        &["v3", "backlinks", "errors"],
+        posted,
+        json!([]),
+        headers,
+    )
 }
 
 /// A moment as the provider writes it.
 fn moment(value: &Value) -> Option<DateTime<Utc>> {
     let text = value.as_str()?;
-    let naive = NaiveDateTime::parse_from_str(text.trim_end_matches(" +00:00"), "%Y-%m-%d %H:%M:%S");
+    let naive =
+        NaiveDateTime::parse_from_str(text.trim_end_matches(" +00:00"), "%Y-%m-%d %H:%M:%S");
     naive.ok().map(|naive| naive.and_utc())
 }
 
 fn refused_login(headers: &HeaderMap) -> Scripted {
     let message = "You are not Authorized to Access this resource.";
-    Scripted { status: 401, ..envelope_only(code::NOT_AUTHORISED, message, headers) }
+    Scripted {
+        status: 401,
+        ..envelope_only(code::NOT_AUTHORISED, message, headers)
+    }
 }
 
 /// An answer of a free endpoint.
@@ -562,7 +665,10 @@ pub(super) fn answer(body: &impl Serialize, headers: &HeaderMap) -> Scripted {
         return Scripted::ok(json);
     }
     let mut encoder = GzEncoder::new(Vec::with_capacity(json.len() / 4), Compression::fast());
-    let zipped = encoder.write_all(&json).and_then(|()| encoder.finish()).unwrap_or_default();
+    let zipped = encoder
+        .write_all(&json)
+        .and_then(|()| encoder.finish())
+        .unwrap_or_default();
     let mut answer = Scripted::ok(zipped);
     answer.headers.push(("content-encoding", "gzip".to_owned()));
     answer

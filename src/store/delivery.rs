@@ -43,7 +43,11 @@ impl Delivery {
                 });
                 moved.await.context(failed)
             }
-            By::Put(objects, bytes) => objects.put(&to, bytes.into()).await.map(drop).context(failed),
+            By::Put(objects, bytes) => objects
+                .put(&to, bytes.into())
+                .await
+                .map(drop)
+                .context(failed),
             By::Upload(mut upload) => upload.complete().await.map(drop).context(failed),
         }
     }
@@ -62,19 +66,28 @@ impl Store {
         let failed = || format!("failed to write {to} to the lake");
         if let Some(target) = self.on_disk(to) {
             let source = staged.to_owned();
-            let (file, parent) = (source.clone(), target.parent().unwrap_or(&target).to_owned());
+            let (file, parent) = (
+                source.clone(),
+                target.parent().unwrap_or(&target).to_owned(),
+            );
             let ready = blocking(move || {
                 std::fs::File::open(&file)?.sync_all()?;
                 std::fs::create_dir_all(parent)
             });
             ready.await.context(failed)?;
-            return Ok(Delivery { to: to.clone(), by: By::Rename(source, target) });
+            return Ok(Delivery {
+                to: to.clone(),
+                by: By::Rename(source, target),
+            });
         }
         let mut file = std::fs::File::open(staged).context(failed)?;
         if file.metadata().context(failed)?.len() <= PART_BYTES as u64 {
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes).context(failed)?;
-            return Ok(Delivery { to: to.clone(), by: By::Put(Arc::clone(self.objects()), bytes.into()) });
+            return Ok(Delivery {
+                to: to.clone(),
+                by: By::Put(Arc::clone(self.objects()), bytes.into()),
+            });
         }
         let mut upload = self.objects().put_multipart(to).await.context(failed)?;
         let mut parts = FuturesUnordered::new();
@@ -87,7 +100,11 @@ impl Store {
                     parts.push(upload.put_part(part.into()));
                 }
                 while parts.len() >= if length > 0 { PARTS } else { 1 } {
-                    parts.next().await.transpose().map_err(std::io::Error::other)?;
+                    parts
+                        .next()
+                        .await
+                        .transpose()
+                        .map_err(std::io::Error::other)?;
                 }
                 if length < PART_BYTES {
                     return Ok::<_, std::io::Error>(());
@@ -101,7 +118,10 @@ impl Store {
             return Err(error).context(failed);
         }
         drop(parts);
-        Ok(Delivery { to: to.clone(), by: By::Upload(upload) })
+        Ok(Delivery {
+            to: to.clone(),
+            by: By::Upload(upload),
+        })
     }
 }
 

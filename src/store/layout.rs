@@ -53,7 +53,10 @@ impl Layout {
 
     /// A checkpoint of the Delta log of a table.
     pub(crate) fn delta_checkpoint(table: Table, version: u64) -> Path {
-        Path::from(format!("{}/_delta_log/{version:020}.checkpoint.parquet", table.name()))
+        Path::from(format!(
+            "{}/_delta_log/{version:020}.checkpoint.parquet",
+            table.name()
+        ))
     }
 
     /// Where a run writes the files of a table before they are published.
@@ -88,14 +91,25 @@ impl Layout {
 
     /// What names the run that fills this snapshot for the first time, or replaces it for the nth.
     pub(crate) fn run(self, generation: u32) -> Path {
-        let number = if generation <= 1 { String::new() } else { format!(".{generation}") };
+        let number = if generation <= 1 {
+            String::new()
+        } else {
+            format!(".{generation}")
+        };
         Path::from(format!("_runs/{}/run{number}.json", self.snapshot))
     }
 
     /// The generation in the name of a run's record.
     pub(crate) fn generation_of(path: &Path) -> Option<u32> {
-        let name = path.filename()?.strip_prefix("run")?.strip_suffix(".json")?;
-        if name.is_empty() { Some(1) } else { name.strip_prefix('.')?.parse().ok() }
+        let name = path
+            .filename()?
+            .strip_prefix("run")?
+            .strip_suffix(".json")?;
+        if name.is_empty() {
+            Some(1)
+        } else {
+            name.strip_prefix('.')?.parse().ok()
+        }
     }
 
     /// The input lines of a run as it has read them.
@@ -130,13 +144,18 @@ impl Layout {
 
     /// The number in the name of a bundle, or of its index, by how the name ends.
     pub(crate) fn bundle_number(path: &Path, ending: &str) -> Option<u32> {
-        let name = path.filename()?.strip_prefix("bundle-")?.strip_suffix(ending)?;
+        let name = path
+            .filename()?
+            .strip_prefix("bundle-")?
+            .strip_suffix(ending)?;
         name.strip_suffix('.')?.parse().ok()
     }
 
     /// Whether it is a bundle or the index of one.
     pub(crate) fn is_bundle(path: &Path) -> bool {
-        ["tar", "json"].iter().any(|ending| Self::bundle_number(path, ending).is_some())
+        ["tar", "json"]
+            .iter()
+            .any(|ending| Self::bundle_number(path, ending).is_some())
     }
 
     /// The folder of all answers, a folder a date.
@@ -151,7 +170,9 @@ impl Layout {
 
     /// Whether it is part of a table's Delta log.
     pub(crate) fn is_log(path: &Path) -> bool {
-        path.parts().nth(1).is_some_and(|part| part.as_ref() == "_delta_log")
+        path.parts()
+            .nth(1)
+            .is_some_and(|part| part.as_ref() == "_delta_log")
     }
 
     /// Says to readers of a partition that it is whole.
@@ -217,7 +238,9 @@ impl Layout {
     /// The batch that the name of an intent's or an attempt's file begins with; 0 for a stranger.
     pub(crate) fn batch_of(path: &Path) -> u32 {
         let name = path.filename().unwrap_or_default();
-        name.split_once('-').and_then(|(batch, _)| batch.parse().ok()).unwrap_or_default()
+        name.split_once('-')
+            .and_then(|(batch, _)| batch.parse().ok())
+            .unwrap_or_default()
     }
 
     /// The date that a manifest's path names.

@@ -49,10 +49,15 @@ impl Owner {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
         let space = std::fs::read_link("/proc/self/ns/pid").ok();
         Self {
-            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            host: rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
             pid,
             started: start_of(pid),
-            place: boot.zip(space).map(|(boot, space)| format!("{} {}", boot.trim(), space.display())),
+            place: boot
+                .zip(space)
+                .map(|(boot, space)| format!("{} {}", boot.trim(), space.display())),
         }
     }
 
@@ -73,7 +78,11 @@ fn start_of(pid: u32) -> Option<String> {
     let mut fields = fields.split_whitespace();
     // A zombie is gone, though it has a number still.
     let state = fields.next()?;
-    if state == "Z" { None } else { fields.nth(18).map(str::to_owned) }
+    if state == "Z" {
+        None
+    } else {
+        fields.nth(18).map(str::to_owned)
+    }
 }
 
 /// A lock as it is written.
@@ -118,7 +127,10 @@ impl Lock {
         // Each round that fails was lost to someone who has it now.
         for _ in 0..3 {
             let locks = store.list(&layout.locks()).await?;
-            let last = locks.iter().filter_map(|object| Layout::lock_number(&object.location)).max();
+            let last = locks
+                .iter()
+                .filter_map(|object| Layout::lock_number(&object.location))
+                .max();
             if let Some(number) = last
                 && let Some(there) = read(store, layout, number).await?
                 && !may_be_taken(store, layout, number, &there, &owner, clock).await?
@@ -127,22 +139,39 @@ impl Lock {
             }
             let number = last.map_or(0, |last| last + 1);
             let now = clock.now();
-            let record =
-                Record { owner: owner.clone(), taken_at: now, renewed_at: now, renewals: 0, released: false };
+            let record = Record {
+                owner: owner.clone(),
+                taken_at: now,
+                renewed_at: now,
+                renewals: 0,
+                released: false,
+            };
             if store.put_new(&layout.lock(number), json(&record)?).await? {
                 for object in locks {
                     if let Err(error) = store.delete(&object.location).await {
                         warn!(%error, "an old lock stays; it means nothing");
                     }
                 }
-                let held = Mutex::new(Held { record, at: clock.running() });
-                let lock = Self { store: store.clone(), layout, clock: clock.clone(), number, held };
+                let held = Mutex::new(Held {
+                    record,
+                    at: clock.running(),
+                });
+                let lock = Self {
+                    store: store.clone(),
+                    layout,
+                    clock: clock.clone(),
+                    number,
+                    held,
+                };
                 // What was listed may have been old.
                 lock.renew().await?;
                 return Ok(lock);
             }
         }
-        Err(Error::new(ErrorKind::Locked, format!("snapshot {snapshot} is being taken by other runs")))
+        Err(Error::new(
+            ErrorKind::Locked,
+            format!("snapshot {snapshot} is being taken by other runs"),
+        ))
     }
 
     /// Takes the lock, does work while it is renewed, and gives it back.
@@ -196,7 +225,11 @@ impl Lock {
     /// # Errors
     /// [`ErrorKind::Locked`] if another run has taken it over; a lake that fails.
     pub async fn ensure(&self) -> Result<()> {
-        if self.is_doubtful() { self.renew().await } else { Ok(()) }
+        if self.is_doubtful() {
+            self.renew().await
+        } else {
+            Ok(())
+        }
     }
 
     /// Renews the lock, unless another run has taken it over.
@@ -205,43 +238,61 @@ impl Lock {
     /// As [`Lock::ensure`].
     pub async fn renew(&self) -> Result<()> {
         let locks = self.store.list(&self.layout.locks()).await?;
-        let last = locks.iter().filter_map(|object| Layout::lock_number(&object.location)).max();
+        let last = locks
+            .iter()
+            .filter_map(|object| Layout::lock_number(&object.location))
+            .max();
         if let Some(last) = last.filter(|last| *last > self.number) {
             let (snapshot, now) = (self.layout.snapshot, self.clock.now());
             return Err(match read(&self.store, self.layout, last).await? {
                 Some(other) => held_by(&other, snapshot, now),
-                None => {
-                    Error::new(ErrorKind::Locked, format!("another run has taken snapshot {snapshot} over"))
-                }
+                None => Error::new(
+                    ErrorKind::Locked,
+                    format!("another run has taken snapshot {snapshot} over"),
+                ),
             });
         }
         let mut held = self.held();
         held.record.renewed_at = self.clock.now();
         held.record.renewals += 1;
         held.at = self.clock.running();
-        self.store.put(&self.layout.lock(self.number), json(&held.record)?).await?;
+        self.store
+            .put(&self.layout.lock(self.number), json(&held.record)?)
+            .await?;
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
         Ok(())
     }
 
     /// Gives the lock back. What is not given back is taken over later.
     pub async fn release(self) {
-        let record = Record { released: true, ..self.held().record };
-        let released = async { self.store.put(&self.layout.lock(self.number), json(&record)?).await };
+        let record = Record {
+            released: true,
+            ..self.held().record
+        };
+        let released = async {
+            self.store
+                .put(&self.layout.lock(self.number), json(&record)?)
+                .await
+        };
         if let Err(error) = released.await {
             warn!(%error, "failed to release the lock on the snapshot");
         }
     }
 
     fn held(&self) -> Held {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Whether it was not renewed for so long that another may think of taking it over. A process that was stopped
     /// knows by the wall clock only.
     fn is_doubtful(&self) -> bool {
         let held = self.held();
-        let by_wall = (self.clock.now() - held.record.renewed_at).to_std().unwrap_or_default();
+        let by_wall = (self.clock.now() - held.record.renewed_at)
+            .to_std()
+            .unwrap_or_default();
         (self.clock.running().saturating_sub(held.at)).max(by_wall) > DOUBTFUL_AFTER
     }
 }
@@ -270,10 +321,16 @@ async fn may_be_taken(
         return Ok(true);
     }
     if there.owner.is_gone(here) {
-        info!(host, pid, "the run that held the snapshot is gone; taking over");
+        info!(
+            host,
+            pid, "the run that held the snapshot is gone; taking over"
+        );
         return Ok(true);
     }
-    let age = (clock.now() - there.renewed_at).abs().to_std().unwrap_or(Duration::MAX);
+    let age = (clock.now() - there.renewed_at)
+        .abs()
+        .to_std()
+        .unwrap_or(Duration::MAX);
     if age <= STALE_AFTER {
         return Ok(false);
     }
@@ -289,7 +346,12 @@ async fn may_be_taken(
 }
 
 fn held_by(there: &Record, snapshot: chrono::NaiveDate, now: DateTime<Utc>) -> Error {
-    let Record { owner: Owner { host, pid, .. }, taken_at, renewed_at, .. } = there;
+    let Record {
+        owner: Owner { host, pid, .. },
+        taken_at,
+        renewed_at,
+        ..
+    } = there;
     let age = (now - *renewed_at).num_seconds().max(0);
     Error::new(
         ErrorKind::Locked,
@@ -305,7 +367,9 @@ fn held_by(there: &Record, snapshot: chrono::NaiveDate, now: DateTime<Utc>) -> E
 }
 
 fn json(record: &Record) -> Result<bytes::Bytes> {
-    serde_json::to_vec_pretty(record).map(Into::into).context(|| "failed to write a lock")
+    serde_json::to_vec_pretty(record)
+        .map(Into::into)
+        .context(|| "failed to write a lock")
 }
 
 #[cfg(test)]
@@ -315,25 +379,43 @@ mod tests {
     use super::*;
 
     fn owner(pid: u32) -> Owner {
-        Owner { host: "pod".to_owned(), pid, started: None, place: None }
+        Owner {
+            host: "pod".to_owned(),
+            pid,
+            started: None,
+            place: None,
+        }
     }
 
     fn lake() -> (Store, Clock, chrono::NaiveDate) {
         let now = DateTime::from_timestamp(1_790_000_000, 0).unwrap();
-        (Store::over(Arc::new(InMemory::new()), "memory"), Clock::simulated(now), now.date_naive())
+        (
+            Store::over(Arc::new(InMemory::new()), "memory"),
+            Clock::simulated(now),
+            now.date_naive(),
+        )
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_lock_is_held_until_it_is_released() {
         let (store, clock, date) = lake();
         let lock = Lock::take(&store, date, owner(1), &clock).await.unwrap();
-        let error = Lock::take(&store, date, owner(2), &clock).await.unwrap_err();
+        let error = Lock::take(&store, date, owner(2), &clock)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Locked);
         assert!(error.to_string().contains("process 1 on pod"), "{error}");
         lock.release().await;
         let second = Lock::take(&store, date, owner(2), &clock).await.unwrap();
         second.renew().await.unwrap();
-        assert_eq!(store.list(&Layout { snapshot: date }.locks()).await.unwrap().len(), 1);
+        assert_eq!(
+            store
+                .list(&Layout { snapshot: date }.locks())
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -351,7 +433,12 @@ mod tests {
         let error = dead.ensure().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Locked);
         let stop = Stop::default();
-        assert!(clock.within(Duration::from_secs(30), dead.keep(&stop)).await.is_none());
+        assert!(
+            clock
+                .within(Duration::from_secs(30), dead.keep(&stop))
+                .await
+                .is_none()
+        );
         assert!(matches!(stop.reason(), Some(StopReason::LockLost(_))));
     }
 
@@ -396,9 +483,15 @@ mod tests {
     async fn the_lock_of_a_process_of_this_machine_that_is_gone_is_taken_over_at_once() {
         let (store, clock, date) = lake();
         let here = Owner::this_process();
-        let gone = Owner { started: Some("1".to_owned()), ..here.clone() };
+        let gone = Owner {
+            started: Some("1".to_owned()),
+            ..here.clone()
+        };
         let _lock = Lock::take(&store, date, gone, &clock).await.unwrap();
         let taken = Lock::take(&store, date, here.clone(), &clock).await;
-        assert_eq!(taken.is_ok(), here.place.is_some() && here.started.is_some());
+        assert_eq!(
+            taken.is_ok(),
+            here.place.is_some() && here.started.is_some()
+        );
     }
 }

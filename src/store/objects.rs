@@ -14,7 +14,9 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
+use object_store::{
+    ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion,
+};
 use url::Url;
 
 use crate::error::{Context, Error, Result};
@@ -36,7 +38,8 @@ impl Store {
     /// A URL of a kind that is not supported, or a path that cannot be created.
     pub fn create(url: &str) -> Result<Self> {
         if let Some(folder) = local(url) {
-            std::fs::create_dir_all(folder).usage(|| format!("[lake] url: failed to create {url}"))?;
+            std::fs::create_dir_all(folder)
+                .usage(|| format!("[lake] url: failed to create {url}"))?;
         }
         Self::open(url)
     }
@@ -52,18 +55,37 @@ impl Store {
             let root = folder.canonicalize().usage(failed)?;
             let objects = LocalFileSystem::new_with_prefix(&root).usage(failed)?;
             let name = root.display().to_string().into();
-            return Ok(Self { objects: Arc::new(objects), name, disk: Some(Arc::new(root)) });
+            return Ok(Self {
+                objects: Arc::new(objects),
+                name,
+                disk: Some(Arc::new(root)),
+            });
         }
         let parsed: Url = url.parse().usage(failed)?;
         let objects: Arc<dyn ObjectStore> = match parsed.scheme() {
-            "s3" | "s3a" => Arc::new(AmazonS3Builder::from_env().with_url(url).build().usage(failed)?),
-            "gs" => Arc::new(GoogleCloudStorageBuilder::from_env().with_url(url).build().usage(failed)?),
-            "az" | "abfs" | "abfss" => {
-                Arc::new(MicrosoftAzureBuilder::from_env().with_url(url).build().usage(failed)?)
-            }
+            "s3" | "s3a" => Arc::new(
+                AmazonS3Builder::from_env()
+                    .with_url(url)
+                    .build()
+                    .usage(failed)?,
+            ),
+            "gs" => Arc::new(
+                GoogleCloudStorageBuilder::from_env()
+                    .with_url(url)
+                    .build()
+                    .usage(failed)?,
+            ),
+            "az" | "abfs" | "abfss" => Arc::new(
+                MicrosoftAzureBuilder::from_env()
+                    .with_url(url)
+                    .build()
+                    .usage(failed)?,
+            ),
             scheme => {
-                return Err(Error::usage(format!("[lake] url: {scheme}:// is not supported"))
-                    .with_hint("use a local path, s3://, gs:// or az://"));
+                return Err(
+                    Error::usage(format!("[lake] url: {scheme}:// is not supported"))
+                        .with_hint("use a local path, s3://, gs:// or az://"),
+                );
             }
         };
         let folder = Path::from_url_path(parsed.path()).usage(failed)?;
@@ -73,7 +95,11 @@ impl Store {
     /// A lake in any object store; `name` is for people.
     #[must_use]
     pub fn over(objects: Arc<dyn ObjectStore>, name: &str) -> Self {
-        Self { objects, name: name.into(), disk: None }
+        Self {
+            objects,
+            name: name.into(),
+            disk: None,
+        }
     }
 
     /// Tries whether the lake can be written, by writing.
@@ -93,7 +119,10 @@ impl Store {
     /// A directory for temporary files: beside the lake, or the system's.
     #[must_use]
     pub fn scratch(&self) -> PathBuf {
-        self.disk.as_deref().cloned().unwrap_or_else(std::env::temp_dir)
+        self.disk
+            .as_deref()
+            .cloned()
+            .unwrap_or_else(std::env::temp_dir)
     }
 
     /// A file in that directory that is gone with its handle, or becomes an object by [`Store::deliver`]; whoever may read
@@ -122,8 +151,15 @@ impl Store {
     pub(crate) async fn put(&self, path: &Path, bytes: Bytes) -> Result<()> {
         let failed = || format!("failed to write {path} to the lake");
         match self.on_disk(path) {
-            None => self.objects.put(path, bytes.into()).await.map(|_| ()).context(failed),
-            Some(file) => blocking(move || write_durably(&file, &bytes)).await.context(failed),
+            None => self
+                .objects
+                .put(path, bytes.into())
+                .await
+                .map(|_| ())
+                .context(failed),
+            Some(file) => blocking(move || write_durably(&file, &bytes))
+                .await
+                .context(failed),
         }
     }
 
@@ -149,20 +185,31 @@ impl Store {
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error).context(failed),
         };
-        let version =
-            UpdateVersion { e_tag: object.meta.e_tag.clone(), version: object.meta.version.clone() };
+        let version = UpdateVersion {
+            e_tag: object.meta.e_tag.clone(),
+            version: object.meta.version.clone(),
+        };
         Ok(Some((object.bytes().await.context(failed)?, version)))
     }
 
     /// Writes an object in the place of the one of this version; false if it has changed. On a local disk, which knows
     /// no such condition, the lock on the snapshot must do.
-    pub(crate) async fn replace(&self, path: &Path, bytes: Bytes, version: UpdateVersion) -> Result<bool> {
+    pub(crate) async fn replace(
+        &self,
+        path: &Path,
+        bytes: Bytes,
+        version: UpdateVersion,
+    ) -> Result<bool> {
         let failed = || format!("failed to write {path} to the lake");
         if self.disk.is_some() {
             return self.put(path, bytes).await.map(|()| true);
         }
         let ours = bytes.clone();
-        match self.objects.put_opts(path, bytes.into(), PutMode::Update(version).into()).await {
+        match self
+            .objects
+            .put_opts(path, bytes.into(), PutMode::Update(version).into())
+            .await
+        {
             Ok(_) => Ok(true),
             // A put that was repeated after its answer was lost finds itself.
             Err(object_store::Error::Precondition { .. }) => {
@@ -205,7 +252,11 @@ impl Store {
 
     /// The objects below a folder, by name.
     pub(crate) async fn list(&self, folder: &Path) -> Result<Vec<ObjectMeta>> {
-        let listed = self.objects.list(Some(folder)).try_collect::<Vec<_>>().await;
+        let listed = self
+            .objects
+            .list(Some(folder))
+            .try_collect::<Vec<_>>()
+            .await;
         let mut objects = listed.context(|| format!("failed to list {folder} in the lake"))?;
         objects.sort_by(|left, right| left.location.cmp(&right.location));
         Ok(objects)
@@ -214,7 +265,9 @@ impl Store {
     /// The objects right in a folder, by name.
     pub(crate) async fn list_here(&self, folder: &Path) -> Result<Vec<ObjectMeta>> {
         let listed = self.objects.list_with_delimiter(Some(folder)).await;
-        let mut objects = listed.context(|| format!("failed to list {folder} in the lake"))?.objects;
+        let mut objects = listed
+            .context(|| format!("failed to list {folder} in the lake"))?
+            .objects;
         objects.sort_by(|left, right| left.location.cmp(&right.location));
         Ok(objects)
     }
@@ -222,7 +275,9 @@ impl Store {
     /// The folders right below a folder, by name.
     pub(crate) async fn folders(&self, folder: &Path) -> Result<Vec<Path>> {
         let listed = self.objects.list_with_delimiter(Some(folder)).await;
-        let mut folders = listed.context(|| format!("failed to list {folder} in the lake"))?.common_prefixes;
+        let mut folders = listed
+            .context(|| format!("failed to list {folder} in the lake"))?
+            .common_prefixes;
         folders.sort();
         Ok(folders)
     }
@@ -230,19 +285,32 @@ impl Store {
     /// Deletes objects, many in one request where the store can.
     pub(crate) async fn delete_all(&self, paths: Vec<Path>) -> Result<()> {
         let paths = futures::stream::iter(paths).map(Ok).boxed();
-        let deleted = self.objects.delete_stream(paths).filter_map(async |deleted| match deleted {
-            Err(object_store::Error::NotFound { .. }) | Ok(_) => None,
-            Err(error) => Some(error),
-        });
+        let deleted = self
+            .objects
+            .delete_stream(paths)
+            .filter_map(async |deleted| match deleted {
+                Err(object_store::Error::NotFound { .. }) | Ok(_) => None,
+                Err(error) => Some(error),
+            });
         let failed = std::pin::pin!(deleted).next().await;
-        failed.map_or(Ok(()), |error| Err(error).context(|| "failed to delete objects in the lake"))
+        failed.map_or(Ok(()), |error| {
+            Err(error).context(|| "failed to delete objects in the lake")
+        })
     }
 
     /// Deletes everything below a folder.
     pub(crate) async fn clear(&self, folder: &Path) -> Result<()> {
         let failed = || format!("failed to clear {folder} in the lake");
-        let found = self.objects.list(Some(folder)).map_ok(|object| object.location).boxed();
-        self.objects.delete_stream(found).try_collect::<Vec<_>>().await.context(failed)?;
+        let found = self
+            .objects
+            .list(Some(folder))
+            .map_ok(|object| object.location)
+            .boxed();
+        self.objects
+            .delete_stream(found)
+            .try_collect::<Vec<_>>()
+            .await
+            .context(failed)?;
         let Some(directory) = self.on_disk(folder) else {
             return Ok(());
         };
@@ -265,7 +333,9 @@ impl Store {
                     _ => Ok(()),
                 }
             });
-            renamed.await.context(|| format!("failed to take {folder} away"))?;
+            renamed
+                .await
+                .context(|| format!("failed to take {folder} away"))?;
             return self.clear(aside).await;
         }
         self.clear(folder).await
@@ -278,13 +348,20 @@ impl Store {
         match self.on_disk(folder) {
             Some(path) => {
                 std::fs::create_dir_all(&path).context(failed)?;
-                Ok(Scratch { path, temporary: None })
+                Ok(Scratch {
+                    path,
+                    temporary: None,
+                })
             }
             None => {
-                let temporary =
-                    tempfile::Builder::new().prefix("backlake-staging-").tempdir_in(self.scratch());
+                let temporary = tempfile::Builder::new()
+                    .prefix("backlake-staging-")
+                    .tempdir_in(self.scratch());
                 let temporary = temporary.context(failed)?;
-                Ok(Scratch { path: temporary.path().to_owned(), temporary: Some(Arc::new(temporary)) })
+                Ok(Scratch {
+                    path: temporary.path().to_owned(),
+                    temporary: Some(Arc::new(temporary)),
+                })
             }
         }
     }
@@ -294,7 +371,10 @@ impl Store {
     pub(crate) async fn as_file(&self, path: &Path) -> Result<Option<LocalFile>> {
         let failed = || format!("failed to read {path} from the lake");
         if let Some(file) = self.on_disk(path) {
-            return Ok(file.is_file().then_some(LocalFile { path: file, _temporary: None }));
+            return Ok(file.is_file().then_some(LocalFile {
+                path: file,
+                _temporary: None,
+            }));
         }
         let mut bytes = match self.objects.get(path).await {
             Ok(object) => object.into_stream(),
@@ -303,10 +383,15 @@ impl Store {
         };
         let mut temporary = tempfile::NamedTempFile::new_in(self.scratch()).context(failed)?;
         while let Some(bytes) = bytes.next().await {
-            temporary.write_all(&bytes.context(failed)?).context(failed)?;
+            temporary
+                .write_all(&bytes.context(failed)?)
+                .context(failed)?;
         }
         let temporary = temporary.into_temp_path();
-        Ok(Some(LocalFile { path: temporary.to_path_buf(), _temporary: Some(temporary) }))
+        Ok(Some(LocalFile {
+            path: temporary.to_path_buf(),
+            _temporary: Some(temporary),
+        }))
     }
 
     /// Whether nothing stands below a folder of a local lake, so that a staged one can be renamed to it.
@@ -384,13 +469,19 @@ fn is_lasting(error: &object_store::Error) -> bool {
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
             use std::io::ErrorKind as K;
-            return matches!(io.kind(), K::PermissionDenied | K::ReadOnlyFilesystem | K::NotADirectory);
+            return matches!(
+                io.kind(),
+                K::PermissionDenied | K::ReadOnlyFilesystem | K::NotADirectory
+            );
         }
         cause = error.source();
     }
     matches!(
         error,
-        E::PermissionDenied { .. } | E::Unauthenticated { .. } | E::NotFound { .. } | E::NotSupported { .. }
+        E::PermissionDenied { .. }
+            | E::Unauthenticated { .. }
+            | E::NotFound { .. }
+            | E::NotSupported { .. }
     )
 }
 
@@ -425,11 +516,17 @@ fn write_durably(file: &FsPath, bytes: &[u8]) -> std::io::Result<()> {
 
 /// A directory's entries, made durable; where the system has no such thing, nothing.
 pub(crate) fn sync_directory(directory: &FsPath) -> std::io::Result<()> {
-    if cfg!(unix) { std::fs::File::open(directory)?.sync_all() } else { Ok(()) }
+    if cfg!(unix) {
+        std::fs::File::open(directory)?.sync_all()
+    } else {
+        Ok(())
+    }
 }
 
 pub(crate) async fn blocking(
     work: impl FnOnce() -> std::io::Result<()> + Send + 'static,
 ) -> std::io::Result<()> {
-    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(std::io::Error::other)?
 }

@@ -149,7 +149,9 @@ pub fn canonical(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
 /// A page in canonical form that is told by its bytes alone: a lower-case host, a path, and nothing that would be
 /// encoded, decoded or dropped. Most lines of most lists are such, and reading one as a URL takes several times as long.
 fn plain_page(line: &str, rules: &Rules) -> Option<Canonical> {
-    let after_scheme = line.strip_prefix("https://").or_else(|| line.strip_prefix("http://"))?;
+    let after_scheme = line
+        .strip_prefix("https://")
+        .or_else(|| line.strip_prefix("http://"))?;
     let (host, path) = after_scheme.split_at(after_scheme.find('/')?);
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_~!$&()*+,;:=@/?.".contains(&b);
     if path == "/" || !path.bytes().all(is_plain) || path.contains("/.") {
@@ -164,7 +166,11 @@ fn plain_page(line: &str, rules: &Rules) -> Option<Canonical> {
     }
     let end = line.len() - path.len();
     let root = end - root_domain(host, rules.suffixes).len()..end;
-    Some(Canonical { text: line.to_owned(), kind: TargetKind::Page, root })
+    Some(Canonical {
+        text: line.to_owned(),
+        kind: TargetKind::Page,
+        root,
+    })
 }
 
 /// The same for any line.
@@ -181,7 +187,9 @@ fn read(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
     }
     match scheme(line) {
         Some("http" | "https") => page(line, rules),
-        Some(scheme) => Err(Invalid::OtherScheme { scheme: shortened(scheme) }),
+        Some(scheme) => Err(Invalid::OtherScheme {
+            scheme: shortened(scheme),
+        }),
         None => domain(line, rules),
     }
 }
@@ -190,21 +198,31 @@ fn read(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
 fn scheme(line: &str) -> Option<&str> {
     let (scheme, rest) = line.split_once(':')?;
     let named = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+        && scheme
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
     if !rest.starts_with("//")
         && (!named || scheme.contains('.') || rest.starts_with(|c: char| c.is_ascii_digit()))
     {
         return None;
     }
-    ["https", "http"].into_iter().find(|known| scheme.eq_ignore_ascii_case(known)).or(Some(scheme))
+    ["https", "http"]
+        .into_iter()
+        .find(|known| scheme.eq_ignore_ascii_case(known))
+        .or(Some(scheme))
 }
 
 fn page(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
     let mut url = Url::parse(line).map_err(|error| match error {
         url::ParseError::EmptyHost => Invalid::EmptyHost,
-        error => Invalid::BadUrl { detail: error.to_string() },
+        error => Invalid::BadUrl {
+            detail: error.to_string(),
+        },
     })?;
-    if !line.split_once(':').is_some_and(|(_, rest)| rest.starts_with("//")) {
+    if !line
+        .split_once(':')
+        .is_some_and(|(_, rest)| rest.starts_with("//"))
+    {
         return Err(Invalid::PageWithoutScheme);
     }
     if !url.username().is_empty() || url.password().is_some() || has_user_info(line) {
@@ -225,7 +243,9 @@ fn page(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
         check_host(host.trim_end_matches('.'))?;
         if host.ends_with('.') {
             let host = host.trim_end_matches('.').to_owned();
-            url.set_host(Some(&host)).map_err(|error| Invalid::BadUrl { detail: error.to_string() })?;
+            url.set_host(Some(&host)).map_err(|error| Invalid::BadUrl {
+                detail: error.to_string(),
+            })?;
         }
     }
     let bare = url.path() == "/" && url.query().is_none() && url.port().is_none();
@@ -243,15 +263,23 @@ fn page(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
     if let Cow::Owned(normal) = normal_percent(&text[after_host..]) {
         text.replace_range(after_host.., &normal);
     }
-    Ok(Canonical { text, kind: TargetKind::Page, root })
+    Ok(Canonical {
+        text,
+        kind: TargetKind::Page,
+        root,
+    })
 }
 
 /// Takes an IPv4 address only as it is usually written: to the URL standard `12345` is one, too.
 fn check_address(address: &str, written: &str) -> Result<(), Invalid> {
     match written.trim_end_matches('.') {
         written if written == address => Ok(()),
-        written if !written.contains('.') => Err(Invalid::SingleLabel { host: shortened(written) }),
-        written => Err(Invalid::BadHost { host: shortened(written) }),
+        written if !written.contains('.') => Err(Invalid::SingleLabel {
+            host: shortened(written),
+        }),
+        written => Err(Invalid::BadHost {
+            host: shortened(written),
+        }),
     }
 }
 
@@ -276,7 +304,11 @@ fn has_user_info(line: &str) -> bool {
 
 fn domain(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
     if line.contains(['/', '?', '#', '\\']) {
-        return Err(if line.starts_with('/') { Invalid::EmptyHost } else { Invalid::PageWithoutScheme });
+        return Err(if line.starts_with('/') {
+            Invalid::EmptyHost
+        } else {
+            Invalid::PageWithoutScheme
+        });
     }
     if line.contains('@') {
         return Err(Invalid::UserInfo);
@@ -293,13 +325,19 @@ fn domain(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
             let text = address.to_string();
             check_address(&text, line)?;
             let root = 0..text.len();
-            return Ok(Canonical { text, kind: TargetKind::Domain, root });
+            return Ok(Canonical {
+                text,
+                kind: TargetKind::Domain,
+                root,
+            });
         }
         Ok(Host::Domain(host)) => host,
         Ok(Host::Ipv6(_)) => return Err(Invalid::Ipv6),
         Err(url::ParseError::EmptyHost) => return Err(Invalid::EmptyHost),
         Err(_) => {
-            return Err(Invalid::BadHost { host: shortened(line) });
+            return Err(Invalid::BadHost {
+                host: shortened(line),
+            });
         }
     };
     check_host(&host)?;
@@ -311,22 +349,36 @@ fn domain(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
         host = rest.to_owned();
     }
     let root = host.len() - root_domain(&host, rules.suffixes).len()..host.len();
-    let kind = if root.start == 0 { TargetKind::Domain } else { TargetKind::Subdomain };
-    Ok(Canonical { text: host, kind, root })
+    let kind = if root.start == 0 {
+        TargetKind::Domain
+    } else {
+        TargetKind::Subdomain
+    };
+    Ok(Canonical {
+        text: host,
+        kind,
+        root,
+    })
 }
 
 /// Holds a host to what DNS allows, `_` included; the `url` crate lets more pass.
 fn check_host(host: &str) -> Result<(), Invalid> {
     let fits = |label: &str| {
         (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
     };
     if host.is_empty() {
         Err(Invalid::EmptyHost)
     } else if host.len() > 253 || !host.split('.').all(fits) {
-        Err(Invalid::BadHost { host: shortened(host) })
+        Err(Invalid::BadHost {
+            host: shortened(host),
+        })
     } else if !host.contains('.') {
-        Err(Invalid::SingleLabel { host: host.to_owned() })
+        Err(Invalid::SingleLabel {
+            host: host.to_owned(),
+        })
     } else {
         Ok(())
     }
@@ -340,8 +392,11 @@ fn root_domain(host: &str, suffixes: SuffixList) -> &str {
     if suffixes == SuffixList::Icann {
         // The ICANN suffix lies within the private one: ask again for what remains without its first label.
         while suffix.typ() == Some(Type::Private) {
-            let shorter =
-                suffix.as_bytes().iter().position(|&b| b == b'.').map(|dot| &suffix.as_bytes()[dot + 1..]);
+            let shorter = suffix
+                .as_bytes()
+                .iter()
+                .position(|&b| b == b'.')
+                .map(|dot| &suffix.as_bytes()[dot + 1..]);
             match shorter.and_then(|rest| List.suffix(rest)) {
                 Some(outer) => suffix = outer,
                 None => break,
@@ -359,7 +414,10 @@ fn root_domain(host: &str, suffixes: SuffixList) -> &str {
 /// A url without scheme, `www.` and final slash: what two ways to write the same page have in common.
 #[must_use]
 pub fn stem(url: &str) -> &str {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or(url);
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"))
+        .unwrap_or(url);
     let rest = rest.strip_prefix("www.").unwrap_or(rest);
     rest.strip_suffix('/').unwrap_or(rest)
 }
@@ -387,7 +445,11 @@ fn normal_percent(text: &str) -> Cow<'_, str> {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
             normal.push(byte);
         } else {
-            normal.extend([b'%', bytes[at + 1].to_ascii_uppercase(), bytes[at + 2].to_ascii_uppercase()]);
+            normal.extend([
+                b'%',
+                bytes[at + 1].to_ascii_uppercase(),
+                bytes[at + 2].to_ascii_uppercase(),
+            ]);
         }
         at += 3;
     }
@@ -402,7 +464,13 @@ mod tests {
 
     fn form(line: &str) -> Result<(String, TargetKind, String), String> {
         canonical(line, &Rules::default())
-            .map(|target| (target.text().to_owned(), target.kind(), target.root_domain().to_owned()))
+            .map(|target| {
+                (
+                    target.text().to_owned(),
+                    target.kind(),
+                    target.root_domain().to_owned(),
+                )
+            })
             .map_err(|invalid| invalid.to_string())
     }
 
@@ -410,23 +478,87 @@ mod tests {
     fn targets_come_to_the_form_the_provider_asks_for() {
         use TargetKind::{Domain, Page, Subdomain};
         for (line, text, kind, root) in [
-            ("https://Example.COM", "https://example.com/", Page, "example.com"),
-            ("HTTP://www.example.com:80/a/../b?q=1#top", "http://www.example.com/b?q=1", Page, "example.com"),
-            ("https://example.com:8443/", "https://example.com:8443/", Page, "example.com"),
-            ("https://bücher.example.de/ü", "https://xn--bcher-kva.example.de/%C3%BC", Page, "example.de"),
-            ("https://example.com/%7euser/%3a%2f", "https://example.com/~user/%3A%2F", Page, "example.com"),
-            ("https://example.com/100%/%7e", "https://example.com/100%/%7e", Page, "example.com"),
-            ("https://example.com./x", "https://example.com/x", Page, "example.com"),
-            ("http://192.0.2.7/x", "http://192.0.2.7/x", Page, "192.0.2.7"),
-            ("  WWW.Example.co.uk ", "example.co.uk", Domain, "example.co.uk"),
-            ("docs.example.com.", "docs.example.com", Subdomain, "example.com"),
+            (
+                "https://Example.COM",
+                "https://example.com/",
+                Page,
+                "example.com",
+            ),
+            (
+                "HTTP://www.example.com:80/a/../b?q=1#top",
+                "http://www.example.com/b?q=1",
+                Page,
+                "example.com",
+            ),
+            (
+                "https://example.com:8443/",
+                "https://example.com:8443/",
+                Page,
+                "example.com",
+            ),
+            (
+                "https://bücher.example.de/ü",
+                "https://xn--bcher-kva.example.de/%C3%BC",
+                Page,
+                "example.de",
+            ),
+            (
+                "https://example.com/%7euser/%3a%2f",
+                "https://example.com/~user/%3A%2F",
+                Page,
+                "example.com",
+            ),
+            (
+                "https://example.com/100%/%7e",
+                "https://example.com/100%/%7e",
+                Page,
+                "example.com",
+            ),
+            (
+                "https://example.com./x",
+                "https://example.com/x",
+                Page,
+                "example.com",
+            ),
+            (
+                "http://192.0.2.7/x",
+                "http://192.0.2.7/x",
+                Page,
+                "192.0.2.7",
+            ),
+            (
+                "  WWW.Example.co.uk ",
+                "example.co.uk",
+                Domain,
+                "example.co.uk",
+            ),
+            (
+                "docs.example.com.",
+                "docs.example.com",
+                Subdomain,
+                "example.com",
+            ),
             ("a.github.io", "a.github.io", Domain, "a.github.io"),
-            ("https://a.b.github.io/", "https://a.b.github.io/", Page, "b.github.io"),
+            (
+                "https://a.b.github.io/",
+                "https://a.b.github.io/",
+                Page,
+                "b.github.io",
+            ),
             ("github.io", "github.io", Domain, "github.io"),
             ("192.0.2.7", "192.0.2.7", Domain, "192.0.2.7"),
-            ("_dmarc.example.com", "_dmarc.example.com", Subdomain, "example.com"),
+            (
+                "_dmarc.example.com",
+                "_dmarc.example.com",
+                Subdomain,
+                "example.com",
+            ),
         ] {
-            assert_eq!(form(line), Ok((text.to_owned(), kind, root.to_owned())), "{line}");
+            assert_eq!(
+                form(line),
+                Ok((text.to_owned(), kind, root.to_owned())),
+                "{line}"
+            );
         }
     }
 
@@ -434,20 +566,38 @@ mod tests {
     fn what_breaks_the_rules_is_told_why() {
         for (line, reason) in [
             ("", "empty"),
-            ("https://user:secret@example.com/", "holds user info before the host"),
+            (
+                "https://user:secret@example.com/",
+                "holds user info before the host",
+            ),
             ("https://@example.com/", "holds user info before the host"),
             ("someone@example.com", "holds user info before the host"),
             ("ftp://example.com/", "scheme `ftp` is not http or https"),
-            ("mailto:someone@example.com", "scheme `mailto` is not http or https"),
-            ("javascript:alert(1)", "scheme `javascript` is not http or https"),
+            (
+                "mailto:someone@example.com",
+                "scheme `mailto` is not http or https",
+            ),
+            (
+                "javascript:alert(1)",
+                "scheme `javascript` is not http or https",
+            ),
             ("localhost", "host `localhost` has a single label"),
             ("https://localhost/x", "host `localhost` has a single label"),
             ("https:///x", "host `x` has a single label"),
             ("https://", "no host"),
             ("//example.com/", "no host"),
-            ("example.com/page", "a page needs http:// or https:// in front"),
-            ("https:example.com", "a page needs http:// or https:// in front"),
-            ("example.com:8080", "a domain has no port; write a page with http:// or https:// in front"),
+            (
+                "example.com/page",
+                "a page needs http:// or https:// in front",
+            ),
+            (
+                "https:example.com",
+                "a page needs http:// or https:// in front",
+            ),
+            (
+                "example.com:8080",
+                "a domain has no port; write a page with http:// or https:// in front",
+            ),
             ("https://example.com/\u{7}", "holds a control character"),
             ("https://exa\tmple.com/", "holds a control character"),
             ("https://[::1]/", "an IPv6 host is no domain name"),
@@ -474,7 +624,10 @@ mod tests {
     #[test]
     fn most_pages_are_told_by_their_bytes() {
         for (line, told) in [
-            ("https://www.example.co.uk/blog/post-1?page=2&sort=new", true),
+            (
+                "https://www.example.co.uk/blog/post-1?page=2&sort=new",
+                true,
+            ),
             ("http://example.com/A_b~c(1).html", true),
             ("https://example.com/", false),
             ("https://Example.com/a", false),
@@ -486,30 +639,50 @@ mod tests {
             ("https://example.com:8443/a", false),
             ("https://user@example.com/a", false),
         ] {
-            assert_eq!(plain_page(line, &Rules::default()).is_some(), told, "{line}");
+            assert_eq!(
+                plain_page(line, &Rules::default()).is_some(),
+                told,
+                "{line}"
+            );
         }
     }
 
     #[test]
     fn a_bare_url_is_a_domain_where_the_pipeline_says_so() {
-        let rules = Rules { bare_url: BareUrl::Domain, ..Rules::default() };
+        let rules = Rules {
+            bare_url: BareUrl::Domain,
+            ..Rules::default()
+        };
         let text = |line| canonical(line, &rules).unwrap().text().to_owned();
         assert_eq!(text("https://www.example.com"), "example.com");
         assert_eq!(text("https://www.example.com/#x"), "example.com");
-        assert_eq!(text("https://www.example.com/?q"), "https://www.example.com/?q");
-        assert_eq!(text("https://www.example.com:81/"), "https://www.example.com:81/");
+        assert_eq!(
+            text("https://www.example.com/?q"),
+            "https://www.example.com/?q"
+        );
+        assert_eq!(
+            text("https://www.example.com:81/"),
+            "https://www.example.com:81/"
+        );
     }
 
     #[test]
     fn icann_alone_counts_all_of_a_private_suffix_as_one() {
-        let rules = Rules { suffixes: SuffixList::Icann, ..Rules::default() };
+        let rules = Rules {
+            suffixes: SuffixList::Icann,
+            ..Rules::default()
+        };
         for (line, root) in [
             ("https://a.b.github.io/", "github.io"),
             ("shop.blogspot.co.uk", "blogspot.co.uk"),
             ("bucket.s3.eu-west-1.amazonaws.com", "amazonaws.com"),
             ("docs.example.co.uk", "example.co.uk"),
         ] {
-            assert_eq!(canonical(line, &rules).unwrap().root_domain(), root, "{line}");
+            assert_eq!(
+                canonical(line, &rules).unwrap().root_domain(),
+                root,
+                "{line}"
+            );
         }
     }
 

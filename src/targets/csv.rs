@@ -18,32 +18,55 @@ pub(super) fn csv(
 ) -> Result<()> {
     let failed = || format!("failed to read target list {path}");
     let lines = Rc::new(RefCell::new(Lines::default()));
-    let counted = Counted { reader, lines: Rc::clone(&lines) };
-    let mut rows = csv::ReaderBuilder::new().flexible(true).from_reader(counted);
+    let counted = Counted {
+        reader,
+        lines: Rc::clone(&lines),
+    };
+    let mut rows = csv::ReaderBuilder::new()
+        .flexible(true)
+        .from_reader(counted);
     let header = rows.byte_headers().usage(failed)?.clone();
     let position = |name: &str| {
-        header.iter().position(|field| field.trim_ascii() == name.as_bytes()).ok_or_else(|| {
-            let names: Vec<_> =
-                header.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect();
-            missing_column(path, name, &names)
-        })
+        header
+            .iter()
+            .position(|field| field.trim_ascii() == name.as_bytes())
+            .ok_or_else(|| {
+                let names: Vec<_> = header
+                    .iter()
+                    .map(|field| String::from_utf8_lossy(field).into_owned())
+                    .collect();
+                missing_column(path, name, &names)
+            })
     };
     let column = position(&sources.column)?;
-    let keep = sources.keep.iter().map(|name| position(name)).collect::<Result<Vec<_>>>()?;
+    let keep = sources
+        .keep
+        .iter()
+        .map(|name| position(name))
+        .collect::<Result<Vec<_>>>()?;
     let mut blocks = Blocks::new(source, sink);
     let mut row = csv::ByteRecord::new();
     let mut last = None;
     while rows.read_byte_record(&mut row).usage(failed)? {
-        let number = lines.borrow_mut().line_of(row.position().map_or(0, csv::Position::byte));
+        let number = lines
+            .borrow_mut()
+            .line_of(row.position().map_or(0, csv::Position::byte));
         let spans_lines = row.as_slice().contains(&b'\n');
         last = Some((number, spans_lines));
         match row.get(column) {
             Some(field) => blocks.block.push_target(number, field),
-            None => {
-                blocks.block.push(number, &[], Some(Invalid::NoColumn { column: sources.column.clone() }))
-            }
+            None => blocks.block.push(
+                number,
+                &[],
+                Some(Invalid::NoColumn {
+                    column: sources.column.clone(),
+                }),
+            ),
         }
-        let label = |&at: &usize| row.get(at).map(|field| String::from_utf8_lossy(shortened(field)).into());
+        let label = |&at: &usize| {
+            row.get(at)
+                .map(|field| String::from_utf8_lossy(shortened(field)).into())
+        };
         blocks.block.labels.extend(keep.iter().map(label));
         blocks.flush_if_full()?;
     }
@@ -61,7 +84,11 @@ pub(super) fn csv(
 
 /// A label is a name, not a document.
 fn shortened(field: &[u8]) -> &[u8] {
-    if field.len() > MAX_LINE { cut(field) } else { field }
+    if field.len() > MAX_LINE {
+        cut(field)
+    } else {
+        field
+    }
 }
 
 /// What a csv's bytes say of its lines.

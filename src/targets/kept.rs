@@ -44,7 +44,11 @@ impl TargetList {
     /// # Errors
     /// A writer that fails.
     pub fn write_kept(&self, rules: &Rules, to: &mut impl Write) -> io::Result<()> {
-        let head = Head { sources: self.sources().to_vec(), keep: self.keep().to_vec(), rules: *rules };
+        let head = Head {
+            sources: self.sources().to_vec(),
+            keep: self.keep().to_vec(),
+            rules: *rules,
+        };
         serde_json::to_writer(&mut *to, &head)?;
         for (index, line) in self.lines().enumerate() {
             let problem = match line.end {
@@ -59,7 +63,10 @@ impl TargetList {
                 line: line.number,
                 input: Cow::Borrowed(line.input),
                 problem,
-                labels: self.label_values(index).map(|label| label.map(Cow::Borrowed)).collect(),
+                labels: self
+                    .label_values(index)
+                    .map(|label| label.map(Cow::Borrowed))
+                    .collect(),
             };
             to.write_all(b"\n")?;
             serde_json::to_writer(&mut *to, &kept)?;
@@ -75,23 +82,39 @@ impl TargetList {
         let damaged = || "the kept target list is damaged";
         let mut text = String::new();
         from.read_line(&mut text).context(damaged)?;
-        let Head { sources, keep, rules } = serde_json::from_str(&text).context(damaged)?;
+        let Head {
+            sources,
+            keep,
+            rules,
+        } = serde_json::from_str(&text).context(damaged)?;
         let list = Self::gather(keep, sources, &rules, move |sink| {
             let mut block = Block::default();
             loop {
                 text.clear();
                 let ended = from.read_line(&mut text).context(damaged)? == 0;
-                let line: Option<KeptLine<'_>> =
-                    if ended { None } else { Some(sonic_rs::from_str(&text).context(damaged)?) };
+                let line: Option<KeptLine<'_>> = if ended {
+                    None
+                } else {
+                    Some(sonic_rs::from_str(&text).context(damaged)?)
+                };
                 let full = block.lines.len() == BLOCK_LINES;
-                if line.as_ref().is_none_or(|line| full || line.source != block.source) {
+                if line
+                    .as_ref()
+                    .is_none_or(|line| full || line.source != block.source)
+                {
                     let source = line.as_ref().map_or(0, |line| line.source);
                     sink(std::mem::replace(&mut block, Block::of(source)))?;
                 }
                 let Some(line) = line else { return Ok(()) };
-                let problem = line.problem.map(|reason| Invalid::AsKept { reason: reason.into_owned() });
+                let problem = line.problem.map(|reason| Invalid::AsKept {
+                    reason: reason.into_owned(),
+                });
                 block.push(line.line, line.input.as_bytes(), problem);
-                block.labels.extend(line.labels.into_iter().map(|label| label.map(|label| label.into())));
+                block.labels.extend(
+                    line.labels
+                        .into_iter()
+                        .map(|label| label.map(|label| label.into())),
+                );
             }
         })?;
         Ok((list, rules))

@@ -119,7 +119,10 @@ impl TargetList {
     pub fn read(sources: &Sources, rules: &Rules) -> Result<Self> {
         let files = sources.files()?;
         Self::gather(sources.keep.clone(), files.clone(), rules, move |sink| {
-            files.iter().enumerate().try_for_each(|(number, path)| sources.read(number, path, sink))
+            files
+                .iter()
+                .enumerate()
+                .try_for_each(|(number, path)| sources.read(number, path, sink))
         })
     }
 
@@ -130,12 +133,19 @@ impl TargetList {
         rules: &Rules,
         produce: impl FnOnce(Sink<'_>) -> Result<()> + Send,
     ) -> Result<Self> {
-        let mut list = Self { keep, sources, ..Self::default() };
+        let mut list = Self {
+            keep,
+            sources,
+            ..Self::default()
+        };
         thread::scope(|scope| {
             let (send, blocks) = mpsc::sync_channel::<Block>(BETWEEN);
             let reader = scope.spawn(move || {
                 // The receiver hangs up only after an error of its own.
-                produce(&mut |block| send.send(block).map_err(|_| Error::unexpected("reading was given up")))
+                produce(&mut |block| {
+                    send.send(block)
+                        .map_err(|_| Error::unexpected("reading was given up"))
+                })
             });
             let (send, read) = mpsc::sync_channel(BETWEEN);
             scope.spawn(move || {
@@ -146,9 +156,12 @@ impl TargetList {
                     }
                 }
             });
-            let outcome = read.into_iter().try_for_each(|(block, targets)| list.add(&block, targets));
-            let read =
-                reader.join().unwrap_or_else(|_| Err(Error::unexpected("reading the target lists panicked")));
+            let outcome = read
+                .into_iter()
+                .try_for_each(|(block, targets)| list.add(&block, targets));
+            let read = reader
+                .join()
+                .unwrap_or_else(|_| Err(Error::unexpected("reading the target lists panicked")));
             outcome.and(read)
         })?;
         for interner in [&mut list.roots, &mut list.reasons, &mut list.label_texts] {
@@ -161,18 +174,27 @@ impl TargetList {
     fn add(&mut self, block: &Block, read: Vec<Result<Canonical, Invalid>>) -> Result<()> {
         for (at, (line, read)) in block.lines.iter().zip(read).enumerate() {
             let input = block.text(line);
-            let index = u32::try_from(self.lines.len()).ok().filter(|&index| index < INVALID);
+            let index = u32::try_from(self.lines.len())
+                .ok()
+                .filter(|&index| index < INVALID);
             let (Some(index), Ok(number)) = (index, u32::try_from(line.number)) else {
                 let most = INVALID;
-                return Err(Error::new(ErrorKind::Usage, format!("more than {most} lines of targets"))
-                    .with_hint("split the list over several pipelines"));
+                return Err(Error::new(
+                    ErrorKind::Usage,
+                    format!("more than {most} lines of targets"),
+                )
+                .with_hint("split the list over several pipelines"));
             };
             let (input, stands_for) = match read {
                 Ok(target) => {
                     let (id, new) = self.targets.insert(&mut self.store, target.text());
                     if new {
                         let root = self.root_of(target.root_domain());
-                        self.entries.push(TargetEntry { root, first_line: index, kind: target.kind() });
+                        self.entries.push(TargetEntry {
+                            root,
+                            first_line: index,
+                            kind: target.kind(),
+                        });
                     }
                     ((target.text() != input).then(|| self.store.push(input)), id)
                 }
@@ -182,10 +204,16 @@ impl TargetList {
                     (Some(self.store.push(input)), reason | INVALID)
                 }
             };
-            self.lines.push(LineEntry { input, number, stands_for, source: block.source as u32 });
+            self.lines.push(LineEntry {
+                input,
+                number,
+                stands_for,
+                source: block.source as u32,
+            });
             for label in &block.labels[at * self.keep.len()..][..self.keep.len()] {
-                let number =
-                    label.as_ref().map_or(0, |label| self.label_texts.insert(&mut self.store, label).0 + 1);
+                let number = label.as_ref().map_or(0, |label| {
+                    self.label_texts.insert(&mut self.store, label).0 + 1
+                });
                 self.labels.push(number);
             }
         }
@@ -249,7 +277,11 @@ impl TargetList {
         } else {
             let id = TargetId(entry.stands_for);
             let first = self.entries[id.0 as usize].first_line as usize;
-            if first == index { LineEnd::Target(id) } else { LineEnd::Duplicate { of: id, first } }
+            if first == index {
+                LineEnd::Target(id)
+            } else {
+                LineEnd::Duplicate { of: id, first }
+            }
         };
         let input = match (entry.input, end) {
             (Some(input), _) => self.store.get(input),
@@ -257,7 +289,13 @@ impl TargetList {
         };
         let source_number = entry.source as usize;
         let source = &self.sources[source_number];
-        Line { source, source_number, number: u64::from(entry.number), input, end }
+        Line {
+            source,
+            source_number,
+            number: u64::from(entry.number),
+            input,
+            end,
+        }
     }
 
     /// All lines in the order read.
@@ -274,9 +312,11 @@ impl TargetList {
     /// What stands in each of the kept columns of a line.
     pub(super) fn label_values(&self, index: usize) -> impl Iterator<Item = Option<&str>> {
         let numbers = &self.labels[index * self.keep.len()..][..self.keep.len()];
-        numbers
-            .iter()
-            .map(|&number| number.checked_sub(1).map(|number| self.label_texts.get(&self.store, number)))
+        numbers.iter().map(|&number| {
+            number
+                .checked_sub(1)
+                .map(|number| self.label_texts.get(&self.store, number))
+        })
     }
 
     /// A target by its number.
@@ -296,7 +336,10 @@ impl TargetList {
     pub fn memory_bytes(&self) -> usize {
         let interners = [&self.targets, &self.roots, &self.reasons, &self.label_texts];
         self.store.memory_bytes()
-            + interners.into_iter().map(Interner::memory_bytes).sum::<usize>()
+            + interners
+                .into_iter()
+                .map(Interner::memory_bytes)
+                .sum::<usize>()
             + self.lines.capacity() * size_of::<LineEntry>()
             + self.entries.capacity() * size_of::<TargetEntry>()
             + self.labels.capacity() * size_of::<u32>()

@@ -78,7 +78,10 @@ pub(super) struct RawLine {
 impl Block {
     /// An empty block of this source.
     pub(super) fn of(source: usize) -> Self {
-        Self { source, ..Self::default() }
+        Self {
+            source,
+            ..Self::default()
+        }
     }
 
     pub(super) fn text(&self, line: &RawLine) -> &str {
@@ -103,10 +106,17 @@ impl Block {
             }
             Err(error) => {
                 self.text.push_str(&String::from_utf8_lossy(bytes));
-                problem.or(Some(Invalid::NotUtf8 { at: error.valid_up_to() + 1 }))
+                problem.or(Some(Invalid::NotUtf8 {
+                    at: error.valid_up_to() + 1,
+                }))
             }
         };
-        self.lines.push(RawLine { number, problem, start, end: self.text.len() });
+        self.lines.push(RawLine {
+            number,
+            problem,
+            start,
+            end: self.text.len(),
+        });
     }
 }
 
@@ -124,14 +134,17 @@ impl Sources {
             if path == "-" {
                 files.push(path.clone());
             } else if Path::new(path).is_dir() {
-                return Err(Error::usage(format!("target list {path} is a directory")).with_hint(format!(
-                    "name its files, for example \"{}/*.txt\"",
-                    path.trim_end_matches('/')
-                )));
+                return Err(
+                    Error::usage(format!("target list {path} is a directory")).with_hint(format!(
+                        "name its files, for example \"{}/*.txt\"",
+                        path.trim_end_matches('/')
+                    )),
+                );
             } else if Path::new(path).exists() {
                 files.push(path.clone());
             } else if path.contains(['*', '?', '[']) {
-                let pattern = glob::glob(path).usage(|| format!("[targets] paths: `{path}` is no glob"))?;
+                let pattern =
+                    glob::glob(path).usage(|| format!("[targets] paths: `{path}` is no glob"))?;
                 let before = files.len();
                 for found in pattern {
                     let found = found.usage(|| format!("failed to read what matches {path}"))?;
@@ -174,8 +187,9 @@ impl Sources {
             } else if compression == Compression::None {
                 File::open(path).usage(failed)?
             } else {
-                let mut plain =
-                    compression.reader(BufReader::new(File::open(path).usage(failed)?)).usage(failed)?;
+                let mut plain = compression
+                    .reader(BufReader::new(File::open(path).usage(failed)?))
+                    .usage(failed)?;
                 spool(&mut plain).usage(|| format!("failed to decompress target list {path}"))?
             };
             return self.parquet(source, path, file, sink);
@@ -183,7 +197,10 @@ impl Sources {
         let raw: Box<dyn BufRead> = if path == "-" {
             Box::new(BufReader::new(io::stdin()))
         } else {
-            Box::new(BufReader::with_capacity(1 << 18, File::open(path).usage(failed)?))
+            Box::new(BufReader::with_capacity(
+                1 << 18,
+                File::open(path).usage(failed)?,
+            ))
         };
         let mut plain = sniffed(raw, path == "-", compression).map_err(|error| {
             let error = Error::usage(failed()).caused_by(error);
@@ -198,7 +215,13 @@ impl Sources {
         }
     }
 
-    fn text(&self, source: usize, path: &str, reader: Box<dyn BufRead>, sink: Sink<'_>) -> Result<()> {
+    fn text(
+        &self,
+        source: usize,
+        path: &str,
+        reader: Box<dyn BufRead>,
+        sink: Sink<'_>,
+    ) -> Result<()> {
         let mut blocks = Blocks::new(source, sink);
         each_line(reader, path, MAX_LINE, |number, line, problem| {
             let bare = line.trim_ascii();
@@ -212,18 +235,28 @@ impl Sources {
         blocks.finish()
     }
 
-    fn ndjson(&self, source: usize, path: &str, reader: Box<dyn BufRead>, sink: Sink<'_>) -> Result<()> {
+    fn ndjson(
+        &self,
+        source: usize,
+        path: &str,
+        reader: Box<dyn BufRead>,
+        sink: Sink<'_>,
+    ) -> Result<()> {
         let mut blocks = Blocks::new(source, sink);
         each_line(reader, path, MAX_ROW, |number, line, problem| {
             if line.trim_ascii().is_empty() {
                 return Ok(());
             }
-            let row =
-                match (problem, serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(line)) {
-                    (Some(problem), _) => Err(problem),
-                    (None, Err(error)) => Err(Invalid::NotJson { detail: error.to_string() }),
-                    (None, Ok(row)) => Ok(row),
-                };
+            let row = match (
+                problem,
+                serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(line),
+            ) {
+                (Some(problem), _) => Err(problem),
+                (None, Err(error)) => Err(Invalid::NotJson {
+                    detail: error.to_string(),
+                }),
+                (None, Ok(row)) => Ok(row),
+            };
             let label = |value: Option<&serde_json::Value>| match value {
                 None | Some(serde_json::Value::Null) => None,
                 Some(serde_json::Value::String(text)) => Some(text.as_str().into()),
@@ -240,11 +273,16 @@ impl Sources {
                             blocks.block.push(number, text.as_bytes(), None)
                         }
                         Some(_) | None => {
-                            let problem = Invalid::NoColumn { column: self.column.clone() };
+                            let problem = Invalid::NoColumn {
+                                column: self.column.clone(),
+                            };
                             blocks.block.push(number, cut(line), Some(problem));
                         }
                     }
-                    blocks.block.labels.extend(self.keep.iter().map(|name| label(row.get(name))));
+                    blocks
+                        .block
+                        .labels
+                        .extend(self.keep.iter().map(|name| label(row.get(name))));
                 }
             }
             blocks.flush_if_full()
@@ -255,27 +293,47 @@ impl Sources {
     fn parquet(&self, source: usize, path: &str, file: File, sink: Sink<'_>) -> Result<()> {
         let failed = || format!("failed to read target list {path} as Parquet");
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).usage(failed)?;
-        let names: Vec<String> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
+        let names: Vec<String> = builder
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect();
         for name in std::iter::once(&self.column).chain(&self.keep) {
             if !names.contains(name) {
                 return Err(missing_column(path, name, &names));
             }
         }
         let wanted = |name: &String| *name == self.column || self.keep.contains(name);
-        let roots = names.iter().enumerate().filter(|(_, name)| wanted(name)).map(|(at, _)| at);
+        let roots = names
+            .iter()
+            .enumerate()
+            .filter(|(_, name)| wanted(name))
+            .map(|(at, _)| at);
         let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-        let rows = builder.with_projection(mask).with_batch_size(BLOCK_LINES).build().usage(failed)?;
+        let rows = builder
+            .with_projection(mask)
+            .with_batch_size(BLOCK_LINES)
+            .build()
+            .usage(failed)?;
         let mut blocks = Blocks::new(source, sink);
         let mut number = 0;
         for batch in rows {
             let batch = batch.usage(failed)?;
             let targets = self.column_as_text(&batch, &self.column, path)?;
             let targets = targets.as_string::<i32>();
-            let kept =
-                self.keep.iter().map(|name| as_text(&batch, name, path)).collect::<Result<Vec<_>>>()?;
+            let kept = self
+                .keep
+                .iter()
+                .map(|name| as_text(&batch, name, path))
+                .collect::<Result<Vec<_>>>()?;
             for row in 0..batch.num_rows() {
                 number += 1;
-                let text = if targets.is_valid(row) { targets.value(row) } else { "" };
+                let text = if targets.is_valid(row) {
+                    targets.value(row)
+                } else {
+                    ""
+                };
                 blocks.block.push_target(number, text.as_bytes());
                 let label = |column: &ArrayRef| {
                     let column = column.as_string::<i32>();
@@ -289,13 +347,17 @@ impl Sources {
     }
 
     fn column_as_text(&self, batch: &RecordBatch, name: &str, path: &str) -> Result<ArrayRef> {
-        let kind = batch.column_by_name(name).map(|column| column.data_type().clone());
+        let kind = batch
+            .column_by_name(name)
+            .map(|column| column.data_type().clone());
         let inner = match &kind {
             Some(DataType::Dictionary(_, value)) => Some(value.as_ref()),
             other => other.as_ref(),
         };
         match inner {
-            Some(DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => as_text(batch, name, path),
+            Some(DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => {
+                as_text(batch, name, path)
+            }
             _ => Err(Error::usage(format!(
                 "target list {path}: column `{name}` holds {}, not text",
                 inner.map(ToString::to_string).unwrap_or_default()
@@ -312,7 +374,8 @@ fn as_text(batch: &RecordBatch, name: &str, path: &str) -> Result<ArrayRef> {
         // The same moments under the one name of UTC that can be written without a database of zones.
         DataType::Timestamp(unit, Some(_)) => {
             let utc = DataType::Timestamp(*unit, Some("+00:00".into()));
-            &arrow::compute::cast(column, &utc).usage(|| format!("target list {path}: column `{name}`"))?
+            &arrow::compute::cast(column, &utc)
+                .usage(|| format!("target list {path}: column `{name}`"))?
         }
         _ => column,
     };
@@ -326,21 +389,29 @@ pub(super) fn cut(text: &[u8]) -> &[u8] {
 }
 
 pub(super) fn missing_column(path: &str, name: &str, names: &[String]) -> Error {
-    Error::usage(format!("target list {path} has no column `{name}`; it has: {}", names.join(", ")))
-        .with_hint("set [targets] column (or keep) to one of them")
+    Error::usage(format!(
+        "target list {path} has no column `{name}`; it has: {}",
+        names.join(", ")
+    ))
+    .with_hint("set [targets] column (or keep) to one of them")
 }
 
 fn format_of(name: &str) -> Result<Format> {
-    let ending = Path::new(name).extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+    let ending = Path::new(name)
+        .extension()
+        .and_then(|ending| ending.to_str())
+        .map(str::to_ascii_lowercase);
     match ending.as_deref() {
         Some("txt") => Ok(Format::Txt),
         Some("csv") => Ok(Format::Csv),
         Some("ndjson" | "jsonl") => Ok(Format::Ndjson),
         Some("parquet") => Ok(Format::Parquet),
-        _ => Err(Error::usage(format!("target list {name}: its format cannot be told from its name"))
-            .with_hint(
-                "name it .txt, .csv, .ndjson or .parquet (then .gz or .zst), or set [targets] format",
-            )),
+        _ => Err(Error::usage(format!(
+            "target list {name}: its format cannot be told from its name"
+        ))
+        .with_hint(
+            "name it .txt, .csv, .ndjson or .parquet (then .gz or .zst), or set [targets] format",
+        )),
     }
 }
 
@@ -356,7 +427,10 @@ impl Compression {
         Ok(match self {
             Self::None => Box::new(raw),
             Self::Gzip => Box::new(BufReader::with_capacity(1 << 18, MultiGzDecoder::new(raw))),
-            Self::Zstd => Box::new(BufReader::with_capacity(1 << 18, zstd::Decoder::with_buffer(raw)?)),
+            Self::Zstd => Box::new(BufReader::with_capacity(
+                1 << 18,
+                zstd::Decoder::with_buffer(raw)?,
+            )),
         })
     }
 }
@@ -380,10 +454,14 @@ fn sniffed(
 }
 
 fn skip_byte_order_mark(reader: &mut Box<dyn BufRead>, path: &str) -> Result<()> {
-    let start = reader.fill_buf().usage(|| format!("failed to read target list {path}"))?;
+    let start = reader
+        .fill_buf()
+        .usage(|| format!("failed to read target list {path}"))?;
     if start.starts_with(&[0xFF, 0xFE]) || start.starts_with(&[0xFE, 0xFF]) {
-        return Err(Error::usage(format!("target list {path} is not UTF-8: it begins as UTF-16 does"))
-            .with_hint("save the list as UTF-8"));
+        return Err(Error::usage(format!(
+            "target list {path} is not UTF-8: it begins as UTF-16 does"
+        ))
+        .with_hint("save the list as UTF-8"));
     }
     if start.starts_with(&[0xEF, 0xBB, 0xBF]) {
         reader.consume(3);
@@ -410,7 +488,13 @@ fn each_line(
     for number in 1.. {
         line.clear();
         let failed = || format!("failed to read target list {path}, line {number}");
-        if reader.by_ref().take(max as u64 + 2).read_until(b'\n', &mut line).usage(failed)? == 0 {
+        if reader
+            .by_ref()
+            .take(max as u64 + 2)
+            .read_until(b'\n', &mut line)
+            .usage(failed)?
+            == 0
+        {
             break;
         }
         let ended = line.pop_if(|last| *last == b'\n').is_some();
@@ -453,14 +537,23 @@ pub(super) struct Blocks<'a> {
 
 impl<'a> Blocks<'a> {
     pub(super) fn new(source: usize, sink: Sink<'a>) -> Self {
-        Self { block: Block { source, ..Block::default() }, sink }
+        Self {
+            block: Block {
+                source,
+                ..Block::default()
+            },
+            sink,
+        }
     }
 
     pub(super) fn flush_if_full(&mut self) -> Result<()> {
         if self.block.lines.len() < BLOCK_LINES && self.block.text.len() < BLOCK_BYTES {
             return Ok(());
         }
-        let next = Block { source: self.block.source, ..Block::default() };
+        let next = Block {
+            source: self.block.source,
+            ..Block::default()
+        };
         (self.sink)(std::mem::replace(&mut self.block, next))
     }
 

@@ -25,7 +25,11 @@ impl Texts {
     /// Keeps a text of at most [`MAX_TEXT`] bytes; a longer one is cut at a character's border.
     pub(super) fn push(&mut self, text: &str) -> Text {
         let text = &text[..text.floor_char_boundary(MAX_TEXT)];
-        if self.blocks.last().is_none_or(|block| block.len() + text.len() > BLOCK) {
+        if self
+            .blocks
+            .last()
+            .is_none_or(|block| block.len() + text.len() > BLOCK)
+        {
             self.blocks.push(String::with_capacity(BLOCK));
         }
         let number = self.blocks.len() - 1;
@@ -45,7 +49,9 @@ impl Texts {
         let offset = (text.0 >> LENGTH_BITS) as usize;
         let start = offset % BLOCK;
         // A text that ends flush with its block, or an empty one behind it, starts at the block's end.
-        self.blocks.get(offset / BLOCK).map_or("", |block| &block[start..start + length])
+        self.blocks
+            .get(offset / BLOCK)
+            .map_or("", |block| &block[start..start + length])
     }
 }
 
@@ -62,7 +68,9 @@ impl Interner {
     pub(super) fn insert(&mut self, store: &mut Texts, text: &str) -> (u32, bool) {
         let Self { texts, table } = self;
         let half = half_hash(text);
-        let same = |&(other, number): &(u32, u32)| other == half && store.get(texts[number as usize]) == text;
+        let same = |&(other, number): &(u32, u32)| {
+            other == half && store.get(texts[number as usize]) == text
+        };
         match table.entry(spread(half), same, |&(half, _)| spread(half)) {
             Entry::Occupied(found) => (found.get().1, false),
             Entry::Vacant(place) => {
@@ -77,9 +85,12 @@ impl Interner {
     /// The number of a text, if it has one.
     pub(super) fn find(&self, store: &Texts, text: &str) -> Option<u32> {
         let half = half_hash(text);
-        let same =
-            |&(other, number): &(u32, u32)| other == half && store.get(self.texts[number as usize]) == text;
-        self.table.find(spread(half), same).map(|&(_, number)| number)
+        let same = |&(other, number): &(u32, u32)| {
+            other == half && store.get(self.texts[number as usize]) == text
+        };
+        self.table
+            .find(spread(half), same)
+            .map(|&(_, number)| number)
     }
 
     pub(super) fn get<'a>(&self, store: &'a Texts, number: u32) -> &'a str {
@@ -137,7 +148,10 @@ mod tests {
         let (mut store, mut interner) = (Texts::default(), Interner::default());
         for round in 0..2 {
             for n in 0..5_000 {
-                assert_eq!(interner.insert(&mut store, &format!("text {n}")), (n, round == 0));
+                assert_eq!(
+                    interner.insert(&mut store, &format!("text {n}")),
+                    (n, round == 0)
+                );
             }
         }
         assert_eq!(interner.len(), 5_000);

@@ -42,12 +42,19 @@ const BUFFER_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 /// A lake that fails.
-pub async fn to_compact(store: &Store, keep_days: Option<u32>, today: NaiveDate) -> Result<Vec<Objects>> {
+pub async fn to_compact(
+    store: &Store,
+    keep_days: Option<u32>,
+    today: NaiveDate,
+) -> Result<Vec<Objects>> {
     let published = snapshots(store).await?.into_iter().collect();
     let replaced = being_replaced(store, &published).await?;
     let since = keep_days.and_then(|days| today.checked_sub_days(Days::new(days.into())));
     let mut found = Vec::new();
-    for date in published.into_iter().filter(|date| !replaced.contains(date)) {
+    for date in published
+        .into_iter()
+        .filter(|date| !replaced.contains(date))
+    {
         if since.is_some_and(|since| date >= since) {
             continue;
         }
@@ -63,13 +70,22 @@ pub async fn to_compact(store: &Store, keep_days: Option<u32>, today: NaiveDate)
 ///
 /// # Errors
 /// A date that a run holds; a lake or a disk that fails. Whatever was not finished is by the next compaction.
-pub async fn compact(store: &Store, dates: &[NaiveDate], owner: &Owner, clock: &Clock) -> Result<()> {
+pub async fn compact(
+    store: &Store,
+    dates: &[NaiveDate],
+    owner: &Owner,
+    clock: &Clock,
+) -> Result<()> {
     for &snapshot in dates {
         let stop = Stop::default();
         let work = async |lock: std::sync::Arc<Lock>| {
             // What was named may have changed until the lock was taken.
             let replaced = being_replaced(store, &[snapshot].into()).await?;
-            if replaced.is_empty() { bundle(store, Layout { snapshot }, &lock).await } else { Ok(()) }
+            if replaced.is_empty() {
+                bundle(store, Layout { snapshot }, &lock).await
+            } else {
+                Ok(())
+            }
         };
         Lock::hold(store, snapshot, owner.clone(), clock, &stop, work).await?;
     }
@@ -99,7 +115,11 @@ async fn bundle(store: &Store, layout: Layout, lock: &Lock) -> Result<()> {
                 Some(place) => place.read(store).await? == store.get(&object.location).await?,
                 None => false,
             };
-            if twice { sorted.0.push(object.location) } else { sorted.1.push(object.location) }
+            if twice {
+                sorted.0.push(object.location)
+            } else {
+                sorted.1.push(object.location)
+            }
         }
         sorted
     };
@@ -108,24 +128,37 @@ async fn bundle(store: &Store, layout: Layout, lock: &Lock) -> Result<()> {
     }
     lock.ensure().await?;
     store.delete_all(there_twice).await?;
-    if new.len() >= FEWEST { store.delete_all(new).await } else { Ok(()) }
+    if new.len() >= FEWEST {
+        store.delete_all(new).await
+    } else {
+        Ok(())
+    }
 }
 
 /// Writes a bundle of these objects, reads it back, and puts it and then its index in place.
-async fn write(store: &Store, layout: Layout, number: u32, objects: &[Path], lock: &Lock) -> Result<()> {
+async fn write(
+    store: &Store,
+    layout: Layout,
+    number: u32,
+    objects: &[Path],
+    lock: &Lock,
+) -> Result<()> {
     let (path, file) = (layout.bundle(number), store.temporary()?);
     let failed = || format!("failed to write {}", file.path().display());
     let mut tar = tar::Builder::new(BufWriter::with_capacity(BUFFER_BYTES, file.as_file()));
     let mut hashes = Vec::with_capacity(objects.len());
     let read = |object: Path| async move { (store.get(&object).await, object) };
-    let mut contents = futures::stream::iter(objects.to_vec()).map(read).buffered(READ_AT_ONCE);
+    let mut contents = futures::stream::iter(objects.to_vec())
+        .map(read)
+        .buffered(READ_AT_ONCE);
     while let Some((content, object)) = contents.next().await {
         let vanished = || Error::unexpected(format!("{object} has vanished from the lake"));
         let content = content?.ok_or_else(vanished)?;
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
-        tar.append_data(&mut header, object.as_ref(), content.as_ref()).context(failed)?;
+        tar.append_data(&mut header, object.as_ref(), content.as_ref())
+            .context(failed)?;
         hashes.push((object.to_string(), Sha256::digest(&content)));
     }
     let mut buffer = tar.into_inner().context(failed)?;
@@ -135,21 +168,38 @@ async fn write(store: &Store, layout: Layout, number: u32, objects: &[Path], loc
     let local = file.path().to_owned();
     let read_back = tokio::task::spawn_blocking(move || -> io::Result<_> {
         let (bytes, sha256) = hash(&local)?;
-        Ok(Index { format: FORMAT, bytes, sha256, objects: places(again, &hashes)? })
+        Ok(Index {
+            format: FORMAT,
+            bytes,
+            sha256,
+            objects: places(again, &hashes)?,
+        })
     });
-    let index = read_back.await.context(|| "reading a bundle back panicked")?;
-    let index = index.context(|| format!("{path} was not written as it should be; nothing was changed"))?;
+    let index = read_back
+        .await
+        .context(|| "reading a bundle back panicked")?;
+    let index =
+        index.context(|| format!("{path} was not written as it should be; nothing was changed"))?;
     store.deliver(file.path(), &path).await?.complete().await?;
     lock.ensure().await?;
     let json = serde_json::to_vec(&index).context(|| "failed to write the index of a bundle")?;
-    if store.put_new(&layout.bundle_index(number), json.into()).await? {
+    if store
+        .put_new(&layout.bundle_index(number), json.into())
+        .await?
+    {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Locked, format!("another process has written {path}")))
+    Err(Error::new(
+        ErrorKind::Locked,
+        format!("another process has written {path}"),
+    ))
 }
 
 /// Where each object stands in a tar, which is to hold these and nothing else.
-fn places(tar: File, expected: &[(String, impl AsRef<[u8]>)]) -> io::Result<BTreeMap<String, [u64; 2]>> {
+fn places(
+    tar: File,
+    expected: &[(String, impl AsRef<[u8]>)],
+) -> io::Result<BTreeMap<String, [u64; 2]>> {
     let mut tar = tar::Archive::new(BufReader::with_capacity(BUFFER_BYTES, tar));
     let mut objects = BTreeMap::new();
     let mut expected = expected.iter();
@@ -160,11 +210,15 @@ fn places(tar: File, expected: &[(String, impl AsRef<[u8]>)]) -> io::Result<BTre
         let mut found = Sha256::new();
         io::copy(&mut entry, &mut found)?;
         match expected.next() {
-            Some((object, hash)) if *object == path && found.finalize().as_slice() == hash.as_ref() => {
+            Some((object, hash))
+                if *object == path && found.finalize().as_slice() == hash.as_ref() =>
+            {
                 objects.insert(path, [start, bytes]);
             }
             _ => {
-                return Err(io::Error::other(format!("{path} reads back as another object")));
+                return Err(io::Error::other(format!(
+                    "{path} reads back as another object"
+                )));
             }
         }
     }

@@ -36,8 +36,14 @@ impl Keep {
             return Vec::new();
         }
         let newest = self.newest.unwrap_or(0).max(1) as usize;
-        let since = self.days.and_then(|days| today.checked_sub_days(Days::new(days.into())));
-        let old = dates.iter().rev().skip(newest).filter(|date| since.is_none_or(|since| **date < since));
+        let since = self
+            .days
+            .and_then(|days| today.checked_sub_days(Days::new(days.into())));
+        let old = dates
+            .iter()
+            .rev()
+            .skip(newest)
+            .filter(|date| since.is_none_or(|since| **date < since));
         let mut old: Vec<NaiveDate> = old.copied().collect();
         old.reverse();
         old
@@ -68,15 +74,23 @@ pub async fn to_prune(
     let mut old = keep_snapshots.dropped(&published, today);
     // What an earlier pruning has begun.
     for date in dates_below(store, Layout::runs()).await? {
-        let begun = store.get(&Layout { snapshot: date }.pruned()).await?.is_some();
-        if begun && !published.contains(&date) && objects_of_snapshot(store, date).await?.objects > 0 {
+        let begun = store
+            .get(&Layout { snapshot: date }.pruned())
+            .await?
+            .is_some();
+        if begun
+            && !published.contains(&date)
+            && objects_of_snapshot(store, date).await?.objects > 0
+        {
             old.push(date);
         }
     }
     let replaced = being_replaced(store, &published).await?;
     old.retain(|date| !replaced.contains(date));
     for date in old {
-        pruning.snapshots.push(objects_of_snapshot(store, date).await?);
+        pruning
+            .snapshots
+            .push(objects_of_snapshot(store, date).await?);
     }
     let open: BTreeSet<_> = open_snapshots(store).await?.into_iter().collect();
     let archived: BTreeSet<_> = dates_below(store, Layout::archives())
@@ -129,14 +143,21 @@ async fn drop_snapshot(store: &Store, snapshot: NaiveDate, now: DateTime<Utc>) -
     store.delete(&layout.manifest()).await?;
     store.delete(&layout.published_summary()).await?;
     for table in Table::ALL {
-        store.take_away(&layout.partition(table), &layout.staging("pruned", table)).await?;
+        store
+            .take_away(&layout.partition(table), &layout.staging("pruned", table))
+            .await?;
     }
     store.clear(&layout.staging_root()).await
 }
 
 async fn objects_of_snapshot(store: &Store, snapshot: NaiveDate) -> Result<Objects> {
     let layout = Layout { snapshot };
-    dropped(store, snapshot, &Table::ALL.map(|table| layout.partition(table))).await
+    dropped(
+        store,
+        snapshot,
+        &Table::ALL.map(|table| layout.partition(table)),
+    )
+    .await
 }
 
 async fn dropped(store: &Store, snapshot: NaiveDate, folders: &[Path]) -> Result<Objects> {
@@ -149,7 +170,10 @@ async fn dropped(store: &Store, snapshot: NaiveDate, folders: &[Path]) -> Result
 
 async fn dates_below(store: &Store, folder: Path) -> Result<Vec<NaiveDate>> {
     let folders = store.folders(&folder).await?;
-    Ok(folders.iter().filter_map(|folder| folder.filename()?.parse().ok()).collect())
+    Ok(folders
+        .iter()
+        .filter_map(|folder| folder.filename()?.parse().ok())
+        .collect())
 }
 
 #[cfg(test)]
@@ -158,8 +182,9 @@ mod tests {
 
     #[test]
     fn a_date_stays_if_one_rule_keeps_it_and_the_newest_always_stays() {
-        let dates: BTreeSet<NaiveDate> =
-            (1..=10).map(|day| NaiveDate::from_ymd_opt(2026, 11, day).unwrap()).collect();
+        let dates: BTreeSet<NaiveDate> = (1..=10)
+            .map(|day| NaiveDate::from_ymd_opt(2026, 11, day).unwrap())
+            .collect();
         let today = NaiveDate::from_ymd_opt(2026, 11, 10).unwrap();
         for (newest, days, kept) in [
             (None, None, 10),

@@ -18,7 +18,9 @@ use crate::store::{Layout, Store};
 pub async fn open_snapshots(store: &Store) -> Result<Vec<NaiveDate>> {
     let published = snapshots(store).await?;
     let begun = store.folders(&Layout::runs()).await?;
-    let begun = begun.iter().filter_map(|folder| folder.filename()?.parse().ok());
+    let begun = begun
+        .iter()
+        .filter_map(|folder| folder.filename()?.parse().ok());
     let mut open = Vec::new();
     for snapshot in begun.filter(|date| !published.contains(date)) {
         if store.get(&Layout { snapshot }.pruned()).await?.is_none() {
@@ -40,7 +42,11 @@ pub(crate) async fn being_replaced(
             found.insert(date);
             continue;
         };
-        if Ledger::new(store.clone(), date).run_record(manifest.generation + 1).await?.is_some() {
+        if Ledger::new(store.clone(), date)
+            .run_record(manifest.generation + 1)
+            .await?
+            .is_some()
+        {
             found.insert(date);
         }
     }
@@ -61,6 +67,10 @@ pub struct Objects {
 impl Objects {
     pub(crate) fn of(snapshot: NaiveDate, objects: &[ObjectMeta]) -> Self {
         let bytes = objects.iter().map(|object| object.size).sum();
-        Self { snapshot, objects: objects.len() as u64, bytes }
+        Self {
+            snapshot,
+            objects: objects.len() as u64,
+            bytes,
+        }
     }
 }

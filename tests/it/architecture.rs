@@ -25,13 +25,19 @@ fn root() -> &'static Path {
 /// The modules that the files of a module name behind `crate::`.
 fn imports(module: &str) -> BTreeSet<String> {
     let folder = root().join("src").join(module);
-    let files = if folder.is_dir() { sources(&folder) } else { vec![folder.with_extension("rs")] };
+    let files = if folder.is_dir() {
+        sources(&folder)
+    } else {
+        vec![folder.with_extension("rs")]
+    };
     let mut found = BTreeSet::new();
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         for (at, _) in text.match_indices("crate::") {
-            let name: String =
-                text[at + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let name: String = text[at + 7..]
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
             found.insert(name);
         }
     }
@@ -41,7 +47,9 @@ fn imports(module: &str) -> BTreeSet<String> {
 
 #[test]
 fn a_stage_imports_only_what_comes_before_it() {
-    let shared = ["clock", "contract", "error", "fate", "money", "question", "stop"];
+    let shared = [
+        "clock", "contract", "error", "fate", "money", "question", "stop",
+    ];
     let stages = [
         ("targets", &[][..]),
         ("provider", &[]),
@@ -71,7 +79,17 @@ fn a_stage_imports_only_what_comes_before_it() {
         ),
         (
             "cli",
-            &["fetch", "flatten", "history", "lake", "pipeline", "simulator", "store", "targets", "upkeep"],
+            &[
+                "fetch",
+                "flatten",
+                "history",
+                "lake",
+                "pipeline",
+                "simulator",
+                "store",
+                "targets",
+                "upkeep",
+            ],
         ),
     ];
     let vocabulary = [
@@ -101,15 +119,27 @@ fn only_one_place_talks_to_the_network_and_only_one_prints() {
     for file in sources(&root().join("src")) {
         let text = std::fs::read_to_string(&file).unwrap();
         let name = file.strip_prefix(root()).unwrap().display().to_string();
-        assert!(!text.contains("reqwest::") || name == "src/fetch/transport.rs", "{name} uses reqwest");
+        assert!(
+            !text.contains("reqwest::") || name == "src/fetch/transport.rs",
+            "{name} uses reqwest"
+        );
         let uses_polars = text.contains("polars::") || text.contains("polars_plan::");
-        assert!(!uses_polars || name.starts_with("src/history/"), "{name} uses polars");
+        assert!(
+            !uses_polars || name.starts_with("src/history/"),
+            "{name} uses polars"
+        );
         assert!(
             !text.contains("deltalake::") || name.starts_with("src/lake/delta/"),
             "{name} uses deltalake"
         );
-        assert!(!text.contains("io::stdout") || name.starts_with("src/cli/"), "{name} prints");
-        assert!(text.starts_with("//!"), "{name} does not say what it is for");
+        assert!(
+            !text.contains("io::stdout") || name.starts_with("src/cli/"),
+            "{name} prints"
+        );
+        assert!(
+            text.starts_with("//!"),
+            "{name} does not say what it is for"
+        );
     }
 }
 
@@ -120,7 +150,11 @@ fn the_documentation_of_the_tables_is_what_the_contracts_say() {
         std::fs::write(&file, contract::markdown()).unwrap();
     }
     let written = std::fs::read_to_string(file).unwrap();
-    assert_eq!(written, contract::markdown(), "run UPDATE_DOCS=1 cargo test the_documentation_of_the_tables");
+    assert_eq!(
+        written,
+        contract::markdown(),
+        "run UPDATE_DOCS=1 cargo test the_documentation_of_the_tables"
+    );
 }
 
 #[test]

@@ -15,7 +15,10 @@ fn refused(site: &Site, code: i32, words: &[&str]) {
     for word in words {
         assert!(message.contains(word), "`{word}` is not in: {message}");
     }
-    assert!(message.contains("\nhint: ") || message.starts_with("hint: "), "no hint in: {message}");
+    assert!(
+        message.contains("\nhint: ") || message.starts_with("hint: "),
+        "no hint in: {message}"
+    );
     assert!(!site.lake().join("_archive").exists(), "something was sent");
 }
 
@@ -39,13 +42,25 @@ fn a_missing_target_file_is_named() {
 
 #[test]
 fn an_empty_target_file_is_named() {
-    refused(&list(site(), "empty.txt", "", ""), 2, &["the target list is empty", "empty.txt"]);
-    refused(&list(site(), "blank.txt", "\n# only a comment\n\r\n", ""), 2, &["the target list is empty"]);
+    refused(
+        &list(site(), "empty.txt", "", ""),
+        2,
+        &["the target list is empty", "empty.txt"],
+    );
+    refused(
+        &list(site(), "blank.txt", "\n# only a comment\n\r\n", ""),
+        2,
+        &["the target list is empty"],
+    );
 }
 
 #[test]
 fn a_glob_that_matches_nothing_is_named() {
-    refused(&site().with_targets("paths = [\"no/such/*.txt\"]"), 2, &["no/such/*.txt matches no file"]);
+    refused(
+        &site().with_targets("paths = [\"no/such/*.txt\"]"),
+        2,
+        &["no/such/*.txt matches no file"],
+    );
 }
 
 #[test]
@@ -68,26 +83,62 @@ fn a_format_that_cannot_be_told_is_named() {
 
 #[test]
 fn a_line_that_is_not_utf_8_is_invalid_and_told_where() {
-    let site = list(site(), "latin1.txt", b"https://example.com/\nhttps://example.com/caf\xe9\n", "");
+    let site = list(
+        site(),
+        "latin1.txt",
+        b"https://example.com/\nhttps://example.com/caf\xe9\n",
+        "",
+    );
     let output = site.program("plan", &[]);
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{message}");
-    assert!(message.contains("latin1.txt line 2") && message.contains("not UTF-8 at byte 24"), "{message}");
-    let utf16: Vec<u8> = "\u{feff}https://example.com/\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    refused(&list(site, "utf16.txt", utf16, ""), 2, &["utf16.txt is not UTF-8", "save the list as UTF-8"]);
+    assert!(
+        message.contains("latin1.txt line 2") && message.contains("not UTF-8 at byte 24"),
+        "{message}"
+    );
+    let utf16: Vec<u8> = "\u{feff}https://example.com/\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    refused(
+        &list(site, "utf16.txt", utf16, ""),
+        2,
+        &["utf16.txt is not UTF-8", "save the list as UTF-8"],
+    );
 }
 
 #[test]
 fn a_csv_without_the_column_names_those_it_has() {
-    let site = list(site(), "list.csv", "page,client\nhttps://example.com/,a\n", "");
-    refused(&site, 2, &["list.csv has no column `url`; it has: page, client", "[targets] column"]);
+    let site = list(
+        site(),
+        "list.csv",
+        "page,client\nhttps://example.com/,a\n",
+        "",
+    );
+    refused(
+        &site,
+        2,
+        &[
+            "list.csv has no column `url`; it has: page, client",
+            "[targets] column",
+        ],
+    );
 }
 
 #[test]
 fn a_csv_with_an_open_quote_swallows_nothing() {
     let rows = "b.com,x\n".repeat(500);
-    let site = list(site(), "list.csv", format!("url,note\na.com,\"never closed\n{rows}"), "");
-    refused(&site, 2, &["list.csv, line 2: a quote is opened and never closed"]);
+    let site = list(
+        site(),
+        "list.csv",
+        format!("url,note\na.com,\"never closed\n{rows}"),
+        "",
+    );
+    refused(
+        &site,
+        2,
+        &["list.csv, line 2: a quote is opened and never closed"],
+    );
 }
 
 #[test]
@@ -98,15 +149,25 @@ fn a_broken_gzip_is_named() {
         &["failed to read target list", "fake.txt.gz"],
     );
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all("https://example.com/\n".repeat(1000).as_bytes()).unwrap();
+    encoder
+        .write_all("https://example.com/\n".repeat(1000).as_bytes())
+        .unwrap();
     let mut cut = encoder.finish().unwrap();
     cut.truncate(cut.len() / 2);
-    refused(&list(site(), "cut.txt.gz", cut, ""), 2, &["failed to read target list", "cut.txt.gz, line"]);
+    refused(
+        &list(site(), "cut.txt.gz", cut, ""),
+        2,
+        &["failed to read target list", "cut.txt.gz, line"],
+    );
 }
 
 #[test]
 fn a_parquet_that_is_none_is_named() {
-    refused(&list(site(), "fake.parquet", "https://example.com/\n", ""), 2, &["fake.parquet as Parquet"]);
+    refused(
+        &list(site(), "fake.parquet", "https://example.com/\n", ""),
+        2,
+        &["fake.parquet as Parquet"],
+    );
 }
 
 #[test]
@@ -127,20 +188,41 @@ fn mistakes_in_a_pipeline_file_are_told_by_line_and_key() {
     for (lines, words) in [
         (
             "[api]\nmax_inflight = 3",
-            &["pipeline.toml, line 9, key `max_inflight`", "unknown field `max_inflight`", "`max_in_flight`"]
-                [..],
+            &[
+                "pipeline.toml, line 9, key `max_inflight`",
+                "unknown field `max_inflight`",
+                "`max_in_flight`",
+            ][..],
         ),
         (
             "[api]\nmax_in_flight = \"many\"",
-            &["line 9, key `max_in_flight`", "invalid type: string \"many\""],
+            &[
+                "line 9, key `max_in_flight`",
+                "invalid type: string \"many\"",
+            ],
         ),
-        ("[api]\nmax_in_flight = 0", &["line 9, key `api.max_in_flight`: 0 is not from 1 to 30"]),
-        ("[api]\nmax_in_flight = 31", &["line 9, key `api.max_in_flight`: 31 is not from 1 to 30"]),
-        ("[api]\ntimeout_seconds = 60", &["key `api.timeout_seconds`: 60 is not from 121 to 3600"]),
-        ("[budget]\nmax_cost_usd = \"-1.00\"", &["line 9, key `budget.max_cost_usd`: -1.00 is negative"]),
+        (
+            "[api]\nmax_in_flight = 0",
+            &["line 9, key `api.max_in_flight`: 0 is not from 1 to 30"],
+        ),
+        (
+            "[api]\nmax_in_flight = 31",
+            &["line 9, key `api.max_in_flight`: 31 is not from 1 to 30"],
+        ),
+        (
+            "[api]\ntimeout_seconds = 60",
+            &["key `api.timeout_seconds`: 60 is not from 121 to 3600"],
+        ),
+        (
+            "[budget]\nmax_cost_usd = \"-1.00\"",
+            &["line 9, key `budget.max_cost_usd`: -1.00 is negative"],
+        ),
         (
             "[budget]\nmax_cost_usd = \"lots\"",
-            &["line 9, key `max_cost_usd`", "`lots` is no amount of dollars"],
+            &[
+                "line 9, key `max_cost_usd`",
+                "`lots` is no amount of dollars",
+            ],
         ),
         (
             "[publish]\nmax_failed_ratio = 1.5",
@@ -154,7 +236,10 @@ fn mistakes_in_a_pipeline_file_are_told_by_line_and_key() {
             "[api]\nbase_url = \"http://api.example.com\"",
             &["line 9, key `api.base_url`", "unencrypted; use https://"],
         ),
-        ("[api]\nbase_url = \"https://me:secret@example.com\"", &["credentials do not belong into a URL"]),
+        (
+            "[api]\nbase_url = \"https://me:secret@example.com\"",
+            &["credentials do not belong into a URL"],
+        ),
         ("[api\n", &["pipeline.toml, line 8"]),
     ] {
         refused(&site().with(lines), 2, words);
@@ -171,32 +256,59 @@ fn a_column_that_is_kept_twice_and_a_table_that_is_missing_are_told() {
     );
     let site = site();
     let file = site.write("other.toml", site.text().replace("[lake]", "[leak]"));
-    let output = crate::harness::program().arg("run").arg(file).output().unwrap();
-    assert!(text(&output.stderr).contains("unknown field `leak`"), "{}", text(&output.stderr));
+    let output = crate::harness::program()
+        .arg("run")
+        .arg(file)
+        .output()
+        .unwrap();
+    assert!(
+        text(&output.stderr).contains("unknown field `leak`"),
+        "{}",
+        text(&output.stderr)
+    );
     let file = site.write(
         "none.toml",
         "name = \"x\"\nendpoint = \"backlinks/bulk_pages_summary\"\n[targets]\npaths = [\"a.txt\"]\n",
     );
-    let output = crate::harness::program().arg("run").arg(file).output().unwrap();
-    assert!(text(&output.stderr).contains("none.toml: missing field `lake`"), "{}", text(&output.stderr));
+    let output = crate::harness::program()
+        .arg("run")
+        .arg(file)
+        .output()
+        .unwrap();
+    assert!(
+        text(&output.stderr).contains("none.toml: missing field `lake`"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]
 fn an_unknown_endpoint_is_told_with_those_that_are_known() {
     let site = site();
-    let file = site.write("other.toml", site.text().replace("bulk_pages_summary\"", "summary\""));
-    let output = crate::harness::program().arg("run").arg(file).output().unwrap();
+    let file = site.write(
+        "other.toml",
+        site.text().replace("bulk_pages_summary\"", "summary\""),
+    );
+    let output = crate::harness::program()
+        .arg("run")
+        .arg(file)
+        .output()
+        .unwrap();
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{message}");
     assert!(
-        message.contains("line 2, key `endpoint`") && message.contains("`backlinks/bulk_pages_summary`"),
+        message.contains("line 2, key `endpoint`")
+            && message.contains("`backlinks/bulk_pages_summary`"),
         "{message}"
     );
 }
 
 #[test]
 fn a_pipeline_file_that_is_not_there_is_named() {
-    let output = crate::harness::program().args(["run", "no/such.toml"]).output().unwrap();
+    let output = crate::harness::program()
+        .args(["run", "no/such.toml"])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("failed to read pipeline file no/such.toml"));
 }
@@ -220,5 +332,8 @@ fn a_lake_that_cannot_be_written_is_named() {
     let output = site.program("run", &["--lake", &format!("{}/lake", file.display())]);
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{message}");
-    assert!(message.contains("[lake] url: failed to create") && message.contains("a-file/lake"), "{message}");
+    assert!(
+        message.contains("[lake] url: failed to create") && message.contains("a-file/lake"),
+        "{message}"
+    );
 }

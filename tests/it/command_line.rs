@@ -13,7 +13,12 @@ fn out(args: &[&str]) -> String {
 #[test]
 fn help_shows_examples_and_exit_codes() {
     let help = out(&["--help"]);
-    for word in ["Examples:", "backlake plan pipelines/nightly.toml", "Exit codes:", "5 targets failed"] {
+    for word in [
+        "Examples:",
+        "backlake plan pipelines/nightly.toml",
+        "Exit codes:",
+        "5 targets failed",
+    ] {
         assert!(help.contains(word), "`{word}` is not in: {help}");
     }
     assert!(out(&["run", "--help"]).contains("DATAFORSEO_PASSWORD_FILE"));
@@ -33,24 +38,39 @@ fn help_shows_examples_and_exit_codes() {
         "completions",
     ] {
         let help = out(&[command, "--help"]);
-        assert!(help.contains(&format!("Examples:\n  backlake {command}")), "{help}");
+        assert!(
+            help.contains(&format!("Examples:\n  backlake {command}")),
+            "{help}"
+        );
     }
 }
 
 #[test]
 fn every_shell_gets_completions() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        assert!(out(&["completions", shell]).contains("snapshots"), "{shell}");
+        assert!(
+            out(&["completions", shell]).contains("snapshots"),
+            "{shell}"
+        );
     }
 }
 
 #[test]
 fn machines_get_all_that_was_promised_them() {
-    let site = Site::new(["https://example.com/", "https://example.com/#x", "nonsense", "example.org"]);
+    let site = Site::new([
+        "https://example.com/",
+        "https://example.com/#x",
+        "nonsense",
+        "example.org",
+    ]);
     let json = |command: &str| -> serde_json::Value {
         let output = site.program(command, &["--output", "json", "-q"]);
         assert!(output.status.success(), "{}", text(&output.stderr));
-        assert_eq!(text(&output.stderr), "", "{command} -q prints to standard error");
+        assert_eq!(
+            text(&output.stderr),
+            "",
+            "{command} -q prints to standard error"
+        );
         serde_json::from_slice(&output.stdout).unwrap()
     };
     let plan = json("plan");
@@ -69,7 +89,10 @@ fn machines_get_all_that_was_promised_them() {
         assert_eq!(plan[key], value, "{key}");
     }
     assert!(plan["seconds"].is_u64());
-    assert_eq!(plan["first_invalid"][0]["reason"], "host `nonsense` has a single label");
+    assert_eq!(
+        plan["first_invalid"][0]["reason"],
+        "host `nonsense` has a single label"
+    );
     let run = json("run");
     for key in [
         "run",
@@ -87,7 +110,10 @@ fn machines_get_all_that_was_promised_them() {
     ] {
         assert!(!run[key].is_null(), "{key} is missing");
     }
-    assert_eq!((&run["state"], &run["fates"]["duplicate"]), (&"published".into(), &1.into()));
+    assert_eq!(
+        (&run["state"], &run["fates"]["duplicate"]),
+        (&"published".into(), &1.into())
+    );
     assert_eq!(json("run")["state"], "already_published");
     assert_eq!(json("check")["balance_usd"], "1000000.00");
 }
@@ -103,27 +129,50 @@ fn the_views_name_every_table_and_a_lake_of_any_name() {
     for table in Table::ALL {
         let name = table.name();
         assert!(script.contains(&format!("TEMP VIEW {name} AS")), "{script}");
-        assert!(script.contains(&format!("backlake_files('{name}')")), "{script}");
+        assert!(
+            script.contains(&format!("backlake_files('{name}')")),
+            "{script}"
+        );
     }
-    assert!(script.contains("/the team''s [[]old] lake/_snapshots/[0-9]"), "{script}");
+    assert!(
+        script.contains("/the team''s [[]old] lake/_snapshots/[0-9]"),
+        "{script}"
+    );
     let file = site.write("views.sql", "an older one");
     assert_eq!(out(&["sql", lake, "--write", file.to_str().unwrap()]), "");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), script);
     let beside = std::fs::read_dir(file.parent().unwrap()).unwrap();
-    let left =
-        beside.filter(|entry| text(entry.as_ref().unwrap().file_name().as_encoded_bytes()).contains(".tmp"));
+    let left = beside.filter(|entry| {
+        text(entry.as_ref().unwrap().file_name().as_encoded_bytes()).contains(".tmp")
+    });
     assert_eq!(left.count(), 0);
-    let nothing = program().arg("sql").arg(file.parent().unwrap()).output().unwrap();
+    let nothing = program()
+        .arg("sql")
+        .arg(file.parent().unwrap())
+        .output()
+        .unwrap();
     assert_eq!(nothing.status.code(), Some(2), "{}", text(&nothing.stderr));
-    assert!(text(&nothing.stderr).contains("no snapshot is published"), "{}", text(&nothing.stderr));
+    assert!(
+        text(&nothing.stderr).contains("no snapshot is published"),
+        "{}",
+        text(&nothing.stderr)
+    );
 }
 
 #[test]
 fn errors_reach_machines_too() {
-    let output = program().args(["run", "no/such.toml", "--output", "json"]).output().unwrap();
+    let output = program()
+        .args(["run", "no/such.toml", "--output", "json"])
+        .output()
+        .unwrap();
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["error"]["exit_code"], 2);
-    assert!(report["error"]["message"].as_str().unwrap().contains("no/such.toml"));
+    assert!(
+        report["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("no/such.toml")
+    );
 }
 
 #[test]
@@ -131,9 +180,16 @@ fn log_lines_can_be_json() {
     let site = Site::new(["https://example.com/"]);
     let output = site.program("run", &["--log-format", "json"]);
     let log = text(&output.stderr);
-    let lines: Vec<serde_json::Value> =
-        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    assert!(lines.iter().any(|line| line["fields"]["message"] == "published"), "{log}");
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    assert!(
+        lines
+            .iter()
+            .any(|line| line["fields"]["message"] == "published"),
+        "{log}"
+    );
 }
 
 #[test]
@@ -142,16 +198,24 @@ fn a_flag_counts_before_the_environment_and_that_before_the_file() {
     let file = site.write("pipeline.toml", site.text());
     let snapshot = |flag: &[&str], variable: Option<&str>| {
         let mut command = program();
-        command.arg("plan").arg(&file).args(flag).args(["--output", "json"]);
+        command
+            .arg("plan")
+            .arg(&file)
+            .args(flag)
+            .args(["--output", "json"]);
         if let Some(date) = variable {
             command.env("BACKLAKE_SNAPSHOT", date);
         }
-        let report: serde_json::Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
+        let report: serde_json::Value =
+            serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
         report["snapshot"].as_str().unwrap().to_owned()
     };
     assert_eq!(snapshot(&[], None), "2026-11-23");
     assert_eq!(snapshot(&[], Some("2026-01-02")), "2026-01-02");
-    assert_eq!(snapshot(&["--snapshot", "2026-03-04"], Some("2026-01-02")), "2026-03-04");
+    assert_eq!(
+        snapshot(&["--snapshot", "2026-03-04"], Some("2026-01-02")),
+        "2026-03-04"
+    );
 }
 
 #[test]

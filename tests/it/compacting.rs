@@ -19,14 +19,22 @@ fn tree(lake: &Path) -> BTreeMap<String, Vec<u8>> {
     fn walk(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() { walk(&path, found) } else { found.push(path) }
+            if path.is_dir() {
+                walk(&path, found)
+            } else {
+                found.push(path)
+            }
         }
     }
     let mut found = Vec::new();
     walk(lake, &mut found);
     let relative = |path: &Path| path.strip_prefix(lake).unwrap().display().to_string();
-    let files = found.iter().map(|path| (relative(path), std::fs::read(path).unwrap()));
-    files.filter(|(path, _)| !path.contains("/locks/") && !path.ends_with("summary.json")).collect()
+    let files = found
+        .iter()
+        .map(|path| (relative(path), std::fs::read(path).unwrap()));
+    files
+        .filter(|(path, _)| !path.contains("/locks/") && !path.ends_with("summary.json"))
+        .collect()
 }
 
 /// What `compact` is to bundle: answers and books that stand alone.
@@ -52,8 +60,14 @@ fn rest(tree: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
 /// The objects in the bundles of the lake, as any tar reader finds them.
 fn bundled(lake: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
-    for (path, bytes) in tree(lake).into_iter().filter(|(path, _)| path.ends_with(".tar")) {
-        assert!(path.starts_with("_archive/2026-11-23/bundle-0000"), "{path}");
+    for (path, bytes) in tree(lake)
+        .into_iter()
+        .filter(|(path, _)| path.ends_with(".tar"))
+    {
+        assert!(
+            path.starts_with("_archive/2026-11-23/bundle-0000"),
+            "{path}"
+        );
         for entry in tar::Archive::new(bytes.as_slice()).entries().unwrap() {
             let mut entry = entry.unwrap();
             let name = entry.path().unwrap().display().to_string();
@@ -67,36 +81,64 @@ fn bundled(lake: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// What the program says that it does, or would.
 fn program_compacts(site: &Site, more: &[&str]) -> Vec<(String, u64)> {
-    let output =
-        program().arg("compact").arg(site.lake()).args(more).args(["--output", "json"]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = program()
+        .arg("compact")
+        .arg(site.lake())
+        .args(more)
+        .args(["--output", "json"])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["bundled"].as_bool(), Some(more.contains(&"--yes")));
     let archives = report["archives"].as_array().unwrap().iter();
     archives
-        .map(|found| (found["snapshot"].as_str().unwrap().to_owned(), found["objects"].as_u64().unwrap()))
+        .map(|found| {
+            (
+                found["snapshot"].as_str().unwrap().to_owned(),
+                found["objects"].as_u64().unwrap(),
+            )
+        })
         .collect()
 }
 
 fn pipeline(site: &Site, simulator: &Arc<Simulator>, replace: bool) -> Pipeline {
-    let overrides = Overrides { base_url: Some(simulator.url()), replace, ..Overrides::default() };
-    Pipeline::parse("test.toml", &site.text(), overrides, &Clock::simulated(noon())).unwrap()
+    let overrides = Overrides {
+        base_url: Some(simulator.url()),
+        replace,
+        ..Overrides::default()
+    };
+    Pipeline::parse(
+        "test.toml",
+        &site.text(),
+        overrides,
+        &Clock::simulated(noon()),
+    )
+    .unwrap()
 }
 
 fn published(end: backlake::error::Result<RunEnd>) -> RunEnd {
     let end = end.unwrap();
-    assert!(end.error.is_none() && end.report.state == RunState::Published, "{:?}", end.report);
+    assert!(
+        end.error.is_none() && end.report.state == RunState::Published,
+        "{:?}",
+        end.report
+    );
     end
 }
 
 fn site() -> Site {
-    Site::new(
-        (0..2500).map(
-            |n| {
-                if n % 3 == 0 { format!("d{n}.com") } else { format!("https://e{}.org/{n}", n % 40) }
-            },
-        ),
-    )
+    Site::new((0..2500).map(|n| {
+        if n % 3 == 0 {
+            format!("d{n}.com")
+        } else {
+            format!("https://e{}.org/{n}", n % 40)
+        }
+    }))
 }
 
 #[tokio::test(start_paused = true)]
@@ -117,13 +159,28 @@ async fn a_bundle_holds_every_object_under_its_path_and_a_replay_reads_it() {
     let after = tree(&site.lake());
     assert!(loose(&after).is_empty() && bundled(&site.lake()) == loose(&before));
     assert!(rest(&after) == rest(&before), "nothing else is touched");
-    assert_eq!(after.keys().filter(|path| path.starts_with("_archive/")).count(), 2);
+    assert_eq!(
+        after
+            .keys()
+            .filter(|path| path.starts_with("_archive/"))
+            .count(),
+        2
+    );
     assert_eq!(program_compacts(&site, &["--yes"]), []);
 
     let tables = rest(&after);
     std::fs::remove_dir_all(site.lake().join("pages")).unwrap();
-    published(replay(&pipeline(&site, &simulator, false), &surroundings(&simulator, &clock)).await);
-    assert!(rest(&tree(&site.lake())) == tables, "a replay from the bundle gives the same files");
+    published(
+        replay(
+            &pipeline(&site, &simulator, false),
+            &surroundings(&simulator, &clock),
+        )
+        .await,
+    );
+    assert!(
+        rest(&tree(&site.lake())) == tables,
+        "a replay from the bundle gives the same files"
+    );
     assert_eq!(simulator.requests(), requests);
 }
 
@@ -136,26 +193,47 @@ async fn a_date_that_was_bundled_can_be_replaced_and_bundled_again() {
     program_compacts(&site, &["--yes"]);
 
     // What is paid for a replacement that is under way stays as it is.
-    let again = || Surroundings { seed: 8, ..surroundings(&simulator, &clock) };
+    let again = || Surroundings {
+        seed: 8,
+        ..surroundings(&simulator, &clock)
+    };
     let env = again();
     let stop = env.stop.clone();
     let on_progress = move |_| {
         stop.request(backlake::stop::StopReason::Terminated);
     };
-    let stopped =
-        run(&pipeline(&site, &simulator, true), &Surroundings { on_progress: &on_progress, ..env }).await;
+    let stopped = run(
+        &pipeline(&site, &simulator, true),
+        &Surroundings {
+            on_progress: &on_progress,
+            ..env
+        },
+    )
+    .await;
     assert!(stopped.is_err() || stopped.unwrap().error.is_some());
     assert_eq!(program_compacts(&site, &["--yes"]), []);
 
     published(run(&pipeline(&site, &simulator, true), &again()).await);
     let second = loose(&tree(&site.lake()));
-    assert!(second.keys().all(|path| !first.contains_key(path)), "a number was given twice");
-    assert_eq!(program_compacts(&site, &["--yes"]), [("2026-11-23".to_owned(), second.len() as u64)]);
+    assert!(
+        second.keys().all(|path| !first.contains_key(path)),
+        "a number was given twice"
+    );
+    assert_eq!(
+        program_compacts(&site, &["--yes"]),
+        [("2026-11-23".to_owned(), second.len() as u64)]
+    );
     let all = first.into_iter().chain(second).collect::<BTreeMap<_, _>>();
     assert!(bundled(&site.lake()) == all && loose(&tree(&site.lake())).is_empty());
 
     let tables = rest(&tree(&site.lake()));
-    published(replay(&pipeline(&site, &simulator, false), &surroundings(&simulator, &clock)).await);
+    published(
+        replay(
+            &pipeline(&site, &simulator, false),
+            &surroundings(&simulator, &clock),
+        )
+        .await,
+    );
     assert!(rest(&tree(&site.lake())) == tables);
 
     // Pruned, nothing is left of it.
@@ -164,11 +242,20 @@ async fn a_date_that_was_bundled_can_be_replaced_and_bundled_again() {
         snapshot: Some("2026-11-24".parse().unwrap()),
         ..Overrides::default()
     };
-    let other = Pipeline::parse("test.toml", &site.text(), other, &Clock::simulated(noon())).unwrap();
+    let other =
+        Pipeline::parse("test.toml", &site.text(), other, &Clock::simulated(noon())).unwrap();
     published(run(&other, &surroundings(&simulator, &clock)).await);
-    let pruned = program().arg("prune").arg(site.lake()).args(["--keep-archives", "1", "--yes"]).output();
+    let pruned = program()
+        .arg("prune")
+        .arg(site.lake())
+        .args(["--keep-archives", "1", "--yes"])
+        .output();
     assert!(pruned.unwrap().status.success());
-    assert!(tree(&site.lake()).keys().all(|path| !path.starts_with("_archive/2026-11-23")));
+    assert!(
+        tree(&site.lake())
+            .keys()
+            .all(|path| !path.starts_with("_archive/2026-11-23"))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -180,7 +267,10 @@ async fn a_compaction_that_breaks_off_anywhere_loses_nothing_and_is_finished_by_
     let mut broke_off = 0;
     for fails_from in 0.. {
         let disk = Arc::new(LocalFileSystem::new_with_prefix(site.lake()).unwrap());
-        let troubles = Troubles { fails_from, ..Troubles::default() };
+        let troubles = Troubles {
+            fails_from,
+            ..Troubles::default()
+        };
         let store = Store::over(Arc::new(Faulty::new(disk, &clock, troubles)), "faulty");
         let ended = compact(&store, &[date()], &Owner::this_process(), &clock).await;
         // As if the lock that it could not give back had grown old.
@@ -189,7 +279,10 @@ async fn a_compaction_that_breaks_off_anywhere_loses_nothing_and_is_finished_by_
         let mut there = bundled(&site.lake());
         let now = tree(&site.lake());
         there.extend(loose(&now));
-        assert!(there == loose(&before) && rest(&now) == rest(&before), "broken off at write {fails_from}");
+        assert!(
+            there == loose(&before) && rest(&now) == rest(&before),
+            "broken off at write {fails_from}"
+        );
         if ended.is_ok() && loose(&now).is_empty() {
             break;
         }
@@ -205,7 +298,9 @@ async fn a_compaction_that_breaks_off_anywhere_loses_nothing_and_is_finished_by_
     let bundles = bundled(&site.lake());
     let store = Store::open(site.lake().to_str().unwrap()).unwrap();
     assert_eq!(to_compact(&store, None, date()).await.unwrap().len(), 1);
-    compact(&store, &[date()], &Owner::this_process(), &clock).await.unwrap();
+    compact(&store, &[date()], &Owner::this_process(), &clock)
+        .await
+        .unwrap();
     assert!(loose(&tree(&site.lake())).is_empty() && bundled(&site.lake()) == bundles);
 }
 
@@ -218,10 +313,22 @@ async fn a_damaged_index_is_named_and_the_tar_brings_everything_back() {
     program_compacts(&site, &["--yes"]);
     let index = site.lake().join("_archive/2026-11-23/bundle-00000.json");
     std::fs::write(&index, "rubbish").unwrap();
-    let failed = replay(&pipeline(&site, &simulator, false), &surroundings(&simulator, &clock)).await;
+    let failed = replay(
+        &pipeline(&site, &simulator, false),
+        &surroundings(&simulator, &clock),
+    )
+    .await;
     let error = failed.err().unwrap();
-    assert!(error.to_string().contains("_archive/2026-11-23/bundle-00000.json is damaged"), "{error}");
-    assert!(rest(&tree(&site.lake())) == rest(&before), "what is published stays");
+    assert!(
+        error
+            .to_string()
+            .contains("_archive/2026-11-23/bundle-00000.json is damaged"),
+        "{error}"
+    );
+    assert!(
+        rest(&tree(&site.lake())) == rest(&before),
+        "what is published stays"
+    );
 
     // As the hint says.
     let bundle = std::fs::File::open(index.with_extension("tar")).unwrap();
@@ -229,7 +336,13 @@ async fn a_damaged_index_is_named_and_the_tar_brings_everything_back() {
     std::fs::remove_file(&index).unwrap();
     std::fs::remove_file(index.with_extension("tar")).unwrap();
     assert!(tree(&site.lake()) == before);
-    published(replay(&pipeline(&site, &simulator, false), &surroundings(&simulator, &clock)).await);
+    published(
+        replay(
+            &pipeline(&site, &simulator, false),
+            &surroundings(&simulator, &clock),
+        )
+        .await,
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -239,16 +352,30 @@ async fn an_answer_that_is_put_back_beside_a_damaged_bundle_counts() {
     published(site.run(&simulator, &clock).await);
     let before = tree(&site.lake());
     program_compacts(&site, &["--yes"]);
-    let (path, answer) = loose(&before).into_iter().find(|(path, _)| path.starts_with("_archive/")).unwrap();
+    let (path, answer) = loose(&before)
+        .into_iter()
+        .find(|(path, _)| path.starts_with("_archive/"))
+        .unwrap();
     let bundle = site.lake().join("_archive/2026-11-23/bundle-00000.tar");
     let mut tar = std::fs::read(&bundle).unwrap();
-    let at = tar.windows(answer.len()).position(|bytes| bytes == answer).unwrap();
+    let at = tar
+        .windows(answer.len())
+        .position(|bytes| bytes == answer)
+        .unwrap();
     tar[at..at + answer.len()].fill(0);
     std::fs::write(&bundle, tar).unwrap();
-    let replayed =
-        async || replay(&pipeline(&site, &simulator, false), &surroundings(&simulator, &clock)).await;
+    let replayed = async || {
+        replay(
+            &pipeline(&site, &simulator, false),
+            &surroundings(&simulator, &clock),
+        )
+        .await
+    };
     let error = replayed().await.err().unwrap();
-    assert!(error.hint().contains("restore its file in _archive"), "{error}");
+    assert!(
+        error.hint().contains("restore its file in _archive"),
+        "{error}"
+    );
 
     std::fs::write(site.lake().join(path), answer).unwrap();
     published(replayed().await);

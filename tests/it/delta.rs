@@ -16,7 +16,10 @@ fn site() -> Site {
 /// The commits of a table, by version.
 fn commits(site: &Site, table: Table) -> Vec<PathBuf> {
     let log = site.lake().join(table.name()).join("_delta_log");
-    let entries = std::fs::read_dir(log).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let entries = std::fs::read_dir(log)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path());
     let mut commits: Vec<PathBuf> = entries.collect();
     commits.sort();
     commits
@@ -25,8 +28,12 @@ fn commits(site: &Site, table: Table) -> Vec<PathBuf> {
 /// The actions of a kind in a commit.
 fn actions(commit: &PathBuf, kind: &str) -> Vec<Value> {
     let lines = std::fs::read_to_string(commit).unwrap();
-    let actions = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    actions.filter_map(|mut action| Some(action.get_mut(kind)?.take())).collect()
+    let actions = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    actions
+        .filter_map(|mut action| Some(action.get_mut(kind)?.take()))
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -39,11 +46,18 @@ async fn a_published_snapshot_is_one_commit_in_the_log_of_every_table() {
         assert_eq!(commits.len(), 1, "{commits:?}");
         let mut named: Vec<PathBuf> = actions(&commits[0], "add")
             .iter()
-            .map(|add| site.lake().join(table.name()).join(add["path"].as_str().unwrap()))
+            .map(|add| {
+                site.lake()
+                    .join(table.name())
+                    .join(add["path"].as_str().unwrap())
+            })
             .collect();
         named.sort();
         assert_eq!(named, files(&site.lake(), table));
-        assert_eq!(actions(&commits[0], "txn")[0]["appId"], "backlake/test/2026-11-23");
+        assert_eq!(
+            actions(&commits[0], "txn")[0]["appId"],
+            "backlake/test/2026-11-23"
+        );
     }
     let output = program().arg("verify").arg(site.lake()).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -80,9 +94,12 @@ fn snapshots_from_before_there_were_logs_are_committed_along() {
     run(&site, "2026-11-23");
     for table in Table::ALL {
         let commits = commits(&site, table);
-        let applications: Vec<Value> =
-            commits.iter().map(|commit| actions(commit, "txn")[0]["appId"].clone()).collect();
-        let expected = ["2026-11-21", "2026-11-22", "2026-11-23"].map(|date| format!("backlake/test/{date}"));
+        let applications: Vec<Value> = commits
+            .iter()
+            .map(|commit| actions(commit, "txn")[0]["appId"].clone())
+            .collect();
+        let expected =
+            ["2026-11-21", "2026-11-22", "2026-11-23"].map(|date| format!("backlake/test/{date}"));
         assert_eq!(applications, expected, "{}", table.name());
     }
 }
@@ -93,7 +110,12 @@ fn a_table_format_that_is_none_is_refused_with_what_is_allowed() {
     let output = site.program("plan", &[]);
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{message}");
-    for word in ["line 6", "key `table_format`", "`iceberg`", "`parquet` or `delta`"] {
+    for word in [
+        "line 6",
+        "key `table_format`",
+        "`iceberg`",
+        "`parquet` or `delta`",
+    ] {
         assert!(message.contains(word), "`{word}` is not in: {message}");
     }
 }
@@ -103,10 +125,16 @@ async fn a_replacement_that_broke_off_after_the_logs_is_mended_by_the_next_start
     let site = site();
     let (simulator, clock) = simulator(Behaviour::default()).await;
     site.run(&simulator, &clock).await.unwrap();
-    let kept: Vec<PathBuf> = Table::ALL.into_iter().flat_map(|table| files(&site.lake(), table)).collect();
+    let kept: Vec<PathBuf> = Table::ALL
+        .into_iter()
+        .flat_map(|table| files(&site.lake(), table))
+        .collect();
     let manifest = site.lake().join("_snapshots/2026-11-23.json");
-    let before: Vec<(PathBuf, Vec<u8>)> =
-        kept.into_iter().chain([manifest]).map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
+    let before: Vec<(PathBuf, Vec<u8>)> = kept
+        .into_iter()
+        .chain([manifest])
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect();
     let replacing = backlake::pipeline::Pipeline::parse(
         "test.toml",
         &site.text(),
@@ -117,9 +145,13 @@ async fn a_replacement_that_broke_off_after_the_logs_is_mended_by_the_next_start
         },
         &clock,
     );
-    let env =
-        backlake::pipeline::Surroundings { seed: 8, ..crate::harness::surroundings(&simulator, &clock) };
-    backlake::pipeline::run(&replacing.unwrap(), &env).await.unwrap();
+    let env = backlake::pipeline::Surroundings {
+        seed: 8,
+        ..crate::harness::surroundings(&simulator, &clock)
+    };
+    backlake::pipeline::run(&replacing.unwrap(), &env)
+        .await
+        .unwrap();
     assert_eq!(commits(&site, Table::Pages).len(), 2);
     // As if the machine had gone down between the logs and the manifest: files of both stand there.
     for (path, bytes) in &before {

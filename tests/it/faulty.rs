@@ -9,8 +9,8 @@ use backlake::clock::Clock;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 use serde::Deserialize;
 
@@ -68,7 +68,10 @@ struct Upload {
 }
 
 fn no_room() -> Error {
-    Error::Generic { store: "faulty", source: "No space left on device (os error 28)".into() }
+    Error::Generic {
+        store: "faulty",
+        source: "No space left on device (os error 28)".into(),
+    }
 }
 
 #[async_trait]
@@ -110,13 +113,25 @@ impl Faulty {
 
     fn write(&self, bytes: usize) -> Result<()> {
         let number = self.writes.fetch_add(1, Ordering::Relaxed);
-        let Troubles { fails_from, fails_until, fails_every, .. } = self.troubles;
+        let Troubles {
+            fails_from,
+            fails_until,
+            fails_every,
+            ..
+        } = self.troubles;
         let every = fails_every > 0 && number % fails_every == fails_every - 1;
         if every || (fails_from..fails_until).contains(&number) {
-            return Err(Error::Generic { store: "faulty", source: "503 Slow Down".into() });
+            return Err(Error::Generic {
+                store: "faulty",
+                source: "503 Slow Down".into(),
+            });
         }
         let taken = self.bytes.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
-        if taken > self.room.load(Ordering::Relaxed) { Err(no_room()) } else { Ok(()) }
+        if taken > self.room.load(Ordering::Relaxed) {
+            Err(no_room())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -128,9 +143,16 @@ impl std::fmt::Display for Faulty {
 
 #[async_trait]
 impl ObjectStore for Faulty {
-    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
         // Only here: beside a thread that reads or writes, simulated time stands still.
-        self.clock.sleep(Duration::from_millis(self.troubles.takes_ms)).await;
+        self.clock
+            .sleep(Duration::from_millis(self.troubles.takes_ms))
+            .await;
         self.write(payload.content_length())?;
         self.inner.put_opts(location, payload, options).await
     }
@@ -152,12 +174,18 @@ impl ObjectStore for Faulty {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let number = self.reads.fetch_add(1, Ordering::Relaxed);
         if (self.troubles.reads_fail_from..self.troubles.reads_fail_until).contains(&number) {
-            return Err(Error::Generic { store: "faulty", source: "500 Internal Error".into() });
+            return Err(Error::Generic {
+                store: "faulty",
+                source: "500 Internal Error".into(),
+            });
         }
         self.inner.get_opts(location, options).await
     }
 
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
         self.inner.delete_stream(locations)
     }
 

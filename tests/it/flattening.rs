@@ -14,7 +14,12 @@ use serde_json::{Value, json};
 fn asked<T>(targets: &[&'static str], then: impl FnOnce(&Asked<'_>) -> T) -> T {
     let targets: Vec<Target<'_>> = targets
         .iter()
-        .map(|&text| Target { id: TargetId(0), text, kind: TargetKind::Page, root_domain: "example.com" })
+        .map(|&text| Target {
+            id: TargetId(0),
+            text,
+            kind: TargetKind::Page,
+            root_domain: "example.com",
+        })
         .collect();
     let rules = Rules::default();
     then(&Asked {
@@ -28,12 +33,18 @@ fn asked<T>(targets: &[&'static str], then: impl FnOnce(&Asked<'_>) -> T) -> T {
 
 fn answer(items: &Value) -> Vec<u8> {
     let result = json!([{"total_count": 1, "items_count": 1, "items": items}]);
-    let task = json!({"id": "id", "status_code": 20000, "cost": 0.06, "data": {}, "result": result});
-    json!({"status_code": 20000, "cost": 0.06, "tasks": [task]}).to_string().into_bytes()
+    let task =
+        json!({"id": "id", "status_code": 20000, "cost": 0.06, "data": {}, "result": result});
+    json!({"status_code": 20000, "cost": 0.06, "tasks": [task]})
+        .to_string()
+        .into_bytes()
 }
 
 fn rows(items: &Value) -> Flattened {
-    asked(&["https://example.com/a"], |asked| flatten(&answer(items), asked)).unwrap()
+    asked(&["https://example.com/a"], |asked| {
+        flatten(&answer(items), asked)
+    })
+    .unwrap()
 }
 
 fn value(batch: &RecordBatch, column: &str, row: usize) -> Value {
@@ -41,7 +52,13 @@ fn value(batch: &RecordBatch, column: &str, row: usize) -> Value {
     if array.is_null(row) {
         return Value::Null;
     }
-    let kind = Table::Pages.contract().columns.iter().find(|known| known.name == column).unwrap().kind;
+    let kind = Table::Pages
+        .contract()
+        .columns
+        .iter()
+        .find(|known| known.name == column)
+        .unwrap()
+        .kind;
     match kind {
         ColumnType::Utf8 => array.as_string::<i32>().value(row).into(),
         ColumnType::Int64 => array.as_primitive::<Int64Type>().value(row).into(),
@@ -55,10 +72,15 @@ fn value(batch: &RecordBatch, column: &str, row: usize) -> Value {
         }
         ColumnType::CountsByKey => {
             let entries = array.as_map().value(row);
-            let (keys, values) =
-                (entries.column(0).as_string::<i32>(), entries.column(1).as_primitive::<Int64Type>());
+            let (keys, values) = (
+                entries.column(0).as_string::<i32>(),
+                entries.column(1).as_primitive::<Int64Type>(),
+            );
             Value::Object(
-                keys.iter().zip(values).map(|(key, value)| (key.unwrap().to_owned(), value.into())).collect(),
+                keys.iter()
+                    .zip(values)
+                    .map(|(key, value)| (key.unwrap().to_owned(), value.into()))
+                    .collect(),
             )
         }
         other => panic!("no item column is {other:?}"),
@@ -68,7 +90,12 @@ fn value(batch: &RecordBatch, column: &str, row: usize) -> Value {
 /// What a row says of an item: its columns and `extra`, put together again.
 fn together(batch: &RecordBatch, row: usize) -> Value {
     let mut object = serde_json::Map::new();
-    for column in Table::Pages.contract().columns.iter().filter(|column| column.item.is_some()) {
+    for column in Table::Pages
+        .contract()
+        .columns
+        .iter()
+        .filter(|column| column.item.is_some())
+    {
         let value = value(batch, &column.name, row);
         if !value.is_null() {
             object.insert(column.name.clone(), value);
@@ -85,17 +112,31 @@ fn together(batch: &RecordBatch, row: usize) -> Value {
 #[test]
 fn the_recorded_answer_arrives_with_all_24_fields() {
     let body = include_bytes!("../../data/responses/01_seed_bulk_pages_summary_ok.json");
-    let targets = ["https://dataforseo.com/solutions", "https://dataforseo.com/about-us"];
+    let targets = [
+        "https://dataforseo.com/solutions",
+        "https://dataforseo.com/about-us",
+    ];
     let flattened = asked(&targets, |asked| flatten(body, asked)).unwrap();
-    assert_eq!((flattened.returned, flattened.unmatched), (vec![true, true], 0));
+    assert_eq!(
+        (flattened.returned, flattened.unmatched),
+        (vec![true, true], 0)
+    );
     assert!(flattened.irregularities.is_empty());
     let truth: Value = serde_json::from_slice(body).unwrap();
-    let items = truth.pointer("/tasks/0/result/0/items").unwrap().as_array().unwrap();
+    let items = truth
+        .pointer("/tasks/0/result/0/items")
+        .unwrap()
+        .as_array()
+        .unwrap();
     for (row, item) in items.iter().enumerate() {
         let fields: Vec<&String> = item.as_object().unwrap().keys().collect();
         assert_eq!(fields.len(), 24);
         for field in fields {
-            assert_eq!(value(&flattened.pages, field, row), item[field], "row {row}: {field}");
+            assert_eq!(
+                value(&flattened.pages, field, row),
+                item[field],
+                "row {row}: {field}"
+            );
         }
     }
 }
@@ -108,14 +149,26 @@ fn sibling_answers_with_the_same_maps_keep_their_order_and_what_no_contract_know
     ] {
         let truth: Value = serde_json::from_str(body).unwrap();
         let result = truth.pointer("/tasks/0/result/0").unwrap();
-        let items = if result["items"].is_array() { result["items"].clone() } else { json!([result]) };
+        let items = if result["items"].is_array() {
+            result["items"].clone()
+        } else {
+            json!([result])
+        };
         let flattened = rows(&items);
         for (row, item) in items.as_array().unwrap().iter().enumerate() {
             let mut without_nulls = item.as_object().unwrap().clone();
             without_nulls.retain(|name, value| {
-                !value.is_null() || Table::Pages.contract().columns.iter().all(|column| column.name != *name)
+                !value.is_null()
+                    || Table::Pages
+                        .contract()
+                        .columns
+                        .iter()
+                        .all(|column| column.name != *name)
             });
-            assert_eq!(together(&flattened.pages, row), Value::Object(without_nulls));
+            assert_eq!(
+                together(&flattened.pages, row),
+                Value::Object(without_nulls)
+            );
         }
     }
 }
@@ -138,23 +191,45 @@ fn a_value_that_does_not_fit_leaves_a_null_and_its_original() {
         ("referring_links_tld", json!("com")),
     ] {
         let flattened = rows(&json!([{"url": "https://example.com/a", field: original}]));
-        assert_eq!(value(&flattened.pages, field, 0), Value::Null, "{field} {original}");
-        assert_eq!(together(&flattened.pages, 0)[field], original, "{field} {original}");
+        assert_eq!(
+            value(&flattened.pages, field, 0),
+            Value::Null,
+            "{field} {original}"
+        );
+        assert_eq!(
+            together(&flattened.pages, 0)[field],
+            original,
+            "{field} {original}"
+        );
         assert_eq!(flattened.irregularities.misfits[field], 1);
     }
 }
 
 #[test]
 fn originals_stand_in_extra_byte_for_byte() {
-    let body = String::from_utf8(answer(&json!([{"url": "https://example.com/a", "backlinks": 0}])))
+    let body = String::from_utf8(answer(
+        &json!([{"url": "https://example.com/a", "backlinks": 0}]),
+    ))
+    .unwrap()
+    .replace(
+        "\"backlinks\":0",
+        "\"backlinks\":1.50e2,\"backlinks\":7,\"new\": {\"a\" : 12345678901234567890123}",
+    );
+    let flattened = asked(&["https://example.com/a"], |asked| {
+        flatten(body.as_bytes(), asked)
+    })
+    .unwrap();
+    let extra = flattened
+        .pages
+        .column_by_name("extra")
         .unwrap()
-        .replace(
-            "\"backlinks\":0",
-            "\"backlinks\":1.50e2,\"backlinks\":7,\"new\": {\"a\" : 12345678901234567890123}",
-        );
-    let flattened = asked(&["https://example.com/a"], |asked| flatten(body.as_bytes(), asked)).unwrap();
-    let extra = flattened.pages.column_by_name("extra").unwrap().as_string::<i32>().value(0).to_owned();
-    assert_eq!(extra, r#"{"backlinks":7,"new":{"a" : 12345678901234567890123}}"#);
+        .as_string::<i32>()
+        .value(0)
+        .to_owned();
+    assert_eq!(
+        extra,
+        r#"{"backlinks":7,"new":{"a" : 12345678901234567890123}}"#
+    );
     // 1.50e2 is the integer 150, written unusually; that fits.
     assert_eq!(value(&flattened.pages, "backlinks", 0), json!(150));
     assert_eq!(flattened.irregularities.unknown_fields["new"], 1);
@@ -165,23 +240,40 @@ fn nulls_empty_keys_and_null_counts_are_kept() {
     let item = json!({"url": "https://example.com/a", "referring_links_countries": {"": 3, "US": null}, "referring_links_tld": {}});
     let flattened = rows(&json!([null, item, null]));
     assert_eq!(flattened.pages.num_rows(), 1);
-    assert_eq!(value(&flattened.pages, "referring_links_countries", 0), json!({"": 3, "US": null}));
+    assert_eq!(
+        value(&flattened.pages, "referring_links_countries", 0),
+        json!({"": 3, "US": null})
+    );
     assert_eq!(value(&flattened.pages, "referring_links_tld", 0), json!({}));
-    assert_eq!(value(&flattened.pages, "referring_links_types", 0), Value::Null);
+    assert_eq!(
+        value(&flattened.pages, "referring_links_types", 0),
+        Value::Null
+    );
     let unfolded = breakdowns(&flattened.pages, "referring_links_countries", "country").unwrap();
-    assert_eq!((unfolded.num_rows(), unfolded.column(4).null_count()), (2, 1));
+    assert_eq!(
+        (unfolded.num_rows(), unfolded.column(4).null_count()),
+        (2, 1)
+    );
 }
 
 #[test]
 fn an_item_that_was_never_asked_for_keeps_its_row_unmatched() {
-    let flattened =
-        rows(&json!([{"url": "HTTPS://Other.example.org:443/x#y"}, {"url": null}, 5, {"url": "not a url"}]));
+    let flattened = rows(
+        &json!([{"url": "HTTPS://Other.example.org:443/x#y"}, {"url": null}, 5, {"url": "not a url"}]),
+    );
     assert_eq!((flattened.returned, flattened.unmatched), (vec![false], 4));
     let text = |name: &str, row: usize| {
-        let column = flattened.pages.column_by_name(name).unwrap().as_string::<i32>();
+        let column = flattened
+            .pages
+            .column_by_name(name)
+            .unwrap()
+            .as_string::<i32>();
         column.is_valid(row).then(|| column.value(row).to_owned())
     };
-    assert_eq!(text("target", 0).as_deref(), Some("https://other.example.org/x"));
+    assert_eq!(
+        text("target", 0).as_deref(),
+        Some("https://other.example.org/x")
+    );
     assert_eq!(text("root_domain", 0).as_deref(), Some("example.org"));
     assert_eq!((text("target", 1), text("root_domain", 1)), (None, None));
     assert_eq!(text("extra", 2).as_deref(), Some("{\"item\":5}"));
@@ -196,13 +288,28 @@ fn an_answer_nested_ten_thousand_deep_is_refused_and_not_followed() {
             .unwrap()
             .replace("\"url\":\"x\"", &format!("{field}:{deep}"));
         assert!(asked(&[], |asked| flatten(body.as_bytes(), asked)).is_err());
-        assert!(Envelope::read(body.as_bytes()).unwrap_err().to_string().contains("nested deeper"));
+        assert!(
+            Envelope::read(body.as_bytes())
+                .unwrap_err()
+                .to_string()
+                .contains("nested deeper")
+        );
     }
 }
 
 #[test]
 fn what_the_envelope_accepts_flatten_can_read() {
-    for odd in [r#""\ud800""#, "1e999", "-1e400", "01", "\"\u{1}\"", "NaN", "[1,]", "{\"a\":1,}", "\"\\x\""] {
+    for odd in [
+        r#""\ud800""#,
+        "1e999",
+        "-1e400",
+        "01",
+        "\"\u{1}\"",
+        "NaN",
+        "[1,]",
+        "{\"a\":1,}",
+        "\"\\x\"",
+    ] {
         for field in ["url", "backlinks", "new", "referring_links_tld"] {
             let body = String::from_utf8(answer(&json!([{ "x": "here" }]))).unwrap();
             let body = body.replace("\"x\":\"here\"", &format!("\"{field}\":{odd}"));
@@ -235,11 +342,20 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 /// An item of known and unknown fields, in any order, with fitting and misfitting values.
 fn any_item() -> impl Strategy<Value = Value> {
-    let names: Vec<String> =
-        Table::Pages.contract().columns.iter().filter_map(|column| column.item.clone()).collect();
+    let names: Vec<String> = Table::Pages
+        .contract()
+        .columns
+        .iter()
+        .filter_map(|column| column.item.clone())
+        .collect();
     let field = prop_oneof![prop::sample::select(names), "[a-z]{0,3}"];
     let counts = prop::collection::vec(("[a-z.]{0,3}", any::<i64>()), 0..5).prop_map(|entries| {
-        Value::Object(entries.into_iter().map(|(key, count)| (key, count.into())).collect())
+        Value::Object(
+            entries
+                .into_iter()
+                .map(|(key, count)| (key, count.into()))
+                .collect(),
+        )
     });
     let value = prop_oneof![any_json(), counts, any::<i64>().prop_map(Value::from)];
     prop::collection::vec((field, value), 0..30)
@@ -304,7 +420,8 @@ fn same_counts(left: &Value, right: &Value) -> bool {
             left.len() == right.len()
                 && left.iter().all(|(key, count)| {
                     right.get(key).is_some_and(|other| {
-                        count == other || count.as_f64().is_some() && count.as_f64() == other.as_f64()
+                        count == other
+                            || count.as_f64().is_some() && count.as_f64() == other.as_f64()
                     })
                 })
         }

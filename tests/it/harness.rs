@@ -54,7 +54,12 @@ impl Site {
         let path = folder.path().join("targets.txt");
         std::fs::write(&path, list).unwrap();
         let targets = format!("paths = [\"{}\"]", path.display());
-        Self { folder, extra: String::new(), targets, lake: String::new() }
+        Self {
+            folder,
+            extra: String::new(),
+            targets,
+            lake: String::new(),
+        }
     }
 
     /// Says more in the pipeline file.
@@ -106,19 +111,37 @@ impl Site {
     }
 
     pub(crate) fn pipeline(&self, base_url: &str) -> Pipeline {
-        let overrides = Overrides { base_url: Some(base_url.to_owned()), ..Overrides::default() };
-        Pipeline::parse("test.toml", &self.text(), overrides, &Clock::simulated(noon())).unwrap()
+        let overrides = Overrides {
+            base_url: Some(base_url.to_owned()),
+            ..Overrides::default()
+        };
+        Pipeline::parse(
+            "test.toml",
+            &self.text(),
+            overrides,
+            &Clock::simulated(noon()),
+        )
+        .unwrap()
     }
 
     /// Runs the pipeline against this simulator, in this process and without sockets.
     pub(crate) async fn run(&self, simulator: &Arc<Simulator>, clock: &Clock) -> Result<RunEnd> {
-        run(&self.pipeline(&simulator.url()), &surroundings(simulator, clock)).await
+        run(
+            &self.pipeline(&simulator.url()),
+            &surroundings(simulator, clock),
+        )
+        .await
     }
 
     /// Runs the real program on this site's pipeline file.
     pub(crate) fn program(&self, command: &str, more: &[&str]) -> Output {
         let file = self.write("pipeline.toml", self.text());
-        program().arg(command).arg(file).args(more).output().unwrap()
+        program()
+            .arg(command)
+            .arg(file)
+            .args(more)
+            .output()
+            .unwrap()
     }
 
     /// All rows of a table of the published snapshot.
@@ -153,14 +176,22 @@ pub(crate) fn credential(name: &str) -> Option<String> {
 /// A simulator and the clock that it shares with the run.
 pub(crate) async fn simulator(behaviour: Behaviour) -> (Arc<Simulator>, Clock) {
     let clock = Clock::simulated(noon());
-    let behaviour = Behaviour { date: Some(date()), ..behaviour };
+    let behaviour = Behaviour {
+        date: Some(date()),
+        ..behaviour
+    };
     (Arc::new(Simulator::new(behaviour, &clock)), clock)
 }
 
 /// A simulator that listens, for the real program.
 pub(crate) async fn listening(behaviour: Behaviour) -> Simulator {
-    let behaviour = Behaviour { date: Some(date()), ..behaviour };
-    Simulator::start(behaviour, &Clock::system(), 0).await.unwrap()
+    let behaviour = Behaviour {
+        date: Some(date()),
+        ..behaviour
+    };
+    Simulator::start(behaviour, &Clock::system(), 0)
+        .await
+        .unwrap()
 }
 
 /// A transport to the simulator within this process.
@@ -187,11 +218,14 @@ impl Transport for Within {
                 Reaction::Refused => Err(SendError::NotSent("connection refused".to_owned())),
                 Reaction::HangUp => Err(SendError::NoResponse("connection reset".to_owned())),
                 Reaction::BreakOff(_, answer) => {
-                    let body = stream::iter([half(&answer), Err("connection reset".to_owned())]).boxed();
+                    let body =
+                        stream::iter([half(&answer), Err("connection reset".to_owned())]).boxed();
                     Ok(response(answer, body))
                 }
                 Reaction::Stall(_, answer) => {
-                    let body = stream::iter([half(&answer)]).chain(stream::pending()).boxed();
+                    let body = stream::iter([half(&answer)])
+                        .chain(stream::pending())
+                        .boxed();
                     Ok(response(answer, body))
                 }
             }
@@ -199,19 +233,26 @@ impl Transport for Within {
     }
 }
 
-fn response(answer: Scripted, body: stream::BoxStream<'static, Result<Bytes, String>>) -> StreamingResponse {
+fn response(
+    answer: Scripted,
+    body: stream::BoxStream<'static, Result<Bytes, String>>,
+) -> StreamingResponse {
     let mut headers = HeaderMap::new();
     for (name, value) in answer.headers {
         headers.append(name, HeaderValue::from_str(&value).unwrap());
     }
-    StreamingResponse { status: StatusCode::from_u16(answer.status).unwrap(), headers, body }
+    StreamingResponse {
+        status: StatusCode::from_u16(answer.status).unwrap(),
+        headers,
+        body,
+    }
 }
 
 /// The real program, without what the environment might say.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_backlake"));
-    for (name, _) in
-        std::env::vars().filter(|(name, _)| name.starts_with("BACKLAKE_") || name.starts_with("DATAFORSEO_"))
+    for (name, _) in std::env::vars()
+        .filter(|(name, _)| name.starts_with("BACKLAKE_") || name.starts_with("DATAFORSEO_"))
     {
         command.env_remove(name);
     }
@@ -225,9 +266,14 @@ pub(crate) fn files(lake: &Path, table: Table) -> Vec<PathBuf> {
 }
 
 fn files_of(lake: &Path, table: Table, date: NaiveDate) -> Vec<PathBuf> {
-    let folder = lake.join(table.name()).join(format!("snapshot_date={date}"));
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+    let folder = lake
+        .join(table.name())
+        .join(format!("snapshot_date={date}"));
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     files
 }
@@ -242,7 +288,8 @@ pub(crate) fn read_snapshot(lake: &Path, table: Table, date: NaiveDate) -> Recor
     let schema = table.contract().schema();
     let mut batches = Vec::new();
     for file in files_of(lake, table, date) {
-        let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file).unwrap()).unwrap();
+        let reader =
+            ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file).unwrap()).unwrap();
         for batch in reader.build().unwrap() {
             // Readers name the inner fields of maps in their own way; here they bear the contract's names.
             let batch = batch.unwrap();

@@ -68,7 +68,11 @@ fn expected(before: &Counted, after: &Counted) -> Expected {
                 let change = after - before;
                 let relative_change = (*before != 0).then(|| change as f64 / *before as f64);
                 let page = page(key, Some(*before), Some(*after));
-                found.movers.push(PageChange { change: Some(change), relative_change, ..page });
+                found.movers.push(PageChange {
+                    change: Some(change),
+                    relative_change,
+                    ..page
+                });
             }
             (Some(Some(_)), Some(Some(_))) => found.unchanged += 1,
             _ => found.unknown += 1,
@@ -78,7 +82,11 @@ fn expected(before: &Counted, after: &Counted) -> Expected {
 }
 
 /// The rows that are the greatest, with ties in the order of the keys.
-fn greatest(rows: &[PageChange], of: fn(&PageChange) -> Option<u64>, limit: usize) -> Vec<PageChange> {
+fn greatest(
+    rows: &[PageChange],
+    of: fn(&PageChange) -> Option<u64>,
+    limit: usize,
+) -> Vec<PageChange> {
     let mut rows = rows.to_vec();
     rows.sort_by_key(|page| std::cmp::Reverse(of(page)));
     rows.truncate(limit);
@@ -90,7 +98,12 @@ fn size(value: Option<i64>) -> Option<u64> {
 }
 
 /// Compares the snapshots of a lake in every way, and holds what is found to the oracle.
-async fn hold_to_the_oracle(store: &Store, by: &str, [before, after]: [&Counted; 2], shares: [&Shares; 2]) {
+async fn hold_to_the_oracle(
+    store: &Store,
+    by: &str,
+    [before, after]: [&Counted; 2],
+    shares: [&Shares; 2],
+) {
     let pair = Pair::choose(store, None, None).await.unwrap();
     let pages = pair.pages(store, by, None).await.unwrap();
     let breakdowns = pair.breakdowns(store, None).await.unwrap();
@@ -98,10 +111,16 @@ async fn hold_to_the_oracle(store: &Store, by: &str, [before, after]: [&Counted;
     let top = NonZeroU32::new(3).unwrap();
     tokio::task::block_in_place(|| {
         let lists = [pages.gained(), pages.lost(), pages.movers()].map(Result::unwrap);
-        let orders: [fn(&PageChange) -> Option<u64>; 3] =
-            [|page| size(page.after), |page| size(page.before), |page| size(page.change)];
+        let orders: [fn(&PageChange) -> Option<u64>; 3] = [
+            |page| size(page.after),
+            |page| size(page.before),
+            |page| size(page.change),
+        ];
         for ((list, order), expected) in
-            lists.iter().zip(orders).zip([&expected.gained, &expected.lost, &expected.movers])
+            lists
+                .iter()
+                .zip(orders)
+                .zip([&expected.gained, &expected.lost, &expected.movers])
         {
             let mut all = Vec::new();
             list.read(None, |rows| {
@@ -121,8 +140,15 @@ async fn hold_to_the_oracle(store: &Store, by: &str, [before, after]: [&Counted;
         assert_eq!(counts.changed, expected.movers.len() as i64);
         assert_eq!(counts.unchanged, expected.unchanged as i64);
         assert_eq!(counts.unknown, expected.unknown as i64);
-        assert_eq!(counts.in_both, counts.changed + counts.unchanged + counts.unknown);
-        let total = short.totals.iter().find(|total| total.metric == by).unwrap();
+        assert_eq!(
+            counts.in_both,
+            counts.changed + counts.unchanged + counts.unknown
+        );
+        let total = short
+            .totals
+            .iter()
+            .find(|total| total.metric == by)
+            .unwrap();
         let sum = |side: &Counted| side.values().flatten().sum::<i64>();
         assert_eq!((total.before, total.after), (sum(before), sum(after)));
         // What was there, plus what came, minus what went, is what is there.
@@ -130,8 +156,12 @@ async fn hold_to_the_oracle(store: &Store, by: &str, [before, after]: [&Counted;
             pages.iter().filter_map(value).sum::<i64>()
         };
         if expected.unknown == 0 {
-            let came = of(&expected.gained, |page| page.after) + of(&expected.movers, |page| page.change);
-            assert_eq!(total.before + came - of(&expected.lost, |page| page.before), total.after);
+            let came =
+                of(&expected.gained, |page| page.after) + of(&expected.movers, |page| page.change);
+            assert_eq!(
+                total.before + came - of(&expected.lost, |page| page.before),
+                total.after
+            );
         }
         let mut shifts = Vec::new();
         let list = breakdowns.shifts().unwrap();
@@ -144,8 +174,14 @@ async fn hold_to_the_oracle(store: &Store, by: &str, [before, after]: [&Counted;
         assert_eq!(shifts.len(), keys.len());
         for (shift, key) in shifts.iter().zip(keys) {
             let links = shares.map(|side| side.get(key).copied().unwrap_or(0));
-            assert_eq!((shift.dimension.as_ref(), shift.key.as_ref()), (Some(&key.0), Some(&key.1)));
-            assert_eq!((shift.before, shift.after), (Some(links[0]), Some(links[1])));
+            assert_eq!(
+                (shift.dimension.as_ref(), shift.key.as_ref()),
+                (Some(&key.0), Some(&key.1))
+            );
+            assert_eq!(
+                (shift.before, shift.after),
+                (Some(links[0]), Some(links[1]))
+            );
             assert_eq!(shift.change, Some(links[1] - links[0]));
         }
     });
@@ -162,7 +198,13 @@ async fn two_days() -> Site {
     for number in 0..2 {
         let list: String = (0..900)
             .filter(|n| n % 50 != 7 + number)
-            .map(|n| line(if number == 1 && n % 20 == 1 { n + 1200 } else { n }) + "\n")
+            .map(|n| {
+                line(if number == 1 && n % 20 == 1 {
+                    n + 1200
+                } else {
+                    n
+                }) + "\n"
+            })
             .collect();
         site.write("targets.txt", list);
         run_on(&site, number).await;
@@ -172,40 +214,76 @@ async fn two_days() -> Site {
 
 async fn run_on(site: &Site, number: usize) {
     let clock = Clock::simulated(day(number).and_hms_opt(12, 0, 0).unwrap().and_utc());
-    let behaviour = Behaviour { date: Some(day(number)), ..Behaviour::default() };
+    let behaviour = Behaviour {
+        date: Some(day(number)),
+        ..Behaviour::default()
+    };
     let simulator = Arc::new(Simulator::new(behaviour, &clock));
-    let overrides =
-        Overrides { base_url: Some(simulator.url()), snapshot: Some(day(number)), ..Overrides::default() };
+    let overrides = Overrides {
+        base_url: Some(simulator.url()),
+        snapshot: Some(day(number)),
+        ..Overrides::default()
+    };
     let pipeline = Pipeline::parse("test.toml", &site.text(), overrides, &clock).unwrap();
-    let end = run(&pipeline, &surroundings(&simulator, &clock)).await.unwrap();
+    let end = run(&pipeline, &surroundings(&simulator, &clock))
+        .await
+        .unwrap();
     assert!(end.error.is_none(), "{:?}", end.error);
 }
 
 fn texts<'a>(batch: &'a RecordBatch, name: &str) -> Vec<Option<&'a str>> {
-    batch.column_by_name(name).unwrap().as_string::<i32>().iter().collect()
+    batch
+        .column_by_name(name)
+        .unwrap()
+        .as_string::<i32>()
+        .iter()
+        .collect()
 }
 
 fn numbers(batch: &RecordBatch, name: &str) -> Vec<Option<i64>> {
-    batch.column_by_name(name).unwrap().as_primitive::<Int64Type>().iter().collect()
+    batch
+        .column_by_name(name)
+        .unwrap()
+        .as_primitive::<Int64Type>()
+        .iter()
+        .collect()
 }
 
 /// What the Parquet files of a day hold, read by another program's reader.
 fn counted(lake: &Path, date: NaiveDate, by: &str) -> Counted {
     let pages = read_snapshot(lake, Table::Pages, date);
     let matched = pages.column_by_name("matched").unwrap().as_boolean();
-    let (domains, targets, values) =
-        (texts(&pages, "root_domain"), texts(&pages, "target"), numbers(&pages, by));
+    let (domains, targets, values) = (
+        texts(&pages, "root_domain"),
+        texts(&pages, "target"),
+        numbers(&pages, by),
+    );
     let rows = (0..pages.num_rows()).filter(|&row| matched.value(row) && targets[row].is_some());
-    rows.map(|row| ((domains[row].map(str::to_owned), targets[row].unwrap().to_owned()), values[row]))
-        .collect()
+    rows.map(|row| {
+        (
+            (
+                domains[row].map(str::to_owned),
+                targets[row].unwrap().to_owned(),
+            ),
+            values[row],
+        )
+    })
+    .collect()
 }
 
 fn shares(lake: &Path, date: NaiveDate) -> Shares {
     let rows = read_snapshot(lake, Table::Breakdowns, date);
-    let (dimensions, keys, links) = (texts(&rows, "dimension"), texts(&rows, "key"), numbers(&rows, "links"));
+    let (dimensions, keys, links) = (
+        texts(&rows, "dimension"),
+        texts(&rows, "key"),
+        numbers(&rows, "links"),
+    );
     let mut found = Shares::new();
     for row in 0..rows.num_rows() {
-        let key = (dimensions[row].unwrap().to_owned(), keys[row].unwrap().to_owned());
+        let key = (
+            dimensions[row].unwrap().to_owned(),
+            keys[row].unwrap().to_owned(),
+        );
         *found.entry(key).or_default() += links[row].unwrap_or(0);
     }
     found
@@ -217,7 +295,11 @@ fn diff(lake: &Path, args: &[&str]) -> Output {
 
 fn out(lake: &Path, args: &[&str]) -> String {
     let output = diff(lake, args);
-    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{args:?}: {}",
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }
 
@@ -230,8 +312,14 @@ async fn two_days_of_a_list_compare_as_their_rows_say() {
         let pages = [0, 1].map(|number| counted(&lake, day(number), by));
         let links = [0, 1].map(|number| shares(&lake, day(number)));
         let found = expected(&pages[0], &pages[1]);
-        assert!(found.gained.len() > 20 && found.lost.len() > 20, "the days do not differ");
-        assert!(by == "rank" || found.movers.len() > 20, "the days do not differ in {by}");
+        assert!(
+            found.gained.len() > 20 && found.lost.len() > 20,
+            "the days do not differ"
+        );
+        assert!(
+            by == "rank" || found.movers.len() > 20,
+            "the days do not differ in {by}"
+        );
         hold_to_the_oracle(&store, by, [&pages[0], &pages[1]], [&links[0], &links[1]]).await;
     }
 }
@@ -242,16 +330,30 @@ async fn a_lake_in_an_object_store_compares_as_one_on_a_disk() {
     let objects = Arc::new(object_store::memory::InMemory::new());
     let local = object_store::local::LocalFileSystem::new_with_prefix(site.lake()).unwrap();
     let files: Vec<_> =
-        futures::TryStreamExt::try_collect(object_store::ObjectStore::list(&local, None)).await.unwrap();
+        futures::TryStreamExt::try_collect(object_store::ObjectStore::list(&local, None))
+            .await
+            .unwrap();
     for file in files {
-        let bytes = local.get(&file.location).await.unwrap().bytes().await.unwrap();
+        let bytes = local
+            .get(&file.location)
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap();
         objects.put(&file.location, bytes.into()).await.unwrap();
     }
     let store = Store::over(objects, "memory");
     let lake = site.lake();
     let pages = [0, 1].map(|number| counted(&lake, day(number), "backlinks"));
     let links = [0, 1].map(|number| shares(&lake, day(number)));
-    hold_to_the_oracle(&store, "backlinks", [&pages[0], &pages[1]], [&links[0], &links[1]]).await;
+    hold_to_the_oracle(
+        &store,
+        "backlinks",
+        [&pages[0], &pages[1]],
+        [&links[0], &links[1]],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -279,23 +381,58 @@ async fn all_forms_hold_the_same_rows() {
     for (row, expected) in json.iter().zip(&expected.movers) {
         // JSON's reader may be off by the last bit.
         let ratio = expected.relative_change.unwrap();
-        assert!((row.relative_change.unwrap() - ratio).abs() < 1e-12, "{row:?}");
-        assert_eq!(&PageChange { relative_change: Some(ratio), ..row.clone() }, expected);
+        assert!(
+            (row.relative_change.unwrap() - ratio).abs() < 1e-12,
+            "{row:?}"
+        );
+        assert_eq!(
+            &PageChange {
+                relative_change: Some(ratio),
+                ..row.clone()
+            },
+            expected
+        );
     }
     let csv = out(&lake, &["--what", "lost", "--format", "csv"]);
     let lost = expected.lost.iter().map(|page| {
-        let number = page.before.map_or_else(String::new, |number| number.to_string());
-        format!("{},{},{number}\n", page.root_domain.as_ref().unwrap(), page.target.as_ref().unwrap())
+        let number = page
+            .before
+            .map_or_else(String::new, |number| number.to_string());
+        format!(
+            "{},{},{number}\n",
+            page.root_domain.as_ref().unwrap(),
+            page.target.as_ref().unwrap()
+        )
     });
-    assert_eq!(csv, "root_domain,target,before\n".to_owned() + &lost.collect::<String>());
+    assert_eq!(
+        csv,
+        "root_domain,target,before\n".to_owned() + &lost.collect::<String>()
+    );
     let file = site.folder.path().join("gained.parquet");
     let path = file.display().to_string();
-    assert_eq!(out(&lake, &["--what", "gained", "--format", "parquet", "--out", &path]), "");
+    assert_eq!(
+        out(
+            &lake,
+            &["--what", "gained", "--format", "parquet", "--out", &path]
+        ),
+        ""
+    );
     let reader = std::fs::File::open(&file).unwrap();
-    let builder = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(reader).unwrap();
+    let builder =
+        parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(reader).unwrap();
     let rows: Vec<RecordBatch> = builder.build().unwrap().map(Result::unwrap).collect();
-    let gained: Vec<_> = rows.iter().flat_map(|rows| numbers(rows, "after")).collect();
-    assert_eq!(gained, expected.gained.iter().map(|page| page.after).collect::<Vec<_>>());
+    let gained: Vec<_> = rows
+        .iter()
+        .flat_map(|rows| numbers(rows, "after"))
+        .collect();
+    assert_eq!(
+        gained,
+        expected
+            .gained
+            .iter()
+            .map(|page| page.after)
+            .collect::<Vec<_>>()
+    );
     let table = out(&lake, &["--what", "movers", "--limit", "0"]);
     assert_eq!(table.lines().count(), 1 + expected.movers.len());
     assert_eq!(out(&lake, &["--what", "movers"]).lines().count(), 21);
@@ -311,8 +448,11 @@ async fn one_root_domain_is_compared_on_its_own() {
         pages
     });
     let expected = expected(&before, &after);
-    let json: serde_json::Value =
-        serde_json::from_str(&out(&lake, &["--root-domain", "big.org", "--output", "json"])).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&out(
+        &lake,
+        &["--root-domain", "big.org", "--output", "json"],
+    ))
+    .unwrap();
     assert_eq!(json["pages"]["gained"], expected.gained.len());
     assert_eq!(json["pages"]["lost"], expected.lost.len());
     assert_eq!(json["pages"]["changed"], expected.movers.len());
@@ -352,7 +492,11 @@ async fn a_reader_that_goes_away_is_no_failure() {
             .unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{format}: {}", text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{format}: {}",
+            text(&output.stderr)
+        );
     }
 }
 
@@ -361,16 +505,47 @@ async fn what_cannot_be_compared_is_refused_with_a_hint() {
     let site = two_days().await;
     let lake = site.lake();
     for (args, message, hint) in [
-        (&["--from", "2026-11-01"][..], "2026-11-01 is not published", "backlake snapshots"),
-        (&["--to", "2026-11-23"], "no snapshot before 2026-11-23", "backlake snapshots"),
-        (&["--from", "2026-11-24"], "2026-11-24 cannot be compared with itself", "two dates"),
-        (&["--by", "fame"], "fame is no metric", "one of rank, main_domain_rank, backlinks"),
-        (&["--by", "target"], "target is no metric", "one of rank"),
-        (&["--format", "csv"], "a summary is several tables", "--what"),
-        (&["--limit", "0"], "not for the summary", "--what"),
-        (&["--what", "lost", "--format", "parquet"], "goes to a file only", "--out"),
         (
-            &["--what", "lost", "--format", "csv", "--out", "no/such/folder/x.csv"],
+            &["--from", "2026-11-01"][..],
+            "2026-11-01 is not published",
+            "backlake snapshots",
+        ),
+        (
+            &["--to", "2026-11-23"],
+            "no snapshot before 2026-11-23",
+            "backlake snapshots",
+        ),
+        (
+            &["--from", "2026-11-24"],
+            "2026-11-24 cannot be compared with itself",
+            "two dates",
+        ),
+        (
+            &["--by", "fame"],
+            "fame is no metric",
+            "one of rank, main_domain_rank, backlinks",
+        ),
+        (&["--by", "target"], "target is no metric", "one of rank"),
+        (
+            &["--format", "csv"],
+            "a summary is several tables",
+            "--what",
+        ),
+        (&["--limit", "0"], "not for the summary", "--what"),
+        (
+            &["--what", "lost", "--format", "parquet"],
+            "goes to a file only",
+            "--out",
+        ),
+        (
+            &[
+                "--what",
+                "lost",
+                "--format",
+                "csv",
+                "--out",
+                "no/such/folder/x.csv",
+            ],
             "failed to write no/such/folder/x.csv",
             "",
         ),
@@ -382,7 +557,10 @@ async fn what_cannot_be_compared_is_refused_with_a_hint() {
             (Some(2), String::new()),
             "{args:?}: {told}"
         );
-        assert!(told.contains(message) && told.contains(hint), "{args:?}: {told}");
+        assert!(
+            told.contains(message) && told.contains(hint),
+            "{args:?}: {told}"
+        );
     }
     let path = lake.join("_snapshots/2026-11-23.json");
     let manifest = std::fs::read_to_string(&path).unwrap();
@@ -391,7 +569,10 @@ async fn what_cannot_be_compared_is_refused_with_a_hint() {
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(2));
     let message = told["error"]["message"].as_str().unwrap();
-    assert!(message.contains("rank_scale is OneHundred there and OneThousand here"), "{message}");
+    assert!(
+        message.contains("rank_scale is OneHundred there and OneThousand here"),
+        "{message}"
+    );
     std::fs::remove_file(path).unwrap();
     assert!(text(&diff(&lake, &[]).stderr).contains("no snapshot before 2026-11-24 is published"));
 }
@@ -404,19 +585,31 @@ async fn a_file_that_is_not_as_the_manifest_says_is_not_compared() {
     std::fs::write(&file, &bytes[..bytes.len() - 10]).unwrap();
     let output = diff(&site.lake(), &[]);
     let told = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(ErrorKind::Unexpected.exit_code().into()));
-    assert!(told.contains("the manifest says") && told.contains("backlake verify"), "{told}");
+    assert_eq!(
+        output.status.code(),
+        Some(ErrorKind::Unexpected.exit_code().into())
+    );
+    assert!(
+        told.contains("the manifest says") && told.contains("backlake verify"),
+        "{told}"
+    );
 }
 
 /// Rows of a day: few domains and pages, so that the days meet in many; some rows answer no line.
 fn a_day() -> impl Strategy<Value = Vec<Page>> {
-    let domain = prop_oneof![Just(None), (0..5_u8).prop_map(|n| Some(format!("d{n}.com")))];
+    let domain = prop_oneof![
+        Just(None),
+        (0..5_u8).prop_map(|n| Some(format!("d{n}.com")))
+    ];
     let metric = prop_oneof![1 => Just(None), 6 => (0..6_i64).prop_map(Some)];
     let row = (domain, 0..30_u8, metric, prop::bool::weighted(0.9));
     prop::collection::vec(row, 0..120).prop_map(|rows| {
         let mut answered = BTreeSet::new();
         let page = |(root_domain, number, backlinks, matched): (Option<String>, u8, _, bool)| {
-            let target = format!("https://{}/{number:02}", root_domain.as_deref().unwrap_or("10.0.0.1"));
+            let target = format!(
+                "https://{}/{number:02}",
+                root_domain.as_deref().unwrap_or("10.0.0.1")
+            );
             // A target is answered by one row at the most; a further one stays unmatched.
             let matched = matched && answered.insert(target.clone());
             Page {
@@ -432,20 +625,39 @@ fn a_day() -> impl Strategy<Value = Vec<Page>> {
 
 fn links() -> impl Strategy<Value = Vec<Links>> {
     let links = prop_oneof![1 => Just(None), 6 => (0..50_i64).prop_map(Some)];
-    let row = (prop::sample::select(vec!["country", "tld", "type"]), "[a-c]?", links);
-    let row = row.prop_map(|(dimension, key, links)| Links { dimension: dimension.to_owned(), key, links });
+    let row = (
+        prop::sample::select(vec!["country", "tld", "type"]),
+        "[a-c]?",
+        links,
+    );
+    let row = row.prop_map(|(dimension, key, links)| Links {
+        dimension: dimension.to_owned(),
+        key,
+        links,
+    });
     prop::collection::vec(row, 0..60)
 }
 
 fn counted_of(pages: &[Page]) -> Counted {
-    let asked = pages.iter().filter(|page| page.matched && page.target.is_some());
-    asked.map(|page| ((page.root_domain.clone(), page.target.clone().unwrap()), page.backlinks)).collect()
+    let asked = pages
+        .iter()
+        .filter(|page| page.matched && page.target.is_some());
+    asked
+        .map(|page| {
+            (
+                (page.root_domain.clone(), page.target.clone().unwrap()),
+                page.backlinks,
+            )
+        })
+        .collect()
 }
 
 fn shares_of(links: &[Links]) -> Shares {
     let mut found = Shares::new();
     for row in links {
-        *found.entry((row.dimension.clone(), row.key.clone())).or_default() += row.links.unwrap_or(0);
+        *found
+            .entry((row.dimension.clone(), row.key.clone()))
+            .or_default() += row.links.unwrap_or(0);
     }
     found
 }
@@ -480,11 +692,17 @@ fn many(number: usize) -> Vec<Page> {
     (0..3000_usize)
         .filter(|n| n % 11 != number)
         .map(|n| {
-            let domain = if n < 2000 { "big.com".to_owned() } else { format!("d{:04}.com", n / 7) };
+            let domain = if n < 2000 {
+                "big.com".to_owned()
+            } else {
+                format!("d{:04}.com", n / 7)
+            };
             Page {
                 target: Some(format!("https://{domain}/{n:05}")),
                 root_domain: Some(domain),
-                backlinks: Some(((n * 7919) % 100 + if n % 3 == 0 { number * n % 13 } else { 0 }) as i64),
+                backlinks: Some(
+                    ((n * 7919) % 100 + if n % 3 == 0 { number * n % 13 } else { 0 }) as i64,
+                ),
                 matched: true,
             }
         })
@@ -493,25 +711,43 @@ fn many(number: usize) -> Vec<Page> {
 
 #[test]
 fn however_rows_are_cut_into_files_groups_and_batches_the_answer_is_the_same() {
-    let answers = [(3000, 1, "100000"), (100, 1, "100000"), (100, 3, "50"), (7, 90, "1"), (1000, 1, "13")]
-        .map(|(group, file, batch)| {
-            let folder = tempfile::tempdir().unwrap();
-            for number in 0..2 {
-                write_snapshot(folder.path(), day(number), &many(number), &[], (group, file));
-            }
-            ["gained", "lost", "movers"].map(|what| {
-                [("csv", "0"), ("csv", "17"), ("json", "0"), ("table", "0")].map(|(format, limit)| {
-                    let mut program = program();
-                    program.env("POLARS_IDEAL_MORSEL_SIZE", batch).arg("diff").arg(folder.path());
-                    program.args(["--what", what, "--format", format, "--limit", limit]);
-                    let output = program.output().unwrap();
-                    assert!(output.status.success(), "{}", text(&output.stderr));
-                    text(&output.stdout)
-                })
+    let answers = [
+        (3000, 1, "100000"),
+        (100, 1, "100000"),
+        (100, 3, "50"),
+        (7, 90, "1"),
+        (1000, 1, "13"),
+    ]
+    .map(|(group, file, batch)| {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..2 {
+            write_snapshot(
+                folder.path(),
+                day(number),
+                &many(number),
+                &[],
+                (group, file),
+            );
+        }
+        ["gained", "lost", "movers"].map(|what| {
+            [("csv", "0"), ("csv", "17"), ("json", "0"), ("table", "0")].map(|(format, limit)| {
+                let mut program = program();
+                program
+                    .env("POLARS_IDEAL_MORSEL_SIZE", batch)
+                    .arg("diff")
+                    .arg(folder.path());
+                program.args(["--what", what, "--format", format, "--limit", limit]);
+                let output = program.output().unwrap();
+                assert!(output.status.success(), "{}", text(&output.stderr));
+                text(&output.stdout)
             })
-        });
+        })
+    });
     let [csv, _, json, table] = &answers[0][2];
-    assert_eq!((csv.lines().count(), table.lines().count()), (json.lines().count() + 1, csv.lines().count()));
+    assert_eq!(
+        (csv.lines().count(), table.lines().count()),
+        (json.lines().count() + 1, csv.lines().count())
+    );
     assert!(answers[0][2][0].lines().count() > 500);
     for answer in &answers[1..] {
         assert_eq!(answer, &answers[0]);
@@ -528,14 +764,22 @@ async fn a_column_that_only_one_snapshot_has_is_left_out() {
     let pair = Pair::choose(&store, None, None).await.unwrap();
     let error = pair.pages(&store, "fame", None).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Usage);
-    assert!(!error.hint().contains("fame") && error.hint().contains("backlinks"), "{}", error.hint());
+    assert!(
+        !error.hint().contains("fame") && error.hint().contains("backlinks"),
+        "{}",
+        error.hint()
+    );
     let pages = pair.pages(&store, "backlinks", None).await.unwrap();
     let written = folder.path().join("movers.csv");
     let file = std::fs::File::create(&written).unwrap();
     tokio::task::block_in_place(|| {
         let counts = pages.counts().unwrap();
         assert_eq!((counts.gained, counts.lost, counts.changed), (0, 0, 0));
-        pages.movers().unwrap().write(None, Format::Csv, file).unwrap();
+        pages
+            .movers()
+            .unwrap()
+            .write(None, Format::Csv, file)
+            .unwrap();
     });
     let header = "root_domain,target,before,after,change,relative_change\n";
     assert_eq!(std::fs::read_to_string(written).unwrap(), header);

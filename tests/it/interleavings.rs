@@ -41,13 +41,33 @@ fn fault(random: &mut Rng) -> Fault {
     let (what, code) = KINDS[random.usize(..KINDS.len())];
     let from = random.u64(0..30);
     let charged = random.bool() && !matches!(code, 40202 | 40209) && what != What::Refused;
-    let seconds = if what == What::WallClock { random.f64() * 8000.0 - 4000.0 } else { random.f64() * 200.0 };
-    Fault { what, charged, share: random.f64(), from, until: from + random.u64(1..8), code, seconds }
+    let seconds = if what == What::WallClock {
+        random.f64() * 8000.0 - 4000.0
+    } else {
+        random.f64() * 200.0
+    };
+    Fault {
+        what,
+        charged,
+        share: random.f64(),
+        from,
+        until: from + random.u64(1..8),
+        code,
+        seconds,
+    }
 }
 
 fn behaviour(random: &mut Rng, targets: &[String]) -> Behaviour {
-    let bad = if random.bool() { 0.0 } else { random.f64() * random.f64() * 0.2 };
-    let poison: HashSet<String> = targets.iter().filter(|_| random.f64() < bad).cloned().collect();
+    let bad = if random.bool() {
+        0.0
+    } else {
+        random.f64() * random.f64() * 0.2
+    };
+    let poison: HashSet<String> = targets
+        .iter()
+        .filter(|_| random.f64() < bad)
+        .cloned()
+        .collect();
     Behaviour {
         seed: random.u64(..),
         date: Some(date()),
@@ -55,7 +75,11 @@ fn behaviour(random: &mut Rng, targets: &[String]) -> Behaviour {
         max_in_flight: random.u32(2..31),
         requests_per_minute: random.u32(20..2000),
         faults: (0..random.usize(0..8)).map(|_| fault(random)).collect(),
-        poison: Poison { targets: Arc::new(poison), named: random.bool(), ..Poison::default() },
+        poison: Poison {
+            targets: Arc::new(poison),
+            named: random.bool(),
+            ..Poison::default()
+        },
         ..Behaviour::default()
     }
 }
@@ -72,7 +96,10 @@ async fn run_or_die(
             death.notify_one();
         }
     };
-    let env = Surroundings { on_progress: &on_progress, ..env };
+    let env = Surroundings {
+        on_progress: &on_progress,
+        ..env
+    };
     tokio::select! {
         biased;
         () = death.notified() => None,
@@ -83,8 +110,9 @@ async fn run_or_die(
 async fn play(seed: u64) {
     let mut random = Rng::with_seed(seed);
     let (count, per_domain) = (random.usize(1..4000), random.usize(1..60));
-    let targets: Vec<String> =
-        (0..count).map(|n| format!("https://site{}.com/{n}", n / per_domain)).collect();
+    let targets: Vec<String> = (0..count)
+        .map(|n| format!("https://site{}.com/{n}", n / per_domain))
+        .collect();
     let in_flight = random.u32(1..8);
     let site = Site::new(&targets).with(&format!("[api]\nmax_in_flight = {in_flight}"));
     let clock = Clock::simulated(noon());
@@ -95,12 +123,21 @@ async fn play(seed: u64) {
     let disk = LocalFileSystem::new_with_prefix(site.lake()).unwrap();
     let troubles = if random.u8(0..4) == 0 {
         let fails_from = random.u64(0..200);
-        Troubles { fails_from, fails_until: fails_from + random.u64(1..6), ..Troubles::default() }
+        Troubles {
+            fails_from,
+            fails_until: fails_from + random.u64(1..6),
+            ..Troubles::default()
+        }
     } else {
         Troubles::default()
     };
-    let store = Store::over(Arc::new(Faulty::new(Arc::new(disk), &clock, troubles)), "faulty");
-    let spent = |simulator: &Simulator| -> Usd { simulator.ledger().iter().map(|charge| charge.cost).sum() };
+    let store = Store::over(
+        Arc::new(Faulty::new(Arc::new(disk), &clock, troubles)),
+        "faulty",
+    );
+    let spent = |simulator: &Simulator| -> Usd {
+        simulator.ledger().iter().map(|charge| charge.cost).sum()
+    };
     let mut ceiling = Usd::ZERO;
     let mut published = None;
     for start in 0..40 {
@@ -109,22 +146,36 @@ async fn play(seed: u64) {
         ceiling += Usd::from_micros(random.i64(1..400_000));
         let mut pipeline = site.pipeline(&simulator.url());
         pipeline.max_cost_usd = (wild && random.bool()).then_some(ceiling.max(spent(&simulator)));
-        pipeline.max_time = (wild && random.u8(0..4) == 0).then(|| Duration::from_secs(random.u64(1..100)));
+        pipeline.max_time =
+            (wild && random.u8(0..4) == 0).then(|| Duration::from_secs(random.u64(1..100)));
         let env = Surroundings {
             seed: random.u64(..),
             store: Some(store.clone()),
             ..surroundings(&simulator, &clock)
         };
-        let dies_after = if wild && random.bool() { random.u64(0..120) } else { u64::MAX };
+        let dies_after = if wild && random.bool() {
+            random.u64(0..120)
+        } else {
+            u64::MAX
+        };
         let end = run_or_die(&pipeline, env, dies_after).await;
         if let Some(limit) = pipeline.max_cost_usd {
-            assert!(spent(&simulator) <= limit, "seed {seed}: {} of {limit} spent", spent(&simulator));
+            assert!(
+                spent(&simulator) <= limit,
+                "seed {seed}: {} of {limit} spent",
+                spent(&simulator)
+            );
         }
         if start == 12 {
             // The faults have an end.
             let ledger = simulator.ledger();
-            simulator =
-                Arc::new(Simulator::new(Behaviour { faults: Vec::new(), ..behaviour.clone() }, &clock));
+            simulator = Arc::new(Simulator::new(
+                Behaviour {
+                    faults: Vec::new(),
+                    ..behaviour.clone()
+                },
+                &clock,
+            ));
             simulator.take_over(ledger);
         }
         if let Some(Ok(RunEnd { report, error })) = end {
@@ -132,7 +183,11 @@ async fn play(seed: u64) {
             assert_eq!(report.lines, count as u64, "seed {seed}");
             // What is booked is charged, and what is charged is booked or known to be in doubt.
             let charged = spent(&simulator);
-            assert!(report.cost_usd <= charged, "seed {seed}: {} booked, {charged} charged", report.cost_usd);
+            assert!(
+                report.cost_usd <= charged,
+                "seed {seed}: {} booked, {charged} charged",
+                report.cost_usd
+            );
             assert!(
                 charged <= report.cost_usd + report.cost_unknown_usd,
                 "seed {seed}: {charged} charged, {report:?}"
@@ -152,25 +207,51 @@ async fn play(seed: u64) {
     }
     let report = published.unwrap_or_else(|| panic!("seed {seed}: not published after 40 starts"));
     let charged = spent(&simulator);
-    assert_eq!((report.cost_usd, report.cost_unknown_usd), (charged, Usd::ZERO), "seed {seed}");
-    assert_eq!((report.fates.refused, report.fates.failed, report.fates.unsent), (bad, 0, 0), "seed {seed}");
+    assert_eq!(
+        (report.cost_usd, report.cost_unknown_usd),
+        (charged, Usd::ZERO),
+        "seed {seed}"
+    );
+    assert_eq!(
+        (
+            report.fates.refused,
+            report.fates.failed,
+            report.fates.unsent
+        ),
+        (bad, 0, 0),
+        "seed {seed}"
+    );
     assert_eq!(report.unmatched, 0, "seed {seed}");
     let pages = site.table(Table::Pages);
     let mut rows: HashMap<&str, u64> = HashMap::new();
-    for target in pages.column_by_name("target").unwrap().as_string::<i32>().iter().flatten() {
+    for target in pages
+        .column_by_name("target")
+        .unwrap()
+        .as_string::<i32>()
+        .iter()
+        .flatten()
+    {
         *rows.entry(target).or_default() += 1;
     }
-    assert!(rows.values().all(|count| *count == 1), "seed {seed}: a target has two rows");
+    assert!(
+        rows.values().all(|count| *count == 1),
+        "seed {seed}: a target has two rows"
+    );
     assert_eq!(rows.len() as u64, report.fates.returned, "seed {seed}");
 }
 
 #[test]
 fn targets_and_money_are_conserved_whatever_the_interleaving() {
-    let only = std::env::var("SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
+    let only = std::env::var("SEED")
+        .ok()
+        .and_then(|seed| seed.parse::<u64>().ok());
     let seeds = if cfg!(debug_assertions) { 24 } else { 400 };
     for seed in only.map_or(0..seeds, |seed| seed..seed + 1) {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
         runtime.block_on(play(seed));
     }
 }

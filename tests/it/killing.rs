@@ -19,16 +19,26 @@ use crate::harness::{Site, credential, listening, program, text};
 const IN_FLIGHT: usize = 3;
 
 fn site(batches: usize) -> Site {
-    let extra =
-        format!("[api]\nmax_in_flight = {IN_FLIGHT}\nrequests_per_minute = 10000\nlisted_after_seconds = 1");
+    let extra = format!(
+        "[api]\nmax_in_flight = {IN_FLIGHT}\nrequests_per_minute = 10000\nlisted_after_seconds = 1"
+    );
     Site::new((0..batches * 100).map(|n| format!("site{n}.com"))).with(&extra)
 }
 
 /// Answers that are in the archive, whole.
 fn archived(site: &Site) -> usize {
-    let files = std::fs::read_dir(site.lake().join("_archive/2026-11-23")).into_iter().flatten();
+    let files = std::fs::read_dir(site.lake().join("_archive/2026-11-23"))
+        .into_iter()
+        .flatten();
     files
-        .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|ending| ending == "zst"))
+        .filter(|entry| {
+            entry
+                .as_ref()
+                .unwrap()
+                .path()
+                .extension()
+                .is_some_and(|ending| ending == "zst")
+        })
         .count()
 }
 
@@ -36,8 +46,13 @@ fn archived(site: &Site) -> usize {
 fn start(site: &Site, simulator: &Simulator) -> Command {
     let file = site.write("pipeline.toml", site.text());
     let mut command = program();
-    command.arg("run").arg(&file).args(["--base-url", &simulator.url()]);
-    command.env("DATAFORSEO_LOGIN", LOGIN).env("DATAFORSEO_PASSWORD", PASSWORD);
+    command
+        .arg("run")
+        .arg(&file)
+        .args(["--base-url", &simulator.url()]);
+    command
+        .env("DATAFORSEO_LOGIN", LOGIN)
+        .env("DATAFORSEO_PASSWORD", PASSWORD);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
@@ -63,16 +78,27 @@ fn content(site: &Site) -> Vec<RecordBatch> {
 /// Continues a run to its end and holds it to an undisturbed one; `charged` and `kept` are what was charged and archived
 /// at the kills.
 fn continued(site: &Site, simulator: &Simulator, batches: usize, lost: usize, what: &str) {
-    let output = start(site, simulator).stderr(Stdio::piped()).output().unwrap();
+    let output = start(site, simulator)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{what}: {}", text(&output.stderr));
-    assert_eq!(simulator.ledger().len(), batches + lost, "{what}: an archived answer was asked for again");
+    assert_eq!(
+        simulator.ledger().len(),
+        batches + lost,
+        "{what}: an archived answer was asked for again"
+    );
     let audit = program().arg("verify").arg(site.lake()).output().unwrap();
     assert!(audit.status.success(), "{what}: {}", text(&audit.stderr));
     let cost = site.table(Table::Requests);
     let cost = cost.column_by_name("cost_usd").unwrap();
     let cost = arrow::array::AsArray::as_primitive::<arrow::datatypes::Decimal128Type>(cost);
     let booked: i128 = cost.iter().flatten().sum();
-    let charged: i128 = simulator.ledger().iter().map(|charge| charge.cost.micros()).sum();
+    let charged: i128 = simulator
+        .ledger()
+        .iter()
+        .map(|charge| charge.cost.micros())
+        .sum();
     assert_eq!(booked, charged, "{what}: the books are not the provider's");
 }
 
@@ -91,9 +117,15 @@ fn a_process_that_kills_itself() {
     };
     let clock = Clock::system();
     let file = std::env::var("KILLED_PIPELINE").unwrap();
-    let overrides = Overrides { base_url: std::env::var("KILLED_URL").ok(), ..Overrides::default() };
+    let overrides = Overrides {
+        base_url: std::env::var("KILLED_URL").ok(),
+        ..Overrides::default()
+    };
     let pipeline = Pipeline::load(&file, overrides, &clock).unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let on_progress = |progress: Progress| {
         // Not the first batch, so that something is archived already.
         let reached = match progress {
@@ -126,7 +158,10 @@ fn a_process_that_kills_itself() {
 }
 
 fn kill(pid: u32, signal: &str) {
-    Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status().unwrap();
+    Command::new("kill")
+        .args([format!("-{signal}"), pid.to_string()])
+        .status()
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,7 +182,12 @@ async fn a_run_that_is_killed_at_any_step_is_continued_to_the_same_snapshot() {
         let (site, simulator) = (site(batches), listening(Behaviour::default()).await);
         let file = site.write("pipeline.toml", site.text());
         let killed = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "killing::a_process_that_kills_itself", "--ignored", "--quiet"])
+            .args([
+                "--exact",
+                "killing::a_process_that_kills_itself",
+                "--ignored",
+                "--quiet",
+            ])
             .env("KILLED_AT", at)
             .env("KILLED_PIPELINE", &file)
             .env("KILLED_URL", simulator.url())
@@ -167,7 +207,10 @@ async fn a_run_that_is_killed_at_any_step_is_continued_to_the_same_snapshot() {
 fn lost(site: &Site, simulator: &Simulator, at: &str) -> usize {
     let (charged, archived) = (simulator.ledger().len(), archived(site));
     let lost = charged.saturating_sub(archived);
-    assert!(lost <= 2 * IN_FLIGHT, "{at}: {lost} answers of {charged} are lost");
+    assert!(
+        lost <= 2 * IN_FLIGHT,
+        "{at}: {lost} answers of {charged} are lost"
+    );
     lost
 }
 
@@ -185,13 +228,27 @@ fn wait_for(coming: &Receiver<Coming>, fits: impl Fn(Coming) -> bool) -> bool {
 async fn a_run_that_is_killed_while_the_provider_works_or_answers_is_continued() {
     let batches = 12;
     let expected = undisturbed(batches, &listening(Behaviour::default()).await);
-    let stall =
-        Fault { what: What::Stall, charged: true, share: 1.0, from: 7, until: 8, code: 0, seconds: 0.0 };
-    for (at, faults, moment) in
-        [("request sent", vec![], Coming::Request(7)), ("half an answer", vec![stall], Coming::HalfAnswer(7))]
-    {
-        let (site, simulator) =
-            (site(batches), listening(Behaviour { faults, ..Behaviour::default() }).await);
+    let stall = Fault {
+        what: What::Stall,
+        charged: true,
+        share: 1.0,
+        from: 7,
+        until: 8,
+        code: 0,
+        seconds: 0.0,
+    };
+    for (at, faults, moment) in [
+        ("request sent", vec![], Coming::Request(7)),
+        ("half an answer", vec![stall], Coming::HalfAnswer(7)),
+    ] {
+        let (site, simulator) = (
+            site(batches),
+            listening(Behaviour {
+                faults,
+                ..Behaviour::default()
+            })
+            .await,
+        );
         let (send, coming) = channel();
         simulator.watch(move |moment| _ = send.send(moment));
         let mut child = start(&site, &simulator).spawn().unwrap();
@@ -215,10 +272,17 @@ async fn settled(simulator: &Simulator) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_killed_again_and_again_is_continued_to_the_same_snapshot() {
     // The hundred are for the release build.
-    let (batches, kills) = if cfg!(debug_assertions) { (45, 15) } else { (300, 100) };
+    let (batches, kills) = if cfg!(debug_assertions) {
+        (45, 15)
+    } else {
+        (300, 100)
+    };
     let expected = undisturbed(batches, &listening(Behaviour::default()).await);
     // More starts in a minute than a real account could make.
-    let behaviour = Behaviour { user_data_per_minute: 10_000, ..Behaviour::default() };
+    let behaviour = Behaviour {
+        user_data_per_minute: 10_000,
+        ..Behaviour::default()
+    };
     let (site, simulator) = (site(batches), listening(behaviour).await);
     let mut random = fastrand::Rng::with_seed(42);
     let (mut lost_so_far, mut killed) = (0, 0);
@@ -227,7 +291,10 @@ async fn a_run_that_is_killed_again_and_again_is_continued_to_the_same_snapshot(
         let at = seen + random.u64(0..6);
         let (send, coming) = channel();
         simulator.watch(move |moment| _ = send.send(moment));
-        let mut child = start(&site, &simulator).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = start(&site, &simulator)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let log = follow(&mut child);
         // Once all is answered, it is killed while it publishes.
         let published = loop {
@@ -246,12 +313,22 @@ async fn a_run_that_is_killed_again_and_again_is_continued_to_the_same_snapshot(
         child.wait().unwrap();
         settled(&simulator).await;
         let lost = simulator.ledger().len().saturating_sub(archived(&site));
-        assert!(lost - lost_so_far <= 2 * IN_FLIGHT, "{} answers are lost at one kill", lost - lost_so_far);
+        assert!(
+            lost - lost_so_far <= 2 * IN_FLIGHT,
+            "{} answers are lost at one kill",
+            lost - lost_so_far
+        );
         lost_so_far = lost;
         killed += usize::from(!published);
     }
     assert!(killed >= kills / 2, "{killed} kills of {kills}");
-    continued(&site, &simulator, batches, lost_so_far, "killed again and again");
+    continued(
+        &site,
+        &simulator,
+        batches,
+        lost_so_far,
+        "killed again and again",
+    );
     assert_eq!(content(&site), expected);
 }
 
@@ -273,19 +350,34 @@ fn follow(child: &mut Child) -> Receiver<String> {
 async fn a_signal_ends_a_run_in_order_and_a_second_one_at_once() {
     let latency = Duration::from_millis(200);
     for (signal, exit) in [("TERM", 143), ("INT", 130), ("HUP", 143)] {
-        let (site, simulator) = (site(12), listening(Behaviour { latency, ..Behaviour::default() }).await);
+        let (site, simulator) = (
+            site(12),
+            listening(Behaviour {
+                latency,
+                ..Behaviour::default()
+            })
+            .await,
+        );
         let (send, coming) = channel();
         simulator.watch(move |moment| _ = send.send(moment));
         let metrics = site.folder.path().join("backlake.prom");
-        let mut child = start(&site, &simulator).arg("--metrics-file").arg(&metrics).spawn().unwrap();
+        let mut child = start(&site, &simulator)
+            .arg("--metrics-file")
+            .arg(&metrics)
+            .spawn()
+            .unwrap();
         assert!(wait_for(&coming, |came| came == Coming::Request(4)));
         kill(child.id(), signal);
         assert_eq!(child.wait().unwrap().code(), Some(exit), "{signal}");
         // What was under way was awaited and kept, and nothing else was sent.
         let charged = simulator.ledger().len();
         assert_eq!(archived(&site), charged, "{signal}");
-        assert!((5..=4 + 2 * IN_FLIGHT).contains(&charged), "{signal}: {charged}");
-        let summary = std::fs::read_to_string(site.lake().join("_runs/2026-11-23/summary.json")).unwrap();
+        assert!(
+            (5..=4 + 2 * IN_FLIGHT).contains(&charged),
+            "{signal}: {charged}"
+        );
+        let summary =
+            std::fs::read_to_string(site.lake().join("_runs/2026-11-23/summary.json")).unwrap();
         let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
         assert_eq!(
             (summary["exit_code"].as_i64(), summary["state"].as_str()),
@@ -293,21 +385,36 @@ async fn a_signal_ends_a_run_in_order_and_a_second_one_at_once() {
         );
         let metrics = std::fs::read_to_string(metrics).unwrap();
         assert!(
-            metrics.contains(&format!("backlake_run_exit_code{{pipeline=\"test\"}} {exit}")),
+            metrics.contains(&format!(
+                "backlake_run_exit_code{{pipeline=\"test\"}} {exit}"
+            )),
             "{metrics}"
         );
         continued(&site, &simulator, 12, 0, signal);
     }
     // Requests that take for ever: the second signal does not wait for them.
     let latency = Duration::from_secs(100);
-    let (site, simulator) = (site(12), listening(Behaviour { latency, ..Behaviour::default() }).await);
+    let (site, simulator) = (
+        site(12),
+        listening(Behaviour {
+            latency,
+            ..Behaviour::default()
+        })
+        .await,
+    );
     let (send, coming) = channel();
     simulator.watch(move |moment| _ = send.send(moment));
-    let mut child = start(&site, &simulator).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = start(&site, &simulator)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let log = follow(&mut child);
     assert!(wait_for(&coming, |came| came == Coming::Request(1)));
     kill(child.id(), "INT");
-    assert!(log.iter().any(|line| line.contains("a second signal ends the run at once")));
+    assert!(
+        log.iter()
+            .any(|line| line.contains("a second signal ends the run at once"))
+    );
     kill(child.id(), "INT");
     assert_eq!(child.wait().unwrap().code(), Some(130));
 }
@@ -315,15 +422,28 @@ async fn a_signal_ends_a_run_in_order_and_a_second_one_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_run_is_told_who_holds_the_snapshot() {
     let latency = Duration::from_secs(100);
-    let (site, simulator) = (site(2), listening(Behaviour { latency, ..Behaviour::default() }).await);
+    let (site, simulator) = (
+        site(2),
+        listening(Behaviour {
+            latency,
+            ..Behaviour::default()
+        })
+        .await,
+    );
     let (send, coming) = channel();
     simulator.watch(move |moment| _ = send.send(moment));
     let mut first = start(&site, &simulator).spawn().unwrap();
     assert!(wait_for(&coming, |came| came == Coming::Request(0)));
-    let second = start(&site, &simulator).stderr(Stdio::piped()).output().unwrap();
+    let second = start(&site, &simulator)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
     assert_eq!(second.status.code(), Some(6));
     let message = text(&second.stderr);
-    assert!(message.contains(&format!("process {} on ", first.id())), "{message}");
+    assert!(
+        message.contains(&format!("process {} on ", first.id())),
+        "{message}"
+    );
     assert!(message.contains("hint: nothing is lost"), "{message}");
     first.kill().unwrap();
     first.wait().unwrap();

@@ -33,41 +33,81 @@ fn packed(sizes: &[u32]) -> u64 {
     let mut left = sizes.to_vec();
     let batches = pack(sizes);
     for (number, batch) in batches.iter().enumerate() {
-        assert!(batch.len() <= 100, "batch {number} has {} root domains", batch.len());
+        assert!(
+            batch.len() <= 100,
+            "batch {number} has {} root domains",
+            batch.len()
+        );
         let targets: u32 = batch.iter().map(|share| share.targets).sum();
-        assert!((1..=1000).contains(&targets), "batch {number} has {targets} targets");
+        assert!(
+            (1..=1000).contains(&targets),
+            "batch {number} has {targets} targets"
+        );
         let mut domains: Vec<u32> = batch.iter().map(|share| share.domain).collect();
         domains.sort_unstable();
         domains.dedup();
-        assert_eq!(domains.len(), batch.len(), "batch {number} has a root domain twice");
+        assert_eq!(
+            domains.len(),
+            batch.len(),
+            "batch {number} has a root domain twice"
+        );
         for share in batch {
             assert!(share.targets > 0);
             left[share.domain as usize] -= share.targets;
         }
     }
-    assert!(left.iter().all(|&targets| targets == 0), "not every target is in a batch");
+    assert!(
+        left.iter().all(|&targets| targets == 0),
+        "not every target is in a batch"
+    );
     batches.len() as u64
 }
 
 fn distributions() -> Vec<(&'static str, Vec<u32>)> {
     let of = |parts: &[(usize, u32)]| -> Vec<u32> {
-        parts.iter().flat_map(|&(domains, size)| std::iter::repeat_n(size, domains)).collect()
+        parts
+            .iter()
+            .flat_map(|&(domains, size)| std::iter::repeat_n(size, domains))
+            .collect()
     };
     let mut random = Uniform(7);
     let mut draw = |domains: usize, size: fn(&mut Uniform) -> f64| -> Vec<u32> {
-        (0..domains).map(|_| size(&mut random).ceil().clamp(1.0, 5e6) as u32).collect()
+        (0..domains)
+            .map(|_| size(&mut random).ceil().clamp(1.0, 5e6) as u32)
+            .collect()
     };
     vec![
         ("100,000 with 1", of(&[(100_000, 1)])),
         ("50,000 with 11", of(&[(50_000, 11)])),
         ("2,000 with 600", of(&[(2_000, 600)])),
-        ("20,000 with 1 and 20,000 with 19", of(&[(20_000, 1), (20_000, 19)])),
-        ("99,000 with 1 and 180 with 5,000", of(&[(99_000, 1), (180, 5_000)])),
-        ("one with 1,000,000 and 1,000 with 3", of(&[(1, 1_000_000), (1_000, 3)])),
-        ("3,000 with 501 and 30,000 with 1", of(&[(3_000, 501), (30_000, 1)])),
-        ("50,000 Pareto(0.9)", draw(50_000, |random| random.next().powf(-1.0 / 0.9))),
-        ("60,000 log-normal(1.5, 1.6)", draw(60_000, |random| (1.5 + 1.6 * random.normal()).exp())),
-        ("60,000 exponential(mean 9.5)", draw(60_000, |random| -9.5 * random.next().ln())),
+        (
+            "20,000 with 1 and 20,000 with 19",
+            of(&[(20_000, 1), (20_000, 19)]),
+        ),
+        (
+            "99,000 with 1 and 180 with 5,000",
+            of(&[(99_000, 1), (180, 5_000)]),
+        ),
+        (
+            "one with 1,000,000 and 1,000 with 3",
+            of(&[(1, 1_000_000), (1_000, 3)]),
+        ),
+        (
+            "3,000 with 501 and 30,000 with 1",
+            of(&[(3_000, 501), (30_000, 1)]),
+        ),
+        (
+            "50,000 Pareto(0.9)",
+            draw(50_000, |random| random.next().powf(-1.0 / 0.9)),
+        ),
+        (
+            "60,000 log-normal(1.5, 1.6)",
+            draw(60_000, |random| (1.5 + 1.6 * random.normal()).exp()),
+        ),
+        (
+            "60,000 exponential(mean 9.5)",
+            draw(60_000, |random| -9.5 * random.next().ln()),
+        ),
     ]
 }
 
@@ -76,8 +116,15 @@ fn the_ten_distributions_are_packed_within_their_bound() {
     for (name, sizes) in distributions() {
         let (requests, bound) = (packed(&sizes), lower_bound(&sizes));
         println!("{name}: {requests} requests, bound {bound}");
-        let allowed = if name.starts_with("99,000") { 1_002 } else { allowed(&sizes) };
-        assert!(requests <= allowed, "{name}: {requests} requests, allowed {allowed}, bound {bound}");
+        let allowed = if name.starts_with("99,000") {
+            1_002
+        } else {
+            allowed(&sizes)
+        };
+        assert!(
+            requests <= allowed,
+            "{name}: {requests} requests, allowed {allowed}, bound {bound}"
+        );
     }
 }
 

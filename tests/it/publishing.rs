@@ -11,8 +11,13 @@ use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use crate::harness::{Site, files, program, simulator, surroundings, text};
 
 async fn published() -> Site {
-    let lines = (0..900)
-        .map(|n| if n % 3 == 0 { format!("d{n}.com") } else { format!("https://e{}.org/{n}", n % 40) });
+    let lines = (0..900).map(|n| {
+        if n % 3 == 0 {
+            format!("d{n}.com")
+        } else {
+            format!("https://e{}.org/{n}", n % 40)
+        }
+    });
     let site = Site::new(lines.chain(["not a target".to_owned()]));
     let (simulator, clock) = simulator(Behaviour::default()).await;
     let end = site.run(&simulator, &clock).await.unwrap();
@@ -22,11 +27,21 @@ async fn published() -> Site {
 
 /// The findings of `verify`, and whether it was satisfied.
 fn verify(site: &Site) -> (bool, Vec<String>) {
-    let output = program().arg("verify").arg(site.lake()).args(["--output", "json"]).output().unwrap();
+    let output = program()
+        .arg("verify")
+        .arg(site.lake())
+        .args(["--output", "json"])
+        .output()
+        .unwrap();
     let audits: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let problems = audits["snapshots"][0]["problems"].as_array().unwrap();
     let problems = problems.iter().chain(audits["strays"].as_array().unwrap());
-    (output.status.success(), problems.map(|problem| problem.as_str().unwrap().to_owned()).collect())
+    (
+        output.status.success(),
+        problems
+            .map(|problem| problem.as_str().unwrap().to_owned())
+            .collect(),
+    )
 }
 
 fn file(site: &Site, table: Table) -> PathBuf {
@@ -37,8 +52,16 @@ fn file(site: &Site, table: Table) -> PathBuf {
 async fn a_published_snapshot_passes_its_audit_and_is_listed() {
     let site = published().await;
     assert_eq!(verify(&site), (true, Vec::new()));
-    let output = program().arg("snapshots").arg(site.lake()).output().unwrap();
-    assert!(text(&output.stderr).contains("2026-11-23"), "{}", text(&output.stderr));
+    let output = program()
+        .arg("snapshots")
+        .arg(site.lake())
+        .output()
+        .unwrap();
+    assert!(
+        text(&output.stderr).contains("2026-11-23"),
+        "{}",
+        text(&output.stderr)
+    );
     assert!(!site.lake().join("_staging/2026-11-23").exists());
 }
 
@@ -48,17 +71,32 @@ async fn running_again_says_that_it_is_published_and_sends_nothing() {
     let (simulator, clock) = simulator(Behaviour::default()).await;
     let end = site.run(&simulator, &clock).await.unwrap();
     assert!(end.error.is_none());
-    assert_eq!((end.report.state, simulator.ledger().len()), (RunState::AlreadyPublished, 0));
+    assert_eq!(
+        (end.report.state, simulator.ledger().len()),
+        (RunState::AlreadyPublished, 0)
+    );
     let output = site.program("run", &["--base-url", "http://127.0.0.1:1"]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(text(&output.stderr).contains("was published before"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("was published before"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_pipeline_is_not_told_that_its_snapshot_is_published() {
     let site = published().await;
-    let file = site.write("other.toml", site.text().replace("name = \"test\"", "name = \"other\""));
-    let output = program().arg("run").arg(file).args(["--base-url", "http://127.0.0.1:1"]).output().unwrap();
+    let file = site.write(
+        "other.toml",
+        site.text().replace("name = \"test\"", "name = \"other\""),
+    );
+    let output = program()
+        .arg("run")
+        .arg(file)
+        .args(["--base-url", "http://127.0.0.1:1"])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(
         text(&output.stderr).contains("pipeline is test there and other here"),
@@ -71,15 +109,29 @@ async fn another_pipeline_is_not_told_that_its_snapshot_is_published() {
 async fn what_no_manifest_vouches_for_is_found() {
     let site = published().await;
     let manifests = site.lake().join("_snapshots");
-    std::fs::copy(manifests.join("2026-11-23.json"), manifests.join("2026-11-24.json")).unwrap();
+    std::fs::copy(
+        manifests.join("2026-11-23.json"),
+        manifests.join("2026-11-24.json"),
+    )
+    .unwrap();
     std::fs::create_dir_all(site.lake().join("pages/snapshot_date=2026-11-25")).unwrap();
-    std::fs::write(site.lake().join("pages/snapshot_date=2026-11-25/x.parquet"), "").unwrap();
+    std::fs::write(
+        site.lake().join("pages/snapshot_date=2026-11-25/x.parquet"),
+        "",
+    )
+    .unwrap();
     let output = program().arg("verify").arg(site.lake()).output().unwrap();
     let told = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("2026-11-23  ok"), "{told}");
-    assert!(told.contains("the manifest of 2026-11-24 is that of 2026-11-23"), "{told}");
-    assert!(told.contains("pages/snapshot_date=2026-11-25/x.parquet is named by no manifest"), "{told}");
+    assert!(
+        told.contains("the manifest of 2026-11-24 is that of 2026-11-23"),
+        "{told}"
+    );
+    assert!(
+        told.contains("pages/snapshot_date=2026-11-25/x.parquet is named by no manifest"),
+        "{told}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,7 +145,9 @@ async fn a_flipped_bit_is_found() {
     let (satisfied, problems) = verify(&site);
     assert!(!satisfied);
     assert!(
-        problems.iter().any(|problem| problem.contains("pages/") && problem.contains("another SHA-256")),
+        problems
+            .iter()
+            .any(|problem| problem.contains("pages/") && problem.contains("another SHA-256")),
         "{problems:?}"
     );
 }
@@ -113,7 +167,10 @@ async fn a_manifest_that_was_edited_by_hand_is_found_whatever_the_edit() {
         std::fs::write(&path, edited.join("\n") + "\n").unwrap();
         let (satisfied, problems) = verify(&site);
         assert!(
-            !satisfied && problems.iter().any(|problem| problem.contains("2026-11-23.json")),
+            !satisfied
+                && problems
+                    .iter()
+                    .any(|problem| problem.contains("2026-11-23.json")),
             "{problems:?}"
         );
     }
@@ -128,7 +185,11 @@ async fn a_missing_a_cut_and_a_stray_file_are_found() {
     let targets = file(&site, Table::Targets);
     let bytes = std::fs::read(&targets).unwrap();
     std::fs::write(&targets, &bytes[..bytes.len() - 10]).unwrap();
-    std::fs::write(file(&site, Table::Pages).with_file_name("stray.parquet"), bytes).unwrap();
+    std::fs::write(
+        file(&site, Table::Pages).with_file_name("stray.parquet"),
+        bytes,
+    )
+    .unwrap();
     let (satisfied, problems) = verify(&site);
     assert!(!satisfied);
     for words in [
@@ -137,7 +198,9 @@ async fn a_missing_a_cut_and_a_stray_file_are_found() {
         ["stray.parquet", "named by no manifest"],
     ] {
         assert!(
-            problems.iter().any(|problem| words.iter().all(|word| problem.contains(word))),
+            problems
+                .iter()
+                .any(|problem| words.iter().all(|word| problem.contains(word))),
             "{words:?}: {problems:?}"
         );
     }
@@ -147,14 +210,22 @@ async fn a_missing_a_cut_and_a_stray_file_are_found() {
 async fn a_manifest_edited_by_hand_is_found() {
     let site = published().await;
     let path = site.lake().join("_snapshots/2026-11-23.json");
-    let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let mut manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     manifest["fates"]["returned"] = (manifest["fates"]["returned"].as_u64().unwrap() - 1).into();
     manifest["requests"]["cost_usd"] = "0.01".into();
     std::fs::write(&path, manifest.to_string()).unwrap();
     let (satisfied, problems) = verify(&site);
     assert!(!satisfied);
-    for word in ["the sum of their fates", "are returned, the manifest says", "the manifest says $0.01"] {
-        assert!(problems.iter().any(|problem| problem.contains(word)), "{word}: {problems:?}");
+    for word in [
+        "the sum of their fates",
+        "are returned, the manifest says",
+        "the manifest says $0.01",
+    ] {
+        assert!(
+            problems.iter().any(|problem| problem.contains(word)),
+            "{word}: {problems:?}"
+        );
     }
 }
 
@@ -163,10 +234,17 @@ async fn what_a_broken_off_publication_left_is_replaced() {
     let site = published().await;
     // As if the machine had gone down between the tables and the manifest.
     std::fs::remove_file(site.lake().join("_snapshots/2026-11-23.json")).unwrap();
-    std::fs::write(file(&site, Table::Breakdowns).with_file_name("half.parquet"), "").unwrap();
+    std::fs::write(
+        file(&site, Table::Breakdowns).with_file_name("half.parquet"),
+        "",
+    )
+    .unwrap();
     let (simulator, clock) = simulator(Behaviour::default()).await;
     let end = site.run(&simulator, &clock).await.unwrap();
-    assert_eq!((end.report.state, simulator.ledger().len()), (RunState::Published, 0));
+    assert_eq!(
+        (end.report.state, simulator.ledger().len()),
+        (RunState::Published, 0)
+    );
     assert_eq!(verify(&site), (true, Vec::new()));
 }
 
@@ -179,20 +257,28 @@ async fn files_say_what_they_are_and_how_they_are_sorted() {
             let metadata = reader.metadata();
             let pairs = metadata.file_metadata().key_value_metadata().unwrap();
             assert!(
-                pairs
-                    .iter()
-                    .any(|pair| pair.key == "backlake.contract" && pair.value == Some(table.contract().id()))
+                pairs.iter().any(|pair| pair.key == "backlake.contract"
+                    && pair.value == Some(table.contract().id()))
             );
             let row_group = metadata.row_group(0);
             let sorting: Vec<String> = row_group
                 .sorting_columns()
                 .unwrap()
                 .iter()
-                .map(|column| row_group.column(column.column_idx as usize).column_path().string())
+                .map(|column| {
+                    row_group
+                        .column(column.column_idx as usize)
+                        .column_path()
+                        .string()
+                })
                 .collect();
             assert_eq!(sorting, table.contract().sort, "{}", path.display());
             for column in row_group.columns() {
-                assert!(column.compression().to_string().starts_with("ZSTD"), "{}", column.column_path());
+                assert!(
+                    column.compression().to_string().starts_with("ZSTD"),
+                    "{}",
+                    column.column_path()
+                );
             }
         }
     }
@@ -205,8 +291,18 @@ async fn what_is_staged_is_audited_before_anyone_sees_it() {
     let pipeline = site.pipeline(&simulator.url());
     let staging = site.lake().join("_staging/2026-11-23");
     let staged = || {
-        let run = std::fs::read_dir(&staging).unwrap().next().unwrap().unwrap().path();
-        std::fs::read_dir(run.join("pages")).unwrap().next().unwrap().unwrap().path()
+        let run = std::fs::read_dir(&staging)
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
+        std::fs::read_dir(run.join("pages"))
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path()
     };
     // A disk that flips a bit between writing and publishing.
     let on_progress = |progress: Progress| {
@@ -217,18 +313,27 @@ async fn what_is_staged_is_audited_before_anyone_sees_it() {
             std::fs::write(staged(), bytes).unwrap();
         }
     };
-    let env = Surroundings { on_progress: &on_progress, ..surroundings(&simulator, &clock) };
+    let env = Surroundings {
+        on_progress: &on_progress,
+        ..surroundings(&simulator, &clock)
+    };
     let error = run(&pipeline, &env).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unexpected);
     let name = staged().file_name().unwrap().to_string_lossy().into_owned();
-    assert!(error.to_string().contains(&name) && error.to_string().contains("SHA-256"), "{error}");
+    assert!(
+        error.to_string().contains(&name) && error.to_string().contains("SHA-256"),
+        "{error}"
+    );
     assert!(
         !site.lake().join("pages").exists() && error.hint().contains("_staging/2026-11-23"),
         "{}",
         error.hint()
     );
     let end = site.run(&simulator, &clock).await.unwrap();
-    assert_eq!((end.report.state, simulator.ledger().len()), (RunState::Published, 1));
+    assert_eq!(
+        (end.report.state, simulator.ledger().len()),
+        (RunState::Published, 1)
+    );
     assert_eq!(verify(&site), (true, Vec::new()));
 }
 
@@ -246,7 +351,11 @@ async fn what_a_look_up_needs_is_in_every_row_group() {
                 for column in group.columns() {
                     if columns.contains(&column.column_path().string().as_str()) {
                         let statistics = column.statistics().unwrap();
-                        assert!(statistics.min_is_exact() && statistics.max_is_exact(), "{}", path.display());
+                        assert!(
+                            statistics.min_is_exact() && statistics.max_is_exact(),
+                            "{}",
+                            path.display()
+                        );
                         // Small for few values: some twenty bits each, rounded up to a power of two.
                         let bytes = column.bloom_filter_length().unwrap();
                         assert!(

@@ -51,7 +51,10 @@ struct List {
 
 impl Default for List {
     fn default() -> Self {
-        Self { pages: 20_000, per_domain: 40 }
+        Self {
+            pages: 20_000,
+            per_domain: 40,
+        }
     }
 }
 
@@ -96,18 +99,26 @@ struct Expect {
 impl Scenario {
     fn targets(&self) -> Vec<String> {
         let List { pages, per_domain } = self.list;
-        (0..pages).map(|n| format!("https://site{}.com/page-{n}", n / per_domain)).collect()
+        (0..pages)
+            .map(|n| format!("https://site{}.com/page-{n}", n / per_domain))
+            .collect()
     }
 
     fn behaviour(&self, targets: &[String]) -> Behaviour {
         let default = Behaviour::default();
         let every = self.poison.every;
-        let poison = targets.iter().enumerate().filter(|(n, _)| every > 0 && n % every == every / 2);
+        let poison = targets
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| every > 0 && n % every == every / 2);
         Behaviour {
             date: Some(date()),
             latency: Duration::from_millis(self.provider.latency_ms),
             max_in_flight: self.provider.max_in_flight.unwrap_or(default.max_in_flight),
-            requests_per_minute: self.provider.requests_per_minute.unwrap_or(default.requests_per_minute),
+            requests_per_minute: self
+                .provider
+                .requests_per_minute
+                .unwrap_or(default.requests_per_minute),
             balance: self.provider.balance_usd.unwrap_or(default.balance),
             revoked_after: self.provider.revoked_after,
             faults: self.faults.clone(),
@@ -135,7 +146,9 @@ impl Scenario {
         for (start, expected) in self.expect.exits.iter().enumerate() {
             let mut env = surroundings(&simulator, &clock);
             env.seed += start as u64;
-            env.store = store.clone().map(|faulty| backlake::store::Store::over(faulty, "faulty"));
+            env.store = store
+                .clone()
+                .map(|faulty| backlake::store::Store::over(faulty, "faulty"));
             let mut pipeline = site.pipeline(&simulator.url());
             pipeline.spend_what_is_left = self.provider.balance_usd.is_some();
             let before = clock.running();
@@ -145,15 +158,34 @@ impl Scenario {
                 Ok(end) => (Some(end.report), end.error),
                 Err(error) => (None, Some(error)),
             };
-            let exit = error.as_ref().map_or(0, |error: &Error| error.kind().exit_code());
+            let exit = error
+                .as_ref()
+                .map_or(0, |error: &Error| error.kind().exit_code());
             assert_eq!(exit, *expected, "{name}, start {start}: {error:?}");
-            assert!(self.expect.seconds.is_none_or(|most| took <= most), "{name} took {took} s");
-            said.extend(error.iter().map(|error| format!("{error} {}", error.hint())));
+            assert!(
+                self.expect.seconds.is_none_or(|most| took <= most),
+                "{name} took {took} s"
+            );
+            said.extend(
+                error
+                    .iter()
+                    .map(|error| format!("{error} {}", error.hint())),
+            );
             if let Some(report) = &report {
-                assert_eq!(report.lines, report.fates.total(), "{name}: the fates do not add up");
+                assert_eq!(
+                    report.lines,
+                    report.fates.total(),
+                    "{name}: the fates do not add up"
+                );
             }
             if exit != 0 {
-                assert!(!site.lake().join("_snapshots").join(format!("{}.json", date())).exists());
+                assert!(
+                    !site
+                        .lake()
+                        .join("_snapshots")
+                        .join(format!("{}.json", date()))
+                        .exists()
+                );
                 // Someone settles it: more funds, good credentials, room on the disk.
                 let healed = Behaviour {
                     balance: Behaviour::default().balance,
@@ -176,67 +208,118 @@ impl Scenario {
             return;
         }
         assert_eq!(report.state, RunState::Published, "{name}");
-        assert_eq!(report.fates.refused, self.expect.refused, "{name}: {:?}", report.fates);
-        assert_eq!(report.fates.failed, self.expect.failed, "{name}: {:?}", report.fates);
+        assert_eq!(
+            report.fates.refused, self.expect.refused,
+            "{name}: {:?}",
+            report.fates
+        );
+        assert_eq!(
+            report.fates.failed, self.expect.failed,
+            "{name}: {:?}",
+            report.fates
+        );
         assert_eq!(report.fates.unsent, 0, "{name}");
 
         // The books are those of the provider, to the cent and request by request.
         let charged: Usd = ledger.iter().map(|charge| charge.cost).sum();
-        assert_eq!((report.cost_usd, report.cost_unknown_usd), (charged, Usd::ZERO), "{name}");
+        assert_eq!(
+            (report.cost_usd, report.cost_unknown_usd),
+            (charged, Usd::ZERO),
+            "{name}"
+        );
         let mut env = surroundings(&simulator, &clock);
-        env.store = store.clone().map(|faulty| backlake::store::Store::over(faulty, "faulty"));
-        let reconciled: CheckReport = check(&site.pipeline(&simulator.url()), &env, true).await.unwrap();
+        env.store = store
+            .clone()
+            .map(|faulty| backlake::store::Store::over(faulty, "faulty"));
+        let reconciled: CheckReport = check(&site.pipeline(&simulator.url()), &env, true)
+            .await
+            .unwrap();
         let reconciled = reconciled.reconciled.unwrap();
-        assert_eq!(reconciled.different, 0, "{name}: {:?}", reconciled.first_differences);
+        assert_eq!(
+            reconciled.different, 0,
+            "{name}: {:?}",
+            reconciled.first_differences
+        );
         assert_eq!(reconciled.charged_usd, charged, "{name}");
 
         let bound = report.lower_bound;
         if let Some(most) = self.expect.extra_requests {
             let extra = report.requests.saturating_sub(bound);
-            assert!(extra <= most, "{name}: {extra} requests more than the bound of {bound}");
+            assert!(
+                extra <= most,
+                "{name}: {extra} requests more than the bound of {bound}"
+            );
         }
         if let Some(most) = self.expect.extra_charged {
             let extra = ledger.len() - bound as usize;
-            assert!(extra <= most, "{name}: {extra} charges more than the bound of {bound}");
+            assert!(
+                extra <= most,
+                "{name}: {extra} charges more than the bound of {bound}"
+            );
         }
         if let Some(says) = &self.expect.says {
             let reasons = site.table(Table::Targets);
             let reasons = reasons.column_by_name("reason").unwrap().as_string::<i32>();
-            let found = said.contains(says) || reasons.iter().flatten().any(|reason| reason.contains(says));
+            let found =
+                said.contains(says) || reasons.iter().flatten().any(|reason| reason.contains(says));
             assert!(found, "{name}: nothing says `{says}`; errors: {said}");
         }
         self.hold_to_the_truth(name, &site, &simulator, &targets);
     }
 
     /// Every target has its fate, and every row is what the provider knows.
-    fn hold_to_the_truth(&self, name: &str, site: &Site, simulator: &Simulator, targets: &[String]) {
+    fn hold_to_the_truth(
+        &self,
+        name: &str,
+        site: &Site,
+        simulator: &Simulator,
+        targets: &[String],
+    ) {
         let table = site.table(Table::Targets);
         let text = |column: &str| table.column_by_name(column).unwrap().as_string::<i32>();
-        let fates: HashMap<&str, &str> =
-            text("target").iter().flatten().zip(text("fate").iter().flatten()).collect();
+        let fates: HashMap<&str, &str> = text("target")
+            .iter()
+            .flatten()
+            .zip(text("fate").iter().flatten())
+            .collect();
         assert_eq!(fates.len(), targets.len(), "{name}");
         let pages = site.table(Table::Pages);
         let names = pages.column_by_name("target").unwrap().as_string::<i32>();
-        let links = pages.column_by_name("backlinks").unwrap().as_primitive::<Int64Type>();
+        let links = pages
+            .column_by_name("backlinks")
+            .unwrap()
+            .as_primitive::<Int64Type>();
         let mut rows: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
         for (target, links) in names.iter().flatten().zip(links.values()) {
             rows.entry(target).or_default().push(*links);
         }
         let matched = pages.column_by_name("matched").unwrap().as_boolean();
-        let unmatched: HashSet<&str> =
-            (0..pages.num_rows()).filter(|&row| !matched.value(row)).map(|row| names.value(row)).collect();
+        let unmatched: HashSet<&str> = (0..pages.num_rows())
+            .filter(|&row| !matched.value(row))
+            .map(|row| names.value(row))
+            .collect();
         for (n, target) in targets.iter().enumerate() {
             let root = format!("site{}.com", n / self.list.per_domain);
             let truth = simulator.population().page(date(), target, &root);
             let every = self.poison.every;
             match fates[target.as_str()] {
                 "returned" => {
-                    assert_eq!(rows[target.as_str()], [truth.unwrap().backlinks], "{name}: {target}")
+                    assert_eq!(
+                        rows[target.as_str()],
+                        [truth.unwrap().backlinks],
+                        "{name}: {target}"
+                    )
                 }
                 "absent" => {
-                    assert!(truth.is_none() && !rows.contains_key(target.as_str()), "{name}: {target}")
+                    assert!(
+                        truth.is_none() && !rows.contains_key(target.as_str()),
+                        "{name}: {target}"
+                    )
                 }
-                "refused" => assert!(every > 0 && n % every == every / 2, "{name}: {target} is innocent"),
+                "refused" => assert!(
+                    every > 0 && n % every == every / 2,
+                    "{name}: {target} is innocent"
+                ),
                 "failed" => assert!(self.expect.failed > 0, "{name}: {target}"),
                 fate => panic!("{name}: {target} is {fate}"),
             }
@@ -248,11 +331,17 @@ impl Scenario {
 #[test]
 fn every_scenario_ends_as_it_promises() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     assert!(files.len() >= 20, "{} scenarios", files.len());
     let only = std::env::var("SCENARIO").unwrap_or_default();
-    let files: Vec<_> = files.into_iter().filter(|file| file.to_string_lossy().contains(&only)).collect();
+    let files: Vec<_> = files
+        .into_iter()
+        .filter(|file| file.to_string_lossy().contains(&only))
+        .collect();
     // Each on a thread of its own, so that one that fails does not hide the others.
     let next = std::sync::Mutex::new(files.into_iter());
     let failed = std::sync::Mutex::new(Vec::new());

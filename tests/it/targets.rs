@@ -17,8 +17,12 @@ use proptest::prelude::*;
 
 use crate::harness::{Site, program, simulator, text};
 
-const LINES: [&str; 4] =
-    ["https://example.com/a", "Example.ORG", "not a target", "https://EXAMPLE.com/a#again"];
+const LINES: [&str; 4] = [
+    "https://example.com/a",
+    "Example.ORG",
+    "not a target",
+    "https://EXAMPLE.com/a#again",
+];
 
 fn read(path: &std::path::Path, keep: &[&str]) -> TargetList {
     let sources = Sources {
@@ -38,8 +42,11 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// The same four lines in every format, with a column to keep where there can be one.
 fn forms() -> Vec<(&'static str, Vec<u8>)> {
-    let csv: String =
-        LINES.iter().enumerate().map(|(n, line)| format!("client {n},\"{line}\"\r\n")).collect();
+    let csv: String = LINES
+        .iter()
+        .enumerate()
+        .map(|(n, line)| format!("client {n},\"{line}\"\r\n"))
+        .collect();
     let ndjson: String = LINES
         .iter()
         .enumerate()
@@ -53,14 +60,19 @@ fn forms() -> Vec<(&'static str, Vec<u8>)> {
     let columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from_iter_values(0..4)),
         Arc::new(StringArray::from(LINES.to_vec())),
-        Arc::new(StringArray::from_iter_values((0..4).map(|n| format!("client {n}")))),
+        Arc::new(StringArray::from_iter_values(
+            (0..4).map(|n| format!("client {n}")),
+        )),
     ];
     let batch = RecordBatch::try_new(Arc::new(schema), columns).unwrap();
     let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     let parquet = writer.into_inner().unwrap();
     vec![
-        ("txt", format!("# a comment\n\n{}", LINES.join("\r\n")).into_bytes()),
+        (
+            "txt",
+            format!("# a comment\n\n{}", LINES.join("\r\n")).into_bytes(),
+        ),
         ("csv", format!("\u{feff}client,url\r\n{csv}").into_bytes()),
         ("ndjson", ndjson.into_bytes()),
         ("parquet", parquet),
@@ -81,9 +93,17 @@ fn every_format_and_compression_gives_the_same_targets() {
             let keep: &[&str] = if ending == "txt" { &[] } else { &["client"] };
             let list = read(&path, keep);
             let targets: Vec<&str> = list.targets().map(|target| target.text).collect();
-            assert_eq!(targets, ["https://example.com/a", "example.org"], "{ending}{packed}");
             assert_eq!(
-                (list.line_count(), list.duplicate_count(), list.invalid_count()),
+                targets,
+                ["https://example.com/a", "example.org"],
+                "{ending}{packed}"
+            );
+            assert_eq!(
+                (
+                    list.line_count(),
+                    list.duplicate_count(),
+                    list.invalid_count()
+                ),
                 (4, 1, 1),
                 "{ending}{packed}"
             );
@@ -98,10 +118,17 @@ fn every_format_and_compression_gives_the_same_targets() {
             assert_eq!(inputs, LINES, "{ending}{packed}");
             assert_eq!(
                 list.line(3).end,
-                LineEnd::Duplicate { of: list.targets().next().unwrap().id, first: 0 }
+                LineEnd::Duplicate {
+                    of: list.targets().next().unwrap().id,
+                    first: 0
+                }
             );
             if !keep.is_empty() {
-                assert_eq!(list.labels(2).collect::<Vec<_>>(), [("client", "client 2")], "{ending}{packed}");
+                assert_eq!(
+                    list.labels(2).collect::<Vec<_>>(),
+                    [("client", "client 2")],
+                    "{ending}{packed}"
+                );
             }
         }
     }
@@ -110,7 +137,11 @@ fn every_format_and_compression_gives_the_same_targets() {
 #[test]
 fn standard_input_is_read_in_any_form_it_can_have() {
     let plain = LINES.join("\n").into_bytes();
-    for bytes in [plain.clone(), gzip(&plain), zstd::encode_all(plain.as_slice(), 1).unwrap()] {
+    for bytes in [
+        plain.clone(),
+        gzip(&plain),
+        zstd::encode_all(plain.as_slice(), 1).unwrap(),
+    ] {
         let site = Site::new([""]).with_targets("paths = [\"-\"]");
         let file = site.write("pipeline.toml", site.text());
         let mut child = program()
@@ -140,7 +171,12 @@ fn globs_and_files_are_read_in_order_and_each_once() {
     }
     let path = |name: &str| folder.path().join(name).display().to_string();
     let paths = vec![path("c.csv"), path("*.txt"), path("a.txt")];
-    let sources = Sources { paths, format: None, column: "url".to_owned(), keep: Vec::new() };
+    let sources = Sources {
+        paths,
+        format: None,
+        column: "url".to_owned(),
+        keep: Vec::new(),
+    };
     let list = TargetList::read(&sources, &Rules::default()).unwrap();
     let targets: Vec<&str> = list.targets().map(|target| target.text).collect();
     assert_eq!(targets, ["c.csv.com", "a.txt.com", "b.txt.com"]);
@@ -150,19 +186,33 @@ fn globs_and_files_are_read_in_order_and_each_once() {
 fn a_line_of_any_length_ends_in_a_fate() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("long.txt");
-    std::fs::write(&path, format!("https://a.com/{}\nhttps://b.com/\n", "x".repeat(3 << 20))).unwrap();
+    std::fs::write(
+        &path,
+        format!("https://a.com/{}\nhttps://b.com/\n", "x".repeat(3 << 20)),
+    )
+    .unwrap();
     let list = read(&path, &[]);
     assert_eq!((list.line_count(), list.invalid_count()), (2, 1));
-    assert_eq!(list.line(0).end, LineEnd::Invalid("longer than 65536 bytes"));
+    assert_eq!(
+        list.line(0).end,
+        LineEnd::Invalid("longer than 65536 bytes")
+    );
     assert_eq!(list.line(1).number, 2);
     // Around the limit no line is taken for a part of its neighbour.
     for length in 65_534..65_540 {
         let long = format!("https://a.com/{}", "x".repeat(length - 14));
-        std::fs::write(&path, format!("https://b.com/\n{long}\nhttps://c.com/\r\n{long}\r\nhttps://d.com/"))
-            .unwrap();
+        std::fs::write(
+            &path,
+            format!("https://b.com/\n{long}\nhttps://c.com/\r\n{long}\r\nhttps://d.com/"),
+        )
+        .unwrap();
         let list = read(&path, &[]);
         assert_eq!(list.line_count(), 5, "{length}");
-        assert_eq!(list.invalid_count(), if length > 65_536 { 2 } else { 0 }, "{length}");
+        assert_eq!(
+            list.invalid_count(),
+            if length > 65_536 { 2 } else { 0 },
+            "{length}"
+        );
     }
 }
 
@@ -174,7 +224,10 @@ fn lines_of_a_csv_are_counted_as_an_editor_counts_them() {
         ("url\n\n\n\na.com\n\nb.com", &[5_u64, 7][..]),
         ("url\r\n\r\na.com\r\nb.com\r\n", &[3, 4]),
         ("url\ra.com\rb.com\r", &[2, 3]),
-        ("url,note\na.com,\"one\ntwo \"\"x\"\"\n\nthree\"\nb.com,\n", &[2, 6]),
+        (
+            "url,note\na.com,\"one\ntwo \"\"x\"\"\n\nthree\"\nb.com,\n",
+            &[2, 6],
+        ),
     ] {
         std::fs::write(&path, text).unwrap();
         let found: Vec<u64> = read(&path, &[]).lines().map(|line| line.number).collect();
@@ -189,9 +242,18 @@ fn rows_that_lack_their_target_are_invalid_and_told_why() {
         (
             "a.ndjson",
             "{\"other\":1}\n{\"url\":null}\n[1]\n{\"url\":\"a.com\"",
-            &["no `url` in this row", "no `url` in this row", "not a JSON", "not a JSON"][..],
+            &[
+                "no `url` in this row",
+                "no `url` in this row",
+                "not a JSON",
+                "not a JSON",
+            ][..],
         ),
-        ("a.csv", "client,url\nx\ny,\n", &["no `url` in this row", "empty"]),
+        (
+            "a.csv",
+            "client,url\nx\ny,\n",
+            &["no `url` in this row", "empty"],
+        ),
     ] {
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
@@ -209,19 +271,29 @@ fn rows_that_lack_their_target_are_invalid_and_told_why() {
 #[tokio::test(start_paused = true)]
 async fn kept_columns_arrive_as_labels_in_the_targets_table() {
     let site = Site::new([""]);
-    let path = site
-        .write("list.csv", "url,client,tier\nhttps://a.com/,Acme,1\nlocalhost,Bolt,2\nhttps://a.com/,,3\n");
-    let site = site.with_targets(&format!("paths = [\"{}\"]\nkeep = [\"client\", \"tier\"]", path.display()));
+    let path = site.write(
+        "list.csv",
+        "url,client,tier\nhttps://a.com/,Acme,1\nlocalhost,Bolt,2\nhttps://a.com/,,3\n",
+    );
+    let site = site.with_targets(&format!(
+        "paths = [\"{}\"]\nkeep = [\"client\", \"tier\"]",
+        path.display()
+    ));
     let (simulator, clock) = simulator(Behaviour::default()).await;
     assert!(site.run(&simulator, &clock).await.unwrap().error.is_none());
     let targets = site.table(Table::Targets);
     let column = |name: &str| targets.column_by_name(name).unwrap();
-    let (labels, lines) =
-        (column("labels").as_map(), column("line").as_primitive::<arrow::datatypes::Int64Type>());
+    let (labels, lines) = (
+        column("labels").as_map(),
+        column("line").as_primitive::<arrow::datatypes::Int64Type>(),
+    );
     let mut found = HashMap::new();
     for row in 0..targets.num_rows() {
         let entries = labels.value(row);
-        let (keys, values) = (entries.column(0).as_string::<i32>(), entries.column(1).as_string::<i32>());
+        let (keys, values) = (
+            entries.column(0).as_string::<i32>(),
+            entries.column(1).as_string::<i32>(),
+        );
         let pairs: Vec<String> = keys
             .iter()
             .zip(values)
@@ -234,7 +306,11 @@ async fn kept_columns_arrive_as_labels_in_the_targets_table() {
     assert_eq!(found[&4], "client= tier=3");
     // The third line repeats the first.
     let reasons = column("reason").as_string::<i32>();
-    let told: Vec<&str> = reasons.iter().flatten().filter(|reason| reason.contains("the same as")).collect();
+    let told: Vec<&str> = reasons
+        .iter()
+        .flatten()
+        .filter(|reason| reason.contains("the same as"))
+        .collect();
     assert_eq!(told.len(), 1);
     assert!(told[0].ends_with("list.csv line 2"), "{told:?}");
 }
@@ -277,7 +353,10 @@ proptest! {
 
 #[test]
 fn the_real_list_is_planned_at_its_bound() {
-    let output = program().args(["plan", "pipelines/demo.toml", "--output", "json"]).output().unwrap();
+    let output = program()
+        .args(["plan", "pipelines/demo.toml", "--output", "json"])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["requests"], report["lower_bound"]);

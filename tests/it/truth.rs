@@ -22,7 +22,10 @@ fn list(count: usize) -> Vec<String> {
             7..=12 => format!("https://www.site{}.co.uk/a/{n}", n % (count / 25 + 1)),
             13..=15 => format!("http://user{}.github.io/post-{n}/", n % (count / 50 + 1)),
             16 => format!("shop{n}.example.net"),
-            17 => format!("HTTPS://Site{}.ORG:443/x/../y{n}#frag", n % (count / 30 + 1)),
+            17 => format!(
+                "HTTPS://Site{}.ORG:443/x/../y{n}#frag",
+                n % (count / 30 + 1)
+            ),
             18 => format!("https://big0.com/page/{}", n.saturating_sub(18) / 20 * 20),
             _ => format!("not a target {n}"),
         })
@@ -31,7 +34,11 @@ fn list(count: usize) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn the_lake_holds_the_truth_of_every_row_and_every_breakdown() {
-    let count = if cfg!(debug_assertions) { 6_000 } else { 200_000 };
+    let count = if cfg!(debug_assertions) {
+        6_000
+    } else {
+        200_000
+    };
     let lines = list(count);
     let site = Site::new(&lines).with("[api]\nrequests_per_minute = 10000");
     let (simulator, clock) = simulator(Behaviour::default()).await;
@@ -51,19 +58,32 @@ async fn the_lake_holds_the_truth_of_every_row_and_every_breakdown() {
         if !targets.insert(target.text().to_owned()) {
             continue;
         }
-        match simulator.population().page(date(), target.text(), target.root_domain()) {
-            Some(page) => {
-                drop(truth.insert((target.root_domain().to_owned(), target.text().to_owned()), page))
-            }
+        match simulator
+            .population()
+            .page(date(), target.text(), target.root_domain())
+        {
+            Some(page) => drop(truth.insert(
+                (target.root_domain().to_owned(), target.text().to_owned()),
+                page,
+            )),
             None => absent += 1,
         }
     }
     let fates = report.fates;
     assert_eq!(fates.total(), count as u64);
-    assert_eq!((fates.returned, fates.absent, fates.invalid), (truth.len() as u64, absent, invalid));
-    assert_eq!(fates.duplicate, count as u64 - invalid - targets.len() as u64);
+    assert_eq!(
+        (fates.returned, fates.absent, fates.invalid),
+        (truth.len() as u64, absent, invalid)
+    );
+    assert_eq!(
+        fates.duplicate,
+        count as u64 - invalid - targets.len() as u64
+    );
     assert_eq!((report.items, report.unmatched), (truth.len() as u64, 0));
-    assert!(report.requests <= report.lower_bound + (report.lower_bound / 500).max(1), "{report:?}");
+    assert!(
+        report.requests <= report.lower_bound + (report.lower_bound / 500).max(1),
+        "{report:?}"
+    );
 
     // Money: what the provider's books say.
     let charged = simulator.ledger().iter().map(|charge| charge.cost).sum();
@@ -72,7 +92,10 @@ async fn the_lake_holds_the_truth_of_every_row_and_every_breakdown() {
     let pages = site.table(Table::Pages);
     let breakdowns = site.table(Table::Breakdowns);
     assert_eq!(pages.num_rows(), truth.len());
-    let mut rows = Rows { pages: &pages, row: 0 };
+    let mut rows = Rows {
+        pages: &pages,
+        row: 0,
+    };
     for ((root_domain, target), page) in &truth {
         rows.hold(target, root_domain, page);
         rows.row += 1;
@@ -81,12 +104,29 @@ async fn the_lake_holds_the_truth_of_every_row_and_every_breakdown() {
     for (dimension, field) in DIMENSIONS {
         for ((root_domain, target), page) in &truth {
             for &(key, links) in counts(page, field).iter().flatten() {
-                let text =
-                    |name: &str| breakdowns.column_by_name(name).unwrap().as_string::<i32>().value(row);
-                let found = (text("dimension"), text("root_domain"), text("target"), text("key"));
-                assert_eq!(found, (dimension, root_domain.as_str(), target.as_str(), key));
+                let text = |name: &str| {
+                    breakdowns
+                        .column_by_name(name)
+                        .unwrap()
+                        .as_string::<i32>()
+                        .value(row)
+                };
+                let found = (
+                    text("dimension"),
+                    text("root_domain"),
+                    text("target"),
+                    text("key"),
+                );
                 assert_eq!(
-                    breakdowns.column_by_name("links").unwrap().as_primitive::<Int64Type>().value(row),
+                    found,
+                    (dimension, root_domain.as_str(), target.as_str(), key)
+                );
+                assert_eq!(
+                    breakdowns
+                        .column_by_name("links")
+                        .unwrap()
+                        .as_primitive::<Int64Type>()
+                        .value(row),
                     links
                 );
                 row += 1;
@@ -117,14 +157,32 @@ struct Rows<'a> {
 
 impl Rows<'_> {
     fn text(&self, name: &str) -> &str {
-        self.pages.column_by_name(name).unwrap().as_string::<i32>().value(self.row)
+        self.pages
+            .column_by_name(name)
+            .unwrap()
+            .as_string::<i32>()
+            .value(self.row)
     }
 
     fn hold(&self, target: &str, root_domain: &str, page: &Page) {
-        assert_eq!((self.text("root_domain"), self.text("target")), (root_domain, target));
+        assert_eq!(
+            (self.text("root_domain"), self.text("target")),
+            (root_domain, target)
+        );
         assert_eq!(self.text("type"), "backlinks_page_summary");
-        assert!(self.pages.column_by_name("matched").unwrap().as_boolean().value(self.row));
-        assert!(self.pages.column_by_name("extra").unwrap().is_null(self.row));
+        assert!(
+            self.pages
+                .column_by_name("matched")
+                .unwrap()
+                .as_boolean()
+                .value(self.row)
+        );
+        assert!(
+            self.pages
+                .column_by_name("extra")
+                .unwrap()
+                .is_null(self.row)
+        );
         let numbers = [
             ("rank", page.rank),
             ("main_domain_rank", page.main_domain_rank),
@@ -133,37 +191,67 @@ impl Rows<'_> {
             ("broken_backlinks", page.broken_backlinks),
             ("broken_pages", page.broken_pages),
             ("referring_domains", page.referring_domains),
-            ("referring_domains_nofollow", page.referring_domains_nofollow),
+            (
+                "referring_domains_nofollow",
+                page.referring_domains_nofollow,
+            ),
             ("referring_main_domains", page.referring_main_domains),
-            ("referring_main_domains_nofollow", page.referring_main_domains_nofollow),
+            (
+                "referring_main_domains_nofollow",
+                page.referring_main_domains_nofollow,
+            ),
             ("referring_ips", page.referring_ips),
             ("referring_subnets", page.referring_subnets),
             ("referring_pages", page.referring_pages),
             ("referring_pages_nofollow", page.referring_pages_nofollow),
         ];
         for (name, truth) in numbers {
-            let column = self.pages.column_by_name(name).unwrap().as_primitive::<Int64Type>();
+            let column = self
+                .pages
+                .column_by_name(name)
+                .unwrap()
+                .as_primitive::<Int64Type>();
             assert!(column.is_valid(self.row), "{target}: {name} is null");
             assert_eq!(column.value(self.row), truth, "{target}: {name}");
         }
-        for (name, truth) in [("first_seen", &page.first_seen), ("lost_date", &page.lost_date)] {
-            let column = self.pages.column_by_name(name).unwrap().as_primitive::<TimestampMicrosecondType>();
+        for (name, truth) in [
+            ("first_seen", &page.first_seen),
+            ("lost_date", &page.lost_date),
+        ] {
+            let column = self
+                .pages
+                .column_by_name(name)
+                .unwrap()
+                .as_primitive::<TimestampMicrosecondType>();
             let found = column.is_valid(self.row).then(|| column.value(self.row));
             let truth = truth.as_ref().map(|text| {
-                DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S %:z").unwrap().timestamp_micros()
+                DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S %:z")
+                    .unwrap()
+                    .timestamp_micros()
             });
             assert_eq!(found, truth, "{target}: {name}");
         }
         for (_, name) in DIMENSIONS {
             let column = self.pages.column_by_name(name).unwrap().as_map();
             let truth = counts(page, name);
-            assert_eq!(column.is_valid(self.row), truth.is_some(), "{target}: {name}");
+            assert_eq!(
+                column.is_valid(self.row),
+                truth.is_some(),
+                "{target}: {name}"
+            );
             let entries = column.value(self.row);
             let keys = entries.column(0).as_string::<i32>();
             let values = entries.column(1).as_primitive::<Int64Type>();
-            let found: Vec<(&str, i64)> =
-                keys.iter().flatten().zip(values.values().iter().copied()).collect();
-            assert_eq!(&found, truth.as_deref().unwrap_or_default(), "{target}: {name}");
+            let found: Vec<(&str, i64)> = keys
+                .iter()
+                .flatten()
+                .zip(values.values().iter().copied())
+                .collect();
+            assert_eq!(
+                &found,
+                truth.as_deref().unwrap_or_default(),
+                "{target}: {name}"
+            );
         }
     }
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
+    ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    new_null_array,
 };
 use arrow::datatypes::{DataType, Field, Schema};
 use backlake::contract::Table;
@@ -53,7 +54,9 @@ pub(crate) fn write_snapshot_with(
     more: Option<&str>,
 ) {
     let mut pages = pages.to_vec();
-    pages.sort_by(|left, right| (&left.root_domain, &left.target).cmp(&(&right.root_domain, &right.target)));
+    pages.sort_by(|left, right| {
+        (&left.root_domain, &left.target).cmp(&(&right.root_domain, &right.target))
+    });
     let mut links = links.to_vec();
     links.sort_by(|left, right| left.dimension.cmp(&right.dimension));
     let tables = json!({
@@ -77,10 +80,20 @@ pub(crate) fn write_snapshot_with(
         "irregularities": Irregularities::default(),
     });
     std::fs::create_dir_all(lake.join("_snapshots")).unwrap();
-    std::fs::write(lake.join(format!("_snapshots/{date}.json")), manifest.to_string()).unwrap();
+    std::fs::write(
+        lake.join(format!("_snapshots/{date}.json")),
+        manifest.to_string(),
+    )
+    .unwrap();
 }
 
-fn write(lake: &Path, date: NaiveDate, table: Table, rows: &RecordBatch, cut: (usize, usize)) -> Value {
+fn write(
+    lake: &Path,
+    date: NaiveDate,
+    table: Table,
+    rows: &RecordBatch,
+    cut: (usize, usize),
+) -> Value {
     let folder = format!("{}/snapshot_date={date}", table.name());
     std::fs::create_dir_all(lake.join(&folder)).unwrap();
     let (group, groups) = cut;
@@ -90,7 +103,9 @@ fn write(lake: &Path, date: NaiveDate, table: Table, rows: &RecordBatch, cut: (u
         let rows = rows.slice(start, (group * groups).min(rows.num_rows() - start));
         let path = format!("{folder}/test-{:05}.parquet", files.len());
         let file = std::fs::File::create(lake.join(&path)).unwrap();
-        let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group)).build();
+        let properties = WriterProperties::builder()
+            .set_max_row_group_row_count(Some(group))
+            .build();
         let mut writer = ArrowWriter::try_new(&file, rows.schema(), Some(properties)).unwrap();
         writer.write(&rows).unwrap();
         writer.close().unwrap();
@@ -104,12 +119,30 @@ fn pages_batch(pages: &[Page], more: Option<&str>) -> RecordBatch {
     let schema = Table::Pages.contract().schema();
     let column = |field: &Arc<Field>| -> ArrayRef {
         match field.name().as_str() {
-            "root_domain" => {
-                Arc::new(pages.iter().map(|page| page.root_domain.clone()).collect::<StringArray>())
-            }
-            "target" => Arc::new(pages.iter().map(|page| page.target.clone()).collect::<StringArray>()),
-            "backlinks" => Arc::new(pages.iter().map(|page| page.backlinks).collect::<Int64Array>()),
-            "matched" => Arc::new(pages.iter().map(|page| Some(page.matched)).collect::<BooleanArray>()),
+            "root_domain" => Arc::new(
+                pages
+                    .iter()
+                    .map(|page| page.root_domain.clone())
+                    .collect::<StringArray>(),
+            ),
+            "target" => Arc::new(
+                pages
+                    .iter()
+                    .map(|page| page.target.clone())
+                    .collect::<StringArray>(),
+            ),
+            "backlinks" => Arc::new(
+                pages
+                    .iter()
+                    .map(|page| page.backlinks)
+                    .collect::<Int64Array>(),
+            ),
+            "matched" => Arc::new(
+                pages
+                    .iter()
+                    .map(|page| Some(page.matched))
+                    .collect::<BooleanArray>(),
+            ),
             "fetched_at" => {
                 Arc::new(TimestampMicrosecondArray::from_value(0, pages.len()).with_timezone("UTC"))
             }
@@ -127,7 +160,12 @@ fn pages_batch(pages: &[Page], more: Option<&str>) -> RecordBatch {
 
 fn links_batch(links: &[Links]) -> RecordBatch {
     let text = |of: fn(&Links) -> &str| -> ArrayRef {
-        Arc::new(links.iter().map(|row| Some(of(row))).collect::<StringArray>())
+        Arc::new(
+            links
+                .iter()
+                .map(|row| Some(of(row)))
+                .collect::<StringArray>(),
+        )
     };
     let columns: Vec<ArrayRef> = vec![
         text(|_| "https://example.com/"),

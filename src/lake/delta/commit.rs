@@ -55,7 +55,11 @@ pub(in crate::lake) async fn commit<'a>(
             let Some(entry) = manifest.tables.get(table.name()) else {
                 continue;
             };
-            let mut publication = Publication { contract, manifest, files: BTreeMap::new() };
+            let mut publication = Publication {
+                contract,
+                manifest,
+                files: BTreeMap::new(),
+            };
             for file in &entry.files {
                 publication.files.insert(within(table, &file.path)?, file);
             }
@@ -84,13 +88,24 @@ pub(in crate::lake) async fn exists(store: &Store) -> Result<bool> {
 ///
 /// # Errors
 /// A lake that fails, or a log that cannot be read.
-pub(in crate::lake) async fn missing(store: &Store, snapshots: &[NaiveDate]) -> Result<Vec<NaiveDate>> {
+pub(in crate::lake) async fn missing(
+    store: &Store,
+    snapshots: &[NaiveDate],
+) -> Result<Vec<NaiveDate>> {
     let mut missing: BTreeSet<NaiveDate> = BTreeSet::new();
     for table in Table::ALL {
         let log = Log::open(store, table).await?;
-        missing.extend(snapshots.iter().filter(|date| log.partition(&date.to_string()).next().is_none()));
+        missing.extend(
+            snapshots
+                .iter()
+                .filter(|date| log.partition(&date.to_string()).next().is_none()),
+        );
     }
-    Ok(snapshots.iter().filter(|date| missing.contains(date)).copied().collect())
+    Ok(snapshots
+        .iter()
+        .filter(|date| missing.contains(date))
+        .copied()
+        .collect())
 }
 
 /// Takes snapshots out of the logs, by one commit a table, and none where it names none of their files; returns the
@@ -98,7 +113,11 @@ pub(in crate::lake) async fn missing(store: &Store, snapshots: &[NaiveDate]) -> 
 ///
 /// # Errors
 /// As [`commit`].
-pub(crate) async fn remove(store: &Store, snapshots: &[NaiveDate], at: DateTime<Utc>) -> Result<usize> {
+pub(crate) async fn remove(
+    store: &Store,
+    snapshots: &[NaiveDate],
+    at: DateTime<Utc>,
+) -> Result<usize> {
     let mut commits = 0;
     for table in Table::ALL {
         let mut log = Log::open(store, table).await?;
@@ -112,18 +131,28 @@ pub(crate) async fn remove(store: &Store, snapshots: &[NaiveDate], at: DateTime<
 ///
 /// # Errors
 /// A lake that fails, or a log that cannot be read.
-pub(in crate::lake) async fn differences(store: &Store, manifests: &[Manifest]) -> Result<Vec<String>> {
+pub(in crate::lake) async fn differences(
+    store: &Store,
+    manifests: &[Manifest],
+) -> Result<Vec<String>> {
     let (mut found, mut without, mut any) = (Vec::new(), Vec::new(), false);
     for table in Table::ALL {
         let log = Log::open(store, table).await?;
         let named = manifests.iter().flat_map(|manifest| {
-            let files = manifest.tables.get(table.name()).into_iter().flat_map(|entry| &entry.files);
+            let files = manifest
+                .tables
+                .get(table.name())
+                .into_iter()
+                .flat_map(|entry| &entry.files);
             files.map(|file| (file.path.as_str(), file))
         });
         let mut named: BTreeMap<&str, &ManifestFile> = named.collect();
         if log.metadata().is_none() {
             if !named.is_empty() {
-                without.push(format!("{} has no Delta log, other tables have", table.name()));
+                without.push(format!(
+                    "{} has no Delta log, other tables have",
+                    table.name()
+                ));
             }
             continue;
         }
@@ -132,19 +161,28 @@ pub(in crate::lake) async fn differences(store: &Store, manifests: &[Manifest]) 
             for (path, active) in files {
                 let path = format!("{}/{path}", Layout::table(table));
                 let Some(file) = named.remove(path.as_str()) else {
-                    found.push(format!("the Delta log names {path}, which no manifest does"));
+                    found.push(format!(
+                        "the Delta log names {path}, which no manifest does"
+                    ));
                     continue;
                 };
-                let at_home = partition.is_some_and(|date| path.contains(&format!("/{PARTITION}={date}/")));
+                let at_home =
+                    partition.is_some_and(|date| path.contains(&format!("/{PARTITION}={date}/")));
                 let as_told = file.bytes == active.bytes as u64
                     && active.rows.is_none_or(|rows| rows as u64 == file.rows)
                     && active.is_whole();
                 if !(at_home && as_told) {
-                    found.push(format!("the Delta log has {path} otherwise than the manifest"));
+                    found.push(format!(
+                        "the Delta log has {path} otherwise than the manifest"
+                    ));
                 }
             }
         }
-        found.extend(named.into_keys().map(|path| format!("the Delta log does not name {path}")));
+        found.extend(
+            named
+                .into_keys()
+                .map(|path| format!("the Delta log does not name {path}")),
+        );
     }
     if any {
         found.append(&mut without);
@@ -182,7 +220,8 @@ async fn attempt(log: &mut Log, goal: &Goal<'_>) -> Result<bool> {
         log.reload().await?;
     }
     let table = log.table.name();
-    let message = format!("others have committed to the Delta table {table} {ATTEMPTS} times meanwhile");
+    let message =
+        format!("others have committed to the Delta table {table} {ATTEMPTS} times meanwhile");
     Err(Error::unexpected(message).with_hint(format!(
         "nothing is lost, and what is committed is not committed again; run the same command again when whoever writes to {table} is done"
     )))
@@ -191,7 +230,11 @@ async fn attempt(log: &mut Log, goal: &Goal<'_>) -> Result<bool> {
 impl Publication<'_> {
     /// What is to be committed for the log to name exactly this; nothing if it does.
     async fn change(&self, log: &Log) -> Result<Option<Change>> {
-        let Self { contract, manifest, files } = self;
+        let Self {
+            contract,
+            manifest,
+            files,
+        } = self;
         let date = manifest.snapshot.to_string();
         let at = manifest.published_at;
         let (mut removes, mut stand): (Vec<Remove>, BTreeSet<&str>) = (Vec::new(), BTreeSet::new());
@@ -209,7 +252,11 @@ impl Publication<'_> {
         let generation = i64::from(manifest.generation);
         if removes.is_empty() && stand.len() == files.len() {
             // Files come with a transaction of generation 1 or later; only a later one must be looked for.
-            if generation <= 1 || log.transaction(&application).await?.is_some_and(|last| last >= generation)
+            if generation <= 1
+                || log
+                    .transaction(&application)
+                    .await?
+                    .is_some_and(|last| last >= generation)
             {
                 return Ok(None);
             }
@@ -220,7 +267,10 @@ impl Publication<'_> {
                 new.push(self.add(log, path, file, &date));
             }
         }
-        let adds = futures::stream::iter(new).buffered(FOOTERS_AT_ONCE).try_collect().await?;
+        let adds = futures::stream::iter(new)
+            .buffered(FOOTERS_AT_ONCE)
+            .try_collect()
+            .await?;
         let metadata = match log.metadata() {
             None => Some(new_metadata(contract, &manifest.run, at)?),
             Some(metadata) => widened(metadata, contract)?,
@@ -237,7 +287,10 @@ impl Publication<'_> {
                 predicate,
             },
             at,
-            note: format!("snapshot {date}, generation {generation}, run {}", manifest.run),
+            note: format!(
+                "snapshot {date}, generation {generation}, run {}",
+                manifest.run
+            ),
             metadata,
             transaction: Some(Transaction::new_with_last_update(
                 application,
@@ -250,10 +303,18 @@ impl Publication<'_> {
     }
 
     async fn add(&self, log: &Log, path: &str, file: &ManifestFile, date: &str) -> Result<Add> {
-        let (rows, stats) =
-            stats::read(log.store(), &Path::from(file.path.as_str()), file.bytes, self.contract).await?;
+        let (rows, stats) = stats::read(
+            log.store(),
+            &Path::from(file.path.as_str()),
+            file.bytes,
+            self.contract,
+        )
+        .await?;
         if rows as u64 != file.rows {
-            let message = format!("{} has {rows} rows, the manifest says {}", file.path, file.rows);
+            let message = format!(
+                "{} has {rows} rows, the manifest says {}",
+                file.path, file.rows
+            );
             return Err(Error::unexpected(message).with_hint(
                 "nothing was committed for it; `backlake verify` says what else is wrong with the snapshot",
             ));
@@ -275,7 +336,10 @@ fn removal(log: &Log, snapshots: &[NaiveDate], at: DateTime<Utc>) -> Option<Chan
     let mut dates = Vec::new();
     for date in snapshots.iter().map(NaiveDate::to_string) {
         let before = removes.len();
-        removes.extend(log.partition(&date).map(|(path, active)| Log::remove(&date, path, active, at)));
+        removes.extend(
+            log.partition(&date)
+                .map(|(path, active)| Log::remove(&date, path, active, at)),
+        );
         if removes.len() > before {
             dates.push(format!("'{date}'"));
         }
@@ -285,7 +349,9 @@ fn removal(log: &Log, snapshots: &[NaiveDate], at: DateTime<Utc>) -> Option<Chan
     }
     let predicate = format!("{PARTITION} IN ({})", dates.join(", "));
     Some(Change {
-        operation: DeltaOperation::Delete { predicate: Some(predicate) },
+        operation: DeltaOperation::Delete {
+            predicate: Some(predicate),
+        },
         at,
         note: format!("{} snapshots taken out", dates.len()),
         metadata: None,
@@ -297,8 +363,13 @@ fn removal(log: &Log, snapshots: &[NaiveDate], at: DateTime<Utc>) -> Option<Chan
 
 /// A file's path relative to its table, from one relative to the lake.
 fn within(table: Table, path: &str) -> Result<String> {
-    let relative = path.strip_prefix(table.name()).and_then(|rest| rest.strip_prefix('/'));
+    let relative = path
+        .strip_prefix(table.name())
+        .and_then(|rest| rest.strip_prefix('/'));
     relative.map(str::to_owned).ok_or_else(|| {
-        Error::unexpected(format!("the manifest names {path}, which is no file of {}", table.name()))
+        Error::unexpected(format!(
+            "the manifest names {path}, which is no file of {}",
+            table.name()
+        ))
     })
 }

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use deltalake::checkpoints::create_checkpoint;
 use deltalake::kernel::transaction::{CommitData, PROTOCOL};
 use deltalake::kernel::{
-    Action, Add, CommitInfo, DeletionVectorDescriptor, EagerSnapshot, IsolationLevel, Metadata, Protocol,
-    Remove, Transaction, Version,
+    Action, Add, CommitInfo, DeletionVectorDescriptor, EagerSnapshot, IsolationLevel, Metadata,
+    Protocol, Remove, Transaction, Version,
 };
 use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_with};
 use deltalake::protocol::DeltaOperation;
@@ -70,8 +70,9 @@ impl Log {
     /// Reads the log of a table, if it has one.
     pub(super) async fn open(store: &Store, table: Table) -> Result<Self> {
         // Only a label: the path counts, within the lake's own store. By this scheme deltalake opens no other.
-        let label: Url =
-            format!("memory:///{}", Layout::table(table)).parse().context(|| "failed to name a table")?;
+        let label: Url = format!("memory:///{}", Layout::table(table))
+            .parse()
+            .context(|| "failed to name a table")?;
         let objects = Arc::new(Objects(store.clone()));
         let log_store = logstore_with(objects, &label, StorageConfig::default())
             .context(|| "failed to set up the Delta log")?;
@@ -92,7 +93,12 @@ impl Log {
     pub(super) async fn reload(&mut self) -> Result<()> {
         let failed = || format!("failed to read the Delta log of {}", self.table.name());
         // The kernel would say so in the log, as an error.
-        if self.store.list_here(&Layout::delta_log(self.table)).await?.is_empty() {
+        if self
+            .store
+            .list_here(&Layout::delta_log(self.table))
+            .await?
+            .is_empty()
+        {
             return Ok(());
         }
         let snapshot = match Box::pin(EagerSnapshot::try_new(self.log_store.as_ref(), None)).await {
@@ -108,7 +114,10 @@ impl Log {
                 rows: file.num_records(),
                 deleted: file.deletion_vector_descriptor(),
             };
-            self.files.entry(partition).or_default().insert(file.path().into_owned(), active);
+            self.files
+                .entry(partition)
+                .or_default()
+                .insert(file.path().into_owned(), active);
         }
         self.next = snapshot.version() + 1;
         self.metadata = Some(snapshot.metadata().clone());
@@ -127,14 +136,21 @@ impl Log {
     }
 
     /// The active files by partition.
-    pub(super) fn partitions(&self) -> impl Iterator<Item = (Option<&str>, &BTreeMap<String, Active>)> {
-        self.files.iter().map(|(partition, files)| (partition.as_deref(), files))
+    pub(super) fn partitions(
+        &self,
+    ) -> impl Iterator<Item = (Option<&str>, &BTreeMap<String, Active>)> {
+        self.files
+            .iter()
+            .map(|(partition, files)| (partition.as_deref(), files))
     }
 
     /// The active files of a partition.
     pub(super) fn partition(&self, partition: &str) -> impl Iterator<Item = (&str, &Active)> {
         let files = self.files.get(&Some(partition.to_owned()));
-        files.into_iter().flatten().map(|(path, active)| (path.as_str(), active))
+        files
+            .into_iter()
+            .flatten()
+            .map(|(path, active)| (path.as_str(), active))
     }
 
     /// The version of an application's last transaction that was in the log when it was read; none if there is none.
@@ -142,12 +158,23 @@ impl Log {
         let Some(snapshot) = &self.snapshot else {
             return Ok(None);
         };
-        let version = Box::pin(snapshot.transaction_version(self.log_store.as_ref(), application)).await;
-        version.context(|| format!("failed to read transactions from the Delta log of {}", self.table.name()))
+        let version =
+            Box::pin(snapshot.transaction_version(self.log_store.as_ref(), application)).await;
+        version.context(|| {
+            format!(
+                "failed to read transactions from the Delta log of {}",
+                self.table.name()
+            )
+        })
     }
 
     /// The action that takes a file out of the table.
-    pub(super) fn remove(partition: &str, path: &str, active: &Active, at: DateTime<Utc>) -> Remove {
+    pub(super) fn remove(
+        partition: &str,
+        path: &str,
+        active: &Active,
+        at: DateTime<Utc>,
+    ) -> Remove {
         Remove {
             path: path.to_owned(),
             data_change: true,
@@ -164,21 +191,39 @@ impl Log {
     /// then, and the log is to be read again.
     pub(super) async fn put(&mut self, change: Change) -> Result<bool> {
         let failed = || format!("failed to write to the Delta log of {}", self.table.name());
-        let (metadata, adds, removes) =
-            (change.metadata.clone(), change.adds.clone(), change.removes.clone());
+        let (metadata, adds, removes) = (
+            change.metadata.clone(),
+            change.adds.clone(),
+            change.removes.clone(),
+        );
         let operation = change.operation.clone();
         let actions = self.actions(change).context(failed)?;
         if let Some(snapshot) = &self.snapshot {
-            PROTOCOL.can_commit(snapshot, &actions.actions, &operation).usage(|| {
-                format!("the Delta table {} asks for more than backlake can write", self.table.name())
-            })?;
+            PROTOCOL
+                .can_commit(snapshot, &actions.actions, &operation)
+                .usage(|| {
+                    format!(
+                        "the Delta table {} asks for more than backlake can write",
+                        self.table.name()
+                    )
+                })?;
         }
         let path = Layout::delta_commit(self.table, self.next);
-        if !self.store.put_new(&path, actions.get_bytes().context(failed)?).await? {
+        if !self
+            .store
+            .put_new(&path, actions.get_bytes().context(failed)?)
+            .await?
+        {
             return Ok(false);
         }
         let (added, removed) = (adds.len(), removes.len());
-        info!(table = self.table.name(), version = self.next, added, removed, "committed to the Delta log");
+        info!(
+            table = self.table.name(),
+            version = self.next,
+            added,
+            removed,
+            "committed to the Delta log"
+        );
         self.follow(metadata, adds, removes);
         self.checkpoint(self.next - 1).await;
         Ok(true)
@@ -205,7 +250,12 @@ impl Log {
         actions.extend(change.transaction.map(Action::from));
         actions.extend(change.removes.into_iter().map(Action::from));
         actions.extend(change.adds.into_iter().map(Action::from));
-        Ok(CommitData::new(actions, change.operation, Default::default(), Vec::new()))
+        Ok(CommitData::new(
+            actions,
+            change.operation,
+            Default::default(),
+            Vec::new(),
+        ))
     }
 
     /// Takes in what was just committed, which spares reading it again.
@@ -213,15 +263,26 @@ impl Log {
         self.next += 1;
         self.metadata = metadata.or_else(|| self.metadata.take());
         for remove in removes {
-            let partition = remove.partition_values.unwrap_or_default().remove(PARTITION).flatten();
+            let partition = remove
+                .partition_values
+                .unwrap_or_default()
+                .remove(PARTITION)
+                .flatten();
             if let Some(files) = self.files.get_mut(&partition) {
                 files.remove(&remove.path);
             }
         }
         for mut add in adds {
             let partition = add.partition_values.remove(PARTITION).flatten();
-            let active = Active { bytes: add.size, rows: None, deleted: None };
-            self.files.entry(partition).or_default().insert(add.path, active);
+            let active = Active {
+                bytes: add.size,
+                rows: None,
+                deleted: None,
+            };
+            self.files
+                .entry(partition)
+                .or_default()
+                .insert(add.path, active);
         }
         self.files.retain(|_, files| !files.is_empty());
     }
@@ -236,7 +297,9 @@ impl Log {
             Box::pin(table.load()).await?;
             Box::pin(create_checkpoint(&table, None)).await?;
             // One of many parts was not on the disk yet.
-            self.store.sync(&Layout::delta_checkpoint(self.table, version)).await?;
+            self.store
+                .sync(&Layout::delta_checkpoint(self.table, version))
+                .await?;
             Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
         };
         if let Err(error) = Box::pin(write).await {
@@ -247,7 +310,11 @@ impl Log {
     /// Returns when the newest commit is durable: whoever made it may have broken off before.
     pub(super) async fn sync(&self) -> Result<()> {
         match self.next.checked_sub(1) {
-            Some(version) => self.store.sync(&Layout::delta_commit(self.table, version)).await,
+            Some(version) => {
+                self.store
+                    .sync(&Layout::delta_commit(self.table, version))
+                    .await
+            }
             None => Ok(()),
         }
     }

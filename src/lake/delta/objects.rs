@@ -26,11 +26,19 @@ impl fmt::Display for Objects {
 
 #[async_trait]
 impl ObjectStore for Objects {
-    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        opts: PutOptions,
+    ) -> Result<PutResult> {
         let put = self.0.objects().put_opts(location, payload, opts).await?;
         // A checkpoint is on the disk before `_last_checkpoint` sends readers to it.
         let durable = self.0.sync(location).await;
-        durable.map_err(|error| object_store::Error::Generic { store: "lake", source: error.into() })?;
+        durable.map_err(|error| object_store::Error::Generic {
+            store: "lake",
+            source: error.into(),
+        })?;
         Ok(put)
     }
 
@@ -50,7 +58,10 @@ impl ObjectStore for Objects {
         self.0.objects().get_ranges(location, ranges).await
     }
 
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
         self.0.objects().delete_stream(locations)
     }
 

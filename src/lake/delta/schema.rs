@@ -28,7 +28,8 @@ fn schema(contract: &Contract) -> Result<StructType> {
         })
         .collect();
     let comment = json!({ "comment": "the snapshot's date" });
-    fields.push(json!({ "name": PARTITION, "type": "date", "nullable": false, "metadata": comment }));
+    fields
+        .push(json!({ "name": PARTITION, "type": "date", "nullable": false, "metadata": comment }));
     serde_json::from_value(json!({ "type": "struct", "fields": fields }))
         .context(|| format!("failed to write {} as a Delta schema", contract.id()))
 }
@@ -47,7 +48,11 @@ fn data_type(kind: ColumnType) -> Value {
 }
 
 /// What a new log says of its table. `seed` decides the table's id.
-pub(super) fn new_metadata(contract: &Contract, seed: &str, created: DateTime<Utc>) -> Result<Metadata> {
+pub(super) fn new_metadata(
+    contract: &Contract,
+    seed: &str,
+    created: DateTime<Utc>,
+) -> Result<Metadata> {
     let failed = || format!("failed to describe {} for its Delta log", contract.table);
     let schema = serde_json::to_string(&schema(contract)?).context(failed)?;
     let metadata = json!({
@@ -70,7 +75,11 @@ fn table_id(table: &str, seed: &str) -> String {
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let mut id = String::new();
     for (at, byte) in bytes.iter().take(16).enumerate() {
-        let dash = if matches!(at, 4 | 6 | 8 | 10) { "-" } else { "" };
+        let dash = if matches!(at, 4 | 6 | 8 | 10) {
+            "-"
+        } else {
+            ""
+        };
         let _ = write!(id, "{dash}{byte:02x}");
     }
     id
@@ -90,15 +99,22 @@ pub(super) fn widened(metadata: &Metadata, contract: &Contract) -> Result<Option
     };
     if metadata.partition_columns() != [PARTITION] {
         let columns = metadata.partition_columns().join(", ");
-        return Err(foreign(format!("it is partitioned by ({columns}) instead of {PARTITION}")));
+        return Err(foreign(format!(
+            "it is partitioned by ({columns}) instead of {PARTITION}"
+        )));
     }
-    let there = metadata.parse_schema().context(|| format!("failed to read the Delta schema of {table}"))?;
+    let there = metadata
+        .parse_schema()
+        .context(|| format!("failed to read the Delta schema of {table}"))?;
     let mut fields: Vec<StructField> = there.fields().cloned().collect();
     let mut wider = false;
     for column in schema(contract)?.fields() {
         match fields.iter_mut().find(|field| field.name == column.name) {
             Some(field) if field.data_type != column.data_type => {
-                return Err(foreign(format!("its column {} is {}", field.name, field.data_type)));
+                return Err(foreign(format!(
+                    "its column {} is {}",
+                    field.name, field.data_type
+                )));
             }
             Some(field) => {
                 wider |= column.nullable && !field.nullable;
@@ -106,8 +122,17 @@ pub(super) fn widened(metadata: &Metadata, contract: &Contract) -> Result<Option
             }
             None => {
                 // Before the partition column, where a new log has it; the files so far do not.
-                let end = fields.iter().position(|field| field.name == PARTITION).unwrap_or(fields.len());
-                fields.insert(end, StructField { nullable: true, ..column.clone() });
+                let end = fields
+                    .iter()
+                    .position(|field| field.name == PARTITION)
+                    .unwrap_or(fields.len());
+                fields.insert(
+                    end,
+                    StructField {
+                        nullable: true,
+                        ..column.clone()
+                    },
+                );
                 wider = true;
             }
         }
@@ -115,7 +140,10 @@ pub(super) fn widened(metadata: &Metadata, contract: &Contract) -> Result<Option
     if !wider {
         return Ok(None);
     }
-    let schema = StructType::try_new(fields).context(|| format!("failed to widen the schema of {table}"))?;
+    let schema =
+        StructType::try_new(fields).context(|| format!("failed to widen the schema of {table}"))?;
     let widened = metadata.clone().with_schema(&schema);
-    widened.map(Some).context(|| format!("failed to widen the schema of {table}"))
+    widened
+        .map(Some)
+        .context(|| format!("failed to widen the schema of {table}"))
 }

@@ -49,7 +49,8 @@ pub(super) async fn read(
 ) -> Result<(i64, String)> {
     let footer = footer(store, path, bytes).await?;
     let stats = of_footer(&footer, contract);
-    let json = serde_json::to_string(&stats).context(|| format!("failed to write statistics of {path}"))?;
+    let json = serde_json::to_string(&stats)
+        .context(|| format!("failed to write statistics of {path}"))?;
     Ok((stats.num_records, json))
 }
 
@@ -61,7 +62,11 @@ async fn footer(store: &Store, path: &Path, bytes: u64) -> Result<ParquetMetaDat
     let end = bytes.saturating_sub(FOOTER_BYTES)..bytes;
     let mut wanted = Vec::from([end]);
     loop {
-        let read = store.objects().get_ranges(path, &wanted).await.context(failed)?;
+        let read = store
+            .objects()
+            .get_ranges(path, &wanted)
+            .await
+            .context(failed)?;
         decoder.push_ranges(wanted, read).context(failed)?;
         match decoder.try_decode().context(failed)? {
             DecodeResult::Data(footer) => return Ok(footer),
@@ -72,10 +77,16 @@ async fn footer(store: &Store, path: &Path, bytes: u64) -> Result<ParquetMetaDat
 }
 
 fn of_footer(footer: &ParquetMetaData, contract: &Contract) -> Stats {
-    let mut stats = Stats { num_records: footer.file_metadata().num_rows(), ..Stats::default() };
+    let mut stats = Stats {
+        num_records: footer.file_metadata().num_rows(),
+        ..Stats::default()
+    };
     for column in &contract.columns {
         let chunks = footer.row_groups().iter().flat_map(|group| {
-            group.columns().iter().filter(|chunk| chunk.column_path().parts() == [column.name.as_str()])
+            group
+                .columns()
+                .iter()
+                .filter(|chunk| chunk.column_path().parts() == [column.name.as_str()])
         });
         let chunks: Vec<&ColumnChunkMetaData> = chunks.collect();
         // A file without rows may have no row group; one of an earlier contract lacks the column.
@@ -87,7 +98,10 @@ fn of_footer(footer: &ParquetMetaData, contract: &Contract) -> Stats {
             stats.null_count.insert(column.name.clone(), nulls);
         }
         if let Some((least, greatest)) = bounds(&chunks, column.kind) {
-            for (values, bound) in [(&mut stats.min_values, least), (&mut stats.max_values, greatest)] {
+            for (values, bound) in [
+                (&mut stats.min_values, least),
+                (&mut stats.max_values, greatest),
+            ] {
                 if let Some(bound) = bound {
                     values.insert(column.name.clone(), bound);
                 }
@@ -118,9 +132,10 @@ fn bounds(chunks: &[&ColumnChunkMetaData], kind: ColumnType) -> Option<(Json, Js
             continue;
         }
         let (low, high) = match chunk.statistics()? {
-            Statistics::Int64(values) => {
-                (Bound::Number(*values.min_opt()?), Bound::Number(*values.max_opt()?))
-            }
+            Statistics::Int64(values) => (
+                Bound::Number(*values.min_opt()?),
+                Bound::Number(*values.max_opt()?),
+            ),
             Statistics::ByteArray(values) => (
                 Bound::Text(values.min_opt()?.data().to_vec()),
                 Bound::Text(values.max_opt()?.data().to_vec()),
@@ -133,7 +148,10 @@ fn bounds(chunks: &[&ColumnChunkMetaData], kind: ColumnType) -> Option<(Json, Js
         });
     }
     let (least, greatest) = range?;
-    Some((written(least, kind, End::Least), written(greatest, kind, End::Greatest)))
+    Some((
+        written(least, kind, End::Least),
+        written(greatest, kind, End::Greatest),
+    ))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,7 +167,10 @@ fn written(bound: Bound, kind: ColumnType, end: End) -> Json {
         (ColumnType::Decimal, Bound::Number(millionths)) => {
             let (digits, one) = SCALE;
             let sign = if millionths < 0 { "-" } else { "" };
-            let (whole, rest) = (millionths.unsigned_abs() / one, millionths.unsigned_abs() % one);
+            let (whole, rest) = (
+                millionths.unsigned_abs() / one,
+                millionths.unsigned_abs() % one,
+            );
             RawValue::from_string(format!("{sign}{whole}.{rest:0digits$}")).ok()
         }
         (ColumnType::Timestamp, Bound::Number(micros)) => {
@@ -157,7 +178,8 @@ fn written(bound: Bound, kind: ColumnType, end: End) -> Json {
             let millis = micros.div_euclid(1000) + i64::from(up);
             let time = DateTime::<Utc>::from_timestamp_millis(millis)?;
             let four_digits = (0..=9999).contains(&time.year());
-            four_digits.then(|| to_raw_value(&time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()).ok())?
+            four_digits
+                .then(|| to_raw_value(&time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()).ok())?
         }
         (ColumnType::Utf8, Bound::Text(bytes)) => {
             let text = String::from_utf8(bytes).ok()?;
@@ -171,7 +193,9 @@ fn written(bound: Bound, kind: ColumnType, end: End) -> Json {
 }
 
 fn shortened(text: &str) -> &str {
-    text.char_indices().nth(TEXT_CHARS).map_or(text, |(at, _)| &text[..at])
+    text.char_indices()
+        .nth(TEXT_CHARS)
+        .map_or(text, |(at, _)| &text[..at])
 }
 
 /// The text itself if it is short, else one that is short and not less than it: as Spark's, the beginning and a
@@ -201,13 +225,38 @@ mod tests {
     fn bounds_are_exact_or_outside() {
         use ColumnType::{Bool, Decimal, Int64, Timestamp};
         for (number, kind, least, greatest) in [
-            (i64::MAX, Int64, "9223372036854775807", "9223372036854775807"),
+            (
+                i64::MAX,
+                Int64,
+                "9223372036854775807",
+                "9223372036854775807",
+            ),
             (20_000, Decimal, "0.020000", "0.020000"),
             (-1, Decimal, "-0.000001", "-0.000001"),
-            (i64::MIN, Decimal, "-9223372036854.775808", "-9223372036854.775808"),
-            (1_000, Timestamp, r#""1970-01-01T00:00:00.001Z""#, r#""1970-01-01T00:00:00.001Z""#),
-            (1_001, Timestamp, r#""1970-01-01T00:00:00.001Z""#, r#""1970-01-01T00:00:00.002Z""#),
-            (-1, Timestamp, r#""1969-12-31T23:59:59.999Z""#, r#""1970-01-01T00:00:00.000Z""#),
+            (
+                i64::MIN,
+                Decimal,
+                "-9223372036854.775808",
+                "-9223372036854.775808",
+            ),
+            (
+                1_000,
+                Timestamp,
+                r#""1970-01-01T00:00:00.001Z""#,
+                r#""1970-01-01T00:00:00.001Z""#,
+            ),
+            (
+                1_001,
+                Timestamp,
+                r#""1970-01-01T00:00:00.001Z""#,
+                r#""1970-01-01T00:00:00.002Z""#,
+            ),
+            (
+                -1,
+                Timestamp,
+                r#""1969-12-31T23:59:59.999Z""#,
+                r#""1970-01-01T00:00:00.000Z""#,
+            ),
             // Beyond what others read.
             (i64::MAX, Timestamp, "", ""),
             (1, Bool, "", ""),
@@ -231,7 +280,9 @@ mod tests {
             assert_eq!(shortened(&text), thirty_two);
             let raised = raised(&text);
             assert_eq!(raised, greatest);
-            assert!(shortened(&text) <= text.as_str() && raised.is_none_or(|raised| raised >= text));
+            assert!(
+                shortened(&text) <= text.as_str() && raised.is_none_or(|raised| raised >= text)
+            );
         }
     }
 }

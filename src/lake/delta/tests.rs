@@ -57,7 +57,15 @@ async fn commit(store: &Store, manifests: &[Manifest]) -> Result<usize> {
 
 /// Writes a snapshot's only table and returns its manifest.
 async fn published(store: &Store, number: i64, run: &str, generation: u32, rows: u32) -> Manifest {
-    written(store, TABLE.contract(), attempts(rows), number, run, generation).await
+    written(
+        store,
+        TABLE.contract(),
+        attempts(rows),
+        number,
+        run,
+        generation,
+    )
+    .await
 }
 
 async fn written(
@@ -68,15 +76,30 @@ async fn written(
     run: &str,
     generation: u32,
 ) -> Manifest {
-    let place = Layout { snapshot: day(number) }.partition(TABLE);
+    let place = Layout {
+        snapshot: day(number),
+    }
+    .partition(TABLE);
     let staged = tempfile::tempdir().unwrap();
     let (folder, names) = (staged.path().to_owned(), (run, run));
-    let mut writer = TableWriter::new(&Arc::new(contract.clone()), folder, place.to_string(), names, 1 << 30);
+    let mut writer = TableWriter::new(
+        &Arc::new(contract.clone()),
+        folder,
+        place.to_string(),
+        names,
+        1 << 30,
+    );
     writer.write(&rows).unwrap();
     let files = writer.close().unwrap();
     for file in &files {
         let staged = staged.path().join(file.name());
-        store.deliver(&staged, &Path::from(file.path.as_str())).await.unwrap().complete().await.unwrap();
+        store
+            .deliver(&staged, &Path::from(file.path.as_str()))
+            .await
+            .unwrap()
+            .complete()
+            .await
+            .unwrap();
     }
     let rows: u64 = files.iter().map(|file| file.rows).sum();
     let manifest = json!({
@@ -107,15 +130,25 @@ async fn written(
 
 /// The actions of a commit, or none if there is no such commit.
 async fn actions(store: &Store, version: u64) -> Option<Vec<Value>> {
-    let commit = store.get(&Layout::delta_commit(TABLE, version)).await.unwrap()?;
+    let commit = store
+        .get(&Layout::delta_commit(TABLE, version))
+        .await
+        .unwrap()?;
     let lines = std::str::from_utf8(&commit).unwrap().lines();
-    Some(lines.map(|line| serde_json::from_str(line).unwrap()).collect())
+    Some(
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect(),
+    )
 }
 
 /// The actions of a kind in a commit.
 async fn of_kind(store: &Store, version: u64, kind: &str) -> Vec<Value> {
     let actions = actions(store, version).await.unwrap();
-    actions.into_iter().filter_map(|mut action| Some(action.get_mut(kind)?.take())).collect()
+    actions
+        .into_iter()
+        .filter_map(|mut action| Some(action.get_mut(kind)?.take()))
+        .collect()
 }
 
 fn on_disk() -> (tempfile::TempDir, Store) {
@@ -125,8 +158,10 @@ fn on_disk() -> (tempfile::TempDir, Store) {
 }
 
 fn in_a_bucket() -> Store {
-    let bucket =
-        PrefixStore::new(Arc::new(InMemory::new()) as Arc<dyn object_store::ObjectStore>, "team/lake");
+    let bucket = PrefixStore::new(
+        Arc::new(InMemory::new()) as Arc<dyn object_store::ObjectStore>,
+        "team/lake",
+    );
     Store::over(Arc::new(bucket), "s3://bucket/team/lake")
 }
 
@@ -135,9 +170,24 @@ async fn a_snapshot_is_one_commit_and_committed_again_none() {
     let (_folder, disk) = on_disk();
     for store in [disk, in_a_bucket()] {
         let manifest = published(&store, 0, "first", 1, 3).await;
-        assert_eq!(differences(&store, std::slice::from_ref(&manifest)).await.unwrap(), Vec::<String>::new());
-        assert_eq!(commit(&store, std::slice::from_ref(&manifest)).await.unwrap(), 1);
-        assert_eq!(commit(&store, std::slice::from_ref(&manifest)).await.unwrap(), 0);
+        assert_eq!(
+            differences(&store, std::slice::from_ref(&manifest))
+                .await
+                .unwrap(),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            commit(&store, std::slice::from_ref(&manifest))
+                .await
+                .unwrap(),
+            1
+        );
+        assert_eq!(
+            commit(&store, std::slice::from_ref(&manifest))
+                .await
+                .unwrap(),
+            0
+        );
         assert!(actions(&store, 1).await.is_none());
 
         let kinds: Vec<String> = actions(&store, 0).await.unwrap().iter().map(kind).collect();
@@ -148,7 +198,10 @@ async fn a_snapshot_is_one_commit_and_committed_again_none() {
         );
         let metadata = &of_kind(&store, 0, "metaData").await[0];
         assert_eq!(metadata["partitionColumns"], json!(["snapshot_date"]));
-        assert_eq!((&metadata["name"], metadata["id"].as_str().unwrap().len()), (&json!("requests"), 36));
+        assert_eq!(
+            (&metadata["name"], metadata["id"].as_str().unwrap().len()),
+            (&json!("requests"), 36)
+        );
         let transaction = &of_kind(&store, 0, "txn").await[0];
         assert_eq!(
             (&transaction["appId"], &transaction["version"]),
@@ -157,16 +210,31 @@ async fn a_snapshot_is_one_commit_and_committed_again_none() {
         let add = &of_kind(&store, 0, "add").await[0];
         let file = &manifest.tables["requests"].files[0];
         assert_eq!(add["path"], "snapshot_date=2026-11-01/first-00000.parquet");
-        assert_eq!(add["partitionValues"], json!({ "snapshot_date": "2026-11-01" }));
-        assert_eq!((&add["size"], &add["dataChange"]), (&json!(file.bytes), &json!(true)));
+        assert_eq!(
+            add["partitionValues"],
+            json!({ "snapshot_date": "2026-11-01" })
+        );
+        assert_eq!(
+            (&add["size"], &add["dataChange"]),
+            (&json!(file.bytes), &json!(true))
+        );
         let info = &of_kind(&store, 0, "commitInfo").await[0];
         assert_eq!(
             (&info["operation"], &info["operationParameters"]["mode"]),
             (&json!("WRITE"), &json!("Append"))
         );
         assert_eq!(info["timestamp"], json!(noon(0).timestamp_millis()));
-        assert!(info["engineInfo"].as_str().unwrap().starts_with("backlake/"), "{info}");
-        assert_eq!(differences(&store, &[manifest]).await.unwrap(), Vec::<String>::new());
+        assert!(
+            info["engineInfo"]
+                .as_str()
+                .unwrap()
+                .starts_with("backlake/"),
+            "{info}"
+        );
+        assert_eq!(
+            differences(&store, &[manifest]).await.unwrap(),
+            Vec::<String>::new()
+        );
     }
 }
 
@@ -179,7 +247,10 @@ async fn the_statistics_bound_what_is_in_the_file() {
     let store = in_a_bucket();
     let manifest = published(&store, 0, "first", 1, 3).await;
     commit(&store, &[manifest]).await.unwrap();
-    let stats = of_kind(&store, 0, "add").await[0]["stats"].as_str().unwrap().to_owned();
+    let stats = of_kind(&store, 0, "add").await[0]["stats"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert!(stats.contains(r#""cost_usd":0.020000"#), "{stats}");
     let stats: Value = serde_json::from_str(&stats).unwrap();
     assert_eq!(stats["numRecords"], 3);
@@ -189,7 +260,12 @@ async fn the_statistics_bound_what_is_in_the_file() {
         ("body_bytes", Value::Null, Value::Null, json!(3)),
         ("tag", json!("tag 0"), json!("tag 2"), json!(0)),
         // The times are a microsecond and three after the second.
-        ("sent_at", json!("2023-11-14T22:13:20.000Z"), json!("2023-11-14T22:13:20.001Z"), json!(0)),
+        (
+            "sent_at",
+            json!("2023-11-14T22:13:20.000Z"),
+            json!("2023-11-14T22:13:20.001Z"),
+            json!(0),
+        ),
         (
             "status_message",
             json!("a message of more than thirty-tw"),
@@ -197,7 +273,11 @@ async fn the_statistics_bound_what_is_in_the_file() {
             json!(0),
         ),
     ] {
-        let found = (&stats["minValues"][column], &stats["maxValues"][column], &stats["nullCount"][column]);
+        let found = (
+            &stats["minValues"][column],
+            &stats["maxValues"][column],
+            &stats["nullCount"][column],
+        );
         assert_eq!(found, (&least, &greatest, &nulls), "{column}");
     }
 }
@@ -205,26 +285,58 @@ async fn the_statistics_bound_what_is_in_the_file() {
 #[tokio::test]
 async fn a_replacement_is_one_commit_that_takes_out_what_was_there() {
     let store = in_a_bucket();
-    let (first, other) =
-        (published(&store, 0, "first", 1, 3).await, published(&store, 1, "first", 1, 4).await);
+    let (first, other) = (
+        published(&store, 0, "first", 1, 3).await,
+        published(&store, 1, "first", 1, 4).await,
+    );
     let days = [day(0), day(1)];
     assert_eq!(missing(&store, &days).await.unwrap(), days);
     assert_eq!(commit(&store, &[first, other.clone()]).await.unwrap(), 2);
     let replaced = published(&store, 0, "second", 2, 5).await;
-    assert_eq!(commit(&store, std::slice::from_ref(&replaced)).await.unwrap(), 1);
+    assert_eq!(
+        commit(&store, std::slice::from_ref(&replaced))
+            .await
+            .unwrap(),
+        1
+    );
     let kinds: Vec<String> = actions(&store, 2).await.unwrap().iter().map(kind).collect();
     assert_eq!(kinds, ["commitInfo", "txn", "remove", "add"]);
     let removed = &of_kind(&store, 2, "remove").await[0];
-    assert_eq!(removed["path"], "snapshot_date=2026-11-01/first-00000.parquet");
-    assert_eq!(removed["deletionTimestamp"], json!(noon(0).timestamp_millis()));
+    assert_eq!(
+        removed["path"],
+        "snapshot_date=2026-11-01/first-00000.parquet"
+    );
+    assert_eq!(
+        removed["deletionTimestamp"],
+        json!(noon(0).timestamp_millis())
+    );
     assert_eq!(of_kind(&store, 2, "txn").await[0]["version"], 2);
     let info = &of_kind(&store, 2, "commitInfo").await[0];
-    assert_eq!(info["operationParameters"]["predicate"], "snapshot_date = '2026-11-01'");
-    assert_eq!(differences(&store, &[replaced.clone(), other]).await.unwrap(), Vec::<String>::new());
-    assert_eq!(commit(&store, std::slice::from_ref(&replaced)).await.unwrap(), 0);
+    assert_eq!(
+        info["operationParameters"]["predicate"],
+        "snapshot_date = '2026-11-01'"
+    );
+    assert_eq!(
+        differences(&store, &[replaced.clone(), other])
+            .await
+            .unwrap(),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        commit(&store, std::slice::from_ref(&replaced))
+            .await
+            .unwrap(),
+        0
+    );
     // Published once more with the very same files: only the transaction says so.
-    let again = Manifest { generation: 3, ..replaced };
-    assert_eq!(commit(&store, std::slice::from_ref(&again)).await.unwrap(), 1);
+    let again = Manifest {
+        generation: 3,
+        ..replaced
+    };
+    assert_eq!(
+        commit(&store, std::slice::from_ref(&again)).await.unwrap(),
+        1
+    );
     let kinds: Vec<String> = actions(&store, 3).await.unwrap().iter().map(kind).collect();
     assert_eq!(kinds, ["commitInfo", "txn"]);
     assert_eq!(commit(&store, &[again]).await.unwrap(), 0);
@@ -236,10 +348,16 @@ async fn a_file_written_anew_under_its_name_is_added_anew_and_not_taken_out() {
     let manifest = published(&store, 0, "first", 1, 3).await;
     commit(&store, &[manifest]).await.unwrap();
     let again = published(&store, 0, "first", 1, 900).await;
-    assert_eq!(commit(&store, std::slice::from_ref(&again)).await.unwrap(), 1);
+    assert_eq!(
+        commit(&store, std::slice::from_ref(&again)).await.unwrap(),
+        1
+    );
     let kinds: Vec<String> = actions(&store, 1).await.unwrap().iter().map(kind).collect();
     assert_eq!(kinds, ["commitInfo", "txn", "add"]);
-    assert_eq!(differences(&store, &[again]).await.unwrap(), Vec::<String>::new());
+    assert_eq!(
+        differences(&store, &[again]).await.unwrap(),
+        Vec::<String>::new()
+    );
 }
 
 #[tokio::test]
@@ -256,7 +374,10 @@ async fn snapshots_are_taken_out_by_one_commit() {
     assert_eq!(of_kind(&store, 4, "remove").await.len(), 2);
     let info = &of_kind(&store, 4, "commitInfo").await[0];
     assert_eq!(info["operation"], "DELETE");
-    assert_eq!(info["operationParameters"]["predicate"], "snapshot_date IN ('2026-11-02', '2026-11-03')");
+    assert_eq!(
+        info["operationParameters"]["predicate"],
+        "snapshot_date IN ('2026-11-02', '2026-11-03')"
+    );
     let found = differences(&store, &manifests).await.unwrap();
     assert_eq!(
         found,
@@ -267,20 +388,27 @@ async fn snapshots_are_taken_out_by_one_commit() {
     );
     // Published anew, it is committed though its transaction is still in the log.
     assert_eq!(commit(&store, &manifests).await.unwrap(), 2);
-    assert_eq!(differences(&store, &manifests).await.unwrap(), Vec::<String>::new());
+    assert_eq!(
+        differences(&store, &manifests).await.unwrap(),
+        Vec::<String>::new()
+    );
     assert_eq!(remove(&in_a_bucket(), &gone, noon(40)).await.unwrap(), 0);
 }
 
 #[tokio::test]
 async fn what_a_log_says_otherwise_than_the_manifests_is_found() {
     let store = in_a_bucket();
-    let (mut one, two) = (published(&store, 0, "run", 1, 2).await, published(&store, 1, "run", 1, 2).await);
+    let (mut one, two) = (
+        published(&store, 0, "run", 1, 2).await,
+        published(&store, 1, "run", 1, 2).await,
+    );
     commit(&store, &[one.clone(), two]).await.unwrap();
     if let Some(table) = one.tables.get_mut("requests") {
         table.files[0].rows = 3;
     }
     let mut more = one.clone();
-    more.tables.insert("pages".to_owned(), one.tables["requests"].clone());
+    more.tables
+        .insert("pages".to_owned(), one.tables["requests"].clone());
     let found = differences(&store, &[more]).await.unwrap();
     assert_eq!(
         found,
@@ -290,8 +418,15 @@ async fn what_a_log_says_otherwise_than_the_manifests_is_found() {
             "pages has no Delta log, other tables have",
         ]
     );
-    let error = commit(&in_a_copy(&store, &one).await, &[one]).await.unwrap_err();
-    assert!(error.to_string().contains("has 2 rows, the manifest says 3"), "{error}");
+    let error = commit(&in_a_copy(&store, &one).await, &[one])
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("has 2 rows, the manifest says 3"),
+        "{error}"
+    );
 }
 
 /// Another lake with the files of a manifest and without a log.
@@ -299,7 +434,9 @@ async fn in_a_copy(store: &Store, manifest: &Manifest) -> Store {
     let copy = in_a_bucket();
     for file in manifest.files() {
         let path = Path::from(file.path.as_str());
-        copy.put(&path, store.get(&path).await.unwrap().unwrap()).await.unwrap();
+        copy.put(&path, store.get(&path).await.unwrap().unwrap())
+            .await
+            .unwrap();
     }
     copy
 }
@@ -309,33 +446,55 @@ async fn a_later_contract_widens_the_table_and_an_earlier_one_leaves_it_wide() {
     let store = in_a_bucket();
     let first = published(&store, 0, "first", 1, 3).await;
     commit(&store, &[first]).await.unwrap();
-    let text =
-        include_str!("../../../schemas/requests.v1.toml").replace("\nversion = 1\n", "\nversion = 2\n");
+    let text = include_str!("../../../schemas/requests.v1.toml")
+        .replace("\nversion = 1\n", "\nversion = 2\n");
     let column = "[[column]]\nname = \"retries\"\ntype = \"int64\"\nsource = \"backlake\"\nsince = 2\nmeaning = \"earlier attempts\"\n";
-    let later: &'static Contract =
-        Box::leak(Box::new(Contract::parse(&format!("{text}\n{column}")).unwrap()));
+    let later: &'static Contract = Box::leak(Box::new(
+        Contract::parse(&format!("{text}\n{column}")).unwrap(),
+    ));
     let mut columns = attempts(3).columns().to_vec();
     columns.push(Arc::new(Int64Array::from(vec![1, 2, 3])));
     let wide = RecordBatch::try_new(later.schema(), columns).unwrap();
     let second = written(&store, later, wide, 1, "second", 1).await;
     assert_eq!(
-        commit_by(&store, &[second], |table| if table == TABLE { later } else { table.contract() })
-            .await
-            .unwrap(),
+        commit_by(&store, &[second], |table| if table == TABLE {
+            later
+        } else {
+            table.contract()
+        })
+        .await
+        .unwrap(),
         1
     );
 
-    let (before, after) =
-        (&of_kind(&store, 0, "metaData").await[0], &of_kind(&store, 1, "metaData").await[0]);
-    for same in ["id", "name", "partitionColumns", "configuration", "createdTime"] {
+    let (before, after) = (
+        &of_kind(&store, 0, "metaData").await[0],
+        &of_kind(&store, 1, "metaData").await[0],
+    );
+    for same in [
+        "id",
+        "name",
+        "partitionColumns",
+        "configuration",
+        "createdTime",
+    ] {
         assert_eq!(before[same], after[same], "{same}");
     }
     let schema: Value = serde_json::from_str(after["schemaString"].as_str().unwrap()).unwrap();
     let fields = schema["fields"].as_array().unwrap();
     let (new, last) = (&fields[fields.len() - 2], &fields[fields.len() - 1]);
-    assert_eq!((&new["name"], &new["nullable"]), (&json!("retries"), &json!(true)));
-    assert_eq!((&last["name"], &last["type"]), (&json!("snapshot_date"), &json!("date")));
-    let stats = of_kind(&store, 1, "add").await[0]["stats"].as_str().unwrap().to_owned();
+    assert_eq!(
+        (&new["name"], &new["nullable"]),
+        (&json!("retries"), &json!(true))
+    );
+    assert_eq!(
+        (&last["name"], &last["type"]),
+        (&json!("snapshot_date"), &json!("date"))
+    );
+    let stats = of_kind(&store, 1, "add").await[0]["stats"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert!(stats.contains(r#""retries":3"#), "{stats}");
 
     let third = published(&store, 2, "third", 1, 3).await;
@@ -347,7 +506,9 @@ async fn a_later_contract_widens_the_table_and_an_earlier_one_leaves_it_wide() {
 async fn a_table_that_is_another_s_is_left_alone() {
     let store = in_a_bucket();
     let manifest = published(&store, 0, "first", 1, 3).await;
-    commit(&store, std::slice::from_ref(&manifest)).await.unwrap();
+    commit(&store, std::slice::from_ref(&manifest))
+        .await
+        .unwrap();
     let path = Layout::delta_commit(TABLE, 0);
     let log = String::from_utf8(store.get(&path).await.unwrap().unwrap().to_vec()).unwrap();
     for (from, to, words) in [
@@ -356,7 +517,11 @@ async fn a_table_that_is_another_s_is_left_alone() {
             r#"\"name\":\"tag\",\"type\":\"long\""#,
             "its column tag is long",
         ),
-        (r#""partitionColumns":["snapshot_date"]"#, r#""partitionColumns":[]"#, "it is partitioned by ()"),
+        (
+            r#""partitionColumns":["snapshot_date"]"#,
+            r#""partitionColumns":[]"#,
+            "it is partitioned by ()",
+        ),
         (
             r#""minWriterVersion":2"#,
             r#""minWriterVersion":7,"writerFeatures":["rowTracking"]"#,
@@ -365,7 +530,10 @@ async fn a_table_that_is_another_s_is_left_alone() {
     ] {
         assert!(log.contains(from), "{log}");
         let other = published(&store, 1, "second", 1, 3).await;
-        store.put(&path, log.replace(from, to).into()).await.unwrap();
+        store
+            .put(&path, log.replace(from, to).into())
+            .await
+            .unwrap();
         let error = commit(&store, &[other]).await.unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
         assert!(actions(&store, 1).await.is_none());
@@ -375,7 +543,10 @@ async fn a_table_that_is_another_s_is_left_alone() {
 #[tokio::test]
 async fn who_comes_second_reads_again_and_commits_after() {
     let (_folder, store) = on_disk();
-    let (one, two) = (published(&store, 0, "one", 1, 2).await, published(&store, 1, "two", 1, 2).await);
+    let (one, two) = (
+        published(&store, 0, "one", 1, 2).await,
+        published(&store, 1, "two", 1, 2).await,
+    );
     let mut late = Log::open(&store, TABLE).await.unwrap();
     commit(&store, std::slice::from_ref(&one)).await.unwrap();
     let change = || super::log::Change {
@@ -387,7 +558,10 @@ async fn who_comes_second_reads_again_and_commits_after() {
         removes: Vec::new(),
         adds: Vec::new(),
     };
-    assert!(!late.put(change()).await.unwrap(), "a version was taken twice");
+    assert!(
+        !late.put(change()).await.unwrap(),
+        "a version was taken twice"
+    );
     late.reload().await.unwrap();
     assert!(late.put(change()).await.unwrap());
     assert_eq!(commit(&store, &[one, two]).await.unwrap(), 1);
@@ -406,20 +580,29 @@ async fn of_many_who_commit_at_once_none_is_lost_and_none_counts_twice() {
         .iter()
         .chain(&manifests)
         .map(|manifest| {
-            let (store, manifest) = (Store::open(folder.path().to_str().unwrap()).unwrap(), manifest.clone());
+            let (store, manifest) = (
+                Store::open(folder.path().to_str().unwrap()).unwrap(),
+                manifest.clone(),
+            );
             tokio::spawn(async move { commit(&store, &[manifest]).await })
         })
         .collect();
     for committer in committers {
         committer.await.unwrap().unwrap();
     }
-    assert_eq!(differences(&store, &manifests).await.unwrap(), Vec::<String>::new());
+    assert_eq!(
+        differences(&store, &manifests).await.unwrap(),
+        Vec::<String>::new()
+    );
     let mut adds = 0;
     for version in 0..6 {
         adds += of_kind(&store, version, "add").await.len();
     }
     assert_eq!(adds, 6);
-    assert!(actions(&store, 6).await.is_none(), "a snapshot was committed twice");
+    assert!(
+        actions(&store, 6).await.is_none(),
+        "a snapshot was committed twice"
+    );
 }
 
 #[tokio::test]
@@ -427,12 +610,22 @@ async fn every_fiftieth_commit_is_followed_by_a_checkpoint() {
     let (_folder, disk) = on_disk();
     for store in [disk, in_a_bucket()] {
         let first = published(&store, 0, "run", 1, 2).await;
-        let file =
-            store.get(&Path::from(first.tables["requests"].files[0].path.as_str())).await.unwrap().unwrap();
+        let file = store
+            .get(&Path::from(first.tables["requests"].files[0].path.as_str()))
+            .await
+            .unwrap()
+            .unwrap();
         let mut manifests = vec![first.clone()];
         for number in 1..=51 {
-            let mut manifest = Manifest { snapshot: day(number), ..first.clone() };
-            let path = Layout { snapshot: day(number) }.partition(TABLE).join("run-00000.parquet");
+            let mut manifest = Manifest {
+                snapshot: day(number),
+                ..first.clone()
+            };
+            let path = Layout {
+                snapshot: day(number),
+            }
+            .partition(TABLE)
+            .join("run-00000.parquet");
             store.put(&path, file.clone()).await.unwrap();
             if let Some(table) = manifest.tables.get_mut("requests") {
                 table.files[0].path = path.to_string();
@@ -440,18 +633,37 @@ async fn every_fiftieth_commit_is_followed_by_a_checkpoint() {
             manifests.push(manifest);
         }
         assert_eq!(commit(&store, &manifests).await.unwrap(), 52);
-        assert!(store.get(&Layout::delta_checkpoint(TABLE, 50)).await.unwrap().is_some());
+        assert!(
+            store
+                .get(&Layout::delta_checkpoint(TABLE, 50))
+                .await
+                .unwrap()
+                .is_some()
+        );
         let last = store
-            .get(&Layout::table(TABLE).join("_delta_log").join("_last_checkpoint"))
+            .get(
+                &Layout::table(TABLE)
+                    .join("_delta_log")
+                    .join("_last_checkpoint"),
+            )
             .await
             .unwrap()
             .unwrap();
-        assert_eq!(serde_json::from_slice::<Value>(&last).unwrap()["version"], 50);
+        assert_eq!(
+            serde_json::from_slice::<Value>(&last).unwrap()["version"],
+            50
+        );
         // What is before the checkpoint is read from it: files, rows, transactions.
         for version in 0..50 {
-            store.delete(&Layout::delta_commit(TABLE, version)).await.unwrap();
+            store
+                .delete(&Layout::delta_commit(TABLE, version))
+                .await
+                .unwrap();
         }
-        assert_eq!(differences(&store, &manifests).await.unwrap(), Vec::<String>::new());
+        assert_eq!(
+            differences(&store, &manifests).await.unwrap(),
+            Vec::<String>::new()
+        );
         assert_eq!(commit(&store, &manifests).await.unwrap(), 0);
     }
 }
