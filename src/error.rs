@@ -8,21 +8,23 @@ use std::fmt;
 /// The result of everything that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What kind of failure it is, as the one who started the program must tell them apart.
+/// The kinds of failure that a caller must be able to tell apart: each has its own exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// A defect, or an environment that broke under us (a full disk, say).
+    /// A defect, or an environment that failed: a full disk, a lake that cannot be reached.
     Unexpected,
     /// The command line, the pipeline file or a target list is wrong. Nothing was sent.
     Usage,
     /// The account or the provider refuses: credentials, funds, limits.
     Account,
-    /// The next request was not covered by the budget, or the time was up.
+    /// The budget does not cover the next request, or the time is up.
     Budget,
-    /// More targets failed than the pipeline tolerates; the snapshot is held open.
-    TargetsFailed,
-    /// Another run holds the snapshot.
+    /// The snapshot is complete but not published: it waits for a decision.
+    Held,
+    /// Another run holds the lock on the snapshot.
     Locked,
+    /// A check found problems.
+    FoundProblems,
     /// SIGINT.
     Interrupted,
     /// SIGTERM or SIGHUP.
@@ -30,7 +32,20 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// The process's exit code: the contract with the scheduler.
+    /// Every kind, in the order of their exit codes.
+    pub const ALL: [Self; 9] = [
+        Self::Unexpected,
+        Self::Usage,
+        Self::Account,
+        Self::Budget,
+        Self::Held,
+        Self::Locked,
+        Self::FoundProblems,
+        Self::Interrupted,
+        Self::Terminated,
+    ];
+
+    /// The exit code of the process: the contract with the scheduler. 0 means done.
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match self {
@@ -38,38 +53,56 @@ impl ErrorKind {
             Self::Usage => 2,
             Self::Account => 3,
             Self::Budget => 4,
-            Self::TargetsFailed => 5,
+            Self::Held => 5,
             Self::Locked => 6,
-            // As a shell reports a process that a signal has ended: 128 and the signal's number.
+            Self::FoundProblems => 7,
+            // Shells report a process that a signal ended as 128 plus the number of the signal.
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }
     }
 
-    /// What to do next when the error itself does not say.
+    /// The meaning of the exit code in a few words, for help and documentation.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Unexpected => "unexpected failure",
+            Self::Usage => "command line, pipeline file or target list is wrong",
+            Self::Account => "the account or the provider refuses",
+            Self::Budget => "stopped at the budget",
+            Self::Held => "the snapshot is held",
+            Self::Locked => "another run holds the lock",
+            Self::FoundProblems => "a check found problems",
+            Self::Interrupted => "interrupted (SIGINT)",
+            Self::Terminated => "terminated (SIGTERM, SIGHUP)",
+        }
+    }
+
+    /// What to do next, for an error that has no hint of its own.
     #[must_use]
     pub fn hint(self) -> &'static str {
         match self {
             Self::Unexpected => {
-                "run the same command again: it continues, and asks for nothing that is archived; if it fails again, report this with the log of `-vv`"
+                "run the same command again: it continues, and archived responses are not paid for twice; if it fails again, report this with the log of `-vv`"
             }
             Self::Usage => {
-                "nothing was sent and nothing was paid; correct it and run the same command again"
+                "nothing was sent or paid; correct the mistake and run the same command again"
             }
             Self::Account => {
-                "answers already paid for are archived; settle it with the provider, then run the same command: it continues"
+                "paid responses are archived; settle this with the provider, then run the same command: it continues"
             }
             Self::Budget => {
-                "answers already paid for are archived; raise --max-cost-usd ([budget] max_cost_usd, for all starts of the snapshot) if that is what it stopped at, and run the same command: it continues"
+                "paid responses are archived; raise the ceiling or wait, then run the same command: it continues"
             }
-            Self::TargetsFailed => {
-                "the snapshot is held open and the answers are archived; run the same command again to retry what failed, or raise [publish] max_failed_ratio"
+            Self::Held => {
+                "paid responses are archived; look at the report, then run the same command again"
             }
             Self::Locked => {
-                "nothing is lost; let the other run finish, then run the same command: it says that the snapshot is published, or continues"
+                "nothing is lost; wait until the other run has ended, then run the same command"
             }
+            Self::FoundProblems => "the report names each problem",
             Self::Interrupted | Self::Terminated => {
-                "what was answered is archived; run the same command again: it continues"
+                "paid responses are archived; run the same command again: it continues"
             }
         }
     }
@@ -173,11 +206,12 @@ impl std::error::Error for Error {
     }
 }
 
-/// Adds what was being done to an error that comes from elsewhere.
+/// Adds what was being done to an error.
 pub trait Context<T> {
-    /// Turns the error into an unexpected one: `context` is "failed to …", with what and where.
+    /// Says what failed: `context` is "failed to …", with what and where. An error of ours keeps
+    /// its kind and its hint; any other becomes [`ErrorKind::Unexpected`].
     fn context<S: Into<String>>(self, context: impl FnOnce() -> S) -> Result<T>;
-    /// The same for an error that the user can mend.
+    /// The same for an error that the user can correct: [`ErrorKind::Usage`].
     fn usage<S: Into<String>>(self, context: impl FnOnce() -> S) -> Result<T>;
 }
 
@@ -185,10 +219,46 @@ impl<T, E: Into<Box<dyn std::error::Error + Send + Sync>>> Context<T>
     for std::result::Result<T, E>
 {
     fn context<S: Into<String>>(self, context: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|error| Error::unexpected(context()).caused_by(error))
+        self.map_err(|error| {
+            let source = error.into();
+            let (kind, hint) = match source.downcast_ref::<Error>() {
+                Some(ours) => (ours.kind, ours.hint.clone()),
+                None => (ErrorKind::Unexpected, None),
+            };
+            Error {
+                hint,
+                ..Error::new(kind, context()).caused_by(source)
+            }
+        })
     }
 
     fn usage<S: Into<String>>(self, context: impl FnOnce() -> S) -> Result<T> {
         self.map_err(|error| Error::usage(context()).caused_by(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn context_keeps_the_kind_and_the_hint_of_our_own_errors() {
+        let locked = Error::new(ErrorKind::Locked, "taken").with_hint("wait");
+        let error = Err::<(), _>(locked)
+            .context(|| "failed to publish")
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Locked);
+        assert_eq!(error.hint(), "wait");
+        assert_eq!(error.to_string(), "failed to publish: taken");
+        let foreign = Err::<(), _>(std::io::Error::other("broken")).context(|| "failed to read");
+        assert_eq!(foreign.unwrap_err().kind(), ErrorKind::Unexpected);
+    }
+
+    #[test]
+    fn every_kind_has_an_exit_code_of_its_own() {
+        let mut codes = ErrorKind::ALL.map(ErrorKind::exit_code).to_vec();
+        assert!(codes.is_sorted());
+        codes.dedup();
+        assert_eq!(codes.len(), ErrorKind::ALL.len());
     }
 }

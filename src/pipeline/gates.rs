@@ -19,11 +19,11 @@ pub(super) fn too_many_failed(fates: &Fates, pipeline: &Pipeline) -> Option<Erro
     } else if fates.refused == targets {
         let message = format!("the provider refuses every one of {targets} targets");
         let hint = "the targets are probably not the cause: look at the refusals in the log and at the account's access to the endpoint; the next start asks again";
-        return Some(Error::new(ErrorKind::TargetsFailed, message).with_hint(hint));
+        return Some(Error::new(ErrorKind::Held, message).with_hint(hint));
     } else {
         return None;
     };
-    Some(Error::new(ErrorKind::TargetsFailed, message))
+    Some(Error::new(ErrorKind::Held, message))
 }
 
 /// Says in the hint which snapshot it is that the next start continues: the date may be another by then.
@@ -89,5 +89,5 @@ pub(super) fn held(findings: &Findings, pipeline: &Pipeline) -> Option<Error> {
         reasons.join("; ")
     );
     let hint = "everything is paid for and archived; look at the summary, then publish it as it is with `--accept`, or change [publish] or [lake] contracts and run the same command";
-    Some(Error::new(ErrorKind::TargetsFailed, message).with_hint(hint))
+    Some(Error::new(ErrorKind::Held, message).with_hint(hint))
 }

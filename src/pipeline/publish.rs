@@ -281,7 +281,7 @@ impl Publication<'_> {
             let message =
                 "an archived answer cannot be used; the next start asks for its targets again";
             let hint = "run the same command again: its targets, at most 1000, are asked and paid for once more; look at what has damaged _archive";
-            return Err(Error::new(ErrorKind::TargetsFailed, message)
+            return Err(Error::new(ErrorKind::Held, message)
                 .caused_by(error)
                 .with_hint(hint));
         }

@@ -190,5 +190,5 @@ fn not_complete(fates: &Fates, pipeline: &Pipeline) -> Option<Error> {
         fates.unsent, pipeline.snapshot
     );
     let hint = "`backlake run` asks for them; to publish what is there, for nothing, pass --accept";
-    Some(Error::new(ErrorKind::TargetsFailed, message).with_hint(hint))
+    Some(Error::new(ErrorKind::Held, message).with_hint(hint))
 }

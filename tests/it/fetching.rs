@@ -119,7 +119,7 @@ async fn a_refused_target_does_not_take_its_batch_down() {
 #[tokio::test(start_paused = true)]
 async fn a_night_in_which_everything_is_refused_is_held_open() {
     let (site, _, end) = run_scripted(4, (0..7).map(|_| Scripted::code(40501))).await;
-    assert_eq!(kind(&end), Some(ErrorKind::TargetsFailed));
+    assert_eq!(kind(&end), Some(ErrorKind::Held));
     assert_eq!(
         (end.report.fates.refused, end.report.cost_usd),
         (4, Usd::ZERO)
@@ -129,7 +129,7 @@ async fn a_night_in_which_everything_is_refused_is_held_open() {
     let (_, _, end) = run_scripted(4, [Scripted::code(40999)]).await;
     assert_eq!(
         (kind(&end), end.report.fates.failed),
-        (Some(ErrorKind::TargetsFailed), 4)
+        (Some(ErrorKind::Held), 4)
     );
 }
 
@@ -178,7 +178,7 @@ async fn damaged_books_are_worked_around_and_nothing_is_published_without_its_an
     std::fs::remove_file(site.lake().join("_snapshots/2026-11-23.json")).unwrap();
     broken("_archive/2026-11-23/00002-1.json.zst");
     let end = site.run(&simulator, &clock).await;
-    assert_eq!(end.unwrap_err().kind(), ErrorKind::TargetsFailed);
+    assert_eq!(end.unwrap_err().kind(), ErrorKind::Held);
     let end = site.run(&simulator, &clock).await.unwrap();
     published(&end);
     assert_eq!(
@@ -288,7 +288,7 @@ async fn an_answer_that_is_none_is_kept_and_asked_again() {
         let (_, _, end) = run_scripted(10, [answer]).await;
         assert_eq!(
             (kind(&end), end.report.requests),
-            (Some(ErrorKind::TargetsFailed), 1),
+            (Some(ErrorKind::Held), 1),
             "{name}"
         );
     }
@@ -312,7 +312,7 @@ async fn when_the_tries_are_used_up_the_snapshot_is_held_open_and_the_next_start
     let (simulator, clock) = simulator(Behaviour::default()).await;
     simulator.script([Scripted::code(50000)]);
     let end = site.run(&simulator, &clock).await.unwrap();
-    assert_eq!(kind(&end), Some(ErrorKind::TargetsFailed));
+    assert_eq!(kind(&end), Some(ErrorKind::Held));
     assert_eq!((end.report.fates.failed, end.report.requests), (1000, 2));
     assert!(
         !site.lake().join("pages").exists(),
@@ -390,7 +390,7 @@ async fn a_task_that_takes_too_long_is_tried_again_and_then_asked_in_halves() {
     let (_, _, end) = run_scripted(1000, (0..1000).map(|_| Scripted::code(50401))).await;
     assert_eq!(
         (kind(&end), end.report.requests),
-        (Some(ErrorKind::TargetsFailed), 62)
+        (Some(ErrorKind::Held), 62)
     );
 }
 
@@ -463,7 +463,7 @@ async fn nobody_listening_is_no_charge_and_ends() {
     })
     .await;
     let end = site.run(&simulator, &clock).await.unwrap();
-    assert_eq!(kind(&end), Some(ErrorKind::TargetsFailed));
+    assert_eq!(kind(&end), Some(ErrorKind::Held));
     assert_eq!(
         (end.report.cost_unknown_usd, end.report.fates.failed),
         (Usd::ZERO, 3)
@@ -881,7 +881,7 @@ async fn what_was_answered_after_a_night_of_refusals_is_not_asked_again() {
     let end = site.run(&simulator, &clock).await.unwrap();
     assert_eq!(
         (kind(&end), end.report.fates.refused),
-        (Some(ErrorKind::TargetsFailed), 6)
+        (Some(ErrorKind::Held), 6)
     );
     simulator.script_anew([]);
     // The provider has come to its senses; the run is stopped when all is paid, and before it publishes.

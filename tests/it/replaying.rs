@@ -350,7 +350,7 @@ async fn what_drifts_is_held_where_that_is_asked_for_and_published_when_it_is_ac
     let error = held.error.unwrap();
     assert_eq!(
         (error.kind(), held.report.state),
-        (ErrorKind::TargetsFailed, RunState::Open)
+        (ErrorKind::Held, RunState::Open)
     );
     assert!(
         error.to_string().contains("`rank` does not fit its type")
