@@ -176,7 +176,7 @@ async fn play(seed: u64) {
                 },
                 &clock,
             ));
-            simulator.take_over(ledger);
+            simulator.restore_ledger(ledger);
         }
         if let Some(Ok(RunEnd { report, error })) = end {
             assert_eq!(report.lines, report.fates.total(), "seed {seed}");
