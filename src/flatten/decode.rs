@@ -52,7 +52,7 @@ pub(super) fn decode(body: &[u8], items: &[&Column]) -> Result<Decoded, FlattenE
     let mut decoder = Decoder {
         names: items
             .iter()
-            .filter_map(|column| column.item.as_deref())
+            .filter_map(|column| column.item_name())
             .collect(),
         columns: items
             .iter()

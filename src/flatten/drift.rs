@@ -5,7 +5,7 @@ use serde::de::DeserializeSeed as _;
 
 use super::columns::ColumnDecoder;
 use super::extra::Irregularities;
-use crate::contract::{ColumnType, Contract};
+use crate::contract::{Contract, ItemType};
 
 /// A field that is not as the contract says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -50,11 +50,11 @@ impl Drifted {
 }
 
 /// The types a new column may have, the strictest first.
-const ADOPTABLE: [ColumnType; 4] = [
-    ColumnType::Int64,
-    ColumnType::Timestamp,
-    ColumnType::CountsByKey,
-    ColumnType::Utf8,
+const ADOPTABLE: [ItemType; 4] = [
+    ItemType::Int64,
+    ItemType::Timestamp,
+    ItemType::CountsByKey,
+    ItemType::Utf8,
 ];
 
 impl Drift {
@@ -108,12 +108,12 @@ impl Drift {
 }
 
 /// The column type that holds a value; none if none does.
-fn kind_of(value: &str) -> Option<ColumnType> {
+fn kind_of(value: &str) -> Option<ItemType> {
     ADOPTABLE.into_iter().find(|kind| {
         let mut json = sonic_rs::Deserializer::from_slice(value.as_bytes());
         // Null fits every type and says nothing.
         value != "null"
-            && ColumnDecoder::of(*kind)
+            && ColumnDecoder::of((*kind).into())
                 .deserialize(&mut json)
                 .unwrap_or(false)
     })
@@ -126,13 +126,10 @@ mod tests {
     #[test]
     fn a_value_is_adopted_by_the_strictest_type_that_holds_it() {
         for (value, kind) in [
-            ("17", Some(ColumnType::Int64)),
-            (
-                "\"2024-03-31 07:06:04 +00:00\"",
-                Some(ColumnType::Timestamp),
-            ),
-            ("\"high\"", Some(ColumnType::Utf8)),
-            ("{\"a\":1}", Some(ColumnType::CountsByKey)),
+            ("17", Some(ItemType::Int64)),
+            ("\"2024-03-31 07:06:04 +00:00\"", Some(ItemType::Timestamp)),
+            ("\"high\"", Some(ItemType::Utf8)),
+            ("{\"a\":1}", Some(ItemType::CountsByKey)),
             ("{\"a\":\"b\"}", None),
             ("1.5", None),
             ("[1]", None),

@@ -107,7 +107,7 @@ pub(super) fn collect(
     {
         count(
             &mut found.missing,
-            column.item.as_deref().unwrap_or_default(),
+            column.item_name().unwrap_or_default(),
             *missing,
         );
     }
@@ -151,7 +151,7 @@ fn originals(
         let (key, value) = entry?;
         let column = items
             .iter()
-            .position(|column| column.item.as_deref() == Some(&*key));
+            .position(|column| column.item_name() == Some(&*key));
         let counts = match column {
             None => &mut found.unknown_fields,
             Some(at) => {

@@ -346,7 +346,7 @@ fn any_item() -> impl Strategy<Value = Value> {
         .contract()
         .columns
         .iter()
-        .filter_map(|column| column.item.clone())
+        .filter_map(|column| Some(column.item_name()?.to_owned()))
         .collect();
     let field = prop_oneof![prop::sample::select(names), "[a-z]{0,3}"];
     let counts = prop::collection::vec(("[a-z.]{0,3}", any::<i64>()), 0..5).prop_map(|entries| {
@@ -379,7 +379,7 @@ proptest! {
                 continue;
             };
             for (name, truth) in fields {
-                let known = Table::Pages.contract().columns.iter().any(|column| column.item.as_ref() == Some(name));
+                let known = Table::Pages.contract().columns.iter().any(|column| column.item_name() == Some(name.as_str()));
                 if truth.is_null() && known {
                     continue;
                 }

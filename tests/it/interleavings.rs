@@ -1,7 +1,8 @@
-//! Whatever the interleaving of faults, kills and budgets: no target is lost, no dollar is, and none is spent above the
-//! ceiling. Everything is drawn from a seed, and time is simulated; `SEED=17 cargo test interleavings` plays one again.
+//! Faults, kills and budgets in any order lose no target and no dollar, and spend nothing above the
+//! ceiling. A seed decides everything, and time is simulated: `SEED=17 cargo test interleavings`
+//! plays one seed again. The campaign counts how often it reached each rare branch.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -84,7 +85,7 @@ fn behaviour(random: &mut Rng, targets: &[String]) -> Behaviour {
     }
 }
 
-/// Runs until the end or until so many things were heard, whichever comes first; none if it was killed.
+/// Runs to the end, or until `dies_after` progress events: then the run is dropped, as by a kill.
 async fn run_or_die(
     pipeline: &backlake::pipeline::Pipeline,
     env: Surroundings<'_>,
@@ -107,7 +108,26 @@ async fn run_or_die(
     }
 }
 
-async fn play(seed: u64) {
+/// The branches that a seed can reach; the campaign must reach each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Branch {
+    Published,
+    /// Every target is refused: nothing to publish.
+    AllRefused,
+    Killed,
+    /// An attempt whose charge is unknown at the end of a start.
+    UnknownCharge,
+    /// A start that ended with this exit code.
+    Exit(u8),
+    /// A published snapshot with refused targets.
+    RefusedSome,
+    /// A snapshot that took more than one start.
+    Continued,
+}
+
+/// Plays one seed to its end and returns the branches it reached.
+async fn play(seed: u64) -> BTreeSet<Branch> {
+    let mut reached = BTreeSet::new();
     let mut random = Rng::with_seed(seed);
     let (count, per_domain) = (random.usize(1..4000), random.usize(1..60));
     let targets: Vec<String> = (0..count)
@@ -139,9 +159,9 @@ async fn play(seed: u64) {
         simulator.ledger().iter().map(|charge| charge.cost).sum()
     };
     let mut ceiling = Usd::ZERO;
-    let mut published = None;
+    let mut last = None;
     for start in 0..40 {
-        // At first anything goes wrong; later only what the provider and the lake do by themselves.
+        // Later starts have no budget and are not killed, so that every seed ends.
         let wild = start < 12;
         ceiling += Usd::from_micros(random.i64(1..400_000));
         let mut pipeline = site.pipeline(&simulator.url());
@@ -167,7 +187,7 @@ async fn play(seed: u64) {
             );
         }
         if start == 12 {
-            // The faults have an end.
+            // The provider recovers.
             let ledger = simulator.ledger();
             simulator = Arc::new(Simulator::new(
                 Behaviour {
@@ -178,10 +198,22 @@ async fn play(seed: u64) {
             ));
             simulator.restore_ledger(ledger);
         }
+        match &end {
+            None => drop(reached.insert(Branch::Killed)),
+            Some(
+                Ok(RunEnd {
+                    error: Some(error), ..
+                })
+                | Err(error),
+            ) => {
+                reached.insert(Branch::Exit(error.kind().exit_code()));
+            }
+            Some(Ok(_)) => {}
+        }
         if let Some(Ok(RunEnd { report, error })) = end {
             assert_eq!(report.lines, report.fates.total(), "seed {seed}");
             assert_eq!(report.lines, count as u64, "seed {seed}");
-            // What is booked is charged, and what is charged is booked or known to be in doubt.
+            // Every recorded cost was charged, and every charge is recorded or known to be in doubt.
             let charged = spent(&simulator);
             assert!(
                 report.cost_usd <= charged,
@@ -192,21 +224,47 @@ async fn play(seed: u64) {
                 charged <= report.cost_usd + report.cost_unknown_usd,
                 "seed {seed}: {charged} charged, {report:?}"
             );
-            if report.state != RunState::Open {
-                published = Some(report);
+            if report.cost_unknown_usd > Usd::ZERO {
+                reached.insert(Branch::UnknownCharge);
+            }
+            let ended = report.state != RunState::Open || report.fates.refused == count as u64;
+            assert_eq!(
+                error.is_some(),
+                report.state == RunState::Open,
+                "seed {seed}"
+            );
+            if ended {
+                if start > 0 {
+                    reached.insert(Branch::Continued);
+                }
+                last = Some(report);
                 break;
             }
-            let all_refused = report.fates.refused == count as u64;
-            assert!(error.is_some(), "seed {seed}");
-            if all_refused {
-                return;
-            }
         }
-        // A lock that nobody gave back is taken over in time.
+        // The lock of a killed run becomes stale.
         clock.sleep(Duration::from_secs(100)).await;
     }
-    let report = published.unwrap_or_else(|| panic!("seed {seed}: not published after 40 starts"));
+    let report = last.unwrap_or_else(|| panic!("seed {seed}: not published after 40 starts"));
     let charged = spent(&simulator);
+    if report.state == RunState::Open {
+        // Everything is refused. The ledger must agree with the provider here, too.
+        reached.insert(Branch::AllRefused);
+        assert_eq!(
+            (report.fates.refused, bad),
+            (count as u64, count as u64),
+            "seed {seed}"
+        );
+        assert!(report.cost_usd <= charged, "seed {seed}");
+        assert!(
+            charged <= report.cost_usd + report.cost_unknown_usd,
+            "seed {seed}"
+        );
+        return reached;
+    }
+    reached.insert(Branch::Published);
+    if report.fates.refused > 0 {
+        reached.insert(Branch::RefusedSome);
+    }
     assert_eq!(
         (report.cost_usd, report.cost_unknown_usd),
         (charged, Usd::ZERO),
@@ -238,6 +296,7 @@ async fn play(seed: u64) {
         "seed {seed}: a target has two rows"
     );
     assert_eq!(rows.len() as u64, report.fates.returned, "seed {seed}");
+    reached
 }
 
 #[test]
@@ -246,12 +305,41 @@ fn targets_and_money_are_conserved_whatever_the_interleaving() {
         .ok()
         .and_then(|seed| seed.parse::<u64>().ok());
     let seeds = if cfg!(debug_assertions) { 24 } else { 400 };
+    let mut counts: BTreeMap<Branch, u32> = BTreeMap::new();
     for seed in only.map_or(0..seeds, |seed| seed..seed + 1) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .start_paused(true)
             .build()
             .unwrap();
-        runtime.block_on(play(seed));
+        for branch in runtime.block_on(play(seed)) {
+            *counts.entry(branch).or_default() += 1;
+        }
+    }
+    println!("branches reached: {counts:?}");
+    if only.is_some() {
+        return;
+    }
+    // A short campaign reaches the common branches, the full one all of them.
+    let mut expected = vec![
+        Branch::Published,
+        Branch::Killed,
+        Branch::Continued,
+        Branch::RefusedSome,
+        Branch::Exit(4),
+    ];
+    if !cfg!(debug_assertions) {
+        expected.extend([
+            Branch::AllRefused,
+            Branch::UnknownCharge,
+            Branch::Exit(1),
+            Branch::Exit(5),
+        ]);
+    }
+    for branch in expected {
+        assert!(
+            counts.contains_key(&branch),
+            "no seed reached {branch:?}: {counts:?}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The promises of backlake, a module each. Nothing here needs a network beyond loopback, and nothing waits.
+//! The promises of backlake, one module each. No test needs a network beyond loopback, and none sleeps.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
@@ -18,7 +18,6 @@ mod pipe;
 mod planning;
 mod publishing;
 mod replaying;
-mod scenarios;
 mod targets;
 mod truth;
 mod written;

@@ -1,10 +1,14 @@
-//! Whatever goes wrong heals inside the run, or the same command continues: the scenarios in `tests/scenarios`.
+//! Failures heal inside the run, or the same command continues: one test per file in `tests/scenarios`.
 //!
-//! Each is run against the simulator and a lake in which the things that it names go wrong, on a clock of its own. After
-//! the last start: the exit codes are those that are promised, the fates add up, the books are those of the provider,
-//! no answer was asked for twice once it was archived, and every row is the truth.
+//! A scenario names what fails, at the provider or in the lake, and how each start must end. After
+//! the last start the exit codes are the promised ones, the fates add up, the ledger agrees with
+//! the provider request by request, and every row equals what the simulator knows.
+//! `cargo test --test scenarios poison_one` plays those whose names contain `poison_one`.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,13 +23,26 @@ use backlake::simulator::{Behaviour, Fault, Poison, Simulator};
 use object_store::local::LocalFileSystem;
 use serde::Deserialize;
 
-use crate::faulty::{Faulty, Troubles};
-use crate::harness::{Site, date, noon, surroundings};
+#[expect(
+    dead_code,
+    reason = "shared with the other tests, which use more of it"
+)]
+#[path = "it/faulty.rs"]
+mod faulty;
+#[expect(
+    dead_code,
+    reason = "shared with the other tests, which use more of it"
+)]
+#[path = "it/harness.rs"]
+mod harness;
+
+use faulty::{Faulty, Troubles};
+use harness::{Site, date, noon, surroundings};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Scenario {
-    /// What is shown.
+    /// What the scenario shows.
     about: String,
     #[serde(default)]
     list: List,
@@ -71,7 +88,7 @@ struct Provider {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct PoisonSpec {
-    /// Every so many lines one is bad; 0 for none.
+    /// One of this many lines is bad; 0 for none.
     every: usize,
     named: bool,
     code: Option<u32>,
@@ -80,19 +97,19 @@ struct PoisonSpec {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Expect {
-    /// The exit codes of one start after the other.
+    /// The exit code of each start, in order.
     exits: Vec<u8>,
     #[serde(default)]
     refused: u64,
     #[serde(default)]
     failed: u64,
-    /// Requests that an undisturbed run would not have sent, at the most.
+    /// At most this many requests more than the lower bound.
     extra_requests: Option<u64>,
-    /// Requests that were charged beyond those that an undisturbed run takes, at the most.
+    /// At most this many charged requests more than the lower bound.
     extra_charged: Option<usize>,
-    /// What some target's fate or an error must say.
+    /// A text that an error, its hint or the reason of a target must contain.
     says: Option<String>,
-    /// Seconds of simulated time at the most.
+    /// At most this many seconds of simulated time per start.
     seconds: Option<u64>,
 }
 
@@ -186,7 +203,7 @@ impl Scenario {
                         .join(format!("{}.json", date()))
                         .exists()
                 );
-                // Someone settles it: more funds, good credentials, room on the disk.
+                // The operator fixes the cause: funds, credentials, room on the disk.
                 let healed = Behaviour {
                     balance: Behaviour::default().balance,
                     revoked_after: None,
@@ -197,14 +214,20 @@ impl Scenario {
                 simulator = Arc::new(Simulator::new(healed, &clock));
                 simulator.restore_ledger(ledger);
                 store.iter().for_each(|store| store.make_room());
-                // A lock that could not be given back is taken over in time.
+                // A lock that could not be released becomes stale.
                 clock.sleep(Duration::from_secs(90)).await;
             }
             last = report;
         }
         let ledger = simulator.ledger();
         let report = last.unwrap_or_else(|| panic!("{name}: the last start has no report"));
+        let charged: Usd = ledger.iter().map(|charge| charge.cost).sum();
         if self.expect.exits.last() != Some(&0) {
+            // Not published: the ledger still knows every dollar, and every line has its fate.
+            assert_eq!(report.state, RunState::Open, "{name}");
+            assert_eq!(report.cost_usd, charged, "{name}");
+            assert_eq!(report.fates.refused, self.expect.refused, "{name}");
+            assert_eq!(report.fates.failed, self.expect.failed, "{name}");
             return;
         }
         assert_eq!(report.state, RunState::Published, "{name}");
@@ -220,8 +243,7 @@ impl Scenario {
         );
         assert_eq!(report.fates.unsent, 0, "{name}");
 
-        // The books are those of the provider, to the cent and request by request.
-        let charged: Usd = ledger.iter().map(|charge| charge.cost).sum();
+        // The ledger agrees with the provider to the cent, request by request.
         assert_eq!(
             (report.cost_usd, report.cost_unknown_usd),
             (charged, Usd::ZERO),
@@ -262,13 +284,13 @@ impl Scenario {
             let reasons = reasons.column_by_name("reason").unwrap().as_string::<i32>();
             let found =
                 said.contains(says) || reasons.iter().flatten().any(|reason| reason.contains(says));
-            assert!(found, "{name}: nothing says `{says}`; errors: {said}");
+            assert!(found, "{name}: no text contains `{says}`; errors: {said}");
         }
-        self.hold_to_the_truth(name, &site, &simulator, &targets);
+        self.check_against_the_truth(name, &site, &simulator, &targets);
     }
 
-    /// Every target has its fate, and every row is what the provider knows.
-    fn hold_to_the_truth(
+    /// Checks every fate and every row against what the simulator knows.
+    fn check_against_the_truth(
         &self,
         name: &str,
         site: &Site,
@@ -328,50 +350,19 @@ impl Scenario {
     }
 }
 
-#[test]
-fn every_scenario_ends_as_it_promises() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.sort();
-    assert!(files.len() >= 20, "{} scenarios", files.len());
-    let only = std::env::var("SCENARIO").unwrap_or_default();
-    let files: Vec<_> = files
-        .into_iter()
-        .filter(|file| file.to_string_lossy().contains(&only))
-        .collect();
-    // Each on a thread of its own, so that one that fails does not hide the others.
-    let next = std::sync::Mutex::new(files.into_iter());
-    let failed = std::sync::Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                loop {
-                    let Some(file) = next.lock().unwrap().next() else {
-                        break;
-                    };
-                    let name = file.file_stem().unwrap().to_string_lossy().into_owned();
-                    let played = std::panic::catch_unwind(|| {
-                        let text = std::fs::read_to_string(&file).unwrap();
-                        let scenario: Scenario = toml::from_str(&text)
-                            .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-                        assert!(!scenario.about.is_empty());
-                        let runtime = tokio::runtime::Builder::new_current_thread()
-                            .enable_all()
-                            .start_paused(true)
-                            .build()
-                            .unwrap();
-                        runtime.block_on(scenario.play(&name));
-                    });
-                    if played.is_err() {
-                        failed.lock().unwrap().push(name);
-                    }
-                }
-            });
-        }
-    });
-    let failed = failed.into_inner().unwrap();
-    assert!(failed.is_empty(), "{failed:?}");
+/// Plays one scenario on a clock of its own.
+fn ends_as_it_promises(file: &Path, text: String) -> datatest_stable::Result<()> {
+    let scenario: Scenario = toml::from_str(&text)?;
+    assert!(!scenario.about.is_empty(), "`about` says what is shown");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()?;
+    let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+    runtime.block_on(scenario.play(&name));
+    Ok(())
+}
+
+datatest_stable::harness! {
+    { test = ends_as_it_promises, root = "tests/scenarios", pattern = r"\.toml$" },
 }
