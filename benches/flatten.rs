@@ -20,7 +20,7 @@ use arrow::array::builder::{
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use backlake::contract::{DIMENSIONS, Table};
-use backlake::flatten::{Asked, breakdowns, flatten};
+use backlake::flatten::{Requested, breakdowns, flatten};
 use backlake::simulator::Population;
 use backlake::targets::{Rules, Target, TargetId, TargetKind};
 use chrono::{DateTime, NaiveDate};
@@ -51,7 +51,7 @@ fn main() {
         .collect();
     let pages = |at: usize| {
         let contract = Table::Pages.contract();
-        let asked = Asked {
+        let asked = Requested {
             contract,
             targets: &asked[at],
             rules: &rules,

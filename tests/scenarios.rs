@@ -212,7 +212,7 @@ impl Scenario {
                 };
                 let ledger = simulator.ledger();
                 simulator = Arc::new(Simulator::new(healed, &clock));
-                simulator.take_over(ledger);
+                simulator.restore_ledger(ledger);
                 store.iter().for_each(|store| store.make_room());
                 // A lock that could not be released becomes stale.
                 clock.sleep(Duration::from_secs(90)).await;
