@@ -19,7 +19,7 @@ use super::contracts::{contracts_of, keep_contracts};
 use super::delta::{self, TableFormat};
 use super::manifest::{Manifest, snapshots};
 use super::staging::{Staging, prefix};
-use crate::clock::Stopwatch;
+use crate::clock::{Stage, Stopwatch};
 use crate::contract::{Contracts, Table};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::store::{Delivery, Layout, Lock, Store};
@@ -68,9 +68,8 @@ pub async fn publish(
         contracts,
         ..
     } = staging;
-    let start = std::time::Instant::now();
-    let audit = audit_staged(&manifest, contracts, |table| staging.folder(table)).await?;
-    how.stages.add("audit", start.elapsed());
+    let audit = audit_staged(&manifest, contracts, |table| staging.folder(table));
+    let audit = how.stages.time_async(Stage::Audit, audit).await?;
     if let Some(problem) = audit.problems.first() {
         let more = audit.problems.len() - 1;
         let message = format!(

@@ -19,7 +19,7 @@ use super::spec::Pipeline;
 use super::surroundings::Surroundings;
 use super::target_states::TargetStates;
 use super::write_tables::{Written, write_pages, write_requests, write_targets};
-use crate::clock::Stopwatch;
+use crate::clock::{Stage, Stopwatch};
 use crate::contract::{Contract, Table};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::Fate;
@@ -157,7 +157,7 @@ impl Publication<'_> {
         let states = std::mem::replace(&mut self.states, TargetStates::new(0));
         let stages = self.stages.clone();
         let rest = tokio::task::spawn_blocking(move || {
-            stages.time("targets and requests", || -> Result<_> {
+            stages.time(Stage::TargetsAndRequests, || -> Result<_> {
                 Ok((
                     write_targets(&files, &list, &states, &attempts)?,
                     write_requests(&files, &attempts)?,
@@ -362,9 +362,9 @@ async fn flatten_answer(
     stages: &Stopwatch,
 ) -> Result<Result<Flattened>> {
     let id = answered.id;
-    let start = std::time::Instant::now();
-    let packed = ledger.packed_response(id).await?;
-    stages.add("read", start.elapsed());
+    let packed = stages
+        .time_async(Stage::Read, ledger.packed_response(id))
+        .await?;
     let packed = match packed {
         Some(packed) => packed,
         None => {
@@ -384,8 +384,8 @@ async fn flatten_answer(
             request_id,
             fetched_at,
         };
-        let body = stages.time("decompress", || packed.unpack())?;
-        let flattened = stages.time("flatten", || flatten(&body, &asked));
+        let body = stages.time(Stage::Decompress, || packed.unpack())?;
+        let flattened = stages.time(Stage::Flatten, || flatten(&body, &asked));
         flattened.context(|| format!("failed to flatten the answer to attempt {id}"))
     });
     work.await

@@ -144,7 +144,7 @@ async fn drop_snapshot(store: &Store, snapshot: NaiveDate, now: DateTime<Utc>) -
     store.delete(&layout.published_summary()).await?;
     for table in Table::ALL {
         store
-            .take_away(&layout.partition(table), &layout.staging("pruned", table))
+            .remove_folder(&layout.partition(table), &layout.staging("pruned", table))
             .await?;
     }
     store.clear(&layout.staging_root()).await
