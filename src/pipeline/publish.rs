@@ -25,8 +25,8 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::Fate;
 use crate::flatten::{Asked, Drift, Flattened, Irregularities, flatten};
 use crate::lake::{
-    Change, Manifest, ManifestFile, Publishing, RequestTotals, Staging, TableManifest, publish,
-    snapshots,
+    Manifest, ManifestFile, ProfileChange, PublicationId, Publishing, RequestTotals, Staging,
+    TableManifest, Tally, publish, snapshots,
 };
 use crate::ledger::{Attempt, Ledger, RunRecord};
 use crate::store::{AttemptId, Lock, Store};
@@ -86,7 +86,10 @@ impl Publication<'_> {
         let staging = Staging::begin(
             store,
             pipeline.snapshot,
-            (&self.record.run, generation),
+            PublicationId {
+                run: self.record.run.clone(),
+                generation,
+            },
             &pipeline.contracts,
             pipeline.file_bytes,
             lock,
@@ -109,7 +112,7 @@ impl Publication<'_> {
         }
         let how = Publishing {
             lock,
-            over: self.over,
+            published: self.over,
             format: pipeline.table_format,
             success_file: pipeline.success_file,
             stages: &stages,
@@ -182,11 +185,13 @@ impl Publication<'_> {
             published_at: self.env.clock.now(),
             generation,
             tables,
-            lines,
-            fates,
-            items,
-            unmatched,
-            requests: self.requests,
+            tally: Tally {
+                lines,
+                fates,
+                items,
+                unmatched,
+                requests: self.requests,
+            },
             irregularities,
             profile,
         })
@@ -299,7 +304,7 @@ impl Publication<'_> {
             pipeline, store, ..
         } = self;
         let contract = pipeline.contracts.of(Table::Pages);
-        let drift = Drift::of(&manifest.irregularities, contract, manifest.items);
+        let drift = Drift::of(&manifest.irregularities, contract, manifest.tally.items);
         for found in &drift {
             warn!(
                 field = found.field,
@@ -327,7 +332,7 @@ impl Publication<'_> {
                 break;
             }
         }
-        for Change {
+        for ProfileChange {
             figure,
             before,
             now,

@@ -62,7 +62,7 @@ pub(super) fn write_pages(
     let (staging, scratch, contract) = (staging.clone(), store.scratch(), Arc::clone(contract));
     let (stages, budget) = (stages.clone(), sorter_bytes(memory, list));
     tokio::task::spawn_blocking(move || {
-        let mut sorter = Sorter::new(contract.schema(), budget, scratch)?;
+        let mut sorter = Sorter::new(contract.schema(), &contract.sort, budget, scratch)?;
         while let Some(batch) = rows.blocking_recv() {
             stages.time(Stage::Sort, || sorter.push(batch))?;
         }
