@@ -19,14 +19,14 @@ use super::spec::Pipeline;
 use super::surroundings::Surroundings;
 use super::target_states::TargetStates;
 use super::write_tables::{Written, write_pages, write_requests, write_targets};
-use crate::clock::Stopwatch;
+use crate::clock::{Stage, Stopwatch};
 use crate::contract::{Contract, Table};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::Fate;
 use crate::flatten::{Drift, Flattened, Irregularities, Requested, flatten};
 use crate::lake::{
-    Change, Manifest, ManifestFile, Publishing, RequestTotals, Staging, TableManifest, publish,
-    snapshots,
+    Manifest, ManifestFile, ProfileChange, PublicationId, Publishing, RequestTotals, Staging,
+    TableManifest, Tally, publish, snapshots,
 };
 use crate::ledger::{Attempt, Ledger, RunRecord};
 use crate::store::{AttemptId, Lock, Store};
@@ -86,7 +86,10 @@ impl Publication<'_> {
         let staging = Staging::begin(
             store,
             pipeline.snapshot,
-            (&self.record.run, generation),
+            PublicationId {
+                run: self.record.run.clone(),
+                generation,
+            },
             &pipeline.contracts,
             pipeline.file_bytes,
             lock,
@@ -109,7 +112,7 @@ impl Publication<'_> {
         }
         let how = Publishing {
             lock,
-            over: self.over,
+            published: self.over,
             format: pipeline.table_format,
             success_file: pipeline.success_file,
             stages: &stages,
@@ -157,7 +160,7 @@ impl Publication<'_> {
         let states = std::mem::replace(&mut self.states, TargetStates::new(0));
         let stages = self.stages.clone();
         let rest = tokio::task::spawn_blocking(move || {
-            stages.time("targets and requests", || -> Result<_> {
+            stages.time(Stage::TargetsAndRequests, || -> Result<_> {
                 Ok((
                     write_targets(&files, &list, &states, &attempts)?,
                     write_requests(&files, &attempts)?,
@@ -182,11 +185,13 @@ impl Publication<'_> {
             published_at: self.env.clock.now(),
             generation,
             tables,
-            lines,
-            fates,
-            items,
-            unmatched,
-            requests: self.requests,
+            tally: Tally {
+                lines,
+                fates,
+                items,
+                unmatched,
+                requests: self.requests,
+            },
             irregularities,
             profile,
         })
@@ -299,7 +304,7 @@ impl Publication<'_> {
             pipeline, store, ..
         } = self;
         let contract = pipeline.contracts.of(Table::Pages);
-        let drift = Drift::of(&manifest.irregularities, contract, manifest.items);
+        let drift = Drift::of(&manifest.irregularities, contract, manifest.tally.items);
         for found in &drift {
             warn!(
                 field = found.field,
@@ -327,7 +332,7 @@ impl Publication<'_> {
                 break;
             }
         }
-        for Change {
+        for ProfileChange {
             figure,
             before,
             now,
@@ -362,9 +367,9 @@ async fn flatten_answer(
     stages: &Stopwatch,
 ) -> Result<Result<Flattened>> {
     let id = answered.id;
-    let start = std::time::Instant::now();
-    let packed = ledger.packed_response(id).await?;
-    stages.add("read", start.elapsed());
+    let packed = stages
+        .time_async(Stage::Read, ledger.packed_response(id))
+        .await?;
     let packed = match packed {
         Some(packed) => packed,
         None => {
@@ -384,8 +389,8 @@ async fn flatten_answer(
             request_id,
             fetched_at,
         };
-        let body = stages.time("decompress", || packed.unpack())?;
-        let flattened = stages.time("flatten", || flatten(&body, &asked));
+        let body = stages.time(Stage::Decompress, || packed.unpack())?;
+        let flattened = stages.time(Stage::Flatten, || flatten(&body, &asked));
         flattened.context(|| format!("failed to flatten the answer to attempt {id}"))
     });
     work.await

@@ -160,12 +160,16 @@ async fn lines(
 /// Until they are flattened all targets that were answered count as `answered`: a lost intent leaves rows without them.
 fn complete(over: &Manifest, books: &Books, answered: u64) -> Result<()> {
     for (what, archived, published) in [
-        ("items", books.items(), over.items),
-        ("requests", books.entries.len() as u64, over.requests.sent),
+        ("items", books.items(), over.tally.items),
+        (
+            "requests",
+            books.entries.len() as u64,
+            over.tally.requests.sent,
+        ),
         (
             "answered targets",
             answered,
-            over.fates.returned + over.fates.absent,
+            over.tally.fates.returned + over.tally.fates.absent,
         ),
     ] {
         if archived < published {

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::fate::Fates;
 use crate::fetch::Event;
 use crate::flatten::{Drift, Irregularities};
-use crate::lake::{Change, Manifest};
+use crate::lake::{Manifest, ProfileChange};
 use crate::ledger::Ledger;
 use crate::money::Usd;
 
@@ -222,15 +222,15 @@ impl RunReport {
             pipeline: manifest.question.pipeline.clone(),
             snapshot: manifest.snapshot,
             state,
-            lines: manifest.lines,
-            fates: manifest.fates,
-            requests: manifest.requests.sent,
-            retries: manifest.requests.retries,
-            lower_bound: manifest.requests.lower_bound,
-            items: manifest.items,
-            unmatched: manifest.unmatched,
-            cost_usd: manifest.requests.cost_usd,
-            cost_unknown_usd: manifest.requests.cost_unknown_usd,
+            lines: manifest.tally.lines,
+            fates: manifest.tally.fates,
+            requests: manifest.tally.requests.sent,
+            retries: manifest.tally.requests.retries,
+            lower_bound: manifest.tally.requests.lower_bound,
+            items: manifest.tally.items,
+            unmatched: manifest.tally.unmatched,
+            cost_usd: manifest.tally.requests.cost_usd,
+            cost_unknown_usd: manifest.tally.requests.cost_unknown_usd,
             files: manifest.files().count() as u64,
             bytes: manifest.bytes(),
             seconds: seconds(start, clock),
@@ -298,7 +298,7 @@ pub struct Findings {
     /// Fields that are not as the contract says.
     pub drift: Vec<Drift>,
     /// Figures that differ from the snapshot before by more than [publish] allows.
-    pub changes: Vec<Change>,
+    pub changes: Vec<ProfileChange>,
 }
 
 /// What came of a publication.

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::contract::{Contract, Contracts};
 use crate::error::{Error, Result};
 use crate::fetch::{LISTED_AFTER, Limits, RetryPolicy, is_loopback};
-use crate::lake::{Bounds, TableFormat};
+use crate::lake::{ChangeBounds, TableFormat};
 use crate::money::Usd;
 use crate::plan::Pace;
 use crate::provider::{
@@ -135,7 +135,7 @@ pub struct Pipeline {
     /// What becomes of a snapshot that differs from the one before it by more than these bounds.
     pub on_change: OnFinding,
     /// How far it may differ.
-    pub change_bounds: Bounds,
+    pub change_bounds: ChangeBounds,
     /// Whether `_SUCCESS` is put into partitions.
     pub success_file: bool,
 }
@@ -416,7 +416,7 @@ impl File<'_> {
             max_total_change,
             ..
         } = spec.publish;
-        let change_bounds = Bounds {
+        let change_bounds = ChangeBounds {
             rows: self.ratio("publish.max_row_change", max_row_change, 100.0, 0.5)?,
             nulls: self.ratio("publish.max_null_change", max_null_change, 1.0, 0.1)?,
             totals: self.ratio("publish.max_total_change", max_total_change, 100.0, 0.5)?,
