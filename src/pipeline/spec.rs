@@ -183,6 +183,10 @@ impl Pipeline {
                     .and_then(|url: url::Url| url.host_str().map(str::to_owned))
                     .unwrap_or_else(|| url.clone()),
             },
+            invented: match &self.api {
+                Api::Simulator(_) => true,
+                Api::Remote(url) => url.parse().is_ok_and(|url| is_loopback(&url)),
+            },
             include_subdomains: self.options.include_subdomains,
             rank_scale: self.options.rank_scale,
         }
