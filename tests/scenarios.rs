@@ -167,7 +167,7 @@ impl Scenario {
                 .clone()
                 .map(|faulty| backlake::store::Store::over(faulty, "faulty"));
             let mut pipeline = site.pipeline(&simulator.url());
-            pipeline.spend_what_is_left = self.provider.balance_usd.is_some();
+            SPEND self.provider.balance_usd.is_some();
             let before = clock.running();
             let end = run(&pipeline, &env).await;
             let took = (clock.running() - before).as_secs();

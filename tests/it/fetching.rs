@@ -417,7 +417,7 @@ async fn a_balance_that_does_not_cover_the_plan_is_said_before_the_first_request
     );
 
     let mut pipeline = site.pipeline(&simulator.url());
-    pipeline.spend_what_is_left = true;
+    SPEND true;
     let end = run(&pipeline, &surroundings(&simulator, &clock))
         .await
         .unwrap();
@@ -625,7 +625,7 @@ async fn a_refused_target_is_remembered_and_asked_again_after_a_month() {
         );
     }
     // Another host's refusals, or a memory that is switched off, keep nobody from asking.
-    pipeline.retry_refused_after = chrono::Duration::zero();
+    pipeline.targets.retry_refused_after = chrono::Duration::zero();
     pipeline.snapshot = (noon() + chrono::Duration::days(42)).date_naive();
     let end = run(&pipeline, &surroundings(&simulator, &clock))
         .await
