@@ -66,7 +66,7 @@ fn write_list(path: &std::path::Path, targets: usize) {
 
 fn measure(list: &str) {
     let text = format!(
-        "name = \"bench\"\nendpoint = \"backlinks/bulk_pages_summary\"\n[targets]\npaths = [\"{list}\"]\n[lake]\nurl = \"none\"\n"
+        "name = \"bench\"\nendpoint = \"backlinks/bulk_pages_summary\"\n[targets]\npaths = [\"{list}\"]\n[lake]\nurl = \"none\"\n[api]\nbase_url = \"simulator\"\n"
     );
     let pipeline = Pipeline::parse("bench.toml", &text, Overrides::default(), &Clock::system())
         .expect("a pipeline");

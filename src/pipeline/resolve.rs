@@ -129,7 +129,7 @@ impl File<'_> {
         if let Some(keep) = &spec.keep {
             let mut seen = HashSet::new();
             if let Some(again) = keep.get_ref().iter().find(|name| !seen.insert(*name)) {
-                let message = format!("`{again}` is named twice");
+                let message = format!("names `{again}` twice");
                 return Err(self.refuse("targets.keep", keep, &message));
             }
         }

@@ -104,7 +104,7 @@ async fn run_or_die(
     tokio::select! {
         biased;
         () = death.notified() => None,
-        end = run(pipeline, &env) => Some(end),
+        end = run(pipeline, Default::default(), &env) => Some(end),
     }
 }
 
@@ -165,7 +165,8 @@ async fn play(seed: u64) -> BTreeSet<Branch> {
         let wild = start < 12;
         ceiling += Usd::from_micros(random.i64(1..400_000));
         let mut pipeline = site.pipeline(&simulator.url());
-        pipeline.budget.max_cost_usd = (wild && random.bool()).then_some(ceiling.max(spent(&simulator)));
+        pipeline.budget.max_cost_usd =
+            (wild && random.bool()).then_some(ceiling.max(spent(&simulator)));
         pipeline.budget.max_time =
             (wild && random.u8(0..4) == 0).then(|| Duration::from_secs(random.u64(1..100)));
         let env = Surroundings {
