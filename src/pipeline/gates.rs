@@ -140,8 +140,9 @@ pub(super) fn held(findings: &Findings, mode: FindingsMode, pipeline: &Pipeline)
         let figures = findings.changes.iter();
         let figures: Vec<_> = figures
             .map(|change| {
-                let percent = change.change * 100.0;
-                format!("{} changed by {percent:+.1} %", change.figure)
+                let verb = if change.change < 0.0 { "fell" } else { "rose" };
+                let percent = change.change.abs() * 100.0;
+                format!("{} {verb} by {percent:.1} %", change.figure)
             })
             .collect();
         reasons.push(format!(

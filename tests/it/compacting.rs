@@ -373,7 +373,7 @@ async fn an_answer_that_is_put_back_beside_a_damaged_bundle_counts() {
     };
     let error = replayed().await.err().unwrap();
     assert!(
-        error.hint().contains("restore its file in _archive"),
+        error.hint().contains("restore the file in _archive"),
         "{error}"
     );
 

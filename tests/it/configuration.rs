@@ -41,7 +41,7 @@ fn commented(nightly: &str) -> Vec<Commented> {
         is_toml.then(|| Commented {
             line,
             text: text.to_owned(),
-            example: comment.contains("example"),
+            example: comment.trim_start().starts_with("example"),
         })
     });
     found.collect()
@@ -70,14 +70,14 @@ async fn a_commented_key_of_the_nightly_pipeline_shows_its_default_or_is_an_exam
     let (examples, defaults): (Vec<_>, Vec<_>) = commented.iter().partition(|key| key.example);
     assert!(defaults.len() > 15 && examples.len() > 3);
     let bare = uncommented(&nightly, &[]);
-    assert_eq!(uncommented(&nightly, &defaults), bare);
+    assert!(uncommented(&nightly, &defaults) == bare);
     for key in &examples {
         // A key of a table that is an example as a whole needs its table; the contracts file does not exist.
         if !key.text.starts_with("per_")
             && !key.text.starts_with('[')
             && !key.text.starts_with("contracts")
         {
-            assert_ne!(uncommented(&nightly, &[key]), bare, "{}", key.text);
+            assert!(uncommented(&nightly, &[key]) != bare, "{}", key.text);
         }
     }
 }

@@ -808,7 +808,7 @@ async fn reconciling_finds_what_the_books_have_wrong() {
         found
             .first_differences
             .iter()
-            .any(|line| line.contains("00001-1: $0.01 in the books"))
+            .any(|line| line.contains("00001-1: $0.01 in the ledger"))
     );
     assert!(
         found

@@ -68,7 +68,7 @@ async fn a_change_against_the_previous_snapshot_holds_it_until_it_is_accepted() 
     let held = run(&next_day, RunMode::default(), &env).await.unwrap();
     let error = held.error.unwrap().to_string();
     assert!(
-        error.contains("rows changed by -80.0 %") && held.report.state == RunState::Open,
+        error.contains("rows fell by 80") && held.report.state == RunState::Open,
         "{error}"
     );
     let [change] = held.report.findings.changes.as_slice() else {
