@@ -814,7 +814,7 @@ async fn reconciling_finds_what_the_books_have_wrong() {
         found
             .first_differences
             .iter()
-            .any(|line| line.contains("00002-1: not in the books"))
+            .any(|line| line.contains("00002-1: not in the ledger"))
     );
 }
 
