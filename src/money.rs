@@ -11,7 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// The digits after the point that the lake stores: `decimal(18,6)`, a millionth of a dollar.
 pub const SCALE: u32 = 6;
 
-/// An exact amount of US dollars. It is written as a decimal string, also in JSON, so that no reader rounds it.
+/// An exact amount of US dollars. It is written as a decimal string, also in JSON, so that no
+/// reader rounds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Usd(Decimal);
 
@@ -25,8 +26,8 @@ impl Usd {
         Self(Decimal::new(micros, SCALE))
     }
 
-    /// The amount in millionths of a dollar, as the lake's `decimal(18,6)` stores it. Smaller parts are rounded half to
-    /// even.
+    /// The amount in millionths of a dollar, as the lake's `decimal(18,6)` stores it. Smaller parts
+    /// are rounded half to even.
     #[must_use]
     pub fn micros(self) -> i128 {
         let mut scaled = self.0.round_dp(SCALE);

@@ -23,8 +23,8 @@ pub struct Question {
 }
 
 impl Question {
-    /// The first setting in which a later question differs, for a message: `host was a.com, now b.com`. `None` if they
-    /// are the same.
+    /// The first setting in which a later question differs, for a message: `host was a.com, now
+    /// b.com`. `None` if they are the same.
     #[must_use]
     pub fn difference(&self, later: &Self) -> Option<String> {
         let fields = |question: &Self| -> [(&'static str, String); 5] {

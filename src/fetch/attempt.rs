@@ -1,8 +1,10 @@
-//! One attempt: records the intent, sends the request, archives the response, and records how the attempt ended.
+//! One attempt: records the intent, sends the request, archives the response, and records how the
+//! attempt ended.
 //!
-//! An attempt has two halves. [`Fetcher::send`] records the intent, waits for its turn and sends. [`Fetcher::close`]
-//! archives the response, reads it, decides what follows and records the end. Only the first half holds a permit of the
-//! pacer, so a slow store never leaves a gap between requests.
+//! An attempt has two halves. [`Fetcher::send`] records the intent, waits for its turn and sends.
+//! [`Fetcher::close`] archives the response, reads it, decides what follows and records the end.
+//! Only the first half holds a permit of the pacer, so a slow store never leaves a gap between
+//! requests.
 
 use std::time::Duration;
 
@@ -24,8 +26,8 @@ use crate::plan::Batch;
 use crate::provider::{self, StatusClass};
 use crate::store::AttemptId;
 
-/// A response below this size has few rows, so it may say that there are too many requests at once. Its request keeps
-/// its permit until the response is read.
+/// A response below this size has few rows, so it may say that there are too many requests at once.
+/// Its request keeps its permit until the response is read.
 const SMALL_BODY: usize = 16 << 10;
 
 /// A batch on its way to an end.
@@ -71,7 +73,8 @@ impl Work {
 pub(super) enum Sent<'p> {
     /// The request was sent.
     Posted(Posted<'p>),
-    /// The request was not sent, because the run is stopping or the budget no longer covers it. The intent is deleted.
+    /// The request was not sent, because the run is stopping or the budget no longer covers it. The
+    /// intent is deleted.
     Withdrawn(Work),
 }
 
@@ -125,8 +128,8 @@ impl Fetcher<'_> {
         }
     }
 
-    /// Records the intent, waits for a permit and for its turn, and sends the request. `stopping` becomes true when no
-    /// further request may be sent.
+    /// Records the intent, waits for a permit and for its turn, and sends the request. `stopping`
+    /// becomes true when no further request may be sent.
     pub(super) async fn send(
         &self,
         work: Work,
@@ -153,8 +156,8 @@ impl Fetcher<'_> {
         let body = provider::body(&texts, &self.options, &intent.tag)
             .context(|| format!("failed to write request {id}"))?;
         self.step(Step::Intending(id));
-        // The permit is awaited while the intent is written, so permits go to batches in their order, however long
-        // each intent takes.
+        // The permit is awaited while the intent is written, so permits go to batches in their
+        // order, however long each intent takes.
         let permit = async {
             tokio::select! {
                 biased;
@@ -173,7 +176,8 @@ impl Fetcher<'_> {
                 () = self.pacer.turn() => Some(permit),
             },
         };
-        // Other requests may have cost more than expected since the reservation, so it is checked again.
+        // Other requests may have cost more than expected since the reservation, so it is checked
+        // again.
         let raised = self.purse.raise(reserved, self.max_cost(&work.batch));
         let (Some(permit), Some(reserved)) = (permit, raised) else {
             self.ledger.withdraw_intent(id).await?;
@@ -201,8 +205,8 @@ impl Fetcher<'_> {
         }))
     }
 
-    /// Archives the response, reads it, decides what follows, and records how the attempt ended. Sets `stopping` if the
-    /// whole run must stop.
+    /// Archives the response, reads it, decides what follows, and records how the attempt ended.
+    /// Sets `stopping` if the whole run must stop.
     ///
     /// # Errors
     /// A ledger that fails.
@@ -342,7 +346,8 @@ impl Fetcher<'_> {
         verdict(decision, accused, result, size)
     }
 
-    /// Gives the permit back, and tells the pacer how the provider bears the number of requests in flight.
+    /// Gives the permit back, and tells the pacer how the provider bears the number of requests in
+    /// flight.
     fn release(&self, permit: Option<SemaphorePermit<'_>>, class: StatusClass) {
         match (class, permit) {
             (StatusClass::TooManyAtOnce, Some(permit)) => self.pacer.narrow(permit),

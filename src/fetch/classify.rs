@@ -1,4 +1,5 @@
-//! Classifies what came back from a request: an envelope, a body without one, or no complete response.
+//! Classifies what came back from a request: an envelope, a body without one, or no complete
+//! response.
 
 use super::transport::SendError;
 use crate::ledger::{AttemptResult, Charged};
@@ -24,7 +25,8 @@ pub(super) fn classify(http_status: u16, body: &[u8]) -> Result<Envelope, NoEnve
         },
         status => NoEnvelope {
             result: AttemptResult::HttpStatus(status),
-            // A request that is turned away is not charged. A server that fails may have charged before.
+            // A request that is turned away is not charged. A server that fails may have charged
+            // before.
             charged: if status < 500 {
                 Charged::No
             } else {

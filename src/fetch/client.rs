@@ -1,7 +1,9 @@
-//! Sends requests to the provider with one account, and returns complete responses or says why there is none.
+//! Sends requests to the provider with one account, and returns complete responses or says why
+//! there is none.
 //!
-//! Responses are not trusted. Their size before and after decompression, the number of their headers, the total time and
-//! the time between two bytes are bounded, and nothing reads a response before it is complete.
+//! Responses are not trusted. Their size before and after decompression, the number of their
+//! headers, the total time and the time between two bytes are bounded, and nothing reads a response
+//! before it is complete.
 
 use std::fmt;
 use std::io::Read;
@@ -76,7 +78,8 @@ impl Client {
     /// A client for this host. Certificates are verified, and redirects are not followed.
     ///
     /// # Errors
-    /// A host other than this machine without https, because credentials must not be sent unencrypted.
+    /// A host other than this machine without https, because credentials must not be sent
+    /// unencrypted.
     pub fn new(
         base: &str,
         credentials: &Credentials,
@@ -237,8 +240,9 @@ impl Client {
     }
 }
 
-/// How long the headers of a response ask to wait: `Retry-After`, in seconds or as a date, or the rest of the minute if
-/// `X-RateLimit-Remaining` is 0. The provider documents neither, but both are respected.
+/// How long the headers of a response ask to wait: `Retry-After`, in seconds or as a date, or the
+/// rest of the minute if `X-RateLimit-Remaining` is 0. The provider documents neither, but both are
+/// respected.
 fn requested_wait(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let text = |name: &str| {
         headers

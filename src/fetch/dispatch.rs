@@ -1,7 +1,7 @@
 //! The fetch loop: keeps requests in flight until every batch has ended.
 //!
-//! The loop and its [`Dispatcher`] are the only place that changes the state of batches. The attempts themselves run
-//! concurrently and return what happened.
+//! The loop and its [`Dispatcher`] are the only place that changes the state of batches. The
+//! attempts themselves run concurrently and return what happened.
 
 use std::collections::{HashMap, VecDeque};
 use std::iter::Fuse;
@@ -25,10 +25,12 @@ use crate::plan::{Batch, Plan};
 use crate::store::AttemptId;
 use crate::targets::TargetId;
 
-/// Intents that are recorded before there is a permit for them, so that a permit that becomes free is used at once.
+/// Intents that are recorded before there is a permit for them, so that a permit that becomes free
+/// is used at once.
 const AHEAD: usize = 4;
 
-/// Sends all batches and waits for their ends. Batches that are made on the way are numbered from `next_batch`.
+/// Sends all batches and waits for their ends. Batches that are made on the way are numbered from
+/// `next_batch`.
 ///
 /// A ledger that fails stops sending, too; the error is in [`Fetched::stopped`].
 pub async fn fetch(
@@ -84,8 +86,8 @@ pub async fn fetch(
                 Err(not_recorded) => dispatcher.never_sent(not_recorded),
             },
             Some(batch) = waiting.next() => dispatcher.unpark(batch),
-            // Last, so that a response that has arrived is not dropped. Responses that are being archived are awaited
-            // in any case.
+            // Last, so that a response that has arrived is not dropped. Responses that are being
+            // archived are awaited in any case.
             () = drain.over() => {
                 drain.end(sending.len());
                 sending.clear();
@@ -167,7 +169,8 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
     /// Starts attempts with `send` while there is room for them and the budget covers them.
     fn fill(&mut self, mut load: Load, mut send: impl FnMut(Work, Usd)) {
         let width = self.fetcher.pacer.width() as usize;
-        // A store that cannot keep up (`closing`) and a provider in trouble (`waiting`) hold back new attempts.
+        // A store that cannot keep up (`closing`) and a provider in trouble (`waiting`) hold back
+        // new attempts.
         while self.stopped.is_none()
             && load.sending < width + AHEAD
             && load.closing < width
@@ -182,7 +185,8 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
                 continue;
             }
             self.ready.push_front(work);
-            // The requests in flight may cost less than was reserved for them, which may free enough.
+            // The requests in flight may cost less than was reserved for them, which may free
+            // enough.
             if load.sending == 0 && load.closing == 0 {
                 self.stop(out_of_budget(max_cost));
             }
@@ -199,7 +203,8 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
         });
     }
 
-    /// The next batch to send: retries first, then suspects, then the plan, then targets that have lost their batch.
+    /// The next batch to send: retries first, then suspects, then the plan, then targets that have
+    /// lost their batch.
     fn next(&mut self) -> Option<Work> {
         if let Some(work) = self.ready.pop_front() {
             return Some(work);
@@ -282,7 +287,8 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
         self.ready.push_front(work);
     }
 
-    /// Stops because the ledger failed before a request was sent: nothing may be sent that it does not record.
+    /// Stops because the ledger failed before a request was sent: nothing may be sent that it does
+    /// not record.
     fn never_sent(&mut self, NotRecorded { id, error }: NotRecorded) {
         if let Some((_, targets)) = self.in_flight.remove(&id) {
             self.ends.push(BatchEnd {
@@ -346,8 +352,8 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
         None
     }
 
-    /// Makes the halves of a batch ready. They are not suspects, because those are filled up with more targets, and the
-    /// batch has too many already.
+    /// Makes the halves of a batch ready. They are not suspects, because those are filled up with
+    /// more targets, and the batch has too many already.
     fn halve(&mut self, work: Work) {
         let targets = work.batch.targets;
         for half in targets.chunks(targets.len().div_ceil(2)) {
@@ -372,8 +378,8 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
 
     /// Ends everything that has not ended yet as unsent.
     fn finish(mut self) -> Fetched {
-        // Attempts that were abandoned after a drain or could not be archived. Their intents are in the ledger, where
-        // the next start finds them.
+        // Attempts that were abandoned after a drain or could not be archived. Their intents are in
+        // the ledger, where the next start finds them.
         for (mut entry, targets) in std::mem::take(&mut self.in_flight).into_values() {
             entry.sent_by = self.fetcher.clock.running();
             self.fetcher.purse.settle(entry.reserved, None);

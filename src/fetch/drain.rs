@@ -7,7 +7,8 @@ use tracing::warn;
 use crate::clock::Clock;
 use crate::stop::{Stop, StopReason};
 
-/// Watches for a stop from outside. After a signal it gives requests in flight a limited time to end.
+/// Watches for a stop from outside. After a signal it gives requests in flight a limited time to
+/// end.
 pub(super) struct Drain<'a> {
     stop: &'a Stop,
     clock: &'a Clock,
@@ -43,8 +44,8 @@ impl<'a> Drain<'a> {
         }
     }
 
-    /// Starts the time limit, if the reason is a signal: someone waits for the process to end. After the loss of the
-    /// lock, requests in flight may take as long as they need.
+    /// Starts the time limit, if the reason is a signal: someone waits for the process to end.
+    /// After the loss of the lock, requests in flight may take as long as they need.
     pub(super) fn begin(&mut self, reason: &StopReason) {
         self.state = match reason {
             StopReason::Interrupted | StopReason::Terminated => {

@@ -25,7 +25,8 @@ pub enum Event {
         bytes: u64,
         /// What was charged, if the response says so.
         cost: Option<Usd>,
-        /// The number of targets that need no further attempt; 0 if the attempt decides nothing about its targets.
+        /// The number of targets that need no further attempt; 0 if the attempt decides nothing
+        /// about its targets.
         targets: u64,
     },
     /// The requests that are in flight and waiting.
@@ -61,13 +62,15 @@ pub enum End {
     Complete(AttemptId),
     /// The provider refuses the only target, with this code and text.
     Refused(String),
-    /// The tries are used up, or the provider refuses the batch without saying why; with the last reason.
+    /// The tries are used up, or the provider refuses the batch without saying why; with the last
+    /// reason.
     Failed(String),
     /// The batch was not sent, or the run stopped before it could know how the batch ended.
     Unsent,
 }
 
-/// Targets that were asked for together, and how they ended. A batch that was split does not appear; its parts do.
+/// Targets that were asked for together, and how they ended. A batch that was split does not
+/// appear; its parts do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchEnd {
     /// The last batch that asked for them, or `None` if no batch was sent.

@@ -29,8 +29,8 @@ const FREE_CALLS: RetryPolicy = RetryPolicy {
     longest: Duration::from_secs(20),
 };
 
-/// Reads the account: balance, limits and prices. Returns `None`, with a warning in the log, if the provider cannot be
-/// reached or its response makes no sense.
+/// Reads the account: balance, limits and prices. Returns `None`, with a warning in the log, if the
+/// provider cannot be reached or its response makes no sense.
 ///
 /// # Errors
 /// An account that the provider refuses.
@@ -44,8 +44,8 @@ pub async fn fetch_account(client: &Client, clock: &Clock) -> Result<Option<Acco
     account.await
 }
 
-/// Lists the tasks that the account has run between two moments. Returns `None`, with a warning in the log, if the
-/// provider cannot be reached or its response makes no sense.
+/// Lists the tasks that the account has run between two moments. Returns `None`, with a warning in
+/// the log, if the provider cannot be reached or its response makes no sense.
 ///
 /// # Errors
 /// An account that the provider refuses.
@@ -70,7 +70,8 @@ pub async fn list_tasks(
         };
         let is_last = page.len() < MAX_LISTED;
         offset += page.len();
-        // A task that is listed late moves others to the next page, where they appear a second time.
+        // A task that is listed late moves others to the next page, where they appear a second
+        // time.
         let new = page
             .into_iter()
             .filter(|task| task.id.as_ref().is_none_or(|id| seen.insert(id.clone())));
@@ -90,7 +91,8 @@ struct Failed {
     requested_wait: Option<Duration>,
 }
 
-/// Makes a call that is free of charge, with retries. Returns `None` if there is no usable response.
+/// Makes a call that is free of charge, with retries. Returns `None` if there is no usable
+/// response.
 async fn call<T>(
     clock: &Clock,
     what: &str,

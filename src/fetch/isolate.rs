@@ -1,12 +1,14 @@
 //! Finds the targets that the provider refuses, so that the rest of their batch is still fetched.
 //!
-//! One bad target makes the provider refuse the whole batch. A refusal is free; a response costs money. So a refused batch
-//! is halved until the bad target is alone, and each part is filled up with targets that are not suspects, so that every
-//! request that is paid for is a full one. A target counts as refused only if it was asked for alone.
+//! One bad target makes the provider refuse the whole batch. A refusal is free; a response costs
+//! money. So a refused batch is halved until the bad target is alone, and each part is filled up
+//! with targets that are not suspects, so that every request that is paid for is a full one. A
+//! target counts as refused only if it was asked for alone.
 //!
-//! With k bad targets among 1000 that are not named, halving costs about 2·k·log2(1000/k) additional requests, nearly all
-//! of them free: the parts on one level of the tree are refused at most k times, and there are log2(1000/k) levels below
-//! the level on which each bad target has a part of its own.
+//! With k bad targets among 1000 that are not named, halving costs about 2·k·log2(1000/k)
+//! additional requests, nearly all of them free: the parts on one level of the tree are refused at
+//! most k times, and there are log2(1000/k) levels below the level on which each bad target has a
+//! part of its own.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -24,8 +26,8 @@ pub(super) struct Suspects {
 /// What a refusal says about the targets of the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Accused {
-    /// The refusal names the target at this index. It is only a suspect until it is refused alone, because the text may be
-    /// misread.
+    /// The refusal names the target at this index. It is only a suspect until it is refused alone,
+    /// because the text may be misread.
     Target(usize),
     /// The refusal names no target.
     Unnamed,
@@ -71,8 +73,8 @@ pub(super) struct Isolation {
     surprises: u64,
 }
 
-/// The most bad targets to expect among those that fill up a part. With more, the part is refused so often that filling it
-/// up saves nothing.
+/// The most bad targets to expect among those that fill up a part. With more, the part is refused
+/// so often that filling it up saves nothing.
 const MAX_RISK: f64 = 0.2;
 
 impl Isolation {
@@ -86,7 +88,8 @@ impl Isolation {
         self.bad += 1;
     }
 
-    /// Takes a refused batch apart. Its first `suspects` targets were suspects before; if none were, all are now.
+    /// Takes a refused batch apart. Its first `suspects` targets were suspects before; if none
+    /// were, all are now.
     pub(super) fn refused(
         &mut self,
         mut targets: Vec<TargetId>,
@@ -157,7 +160,8 @@ impl Isolation {
         }
     }
 
-    /// Moves loose targets to a batch until `room` more are in it or its root domains are at their limit.
+    /// Moves loose targets to a batch until `room` more are in it or its root domains are at their
+    /// limit.
     pub(super) fn fill(
         &mut self,
         batch: &mut Vec<TargetId>,
@@ -216,8 +220,8 @@ mod tests {
         );
     }
 
-    /// Asks until every target has an end. Returns the number of refused requests, the number of paid requests, and the
-    /// refused targets.
+    /// Asks until every target has an end. Returns the number of refused requests, the number of
+    /// paid requests, and the refused targets.
     fn isolate(targets: u32, company: u32, bad: &HashSet<u32>) -> (u32, u32, HashSet<u32>) {
         let mut isolation = Isolation::default();
         isolation

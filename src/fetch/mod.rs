@@ -1,8 +1,10 @@
-//! Sends batches concurrently, within the account's limits and the budget, and archives the responses.
+//! Sends batches concurrently, within the account's limits and the budget, and archives the
+//! responses.
 //!
-//! At the end of [`fetch`], every target has exactly one [`End`]. Every request that was sent has an attempt in the
-//! ledger, or at least an intent. The bytes of every response were archived before anything read them. An attempt that
-//! may have been charged has an unknown charge until [`settle_charges`] finds out.
+//! At the end of [`fetch`], every target has exactly one [`End`]. Every request that was sent has
+//! an attempt in the ledger, or at least an intent. The bytes of every response were archived
+//! before anything read them. An attempt that may have been charged has an unknown charge until
+//! [`settle_charges`] finds out.
 
 mod attempt;
 mod classify;

@@ -16,10 +16,11 @@ use crate::error::{Context, Result};
 
 /// Limits the requests in flight and the requests per minute, spread evenly.
 ///
-/// The number of permits for requests in flight, the width, adapts to the account. A request that the provider turns away
-/// because there are too many (40209) gives up its permit. This is free and fast, so after a burst as many permits are
-/// left as the provider accepts. Then the width grows by one permit per round of responses. If the provider turns away
-/// that step, the next step takes twice as many rounds.
+/// The number of permits for requests in flight, the width, adapts to the account. A request that
+/// the provider turns away because there are too many (40209) gives up its permit. This is free and
+/// fast, so after a burst as many permits are left as the provider accepts. Then the width grows by
+/// one permit per round of responses. If the provider turns away that step, the next step takes
+/// twice as many rounds.
 #[derive(Debug)]
 pub struct Pacer {
     in_flight: Semaphore,
@@ -37,7 +38,8 @@ struct Width {
     max: u32,
     /// Successful responses since the last change.
     successes: u32,
-    /// Rounds of responses before the next step up. A round has as many responses as there are permits.
+    /// Rounds of responses before the next step up. A round has as many responses as there are
+    /// permits.
     rounds: u32,
     /// Whether the last change was a step up.
     stepped_up: bool,

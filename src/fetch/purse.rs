@@ -5,8 +5,8 @@ use tracing::warn;
 
 use crate::money::Usd;
 
-/// The budget of a run. The cost of everything in flight is reserved at its maximum, so the ceiling holds whatever the
-/// responses cost.
+/// The budget of a run. The cost of everything in flight is reserved at its maximum, so the ceiling
+/// holds whatever the responses cost.
 #[derive(Debug)]
 pub struct Purse {
     ceiling: Option<Usd>,
@@ -34,8 +34,8 @@ impl Purse {
         }
     }
 
-    /// Reserves the most that a request may cost, plus what other requests have cost more than that. Returns the reserved
-    /// amount, or `None` if the ceiling does not cover it.
+    /// Reserves the most that a request may cost, plus what other requests have cost more than
+    /// that. Returns the reserved amount, or `None` if the ceiling does not cover it.
     #[must_use]
     pub fn reserve(&self, max_cost: Usd) -> Option<Usd> {
         let mut amounts = self.amounts.lock();
@@ -49,8 +49,9 @@ impl Purse {
         })
     }
 
-    /// Raises the reservation of a request that is about to be sent, if other requests have cost more than expected since
-    /// it was made. Returns the whole reserved amount, or `None` if the ceiling does not cover it.
+    /// Raises the reservation of a request that is about to be sent, if other requests have cost
+    /// more than expected since it was made. Returns the whole reserved amount, or `None` if the
+    /// ceiling does not cover it.
     #[must_use]
     pub fn raise(&self, reserved: Usd, max_cost: Usd) -> Option<Usd> {
         let mut amounts = self.amounts.lock();
@@ -62,7 +63,8 @@ impl Purse {
         })
     }
 
-    /// Replaces a reservation by what was charged. If the charge is unknown, the whole reservation counts as spent.
+    /// Replaces a reservation by what was charged. If the charge is unknown, the whole reservation
+    /// counts as spent.
     pub fn settle(&self, reserved: Usd, charged: Option<Usd>) {
         let mut amounts = self.amounts.lock();
         amounts.reserved -= reserved;

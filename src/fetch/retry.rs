@@ -1,5 +1,5 @@
-//! Decides what to do after an attempt: a pure function of its result, the number of tries, and whether it may have been
-//! charged.
+//! Decides what to do after an attempt: a pure function of its result, the number of tries, and
+//! whether it may have been charged.
 
 use std::time::Duration;
 
@@ -81,11 +81,12 @@ pub enum Decision {
 /// | any other 4xxxx | - | none: the batch has failed |
 /// | account, defect, posted too often | - | none: the run stops |
 ///
-/// A failure that may have been charged is retried, too, because there is no other way to get the response. Its attempt
-/// in the ledger has an unknown charge until the provider's task list settles it. Waiting for the account's limits does
-/// not count against the tries of failures. Every wait is random between half and all of the stated time, so that many
-/// batches do not return at the same time. A longer wait that the provider asks for (`Retry-After`) replaces it, from
-/// 1 second to 15 minutes.
+/// A failure that may have been charged is retried, too, because there is no other way to get the
+/// response. Its attempt in the ledger has an unknown charge until the provider's task list settles
+/// it. Waiting for the account's limits does not count against the tries of failures. Every wait is
+/// random between half and all of the stated time, so that many batches do not return at the same
+/// time. A longer wait that the provider asks for (`Retry-After`) replaces it, from 1 second to 15
+/// minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Tries per batch to connect.

@@ -1,4 +1,5 @@
-//! Settles unknown charges: finds out from the provider's task list what attempts without a complete response cost.
+//! Settles unknown charges: finds out from the provider's task list what attempts without a
+//! complete response cost.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,10 +15,11 @@ use crate::ledger::{Attempt, Charged};
 use crate::money::Usd;
 use crate::provider::{ListedTask, SERVER_TIMEOUT};
 
-/// How far the provider's clock may differ from ours, or ours from itself if someone has corrected it.
+/// How far the provider's clock may differ from ours, or ours from itself if someone has corrected
+/// it.
 const CLOCK_DIFFERENCE: chrono::Duration = chrono::Duration::hours(24);
-/// How long after a request was sent the provider's task list shows its charge, unless the pipeline file says otherwise.
-/// A task that is not listed by then was never run.
+/// How long after a request was sent the provider's task list shows its charge, unless the pipeline
+/// file says otherwise. A task that is not listed by then was never run.
 pub const LISTED_AFTER: Duration = Duration::from_secs(SERVER_TIMEOUT.as_secs() + 60);
 
 /// Whether to wait until the provider's task list must show every attempt.
@@ -29,10 +31,11 @@ pub enum Patience {
     UntilListed,
 }
 
-/// Settles the unknown charges among `entries` by their tags in the provider's task list. Returns the attempts that are
-/// settled.
+/// Settles the unknown charges among `entries` by their tags in the provider's task list. Returns
+/// the attempts that are settled.
 ///
-/// An attempt that is not listed `listed_after` its sending was not charged. What cannot be settled stays unknown.
+/// An attempt that is not listed `listed_after` its sending was not charged. What cannot be settled
+/// stays unknown.
 ///
 /// # Errors
 /// An account that the provider refuses.
@@ -125,7 +128,8 @@ fn charges_by_tag(tasks: &[ListedTask]) -> HashMap<&str, ListedCharge> {
     charges
 }
 
-/// What an attempt cost. `wait` is the rest of the time after which the list must show it: zero once it is over.
+/// What an attempt cost. `wait` is the rest of the time after which the list must show it: zero
+/// once it is over.
 ///
 /// | the list shows | before that time | after it |
 /// |---|---|---|

@@ -1,5 +1,5 @@
-//! Sends HTTP requests; the only user of reqwest. A test implements [`Transport`] to reach the simulator without sockets
-//! and on its own clock.
+//! Sends HTTP requests; the only user of reqwest. A test implements [`Transport`] to reach the
+//! simulator without sockets and on its own clock.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -1,7 +1,8 @@
-//! What an attempt means for its batch: a pure function of the retry decision and the size of the batch.
+//! What an attempt means for its batch: a pure function of the retry decision and the size of the
+//! batch.
 //!
-//! The outcome goes into the `requests` table, the next step to the dispatcher, and both come from here, so they cannot
-//! disagree.
+//! The outcome goes into the `requests` table, the next step to the dispatcher, and both come from
+//! here, so they cannot disagree.
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use super::retry::Decision;
 use crate::ledger::{AttemptResult, Outcome};
 use crate::provider::code;
 
-/// How often a batch is halved because the provider takes too long for it. A full batch ends as at most 16 parts.
+/// How often a batch is halved because the provider takes too long for it. A full batch ends as at
+/// most 16 parts.
 const MAX_HALVINGS: u8 = 4;
 
 /// What happens to the batch of an attempt.
@@ -33,7 +35,8 @@ pub(super) enum Next {
     Fail,
     /// The whole run stops, and the targets count as unsent.
     StopRun {
-        /// The result that is the reason. Not always the attempt's own: a refused field is a defect.
+        /// The result that is the reason. Not always the attempt's own: a refused field is a
+        /// defect.
         reason: AttemptResult,
     },
 }

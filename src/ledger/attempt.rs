@@ -36,11 +36,13 @@ pub enum Outcome {
     Retried,
     /// The provider refuses its only target.
     Refused,
-    /// The provider refused the batch or took too long for it, and its targets were asked for in parts.
+    /// The provider refused the batch or took too long for it, and its targets were asked for in
+    /// parts.
     Split,
     /// It failed, and the batch was not sent again.
     Failed,
-    /// It was sent, and no complete response arrived. It may have been charged; [`Charged`] says what is known.
+    /// It was sent, and no complete response arrived. It may have been charged; [`Charged`] says
+    /// what is known.
     Ambiguous,
 }
 

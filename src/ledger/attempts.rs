@@ -27,7 +27,8 @@ pub struct EarlierAttempt {
     pub targets: Vec<String>,
     /// What it may have cost at most.
     pub reserved: Usd,
-    /// How it ended: as recorded, or as its archived response says if the run was interrupted before recording it.
+    /// How it ended: as recorded, or as its archived response says if the run was interrupted
+    /// before recording it.
     pub attempt: Attempt,
 }
 
@@ -60,7 +61,8 @@ impl Ledger {
         Err(Error::new(ErrorKind::Locked, message))
     }
 
-    /// Checks that this process still holds the lock, so that no other process sends the same requests.
+    /// Checks that this process still holds the lock, so that no other process sends the same
+    /// requests.
     ///
     /// # Errors
     /// The lock is lost or cannot be renewed.
@@ -89,8 +91,8 @@ impl Ledger {
         self.store.put(&path, json.into()).await
     }
 
-    /// Records that the archived response to an attempt cannot be used, so that the next start asks for its targets
-    /// again. The cost of the attempt stays in the ledger.
+    /// Records that the archived response to an attempt cannot be used, so that the next start asks
+    /// for its targets again. The cost of the attempt stays in the ledger.
     ///
     /// # Errors
     /// A lake that fails.
@@ -102,9 +104,10 @@ impl Ledger {
 
     /// Reads all attempts at an endpoint whose batches are in a range: those of one run.
     ///
-    /// Damaged objects are logged and worked around. The archived response replaces a damaged attempt, and the targets
-    /// of a damaged intent are asked for again. The name of a damaged object still counts for
-    /// [`EarlierAttempts::next_batch`], so nothing in the archive is ever overwritten.
+    /// Damaged objects are logged and worked around. The archived response replaces a damaged
+    /// attempt, and the targets of a damaged intent are asked for again. The name of a damaged
+    /// object still counts for [`EarlierAttempts::next_batch`], so nothing in the archive is ever
+    /// overwritten.
     ///
     /// # Errors
     /// A lake that fails.
@@ -139,7 +142,8 @@ impl Ledger {
                 attempt,
             });
         }
-        // Without an intent the targets are lost, but the cost and the rows of the response still count.
+        // Without an intent the targets are lost, but the cost and the rows of the response still
+        // count.
         let without_intent = recorded.into_values();
         earlier.extend(without_intent.map(|attempt| EarlierAttempt {
             targets: Vec::new(),
@@ -174,7 +178,8 @@ impl Ledger {
         Ok(recorded)
     }
 
-    /// How an attempt ended that was never recorded: as its archived response says, or ambiguous without a response.
+    /// How an attempt ended that was never recorded: as its archived response says, or ambiguous
+    /// without a response.
     async fn unrecorded_attempt(&self, intent: &Intent, endpoint: Endpoint) -> Result<Attempt> {
         let mut attempt = Attempt::of(intent);
         attempt.status_message = Some("the run was interrupted before the response".to_owned());

@@ -39,8 +39,8 @@ pub(crate) struct Index {
 pub(crate) const FORMAT: u32 = 1;
 
 impl Bundles {
-    /// Reads the indexes of a snapshot's bundles. `archive` lists the objects of its archive folder. If an object is in
-    /// several bundles, the last bundle counts.
+    /// Reads the indexes of a snapshot's bundles. `archive` lists the objects of its archive
+    /// folder. If an object is in several bundles, the last bundle counts.
     pub(crate) async fn read(
         store: &Store,
         layout: Layout,
@@ -114,7 +114,8 @@ pub(crate) fn indexes(objects: &[ObjectMeta]) -> Vec<u32> {
     numbers
 }
 
-/// Deletes the indexes of a snapshot's bundles, so that no reader takes a half-deleted archive for a whole one.
+/// Deletes the indexes of a snapshot's bundles, so that no reader takes a half-deleted archive for
+/// a whole one.
 pub(crate) async fn forget_bundles(store: &Store, layout: Layout) -> Result<()> {
     for number in indexes(&store.list_here(&layout.archive()).await?) {
         store.delete(&layout.bundle_index(number)).await?;

@@ -17,15 +17,16 @@ use crate::store::{Layout, Lock, Store};
 
 /// The ledger of one snapshot.
 ///
-/// A response is here before anything else happens to it. So an interrupted run continues from the ledger, and
-/// publishing reads from nothing else.
+/// A response is here before anything else happens to it. So an interrupted run continues from the
+/// ledger, and publishing reads from nothing else.
 #[derive(Debug, Clone)]
 pub struct Ledger {
     pub(super) store: Store,
     pub(super) layout: Layout,
     /// The lock on the snapshot. Without it the ledger is only read.
     pub(super) lock: Option<Arc<Lock>>,
-    /// The indexes of the bundles. They are read once, because nobody bundles while the lock is held.
+    /// The indexes of the bundles. They are read once, because nobody bundles while the lock is
+    /// held.
     bundles: Arc<OnceCell<Bundles>>,
 }
 
@@ -50,8 +51,8 @@ impl Ledger {
         }
     }
 
-    /// The bundled objects. An object that also exists outside a bundle was put back later, so it replaces the bundled
-    /// one.
+    /// The bundled objects. An object that also exists outside a bundle was put back later, so it
+    /// replaces the bundled one.
     pub(super) async fn bundles(&self) -> Result<&Bundles> {
         let read = async || {
             let archive = self.store.list_here(&self.layout.archive()).await?;
@@ -62,8 +63,8 @@ impl Ledger {
         self.bundles.get_or_try_init(read).await
     }
 
-    /// The objects in a folder by path, each with its place if it is bundled. An object that also exists outside a
-    /// bundle is the later version.
+    /// The objects in a folder by path, each with its place if it is bundled. An object that also
+    /// exists outside a bundle is the later version.
     pub(super) async fn objects_below(
         &self,
         folder: &Path,

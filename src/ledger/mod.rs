@@ -1,4 +1,5 @@
-//! The record of what was asked and paid for: intents, attempts, archived responses and refused targets.
+//! The record of what was asked and paid for: intents, attempts, archived responses and refused
+//! targets.
 
 mod archive;
 mod attempt;

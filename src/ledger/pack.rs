@@ -9,8 +9,8 @@ use crate::error::{Context, Result};
 
 /// The zstd level of the archive: responses shrink to about an eighth, faster than they arrive.
 pub(super) const LEVEL: i32 = 3;
-/// The largest decompressed size, in bytes, that is allocated at once because an object states it. A larger object may
-/// be damaged, so its buffer grows as the data comes.
+/// The largest decompressed size, in bytes, that is allocated at once because an object states it.
+/// A larger object may be damaged, so its buffer grows as the data comes.
 const MAX_PREALLOCATED: u64 = 64 << 20;
 
 /// Compresses bytes on a blocking thread.

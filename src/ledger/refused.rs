@@ -32,8 +32,8 @@ struct RefusedTargets {
     targets: Vec<RefusedTarget>,
 }
 
-/// The targets that this host and endpoint have refused since a moment, over all snapshots. Each target has its latest
-/// refusal.
+/// The targets that this host and endpoint have refused since a moment, over all snapshots. Each
+/// target has its latest refusal.
 ///
 /// # Errors
 /// A lake that fails. A damaged object is logged, and its targets are asked for again.

@@ -8,7 +8,8 @@ use crate::error::{Context, Error, Result};
 use crate::question::Question;
 use crate::store::Layout;
 
-/// Names the run that fills a snapshot. All starts that work on one generation of a snapshot are one run.
+/// Names the run that fills a snapshot. All starts that work on one generation of a snapshot are
+/// one run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRecord {
     /// The run's name: the prefix of its files' names and of the tags it sends.
@@ -30,7 +31,8 @@ fn first_generation() -> u32 {
 }
 
 impl Ledger {
-    /// The record of the run that fills this generation of the snapshot, or `None` if it was never started.
+    /// The record of the run that fills this generation of the snapshot, or `None` if it was never
+    /// started.
     ///
     /// # Errors
     /// A lake that fails, or a record that is damaged.
@@ -54,7 +56,8 @@ impl Ledger {
         Ok(records)
     }
 
-    /// Starts a run. Returns its record: the existing one if the run was started before, else `new`.
+    /// Starts a run. Returns its record: the existing one if the run was started before, else
+    /// `new`.
     ///
     /// # Errors
     /// A lake that fails, or a record that is damaged.

@@ -1,4 +1,5 @@
-//! The target list of a run as it was read, and the targets without a response: what `replay` needs to rebuild tables.
+//! The target list of a run as it was read, and the targets without a response: what `replay` needs
+//! to rebuild tables.
 
 use std::io::{BufReader, BufWriter, Write as _};
 use std::sync::Arc;
@@ -28,7 +29,8 @@ pub struct UnansweredTarget {
 }
 
 impl Ledger {
-    /// Writes the input lines of a run as it has read them, so that its tables can be rebuilt after the list changes.
+    /// Writes the input lines of a run as it has read them, so that its tables can be rebuilt after
+    /// the list changes.
     ///
     /// # Errors
     /// A lake or a disk that fails.
@@ -60,7 +62,8 @@ impl Ledger {
             .await
     }
 
-    /// The input lines of a run and the rules they were read by, or `None` if they were never written.
+    /// The input lines of a run and the rules they were read by, or `None` if they were never
+    /// written.
     ///
     /// # Errors
     /// A lake that fails, or lines that are damaged.

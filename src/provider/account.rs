@@ -35,8 +35,8 @@ impl Prices {
 /// Dollars that no request can cost: a thousand times what the most expensive one does.
 const IMPLAUSIBLE: i64 = 10_000;
 
-/// A cost as the provider writes it, or `None` if no request can cost that much or less than nothing. So a wrong number
-/// in a response cannot spoil the sums of the ledger.
+/// A cost as the provider writes it, or `None` if no request can cost that much or less than
+/// nothing. So a wrong number in a response cannot spoil the sums of the ledger.
 pub(super) fn plausible(text: &str) -> Option<Usd> {
     let amount: Usd = text.parse().ok()?;
     (!amount.is_negative() && amount < Usd::from_micros(IMPLAUSIBLE * 1_000_000)).then_some(amount)

@@ -1,7 +1,8 @@
 //! The envelope around every response: two levels of status, the cost, and the number of items.
 //!
-//! Reading it walks the whole response as `flatten` will, so that a response that `flatten` could not read is found at
-//! once. The items themselves are left to `flatten`. Every field may be null, and `tasks_error` is ignored.
+//! Reading it walks the whole response as `flatten` will, so that a response that `flatten` could
+//! not read is found at once. The items themselves are left to `flatten`. Every field may be null,
+//! and `tasks_error` is ignored.
 
 use serde::de::DeserializeSeed as _;
 use serde::{Deserialize, Deserializer};
@@ -13,7 +14,8 @@ use super::code;
 use super::walk::{TakeItem, Walk};
 use crate::money::Usd;
 
-/// Why a body is not a response: it is not JSON, is truncated, is nested too deeply, or has no envelope.
+/// Why a body is not a response: it is not JSON, is truncated, is nested too deeply, or has no
+/// envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("failed to read the response as JSON: {0}")]
 pub struct Malformed(String);
@@ -87,7 +89,8 @@ impl Envelope {
         })
     }
 
-    /// The status that counts, with its text: the task's if the envelope's is a success, else the envelope's.
+    /// The status that counts, with its text: the task's if the envelope's is a success, else the
+    /// envelope's.
     #[must_use]
     pub fn status(&self) -> (u32, &str) {
         match self.tasks.first() {
@@ -96,7 +99,8 @@ impl Envelope {
         }
     }
 
-    /// What was charged, to a millionth of a dollar. If envelope and task differ, the larger amount counts.
+    /// What was charged, to a millionth of a dollar. If envelope and task differ, the larger amount
+    /// counts.
     #[must_use]
     pub fn charged(&self) -> Option<Usd> {
         self.tasks

@@ -1,4 +1,5 @@
-//! What the provider's API is: requests, envelopes, status codes, limits and prices. No policy, no I/O.
+//! What the provider's API is: requests, envelopes, status codes, limits and prices. No policy, no
+//! I/O.
 
 mod account;
 mod envelope;

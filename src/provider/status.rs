@@ -1,5 +1,5 @@
-//! The provider's status codes: the class of each, and what an operator should do about it. Texts vary, so only codes
-//! decide.
+//! The provider's status codes: the class of each, and what an operator should do about it. Texts
+//! vary, so only codes decide.
 
 use strum::IntoStaticStr;
 
@@ -111,7 +111,8 @@ impl StatusClass {
             | code::NOT_IMPLEMENTED => Self::Defect,
             code::THIRD_PARTY => Self::ServerFewTries,
             50000..=59999 => Self::Server,
-            // A refused target, any other 4xxxx, and a code of an unknown kind: a retry would end the same way.
+            // A refused target, any other 4xxxx, and a code of an unknown kind: a retry would end
+            // the same way.
             _ => Self::BatchRefused,
         }
     }

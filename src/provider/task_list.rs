@@ -1,4 +1,5 @@
-//! The provider's list of the tasks that an account has run, free of charge. It says whether a request was charged.
+//! The provider's list of the tasks that an account has run, free of charge. It says whether a
+//! request was charged.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -47,8 +48,8 @@ impl TaskListPage {
         page.to_string().into_bytes()
     }
 
-    /// Reads the body of a page, or `None` if it is not a page. A row that is null or empty is kept as a task without a
-    /// tag, so that the number of rows still says whether the page is the last.
+    /// Reads the body of a page, or `None` if it is not a page. A row that is null or empty is kept
+    /// as a task without a tag, so that the number of rows still says whether the page is the last.
     #[must_use]
     pub fn read(body: &[u8]) -> Option<Vec<ListedTask>> {
         let response: Value = serde_json::from_slice(body).ok()?;

@@ -1,6 +1,7 @@
 //! Walks a response from its root to its items and skips everything else.
 //!
-//! The envelope and `flatten` walk in the same way with the same parser, so `flatten` can read what the envelope accepts.
+//! The envelope and `flatten` walk in the same way with the same parser, so `flatten` can read what
+//! the envelope accepts.
 
 use std::fmt;
 
@@ -20,11 +21,13 @@ pub trait TakeItem {
     fn take<'de, D: Deserializer<'de>>(&mut self, item: D) -> Result<(), D::Error>;
 }
 
-/// Walks over a value: down [`PATH`] to the items if they are wanted, else past the value. The result says whether the
-/// value is not null. The depth is limited, so that no response can exhaust the stack.
+/// Walks over a value: down [`PATH`] to the items if they are wanted, else past the value. The
+/// result says whether the value is not null. The depth is limited, so that no response can exhaust
+/// the stack.
 pub struct Walk<'t, T> {
     depth: usize,
-    /// The receiver of the items, and the index of the next field in [`PATH`]. `None` skips the value.
+    /// The receiver of the items, and the index of the next field in [`PATH`]. `None` skips the
+    /// value.
     toward: Option<(&'t mut T, usize)>,
 }
 

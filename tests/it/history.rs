@@ -574,7 +574,7 @@ async fn what_cannot_be_compared_is_refused_with_a_hint() {
     assert_eq!(output.status.code(), Some(2));
     let message = told["error"]["message"].as_str().unwrap();
     assert!(
-        message.contains("rank_scale is OneHundred there and OneThousand here"),
+        message.contains("rank_scale was one_hundred, now one_thousand"),
         "{message}"
     );
     std::fs::remove_file(path).unwrap();
