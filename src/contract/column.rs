@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
 use serde::Deserialize;
 use strum::{EnumString, IntoStaticStr, VariantNames};
 
@@ -68,20 +68,29 @@ impl ColumnType {
     }
 }
 
-/// A map with string keys. Its inner fields have the names that the Parquet specification gives them.
+/// A map with string keys.
 fn map_of(value: DataType) -> DataType {
-    let entry = vec![
+    DataType::Map(map_entry(map_fields(value)), false)
+}
+
+/// The fields of a map entry, with the names that the Parquet specification gives them.
+fn map_fields(value: DataType) -> Fields {
+    Fields::from(vec![
         Field::new("key", DataType::Utf8, false),
         Field::new("value", value, true),
-    ];
-    DataType::Map(
-        Arc::new(Field::new(
-            "key_value",
-            DataType::Struct(entry.into()),
-            false,
-        )),
-        false,
-    )
+    ])
+}
+
+/// The field of a map's entries.
+fn map_entry(fields: Fields) -> FieldRef {
+    Arc::new(Field::new("key_value", DataType::Struct(fields), false))
+}
+
+/// The entry field of a map of counts and its inner fields, for a decoder that builds the map.
+#[must_use]
+pub fn counts_entry() -> (FieldRef, Fields) {
+    let fields = map_fields(DataType::Int64);
+    (map_entry(fields.clone()), fields)
 }
 
 /// The type of a column that is decoded from an item of the provider: the types that JSON values can be decoded to.

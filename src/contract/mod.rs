@@ -10,7 +10,7 @@ mod definition;
 mod docs;
 mod table;
 
-pub use column::{Column, ColumnType, ItemField, ItemType, bloom_filter};
+pub use column::{Column, ColumnType, ItemField, ItemType, bloom_filter, counts_entry};
 pub use contracts::Contracts;
 pub use definition::Contract;
 pub use docs::markdown;

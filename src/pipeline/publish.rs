@@ -23,7 +23,7 @@ use crate::clock::{Stage, Stopwatch};
 use crate::contract::{Contract, Table};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::Fate;
-use crate::flatten::{Asked, Drift, Flattened, Irregularities, flatten};
+use crate::flatten::{Drift, Flattened, Irregularities, Requested, flatten};
 use crate::lake::{
     Manifest, ManifestFile, ProfileChange, PublicationId, Publishing, RequestTotals, Staging,
     TableManifest, Tally, publish, snapshots,
@@ -382,7 +382,7 @@ async fn flatten_answer(
     let work = on_a_core(move || {
         let targets: Vec<Target<'_>> = ids.iter().map(|&id| list.target(id)).collect();
         let request_id = request_id.as_deref();
-        let asked = Asked {
+        let asked = Requested {
             contract: &contract,
             targets: &targets,
             rules: &rules,

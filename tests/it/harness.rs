@@ -211,7 +211,7 @@ impl Transport for Within {
         Box::pin(async move {
             let half = |answer: &Scripted| Ok(answer.body.slice(..answer.body.len() / 2));
             match reaction.await.unwrap() {
-                Reaction::Answer(answer) => {
+                Reaction::Response(answer) => {
                     let body = stream::iter([Ok(answer.body.clone())]).boxed();
                     Ok(response(answer, body))
                 }

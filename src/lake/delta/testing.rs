@@ -130,7 +130,7 @@ pub(super) async fn written(
         "items": 0,
         "unmatched": 0,
         "requests": { "sent": rows, "retries": 0, "lower_bound": 0, "cost_usd": "0", "cost_unknown_usd": "0" },
-        "irregularities": { "unknown_fields": {}, "misfits": {}, "no_objects": 0 },
+        "irregularities": { "unknown_fields": {}, "misfits": {}, "not_objects": 0 },
     });
     serde_json::from_value(manifest).unwrap()
 }
