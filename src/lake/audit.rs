@@ -102,7 +102,7 @@ pub async fn audit(store: &Store, snapshot: NaiveDate) -> Result<Option<Audit>> 
     }
     if manifest.snapshot != snapshot {
         found.problems.push(format!(
-            "the manifest of {snapshot} has the content of {}",
+            "the manifest of {snapshot} has the date {}",
             manifest.snapshot
         ));
     }
