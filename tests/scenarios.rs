@@ -19,7 +19,9 @@ use backlake::clock::Clock;
 use backlake::contract::Table;
 use backlake::error::Error;
 use backlake::money::Usd;
-use backlake::pipeline::{CheckReport, RunReport, RunState, check, run};
+use backlake::pipeline::{
+    BalanceMode, CheckReport, CheckScope, RunMode, RunReport, RunState, check, run,
+};
 use backlake::simulator::{Behaviour, Fault, Poison, Simulator};
 use object_store::local::LocalFileSystem;
 use serde::Deserialize;
@@ -163,10 +165,16 @@ impl Scenario {
             env.store = store
                 .clone()
                 .map(|faulty| backlake::store::Store::over(faulty, "faulty"));
-            let mut pipeline = site.pipeline(&simulator.url());
-            pipeline.spend_what_is_left = self.provider.balance_usd.is_some();
+            let pipeline = site.pipeline(&simulator.url());
+            let mode = RunMode {
+                balance: match self.provider.balance_usd {
+                    Some(_) => BalanceMode::SpendWhatIsLeft,
+                    None => BalanceMode::Require,
+                },
+                ..RunMode::default()
+            };
             let before = clock.running();
-            let end = run(&pipeline, &env).await;
+            let end = run(&pipeline, mode, &env).await;
             let took = (clock.running() - before).as_secs();
             let (report, error) = match end {
                 Ok(end) => (Some(end.report), end.error),
@@ -252,9 +260,13 @@ impl Scenario {
         env.store = store
             .clone()
             .map(|faulty| backlake::store::Store::over(faulty, "faulty"));
-        let reconciled: CheckReport = check(&site.pipeline(&simulator.url()), &env, true)
-            .await
-            .unwrap();
+        let reconciled: CheckReport = check(
+            &site.pipeline(&simulator.url()),
+            CheckScope::Reconcile,
+            &env,
+        )
+        .await
+        .unwrap();
         let reconciled = reconciled.reconciled.unwrap();
         assert_eq!(
             reconciled.different, 0,

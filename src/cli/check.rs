@@ -8,7 +8,7 @@ use super::PipelineArgs;
 use super::output::{self, Output};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::pipeline::{self, CheckReport, Pipeline, Reconciled, Surroundings};
+use crate::pipeline::{self, CheckReport, CheckScope, Pipeline, Reconciled, Surroundings};
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
@@ -21,11 +21,11 @@ pub(super) struct CheckArgs {
 
 pub(super) async fn check(
     pipeline: &Pipeline,
-    reconcile: bool,
+    scope: CheckScope,
     clock: &Clock,
     output: Output,
 ) -> Result<()> {
-    let report = pipeline::check(pipeline, &Surroundings::of_process(clock, 0), reconcile).await?;
+    let report = pipeline::check(pipeline, scope, &Surroundings::of_process(clock, 0)).await?;
     output::report(&report, || text(&report), output)?;
     match &report.reconciled {
         Some(books) if books.different > 0 => {
@@ -80,7 +80,7 @@ fn text(report: &CheckReport) -> String {
             "requests",
             output::count(books.requests)
         );
-        let _ = writeln!(text, "  {:<22}${}", "cost by the books", books.booked_usd);
+        let _ = writeln!(text, "  {:<22}${}", "cost by the books", books.recorded_usd);
         let _ = writeln!(text, "  {:<22}${}", "by the provider", books.charged_usd);
         let _ = writeln!(
             text,

@@ -28,7 +28,9 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use crate::clock::Clock;
 use crate::error::{Context as _, Error, Result};
 use crate::money::Usd;
-use crate::pipeline::{Overrides, Pipeline};
+use crate::pipeline::{
+    BalanceMode, CheckScope, FindingsMode, Overrides, Pipeline, RunMode, StartMode,
+};
 use output::Output;
 use run::Answers;
 
@@ -185,8 +187,8 @@ fn usd(text: &str) -> Result<Usd, String> {
 }
 
 impl PipelineArgs {
-    /// Reads the pipeline file; `more` is what else the command's flags say.
-    fn load(self, clock: &Clock, more: Overrides) -> Result<Pipeline> {
+    /// Reads the pipeline file.
+    fn load(self, clock: &Clock) -> Result<Pipeline> {
         let Self {
             file,
             lake,
@@ -201,9 +203,16 @@ impl PipelineArgs {
             base_url,
             max_cost_usd,
             max_minutes,
-            ..more
         };
         Pipeline::load(&file, overrides, clock)
+    }
+}
+
+fn findings(accept: bool) -> FindingsMode {
+    if accept {
+        FindingsMode::Accept
+    } else {
+        FindingsMode::Hold
     }
 }
 
@@ -227,7 +236,7 @@ pub fn main() -> ExitCode {
         runtime.block_on(async {
             match command {
                 Command::Plan(args) => {
-                    let pipeline = args.load(&clock, Overrides::default())?;
+                    let pipeline = args.load(&clock)?;
                     plan::plan(&pipeline, &clock, global.output).await
                 }
                 Command::Run(args) => {
@@ -238,16 +247,24 @@ pub fn main() -> ExitCode {
                         accept,
                         metrics_file,
                     } = args;
-                    let more = Overrides {
-                        spend_what_is_left,
-                        replace,
-                        accept,
-                        ..Overrides::default()
+                    let mode = RunMode {
+                        start: if replace {
+                            StartMode::Replace
+                        } else {
+                            StartMode::Continue
+                        },
+                        findings: findings(accept),
+                        balance: if spend_what_is_left {
+                            BalanceMode::SpendWhatIsLeft
+                        } else {
+                            BalanceMode::Require
+                        },
                     };
-                    let pipeline = pipeline.load(&clock, more)?;
+                    let pipeline = pipeline.load(&clock)?;
                     run::run(
                         &pipeline,
                         Answers::Fetched,
+                        mode,
                         metrics_file,
                         &clock,
                         &screen,
@@ -256,14 +273,15 @@ pub fn main() -> ExitCode {
                     .await
                 }
                 Command::Replay(args) => {
-                    let more = Overrides {
-                        accept: args.accept,
-                        ..Overrides::default()
+                    let mode = RunMode {
+                        findings: findings(args.accept),
+                        ..RunMode::default()
                     };
-                    let pipeline = args.pipeline.load(&clock, more)?;
+                    let pipeline = args.pipeline.load(&clock)?;
                     run::run(
                         &pipeline,
                         Answers::Archived,
+                        mode,
                         None,
                         &clock,
                         &screen,
@@ -272,8 +290,13 @@ pub fn main() -> ExitCode {
                     .await
                 }
                 Command::Check(args) => {
-                    let pipeline = args.pipeline.load(&clock, Overrides::default())?;
-                    check::check(&pipeline, args.reconcile, &clock, global.output).await
+                    let pipeline = args.pipeline.load(&clock)?;
+                    let scope = if args.reconcile {
+                        CheckScope::Reconcile
+                    } else {
+                        CheckScope::Setup
+                    };
+                    check::check(&pipeline, scope, &clock, global.output).await
                 }
                 Command::Verify(args) => verify::verify(&args, global.output).await,
                 Command::Snapshots(args) => snapshots::list(&args, global.output).await,

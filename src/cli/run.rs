@@ -21,7 +21,9 @@ use crate::flatten::Drifted;
 use crate::lake::ProfileChange;
 use crate::ledger::Outcome;
 use crate::money::Usd;
-use crate::pipeline::{self, Findings, Pipeline, Progress, RunReport, RunState, Surroundings};
+use crate::pipeline::{
+    self, Findings, Pipeline, Progress, RunMode, RunReport, RunState, Surroundings,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -62,6 +64,7 @@ pub(super) enum Answers {
 pub(super) async fn run(
     pipeline: &Pipeline,
     answers: Answers,
+    mode: RunMode,
     metrics_file: Option<PathBuf>,
     clock: &Clock,
     screen: &Screen,
@@ -88,8 +91,8 @@ pub(super) async fn run(
     };
     signals::listen(&env.stop)?;
     let end = match answers {
-        Answers::Fetched => pipeline::run(pipeline, &env).await,
-        Answers::Archived => pipeline::replay(pipeline, &env).await,
+        Answers::Fetched => pipeline::run(pipeline, mode, &env).await,
+        Answers::Archived => pipeline::replay(pipeline, mode.findings, &env).await,
     };
     watcher.close();
     if let Some(metrics) = &metrics {
@@ -179,7 +182,7 @@ impl Watcher<'_> {
                 watched.cost += cost.unwrap_or_default();
                 watched.show();
             }
-            Progress::Publishing { answers } => {
+            Progress::Publishing { responses: answers } => {
                 info!(answers, "publishing");
                 watched.answers = answers;
                 if let Some(bar) = watched.bar.replace(self.screen.bar(answers, PUBLISHING)) {
@@ -245,9 +248,12 @@ fn text(report: &RunReport, pipeline: &Pipeline, answers: Answers) -> String {
     let mut text = match report.state {
         RunState::Published if answers == Answers::Archived => format!(
             "snapshot {snapshot} is rebuilt from its archive in {}: nothing was sent\n\n",
-            pipeline.lake
+            pipeline.lake.url
         ),
-        RunState::Published => format!("snapshot {snapshot} is published in {}\n\n", pipeline.lake),
+        RunState::Published => format!(
+            "snapshot {snapshot} is published in {}\n\n",
+            pipeline.lake.url
+        ),
         RunState::AlreadyPublished => {
             return format!(
                 "snapshot {snapshot} was published before, by run {}: nothing was sent\n",
@@ -256,7 +262,7 @@ fn text(report: &RunReport, pipeline: &Pipeline, answers: Answers) -> String {
         }
         RunState::Open => format!(
             "snapshot {snapshot} is held open in {}: not published\n\n",
-            pipeline.lake
+            pipeline.lake.url
         ),
     };
     let _ = writeln!(text, "  {:<14}{:>12}", "lines", count(report.lines));

@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use backlake::clock::Clock;
 use backlake::error::ErrorKind;
-use backlake::pipeline::{Overrides, Pipeline, RunEnd, RunState, Surroundings, replay, run};
-use backlake::simulator::{Behaviour, Simulator};
+use backlake::pipeline::{
+    FindingsMode, RunEnd, RunMode, RunState, StartMode, Surroundings, replay, run,
+};
+use backlake::simulator::Behaviour;
 use backlake::stop::{Stop, StopReason};
 use backlake::store::{Owner, Store};
 use backlake::upkeep::{compact, to_compact};
 use object_store::local::LocalFileSystem;
 
 use crate::faulty::{Faulty, Troubles};
-use crate::harness::{Site, date, noon, program, simulator, surroundings};
+use crate::harness::{Site, date, program, simulator, surroundings};
 
 /// Every file of the lake by its path, except locks and reports, which each command rewrites.
 fn tree(lake: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -108,19 +109,11 @@ fn program_compacts(site: &Site, more: &[&str]) -> Vec<(String, u64)> {
         .collect()
 }
 
-fn pipeline(site: &Site, simulator: &Arc<Simulator>, replace: bool) -> Pipeline {
-    let overrides = Overrides {
-        base_url: Some(simulator.url()),
-        replace,
-        ..Overrides::default()
-    };
-    Pipeline::parse(
-        "test.toml",
-        &site.text(),
-        overrides,
-        &Clock::simulated(noon()),
-    )
-    .unwrap()
+fn replacing() -> RunMode {
+    RunMode {
+        start: StartMode::Replace,
+        ..RunMode::default()
+    }
 }
 
 fn published(end: backlake::error::Result<RunEnd>) -> RunEnd {
@@ -174,7 +167,8 @@ async fn a_bundle_contains_every_object_under_its_path_and_a_replay_reads_it() {
     std::fs::remove_dir_all(site.lake().join("pages")).unwrap();
     published(
         replay(
-            &pipeline(&site, &simulator, false),
+            &site.pipeline(&simulator.url()),
+            FindingsMode::Hold,
             &surroundings(&simulator, &clock),
         )
         .await,
@@ -205,7 +199,8 @@ async fn a_date_that_was_bundled_can_be_replaced_and_bundled_again() {
         stop.request(backlake::stop::StopReason::Terminated);
     };
     let stopped = run(
-        &pipeline(&site, &simulator, true),
+        &site.pipeline(&simulator.url()),
+        replacing(),
         &Surroundings {
             on_progress: &on_progress,
             ..env
@@ -215,7 +210,7 @@ async fn a_date_that_was_bundled_can_be_replaced_and_bundled_again() {
     assert!(stopped.is_err() || stopped.unwrap().error.is_some());
     assert_eq!(program_compacts(&site, &["--yes"]), []);
 
-    published(run(&pipeline(&site, &simulator, true), &again()).await);
+    published(run(&site.pipeline(&simulator.url()), replacing(), &again()).await);
     let second = loose(&tree(&site.lake()));
     assert!(
         second.keys().all(|path| !first.contains_key(path)),
@@ -231,7 +226,8 @@ async fn a_date_that_was_bundled_can_be_replaced_and_bundled_again() {
     let tables = rest(&tree(&site.lake()));
     published(
         replay(
-            &pipeline(&site, &simulator, false),
+            &site.pipeline(&simulator.url()),
+            FindingsMode::Hold,
             &surroundings(&simulator, &clock),
         )
         .await,
@@ -239,14 +235,15 @@ async fn a_date_that_was_bundled_can_be_replaced_and_bundled_again() {
     assert!(rest(&tree(&site.lake())) == tables);
 
     // Pruning deletes the bundles, too.
-    let other = Overrides {
-        base_url: Some(simulator.url()),
-        snapshot: Some("2026-11-24".parse().unwrap()),
-        ..Overrides::default()
-    };
-    let other =
-        Pipeline::parse("test.toml", &site.text(), other, &Clock::simulated(noon())).unwrap();
-    published(run(&other, &surroundings(&simulator, &clock)).await);
+    let other = site.pipeline_of("2026-11-24".parse().unwrap(), &simulator.url());
+    published(
+        run(
+            &other,
+            Default::default(),
+            &surroundings(&simulator, &clock),
+        )
+        .await,
+    );
     let pruned = program()
         .arg("prune")
         .arg(site.lake())
@@ -336,7 +333,8 @@ async fn a_damaged_index_is_reported_and_the_tar_restores_everything() {
     let index = site.lake().join("_archive/2026-11-23/bundle-00000.json");
     std::fs::write(&index, "rubbish").unwrap();
     let failed = replay(
-        &pipeline(&site, &simulator, false),
+        &site.pipeline(&simulator.url()),
+        FindingsMode::Hold,
         &surroundings(&simulator, &clock),
     )
     .await;
@@ -360,7 +358,8 @@ async fn a_damaged_index_is_reported_and_the_tar_restores_everything() {
     assert!(tree(&site.lake()) == before);
     published(
         replay(
-            &pipeline(&site, &simulator, false),
+            &site.pipeline(&simulator.url()),
+            FindingsMode::Hold,
             &surroundings(&simulator, &clock),
         )
         .await,
@@ -388,14 +387,15 @@ async fn a_response_that_is_restored_next_to_a_damaged_bundle_is_used() {
     std::fs::write(&bundle, tar).unwrap();
     let replayed = async || {
         replay(
-            &pipeline(&site, &simulator, false),
+            &site.pipeline(&simulator.url()),
+            FindingsMode::Hold,
             &surroundings(&simulator, &clock),
         )
         .await
     };
     let error = replayed().await.err().unwrap();
     assert!(
-        error.hint().contains("restore its file in _archive"),
+        error.hint().contains("restore the file in _archive"),
         "{error}"
     );
 

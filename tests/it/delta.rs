@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use backlake::contract::Table;
-use backlake::pipeline::RunState;
+use backlake::pipeline::{RunMode, RunState, StartMode};
 use backlake::simulator::Behaviour;
 use serde_json::Value;
 
@@ -135,21 +135,15 @@ async fn a_replacement_interrupted_after_the_logs_is_fixed_by_the_next_start() {
         .chain([manifest])
         .map(|path| (path.clone(), std::fs::read(path).unwrap()))
         .collect();
-    let replacing = backlake::pipeline::Pipeline::parse(
-        "test.toml",
-        &site.text(),
-        backlake::pipeline::Overrides {
-            base_url: Some(simulator.url()),
-            replace: true,
-            ..backlake::pipeline::Overrides::default()
-        },
-        &clock,
-    );
+    let replacing = RunMode {
+        start: StartMode::Replace,
+        ..RunMode::default()
+    };
     let env = backlake::pipeline::Surroundings {
         seed: 8,
         ..crate::harness::surroundings(&simulator, &clock)
     };
-    backlake::pipeline::run(&replacing.unwrap(), &env)
+    backlake::pipeline::run(&site.pipeline(&simulator.url()), replacing, &env)
         .await
         .unwrap();
     assert_eq!(commits(&site, Table::Pages).len(), 2);

@@ -154,7 +154,7 @@ fn a_process_that_kills_itself() {
         on_progress: &on_progress,
         ..Surroundings::of_process(&clock, 1)
     };
-    let _ = runtime.block_on(run(&pipeline, &env));
+    let _ = runtime.block_on(run(&pipeline, Default::default(), &env));
 }
 
 fn kill(pid: u32, signal: &str) {
