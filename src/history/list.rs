@@ -8,10 +8,10 @@ use polars::prelude::{
     DataFrame, Expr, IntoLazy as _, LazyFrame, PolarsResult, SortMultipleOptions, col,
 };
 
+use super::local_files::LocalFiles;
 use super::tables::{FAILED, batches, compact};
 use super::write::{Format, Writer};
 use crate::error::{Context, Result};
-use crate::lake::LocalFiles;
 
 /// Rows that are gathered before they are cut down to the greatest: few, but sorting them seldom pays.
 const GATHERED: usize = 100_000;
