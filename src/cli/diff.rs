@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 use super::output::{Output, count};
 use crate::error::{Context as _, Error, Result};
 use crate::history::{
-    BreakdownChange, Format, List, PageChange, PageCounts, Pair, Summary, Total, summary,
+    BreakdownChange, List, ListFormat, PageChange, PageCounts, Pair, Summary, Total, summary,
 };
 use crate::money::group_thousands;
 use crate::store::Store;
@@ -195,9 +195,9 @@ impl DiffArgs {
         let mut to = Destination::open(self.out.as_deref())?;
         match form {
             Form::Table => table(list, limit, to.writer()?, header, line)?,
-            Form::Csv => list.write(limit, Format::Csv, to.writer()?)?,
-            Form::Json => list.write(limit, Format::Json, to.writer()?)?,
-            Form::Parquet => list.write(limit, Format::Parquet, to.writer()?)?,
+            Form::Csv => list.write(limit, ListFormat::Csv, to.writer()?)?,
+            Form::Json => list.write(limit, ListFormat::Json, to.writer()?)?,
+            Form::Parquet => list.write(limit, ListFormat::Parquet, to.writer()?)?,
         }
         to.close()
     }

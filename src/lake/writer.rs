@@ -33,8 +33,8 @@ use super::manifest::ManifestFile;
 use crate::contract::{Column, ColumnType, Contract};
 use crate::error::{Context, Error, Result};
 
-/// Rows of a row group: what DuckDB and others read in one go.
-const ROW_GROUP_ROWS: usize = 122_880;
+/// Rows in one row group: the unit that DuckDB and other engines read at a time.
+pub const ROW_GROUP_ROWS: usize = 122_880;
 /// The zstd level of the files' pages.
 const LEVEL: i32 = 3;
 
