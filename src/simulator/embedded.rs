@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::behaviour::Behaviour;
 use super::listen;
 use super::population::Population;
-use super::reaction::{Event, Reaction, Scripted};
+use super::reaction::{Milestone, Reaction, Scripted};
 use super::server;
 use super::state::{Charge, State};
 use crate::clock::Clock;
@@ -126,8 +126,8 @@ impl Simulator {
         0 < self.state.busy.load(Ordering::Relaxed)
     }
 
-    /// Calls `observer` for every event as it happens.
-    pub fn on_event(&self, observer: impl Fn(Event) + Send + Sync + 'static) {
+    /// Calls `observer` for every milestone as it is reached.
+    pub fn on_milestone(&self, observer: impl Fn(Milestone) + Send + Sync + 'static) {
         *self.state.observer.lock() = Some(Box::new(observer));
     }
 

@@ -21,5 +21,5 @@ pub use behaviour::{Behaviour, LOGIN, PASSWORD};
 pub use embedded::Simulator;
 pub use faults::{Fault, Poison, What};
 pub use population::{CountsByKey, Page, Population};
-pub use reaction::{Event, Reaction, Scripted};
+pub use reaction::{Milestone, Reaction, Scripted};
 pub use state::Charge;
