@@ -42,7 +42,7 @@ fn response(items: &Value) -> Vec<u8> {
 
 fn rows(items: &Value) -> Flattened {
     with_request(&["https://example.com/a"], |requested| {
-        flatten(&answer(items), requested)
+        flatten(&response(items), requested)
     })
     .unwrap()
 }
@@ -207,7 +207,7 @@ fn a_value_that_does_not_fit_leaves_a_null_and_its_original() {
 
 #[test]
 fn extra_contains_originals_byte_for_byte() {
-    let body = String::from_utf8(answer(
+    let body = String::from_utf8(response(
         &json!([{"url": "https://example.com/a", "backlinks": 0}]),
     ))
     .unwrap()

@@ -12,7 +12,7 @@ use backlake::clock::Clock;
 use backlake::contract::Table;
 use backlake::fetch::{Event, Step};
 use backlake::pipeline::{Overrides, Pipeline, Progress, Surroundings, run};
-use backlake::simulator::{Behaviour, Event, Fault, LOGIN, PASSWORD, Simulator, What};
+use backlake::simulator::{Behaviour, Fault, LOGIN, Milestone, PASSWORD, Simulator, What};
 
 use crate::harness::{Site, credential, listening, program, text};
 
@@ -215,7 +215,7 @@ fn lost(site: &Site, simulator: &Simulator, at: &str) -> usize {
 }
 
 /// Waits for a line that matches; ends with the child or after the timeout.
-fn wait_for(coming: &Receiver<Event>, fits: impl Fn(Event) -> bool) -> bool {
+fn wait_for(coming: &Receiver<Milestone>, fits: impl Fn(Milestone) -> bool) -> bool {
     while let Ok(moment) = coming.recv_timeout(Duration::from_secs(60)) {
         if fits(moment) {
             return true;
@@ -238,8 +238,8 @@ async fn a_run_that_is_killed_while_the_provider_works_or_answers_is_continued()
         seconds: 0.0,
     };
     for (at, faults, moment) in [
-        ("request sent", vec![], Event::Request(7)),
-        ("half an answer", vec![stall], Event::HalfResponse(7)),
+        ("request sent", vec![], Milestone::Request(7)),
+        ("half an answer", vec![stall], Milestone::HalfResponse(7)),
     ] {
         let (site, simulator) = (
             site(batches),
@@ -250,7 +250,7 @@ async fn a_run_that_is_killed_while_the_provider_works_or_answers_is_continued()
             .await,
         );
         let (send, coming) = channel();
-        simulator.on_event(move |moment| _ = send.send(moment));
+        simulator.on_milestone(move |milestone| _ = send.send(milestone));
         let mut child = start(&site, &simulator).spawn().unwrap();
         assert!(wait_for(&coming, |came| came == moment), "{at}");
         child.kill().unwrap();
@@ -290,7 +290,7 @@ async fn a_run_that_is_killed_again_and_again_is_continued_to_the_same_snapshot(
         let seen = simulator.requests();
         let at = seen + random.u64(0..6);
         let (send, coming) = channel();
-        simulator.on_event(move |moment| _ = send.send(moment));
+        simulator.on_milestone(move |milestone| _ = send.send(milestone));
         let mut child = start(&site, &simulator)
             .stderr(Stdio::piped())
             .spawn()
@@ -299,7 +299,7 @@ async fn a_run_that_is_killed_again_and_again_is_continued_to_the_same_snapshot(
         // When everything is fetched, the kill hits publishing.
         let published = loop {
             match coming.recv_timeout(Duration::from_millis(20)) {
-                Ok(Event::Request(number)) if number >= at => break false,
+                Ok(Milestone::Request(number)) if number >= at => break false,
                 Ok(_) => {}
                 Err(_) => match log.try_recv() {
                     Ok(line) if line.contains("publishing") => break false,
@@ -359,14 +359,14 @@ async fn a_signal_ends_a_run_in_order_and_a_second_one_at_once() {
             .await,
         );
         let (send, coming) = channel();
-        simulator.on_event(move |moment| _ = send.send(moment));
+        simulator.on_milestone(move |milestone| _ = send.send(milestone));
         let metrics = site.folder.path().join("backlake.prom");
         let mut child = start(&site, &simulator)
             .arg("--metrics-file")
             .arg(&metrics)
             .spawn()
             .unwrap();
-        assert!(wait_for(&coming, |came| came == Event::Request(4)));
+        assert!(wait_for(&coming, |came| came == Milestone::Request(4)));
         kill(child.id(), signal);
         assert_eq!(child.wait().unwrap().code(), Some(exit), "{signal}");
         // Requests in flight were awaited and archived, and no other was sent.
@@ -403,13 +403,13 @@ async fn a_signal_ends_a_run_in_order_and_a_second_one_at_once() {
         .await,
     );
     let (send, coming) = channel();
-    simulator.on_event(move |moment| _ = send.send(moment));
+    simulator.on_milestone(move |milestone| _ = send.send(milestone));
     let mut child = start(&site, &simulator)
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let log = follow(&mut child);
-    assert!(wait_for(&coming, |came| came == Event::Request(1)));
+    assert!(wait_for(&coming, |came| came == Milestone::Request(1)));
     kill(child.id(), "INT");
     assert!(
         log.iter()
@@ -431,9 +431,9 @@ async fn a_second_run_is_told_who_holds_the_snapshot() {
         .await,
     );
     let (send, coming) = channel();
-    simulator.on_event(move |moment| _ = send.send(moment));
+    simulator.on_milestone(move |milestone| _ = send.send(milestone));
     let mut first = start(&site, &simulator).spawn().unwrap();
-    assert!(wait_for(&coming, |came| came == Event::Request(0)));
+    assert!(wait_for(&coming, |came| came == Milestone::Request(0)));
     let second = start(&site, &simulator)
         .stderr(Stdio::piped())
         .output()
