@@ -2,7 +2,7 @@
 //!
 //! # What counts
 //! A page is in a snapshot if its row is `matched`, that is, if it belongs to a line of the target list. Each target has
-//! at most one such row. Unmatched rows do not count: nobody requested them, and several can have the same target.
+//! at most one such row. Unmatched rows do not count: they were not requested, and several can have the same target.
 //! Pages are compared by root domain and target, so a page that the public suffix list moves to another root domain is
 //! lost and gained. Breakdowns have no column `matched`, so all their rows count.
 //!
@@ -14,7 +14,7 @@
 //! lost, with the largest value; equal rows are in the order of their keys.
 //!
 //! # Memory
-//! The tables of the lake are sorted by the keys of the comparison, and polars is told so. Its streaming engine merges
+//! The tables of the lake are sorted by the keys of the comparison, and a hint tells polars so. Its streaming engine merges
 //! them as it reads, and keeps a few row groups of each in memory, whatever the number of rows or the size of a domain.
 //! Lists are written as they are computed, and a limited list keeps only its own rows. The sums of breakdowns are in
 //! memory as a whole, with one entry per key.

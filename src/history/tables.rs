@@ -63,7 +63,7 @@ pub(super) fn batches(
     mut see: impl FnMut(DataFrame) -> Result<()>,
 ) -> Result<()> {
     let (send, receive) = sync_channel(1);
-    // A receiver that is gone stops the query.
+    // If the receiver has stopped, the query stops, too.
     let hand_over = PlanCallback::new(move |rows: DataFrame| Ok(send.send(rows).is_err()));
     let query = in_file_order(query)
         .sink_batches(hand_over, true, None)

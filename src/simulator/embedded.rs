@@ -86,7 +86,7 @@ impl Simulator {
 }
 
 /// # For tests
-/// What a test needs to know the truth, to wait for a moment, and to replace the next responses.
+/// These methods let a test see the truth, wait for a moment, and replace the next responses.
 impl Simulator {
     /// The population: the true profile of every target.
     #[must_use]

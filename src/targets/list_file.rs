@@ -9,7 +9,7 @@ pub(super) struct ListFile<'a> {
     pub(super) number: usize,
     /// The path, or `-` for standard input.
     pub(super) path: &'a str,
-    /// The column that holds the target.
+    /// The column that contains the target.
     pub(super) column: &'a str,
     /// The columns that are kept as labels.
     pub(super) keep: &'a [String],
