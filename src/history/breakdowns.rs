@@ -64,8 +64,8 @@ impl Pair {
 }
 
 impl Breakdowns {
-    /// Every key of either snapshot, changed or not: `dimension`, `key`, `before`, `after`, `change`,
-    /// `relative_change`. Blocks for as long as the tables take to read.
+    /// Every key of either snapshot, changed or not: `dimension`, `key`, `before`, `after`,
+    /// `change`, `relative_change`. Blocks for as long as the tables take to read.
     ///
     /// # Errors
     /// A file cannot be read.
@@ -102,8 +102,8 @@ enum Side {
 /// The links in both snapshots, by dimension and key.
 type Sums = BTreeMap<(String, String), [i64; 2]>;
 
-/// Adds the links of a snapshot batch by batch, because the streaming engine of polars 0.55 keeps most of the rows that
-/// it groups.
+/// Adds the links of a snapshot batch by batch, because the streaming engine of polars 0.55 keeps
+/// most of the rows that it groups.
 fn add(sums: &mut Sums, rows: &LazyFrame, side: Side) -> Result<()> {
     batches(
         rows.clone()

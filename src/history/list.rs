@@ -1,4 +1,5 @@
-//! A list of changes that is computed while it is read or written, and is never in memory as a whole.
+//! A list of changes that is computed while it is read or written, and is never in memory as a
+//! whole.
 
 use std::io::Write;
 use std::num::NonZeroU32;
@@ -13,8 +14,8 @@ use super::write::{ListFormat, ListWriter};
 use crate::error::{Context, Result};
 use crate::lake::LocalFiles;
 
-/// The number of rows that are collected before all but the largest are dropped. It is small, but large enough that
-/// sorting is rare.
+/// The number of rows that are collected before all but the largest are dropped. It is small, but
+/// large enough that sorting is rare.
 const GATHERED: usize = 100_000;
 
 /// All changes in the order of their keys, or the largest of them.
@@ -64,7 +65,8 @@ impl<Row> List<Row> {
         self.limited(limit, |rows| see((self.read)(&rows)?))
     }
 
-    /// Writes the rows: all, or the largest. If the reader closes the pipe, writing stops without an error.
+    /// Writes the rows: all, or the largest. If the reader closes the pipe, writing stops without
+    /// an error.
     ///
     /// # Errors
     /// A file cannot be read, or `out` fails.
@@ -97,7 +99,8 @@ impl<Row> List<Row> {
         }
     }
 
-    /// The largest rows. The `top_k` of polars 0.55 keeps every batch that it reads in memory, so this does not use it.
+    /// The largest rows. The `top_k` of polars 0.55 keeps every batch that it reads in memory, so
+    /// this does not use it.
     fn ranked(&self, limit: NonZeroU32) -> Result<DataFrame> {
         let rows = limit.get() as usize;
         let mut gathered: Option<DataFrame> = None;

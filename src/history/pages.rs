@@ -156,8 +156,8 @@ impl Pages {
         ))
     }
 
-    /// The pages in both snapshots whose metric differs: `root_domain`, `target`, `before`, `after`, `change`,
-    /// `relative_change`.
+    /// The pages in both snapshots whose metric differs: `root_domain`, `target`, `before`,
+    /// `after`, `change`, `relative_change`.
     ///
     /// # Errors
     /// polars rejects the query.
@@ -178,8 +178,8 @@ impl Pages {
         Ok(merged(from, to, JoinType::Inner))
     }
 
-    /// The number of pages in both snapshots, and what happened to them. Blocks for as long as the tables take to
-    /// read.
+    /// The number of pages in both snapshots, and what happened to them. Blocks for as long as the
+    /// tables take to read.
     ///
     /// # Errors
     /// A file cannot be read.
@@ -211,7 +211,8 @@ impl Pages {
         })
     }
 
-    /// The totals of all metrics that both snapshots have. Blocks for as long as the tables take to read.
+    /// The totals of all metrics that both snapshots have. Blocks for as long as the tables take to
+    /// read.
     ///
     /// # Errors
     /// A file cannot be read.
@@ -259,7 +260,8 @@ impl Sum {
     }
 }
 
-/// The columns of counts that both snapshots have. Later versions of the contract can have more columns.
+/// The columns of counts that both snapshots have. Later versions of the contract can have more
+/// columns.
 fn metrics_of_both(from: &mut LazyFrame, to: &mut LazyFrame) -> Result<Vec<String>> {
     let failed = || "failed to read the snapshot's columns";
     let (before, after) = (

@@ -16,10 +16,12 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Reads the manifests of two dates. By default these are the last snapshot and the one before it.
+    /// Reads the manifests of two dates. By default these are the last snapshot and the one before
+    /// it.
     ///
     /// # Errors
-    /// A date is not published, both dates are the same, the settings of the snapshots differ, or the lake fails.
+    /// A date is not published, both dates are the same, the settings of the snapshots differ, or
+    /// the lake fails.
     pub async fn choose(
         store: &Store,
         from: Option<NaiveDate>,

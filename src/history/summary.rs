@@ -33,7 +33,8 @@ pub struct Summary {
     pub breakdowns: Vec<BreakdownChange>,
 }
 
-/// Summarises the changes, with at most `top` rows of each kind. Blocks for as long as the tables take to read.
+/// Summarises the changes, with at most `top` rows of each kind. Blocks for as long as the tables
+/// take to read.
 ///
 /// # Errors
 /// A file cannot be read.

@@ -15,8 +15,8 @@ use crate::lake::LocalFiles;
 /// The message of a query that fails.
 pub(super) const FAILED: &str = "failed to compare the snapshots";
 
-/// A table that is read when a query runs. It reads one file after another, so that it reads at most one file ahead on
-/// any number of cores.
+/// A table that is read when a query runs. It reads one file after another, so that it reads at
+/// most one file ahead on any number of cores.
 pub(super) fn scan(files: &LocalFiles, root_domain: Option<&str>) -> Result<LazyFrame> {
     let failed = || "failed to open the snapshot's files";
     let args = ScanArgsParquet {
@@ -79,8 +79,8 @@ pub(super) fn batches(
     })
 }
 
-/// Makes a query read one file after another even if the order does not matter. polars would otherwise read all files at
-/// the same time.
+/// Makes a query read one file after another even if the order does not matter. polars would
+/// otherwise read all files at the same time.
 fn in_file_order(query: LazyFrame) -> LazyFrame {
     query.with_check_order(false)
 }
@@ -103,8 +103,8 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.context(|| FAILED)?
 }
 
-/// Copies rows into one chunk with only their own texts. In polars, a few rows keep the texts of the whole batch that
-/// they were picked from in memory.
+/// Copies rows into one chunk with only their own texts. In polars, a few rows keep the texts of
+/// the whole batch that they were picked from in memory.
 pub(super) fn compact(rows: &DataFrame) -> Result<DataFrame> {
     let mut columns = Vec::with_capacity(rows.width());
     for column in rows.columns() {

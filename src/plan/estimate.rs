@@ -53,8 +53,8 @@ impl Estimate {
 
 /// The fewest requests that any plan needs. `sizes` are the numbers of targets of the root domains.
 ///
-/// A batch has room for 1000 targets and for 100 root domains. A root domain with `n` targets needs a slot in at least
-/// `n / 1000` batches, rounded up.
+/// A batch has room for 1000 targets and for 100 root domains. A root domain with `n` targets needs
+/// a slot in at least `n / 1000` batches, rounded up.
 #[must_use]
 pub fn lower_bound(sizes: &[u32]) -> u64 {
     let targets: u64 = sizes.iter().map(|&size| u64::from(size)).sum();

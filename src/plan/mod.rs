@@ -1,7 +1,7 @@
 //! Targets in, [`Batch`]es out: the fewest requests that contain every target once.
 //!
-//! Every target of a [`Plan`] is in exactly one batch, no batch exceeds the provider's two caps, and the same set of
-//! targets gives the same plan in whatever order they come.
+//! Every target of a [`Plan`] is in exactly one batch, no batch exceeds the provider's two caps,
+//! and the same set of targets gives the same plan in whatever order they come.
 
 mod batches;
 mod estimate;

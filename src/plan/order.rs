@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use crate::targets::{TargetId, TargetList};
 
-/// All targets of a list, sorted by root domain and then by text. The pages table has the same order.
+/// All targets of a list, sorted by root domain and then by text. The pages table has the same
+/// order.
 #[must_use]
 pub fn sorted(list: &TargetList) -> Vec<TargetId> {
     let mut by_name: Vec<u32> = (0..list.root_domain_count() as u32).collect();
@@ -16,7 +17,8 @@ pub fn sorted(list: &TargetList) -> Vec<TargetId> {
     drop(by_name);
     let ids = || (0..list.target_count() as u32).map(TargetId);
     let of = |id: TargetId| place[list.root_domain_of(id) as usize] as usize;
-    // A counting sort by root domain comes first, so that only texts within one domain are compared.
+    // A counting sort by root domain comes first, so that only texts within one domain are
+    // compared.
     let mut next = vec![0_u32; place.len() + 1];
     for id in ids() {
         next[of(id) + 1] += 1;

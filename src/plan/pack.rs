@@ -1,18 +1,20 @@
 //! Packs root domains of given sizes into the fewest batches: pure, deterministic, no I/O.
 //!
-//! A batch has two caps, one for targets and one for root domains, and the best batch reaches both. Each batch is
-//! filled by one of three rules:
+//! A batch has two caps, one for targets and one for root domains, and the best batch reaches both.
+//! Each batch is filled by one of three rules:
 //!
-//! - **Targets are the limit:** the 100 smallest domains have 1000 targets or more. Take the smallest until the batch is
-//!   full, and split the last one. Every batch has 1000 targets, so this part meets the bound for targets.
-//! - **Domains are the limit:** the 100 largest domains have at most 1000 targets together. Take them whole. Every
-//!   batch has 100 domains, so this part meets the bound for domains.
-//! - **Both are the limit:** take small and large domains, 100 in all, and choose the last one so that the sum is
-//!   exactly 1000. If no domain of that size is left, exchange one of the others. If that also fails, split a domain,
-//!   which costs a slot, or leave the batch short, which costs targets: whichever the remaining batches can afford.
+//! - **Targets are the limit:** the 100 smallest domains have 1000 targets or more. Take the
+//!   smallest until the batch is full, and split the last one. Every batch has 1000 targets, so
+//!   this part meets the bound for targets.
+//! - **Domains are the limit:** the 100 largest domains have at most 1000 targets together. Take
+//!   them whole. Every batch has 100 domains, so this part meets the bound for domains.
+//! - **Both are the limit:** take small and large domains, 100 in all, and choose the last one so
+//!   that the sum is exactly 1000. If no domain of that size is left, exchange one of the others.
+//!   If that also fails, split a domain, which costs a slot, or leave the batch short, which costs
+//!   targets: whichever the remaining batches can afford.
 //!
-//! A batch that is full by both caps lowers the bound for the rest by one. So only a split or a short batch can move the
-//! result away from the bound.
+//! A batch that is full by both caps lowers the bound for the rest by one. So only a split or a
+//! short batch can move the result away from the bound.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +34,8 @@ pub struct Share {
 
 /// Packs root domains into batches within both caps. `sizes` are their numbers of targets.
 ///
-/// The time is proportional to the domains plus the batches times their caps, and the memory to the domains.
+/// The time is proportional to the domains plus the batches times their caps, and the memory to the
+/// domains.
 ///
 /// ```
 /// // One domain of 1500 targets fills a batch and a half; the small ones fit into the second batch.
@@ -150,7 +153,8 @@ impl Rest {
         self.ship(&mixed)
     }
 
-    /// Removes domains of these sizes until the batch is full, and puts back the rest of the last one.
+    /// Removes domains of these sizes until the batch is full, and puts back the rest of the last
+    /// one.
     fn ship(&mut self, sizes: &[u32]) -> Vec<Share> {
         let mut room = TARGETS;
         let mut batch = Vec::with_capacity(sizes.len());
@@ -169,11 +173,13 @@ impl Rest {
         batch
     }
 
-    /// Chooses 100 domains, small and large, whose sizes add up to 1000 or nearly so. Only the last may exceed it.
+    /// Chooses 100 domains, small and large, whose sizes add up to 1000 or nearly so. Only the last
+    /// may exceed it.
     fn mix(&self, smallest: &[u32], largest: &[u32]) -> Vec<u32> {
         let mut chosen = smallest.to_vec();
         let mut total = sum(smallest);
-        // Replace small domains by large ones, largest first, until the next one would exceed the cap.
+        // Replace small domains by large ones, largest first, until the next one would exceed the
+        // cap.
         let mut large = 0;
         while total - chosen[SLOTS - 1 - large] + largest[large].min(TARGETS) < TARGETS {
             total = total - chosen[SLOTS - 1 - large] + largest[large].min(TARGETS);
@@ -194,8 +200,8 @@ impl Rest {
             chosen.push(last);
             return chosen;
         }
-        // Nothing fits exactly. Splitting the largest domain costs a slot, and the best fit costs some targets, so
-        // compare how much of each the lower bound leaves spare.
+        // Nothing fits exactly. Splitting the largest domain costs a slot, and the best fit costs
+        // some targets, so compare how much of each the lower bound leaves spare.
         let batches = self
             .targets
             .div_ceil(u64::from(TARGETS))

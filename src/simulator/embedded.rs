@@ -1,4 +1,5 @@
-//! The simulator as callers see it: called in process, or served on a port of the loopback interface.
+//! The simulator as callers see it: called in process, or served on a port of the loopback
+//! interface.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -57,7 +58,8 @@ impl Simulator {
         Ok(simulator)
     }
 
-    /// The base URL, `http://127.0.0.1:<port>`. A simulator that does not listen has port 9, which discards.
+    /// The base URL, `http://127.0.0.1:<port>`. A simulator that does not listen has port 9, which
+    /// discards.
     #[must_use]
     pub fn url(&self) -> String {
         let discard = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);

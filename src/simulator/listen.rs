@@ -1,4 +1,5 @@
-//! Serves the simulator on a port of the loopback interface: HTTP/1.1, and every way in which a connection can fail.
+//! Serves the simulator on a port of the loopback interface: HTTP/1.1, and every way in which a
+//! connection can fail.
 
 use std::io;
 use std::sync::Arc;

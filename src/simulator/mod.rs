@@ -1,8 +1,10 @@
-//! The provider, embedded: an HTTP server on the loopback interface with the rules, prices and limits of the real one.
+//! The provider, embedded: an HTTP server on the loopback interface with the rules, prices and
+//! limits of the real one.
 //!
-//! It speaks real HTTP, so the same client code serves both, and it is as strict as the provider is known to be. Its
-//! responses are a pure function of (seed, date, target), so a test knows the truth of every row. Where the behaviour
-//! of the provider is a guess, the simulator takes the worse case.
+//! It speaks real HTTP, so the same client code serves both, and it is as strict as the provider is
+//! known to be. Its responses are a pure function of (seed, date, target), so a test knows the
+//! truth of every row. Where the behaviour of the provider is a guess, the simulator takes the
+//! worse case.
 
 mod behaviour;
 mod embedded;

@@ -1,9 +1,10 @@
 //! The simulated data: the backlink profile of every target on every day, as a pure function.
 //!
-//! Counts have heavy tails, a page shares the strength of its root domain, and maps look like those of recorded
-//! responses. From day to day a profile drifts: it has a slow trend of its own and a little noise, and some pages are
-//! found or lost. Rules that hold in real responses also hold here: the types add up to `referring_pages`, maps are
-//! sorted by count, and a page without backlinks has zeros and six nulls.
+//! Counts have heavy tails, a page shares the strength of its root domain, and maps look like those
+//! of recorded responses. From day to day a profile drifts: it has a slow trend of its own and a
+//! little noise, and some pages are found or lost. Rules that hold in real responses also hold
+//! here: the types add up to `referring_pages`, maps are sorted by count, and a page without
+//! backlinks has zeros and six nulls.
 
 use chrono::{Days, NaiveDate};
 use serde::ser::SerializeMap;
@@ -234,7 +235,8 @@ impl Population {
     }
 }
 
-/// The size of a profile relative to the first day: a trend of its own, a monthly season, and a little noise.
+/// The size of a profile relative to the first day: a trend of its own, a monthly season, and a
+/// little noise.
 fn growth(day: i64, own: &mut Draws, today: &mut Draws) -> f64 {
     let trend = own.normal() * 0.35;
     let season = 0.04 * ((day as f64) / 29.5 + own.unit() * std::f64::consts::TAU).sin();
@@ -255,7 +257,8 @@ fn lost_date(date: NaiveDate, own: &mut Draws, today: &mut Draws) -> Option<Stri
     (lost < 0.35).then(|| stamp(date - Days::new(days_ago), (lost * 1e5) as u32))
 }
 
-/// Distributes a number over keys until nothing is left. The first keys are more likely and get more.
+/// Distributes a number over keys until nothing is left. The first keys are more likely and get
+/// more.
 fn split(total: i64, keys: &[&'static str], draws: &mut Draws) -> Vec<(&'static str, i64)> {
     let mut counts: Vec<(&'static str, i64)> = Vec::new();
     let mut left = total;
@@ -308,7 +311,8 @@ impl Draws {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// A number with mean 0 and standard deviation 1. The sum of twelve uniform numbers is close to normal.
+    /// A number with mean 0 and standard deviation 1. The sum of twelve uniform numbers is close to
+    /// normal.
     fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
     }

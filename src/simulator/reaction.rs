@@ -65,7 +65,8 @@ impl From<Scripted> for Reaction {
     }
 }
 
-/// A point in the life of a request that a test can wait for. A number is that of the request, counted from 0.
+/// A point in the life of a request that a test can wait for. A number is that of the request,
+/// counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Milestone {
     /// A request to the paid endpoint has arrived.

@@ -109,7 +109,8 @@ impl State {
         self.behaviour.balance - ledger.iter().map(|charge| charge.cost).sum()
     }
 
-    /// Reserves the most that a task can cost, if the balance covers it in addition to the tasks in progress.
+    /// Reserves the most that a task can cost, if the balance covers it in addition to the tasks in
+    /// progress.
     pub(super) fn reserve(&self, most: Usd) -> bool {
         let mut reserved = self.reserved.lock();
         let covered = self.balance() - *reserved >= most;

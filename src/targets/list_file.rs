@@ -21,7 +21,8 @@ impl ListFile<'_> {
         format!("failed to read target list {}", self.path)
     }
 
-    /// The error for a wanted column that the list does not have. `names` are the columns that it has.
+    /// The error for a wanted column that the list does not have. `names` are the columns that it
+    /// has.
     pub(super) fn missing_column(&self, name: &str, names: &[String]) -> Error {
         Error::usage(format!(
             "target list {} has no column `{name}`; its columns are: {}",

@@ -1,10 +1,12 @@
-//! The bill is as small as possible: every target is in exactly one batch, within both caps and near the lower bound.
+//! The bill is as small as possible: every target is in exactly one batch, within both caps and
+//! near the lower bound.
 
 use backlake::plan::{Plan, lower_bound, pack};
 use backlake::targets::{Rules, Sources, TargetList};
 use proptest::prelude::*;
 
-/// A small random generator, so that the sizes are the same on every machine and with every version of a crate.
+/// A small random generator, so that the sizes are the same on every machine and with every version
+/// of a crate.
 struct Uniform(u64);
 
 impl Uniform {
@@ -139,7 +141,8 @@ proptest! {
             sizes.extend((0..domains as u32).map(|at| size + at % step));
         }
         let (requests, bound) = (packed(&sizes), lower_bound(&sizes));
-        // Small random inputs can need more than their bound; the promise here is two more, or one in fifty.
+        // Small random inputs can need more than their bound; the promise here is two more, or one
+        // in fifty.
         prop_assert!(requests <= bound + (bound / 50).max(2), "{} requests, bound {}", requests, bound);
     }
 }

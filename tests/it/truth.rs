@@ -13,7 +13,8 @@ use chrono::DateTime;
 
 use crate::harness::{Site, date, simulator};
 
-/// A list as untidy as real ones: pages and domains, duplicates, invalid lines, a few large domains and many small.
+/// A list as untidy as real ones: pages and domains, duplicates, invalid lines, a few large domains
+/// and many small.
 fn list(count: usize) -> Vec<String> {
     (0..count)
         .map(|n| match n % 20 {

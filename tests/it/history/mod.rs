@@ -2,5 +2,5 @@
 
 mod oracle;
 mod output;
-mod truth;
+mod comparison;
 mod two_days;

@@ -1,4 +1,5 @@
-//! A lake with two snapshots of slightly different lists, and its rows as an independent reader finds them.
+//! A lake with two snapshots of slightly different lists, and its rows as an independent reader
+//! finds them.
 
 use std::path::Path;
 use std::sync::Arc;

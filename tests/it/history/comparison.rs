@@ -67,7 +67,8 @@ async fn a_lake_in_an_object_store_compares_like_one_on_disk() {
     .await;
 }
 
-/// Rows of a day: few domains and pages, so that the days have many in common; some rows are unmatched.
+/// Rows of a day: few domains and pages, so that the days have many in common; some rows are
+/// unmatched.
 fn a_day() -> impl Strategy<Value = Vec<Page>> {
     let domain = prop_oneof![
         Just(None),
