@@ -17,7 +17,7 @@ use super::diff_text::{
     summary_text,
 };
 use crate::error::{Context as _, Error, Result};
-use crate::history::{Format, List, PageChange, Pair, Summary, summary};
+use crate::history::{List, ListFormat, PageChange, Pair, Summary, summary};
 use crate::store::Store;
 
 /// Rows of a list on a terminal by default.
@@ -196,9 +196,9 @@ impl DiffArgs {
         let mut to = Destination::open(self.out.as_deref())?;
         match form {
             Form::Table => table(list, limit, to.writer()?, header, line)?,
-            Form::Csv => list.write(limit, Format::Csv, to.writer()?)?,
-            Form::Json => list.write(limit, Format::Json, to.writer()?)?,
-            Form::Parquet => list.write(limit, Format::Parquet, to.writer()?)?,
+            Form::Csv => list.write(limit, ListFormat::Csv, to.writer()?)?,
+            Form::Json => list.write(limit, ListFormat::Json, to.writer()?)?,
+            Form::Parquet => list.write(limit, ListFormat::Parquet, to.writer()?)?,
         }
         to.close()
     }

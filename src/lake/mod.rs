@@ -30,4 +30,4 @@ pub use rows::{LineFate, requests_batch, targets_batch};
 pub use sort::Sorter;
 pub use staging::Staging;
 pub use views::views;
-pub use writer::TableWriter;
+pub use writer::{ROW_GROUP_ROWS, TableWriter};
