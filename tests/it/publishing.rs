@@ -106,7 +106,7 @@ async fn what_no_manifest_vouches_for_is_found() {
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("2026-11-23  ok"), "{told}");
     assert!(
-        told.contains("the manifest of 2026-11-24 is that of 2026-11-23"),
+        told.contains("the manifest of 2026-11-24 has the date 2026-11-23"),
         "{told}"
     );
     assert!(
@@ -127,7 +127,7 @@ async fn a_flipped_bit_is_found() {
     assert!(
         problems
             .iter()
-            .any(|problem| problem.contains("pages/") && problem.contains("another SHA-256")),
+            .any(|problem| problem.contains("pages/") && problem.contains("different SHA-256")),
         "{problems:?}"
     );
 }
