@@ -1,7 +1,9 @@
-//! What comparing two snapshots takes: `cargo bench --bench diff`, with `-- ROWS` for other than 10,000,000 pages each.
+//! Time and memory of comparing two snapshots: `cargo bench --bench diff [-- ROWS]`, by default with
+//! 10,000,000 pages each.
 //!
-//! Both snapshots are written as the lake has them, a third of the pages under one root domain, each page with six rows
-//! of breakdowns; each comparison is a process of its own, so that its peak of memory is its own, too.
+//! Both snapshots have the layout of a lake. A third of the pages share one root domain, and each
+//! page has six rows of breakdowns. Each comparison runs in its own process, so that its peak
+//! memory can be measured.
 
 #![expect(
     clippy::expect_used,
@@ -32,9 +34,9 @@ use parquet::file::properties::WriterProperties;
 
 use peak::peak_megabytes;
 
-/// Rows of a row group, as the lake writes them.
+/// Rows per row group, as in a lake.
 const ROW_GROUP_ROWS: usize = 122_880;
-/// Rows of a file: near 256 MiB of 65 bytes each, as the lake writes them.
+/// Rows per file, as in a lake: about 256 MiB at 65 bytes per row.
 const FILE_ROWS: usize = 34 * ROW_GROUP_ROWS;
 const DATES: [&str; 2] = ["2026-11-22", "2026-11-23"];
 
@@ -161,7 +163,7 @@ async fn measure(lake: &str, what: &str) {
     );
 }
 
-/// The pages of a snapshot in the order of the lake, by number: each has one in fifty that the other has not.
+/// The pages of a snapshot in sort order; one in fifty is missing in the other snapshot.
 fn numbers(pages: usize, second: bool) -> impl Iterator<Item = usize> {
     let left_out = if second { 13 } else { 31 };
     (0..)
@@ -169,7 +171,7 @@ fn numbers(pages: usize, second: bool) -> impl Iterator<Item = usize> {
         .take(pages)
 }
 
-/// A third of all pages are of one domain.
+/// A third of all pages share one root domain.
 fn domain(number: usize, pages: usize) -> usize {
     let giant = pages / 3..2 * pages / 3;
     if giant.contains(&number) {
@@ -185,7 +187,7 @@ fn target(number: usize, pages: usize) -> (String, String) {
     (domain, target)
 }
 
-/// A number that looks like none in particular.
+/// A number that looks random.
 fn mixed(number: usize, salt: usize) -> i64 {
     let mixed = (number as u64 ^ (salt as u64) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 50) as i64
@@ -307,7 +309,7 @@ fn pages_batch(rows: &[usize], pages: usize, second: bool) -> RecordBatch {
             ColumnType::Int64 => {
                 let mut values = Int64Builder::new();
                 for &row in rows {
-                    // A third changes from one night to the next, and some are not known.
+                    // A third of the values change between the snapshots, and some are null.
                     let moved = second && row % 3 == 0;
                     values.append_option(
                         (row % 997 != 0)

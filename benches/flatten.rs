@@ -1,8 +1,8 @@
-//! How fast answers become record batches on one core, beside two usual routes, in one run:
-//! `cargo bench --bench flatten`.
+//! Speed of flattening on one core, compared with serde structs and arrow-json in the same run:
+//! `cargo bench --bench flatten [-- --check]`.
 //!
-//! The rounds of all routes are interleaved, so that a machine whose speed drifts is fair to each. Required: at least
-//! 1.2 times the typed structs and 3 times arrow-json, for pages alone.
+//! The rounds of all routes alternate, so that a change of the machine's speed affects each alike.
+//! Required for pages alone: 1.2 times typed structs and 3 times arrow-json.
 
 #![expect(
     clippy::expect_used,
@@ -20,14 +20,14 @@ use arrow::array::builder::{
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use backlake::contract::{DIMENSIONS, Table};
-use backlake::flatten::{Asked, breakdowns, flatten};
+use backlake::flatten::{Requested, breakdowns, flatten};
 use backlake::simulator::Population;
 use backlake::targets::{Rules, Target, TargetId, TargetKind};
 use chrono::{DateTime, NaiveDate};
 use serde::Deserialize;
 use serde_json::json;
 
-/// Does an answer by its number.
+/// Flattens the response with this number.
 type Route<'a> = Box<dyn Fn(usize) + 'a>;
 
 const ANSWERS: usize = 24;
@@ -51,7 +51,7 @@ fn main() {
         .collect();
     let pages = |at: usize| {
         let contract = Table::Pages.contract();
-        let asked = Asked {
+        let asked = Requested {
             contract,
             targets: &asked[at],
             rules: &rules,
@@ -140,7 +140,7 @@ fn text_target(id: usize, text: &'static str) -> Target<'static> {
     }
 }
 
-/// An answer as the provider writes it, and what was asked.
+/// A response as the provider writes it, and the targets that were asked.
 fn answer(number: usize) -> (Vec<String>, Vec<u8>) {
     let date = NaiveDate::from_ymd_opt(2026, 11, 23).expect("a date");
     let targets: Vec<String> = (0..1000)
@@ -167,7 +167,7 @@ fn answer(number: usize) -> (Vec<String>, Vec<u8>) {
     (targets, body.into_bytes())
 }
 
-/// The columns that come from an item.
+/// The columns that an item fills.
 fn item_schema() -> SchemaRef {
     let contract = Table::Pages.contract();
     let schema = contract.schema();
@@ -226,7 +226,7 @@ struct Item {
     referring_links_countries: Option<Counts>,
 }
 
-/// A map that keeps its order, which is what a typed struct needs to keep the answer's.
+/// A map that keeps the order of its keys, as the contract requires.
 struct Counts(Vec<(String, Option<i64>)>);
 
 impl<'de> Deserialize<'de> for Counts {
@@ -332,11 +332,11 @@ fn typed(body: &[u8], schema: &SchemaRef) -> RecordBatch {
     RecordBatch::try_new(Arc::clone(schema), columns).expect("a batch")
 }
 
-/// arrow-json reads objects one after the other, so the items are first found in the envelope.
+/// arrow-json reads a sequence of objects, so the items are cut out of the envelope first.
 fn arrow_json(body: &[u8], schema: &SchemaRef) -> RecordBatch {
     let items =
         sonic_rs::get(body, sonic_rs::pointer!["tasks", 0, "result", 0, "items"]).expect("items");
-    // It knows offsets but no names of time zones.
+    // It parses offsets but not names of time zones.
     let utc = |field: &arrow::datatypes::FieldRef| match field.data_type() {
         DataType::Timestamp(unit, _) => Arc::new(
             field

@@ -1,6 +1,6 @@
-//! How long a plan takes and how much memory, reading included: `cargo bench --bench plan [-- --large]`.
+//! Time and memory of planning, reading included: `cargo bench --bench plan [-- --large]`.
 //!
-//! One million targets; with `--large` ten million, too. Each is measured in a process of its own.
+//! One million targets; with `--large` also ten million. Each size runs in its own process.
 
 #![expect(
     clippy::expect_used,
@@ -45,12 +45,12 @@ fn main() {
     }
 }
 
-/// Pages of domains whose sizes have a heavy tail, in an order that mixes them.
+/// Writes pages of domains whose sizes have a heavy tail, in mixed order.
 fn write_list(path: &std::path::Path, targets: usize) {
     let mut file = std::io::BufWriter::new(std::fs::File::create(path).expect("a file"));
     let mut line = String::new();
     for n in 0..targets as u64 {
-        // A permutation of 0..targets (the factor is prime), then a few large domains and ever more small ones.
+        // A permutation of 0..targets (the factor is prime), mapped to a few large and many small domains.
         let at = n.wrapping_mul(7_368_787) % targets as u64;
         let domain = (at as f64).powf(0.82) as u64;
         line.clear();
@@ -66,7 +66,7 @@ fn write_list(path: &std::path::Path, targets: usize) {
 
 fn measure(list: &str) {
     let text = format!(
-        "name = \"bench\"\nendpoint = \"backlinks/bulk_pages_summary\"\n[targets]\npaths = [\"{list}\"]\n[lake]\nurl = \"none\"\n[api]\nbase_url = \"simulator\"\n"
+        "name = \"bench\"\nendpoint = \"backlinks/bulk_pages_summary\"\n[targets]\npaths = [\"{list}\"]\n[api]\nbase_url = \"simulator\"\n[lake]\nurl = \"none\"\n"
     );
     let pipeline = Pipeline::parse("bench.toml", &text, Overrides::default(), &Clock::system())
         .expect("a pipeline");

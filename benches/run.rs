@@ -1,8 +1,8 @@
-//! Whether a run's memory grows with its batches: `cargo bench --bench run`.
+//! Shows whether the memory of a run grows with its batches: `cargo bench --bench run`.
 //!
-//! Runs of 200 and 2,000 batches, full ones (1000 targets of few domains) and such of 100 domains each. The run is a
-//! process of its own, the simulator stays in this one. What grows with the list is the list itself, which is measured
-//! first; sort buffer and row groups fill up to their bounds.
+//! Runs of 200 and 2,000 batches: full ones (1,000 targets of few domains) and batches of 100
+//! domains. Each run is a process of its own; the simulator stays in this one. The target list grows
+//! with the number of lines and is measured first; sort buffer and row groups grow to their bounds.
 
 #![expect(
     clippy::expect_used,

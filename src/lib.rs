@@ -1,63 +1,61 @@
 //! backlake turns lists of pages and domains into nightly Parquet snapshots of their backlink profiles.
 //!
-//! The way of the data, one direction, one named type at each door:
+//! Data flows in one direction, and one named type crosses each border:
 //!
 //! ```text
-//! target lists                                     [`targets`]     lines → TargetList: canonical, each counted once
+//! target lists
+//!      │ lines
+//!      ▼
+//! targets   each target once, in canonical form
 //!      │ TargetList
 //!      ▼
-//! the fewest valid requests                        [`plan`]       TargetList → Plan → Batch
+//! plan      the fewest valid requests
 //!      │ Batch
 //!      ▼
-//! paid answers, archived before they are read      [`fetch`]      Batch → Attempt, by what [`provider`] says the API is
-//!      │ answer bytes
-//!      ▼
-//! rows, straight from the bytes                    [`flatten`]    bytes → RecordBatch, by [`contract`]
-//!      │ RecordBatch
-//!      ▼
-//! a snapshot, all there or not there               [`lake`]       RecordBatch → staged files → published Manifest
-//!      │ Manifest, files
-//!      ▼
-//! what changed since the last one                  [`history`]    Manifests → Pair → Summary, List
+//! fetch     ──── intents, attempts, responses ───▶ ledger   what was asked and paid
+//!                                                     │ response bytes
+//!                                                     ▼
+//!                                                  flatten  rows, by contract
+//!                                                     │ RecordBatch
+//!                                                     ▼
+//!                                                  lake     staged, audited, published as a whole
+//!                                                     │ Manifest, Parquet files
+//!                                                     ▼
+//!                                                  history  what changed between two snapshots
 //! ```
 //!
-//! Published once, a snapshot can be published again for nothing: `replay` reads the same archive, by a later contract if
-//! there is one, and a replacement takes its place in one step. Its answers and books, thousands of small objects, can be
-//! bundled ([`upkeep::compact`]); whoever reads the archive sees no difference.
+//! The modules below are in reading order. A module imports only modules above it and the shared
+//! vocabulary; a test enforces this.
 //!
-//! What makes a run survive: intents and answers are durable in the lake before they count, [`fetch::RetryPolicy`] decides
-//! what follows a failure, [`fetch::settle`] asks what was charged unseen, and [`store::Lock`] lets one run at a time.
+//! - [`targets`] reads lists. [`provider`] says what the API is, without policy and without I/O.
+//! - [`plan`] packs targets into batches.
+//! - [`store`] is an object store or a local disk, with every path in it and the lock on a snapshot.
+//! - [`ledger`] records what is asked and archives every response before anything else happens to it.
+//! - [`fetch`] sends batches within the account's limits and the budget, and settles unknown charges.
+//! - [`flatten`] turns response bytes into rows. [`lake`] publishes them: write, audit, publish.
+//! - [`history`] compares snapshots. [`upkeep`] deletes what is old and packs small objects.
+//! - [`simulator`] is the provider, embedded, for demos and tests.
+//! - [`pipeline`] is the only module that knows every stage: it runs a pipeline file.
+//! - [`cli`] is the only module that prints.
 //!
-//! [`pipeline`] reads what to do from a TOML file and is the only one that knows every stage; publishing reads from
-//! the archive alone, so a run that was broken off continues, and what is archived is never asked for again.
-//! [`simulator`] is the provider, embedded, for demos and tests. [`cli`] is the only place that prints.
+//! Publishing reads from the ledger alone. So an interrupted run continues, `replay` rebuilds a
+//! snapshot for free, and nothing that is archived is paid for twice.
 //!
-//! Four small files are shared by all: [`contract`], [`fate`], [`money`], [`error`]; and time comes from [`clock`].
+//! The shared vocabulary: [`clock`] (time comes from outside), [`contract`] (the schemas of the
+//! tables), [`error`], [`fate`], [`money`], [`question`] (what a run asks, and of whom) and [`stop`].
 
 pub mod targets;
-
 pub mod provider;
-
 pub mod plan;
-
 pub mod store;
-
 pub mod ledger;
-
 pub mod fetch;
-
 pub mod flatten;
-
 pub mod lake;
-
 pub mod history;
-
 pub mod upkeep;
-
-pub mod pipeline;
-
 pub mod simulator;
-
+pub mod pipeline;
 pub mod cli;
 
 pub mod clock;

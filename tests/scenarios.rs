@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow::array::AsArray as _;
@@ -25,10 +26,6 @@ use backlake::simulator::{Behaviour, Fault, Poison, Simulator};
 use object_store::local::LocalFileSystem;
 use serde::Deserialize;
 
-#[expect(
-    dead_code,
-    reason = "shared with the other tests, which use more of it"
-)]
 #[path = "it/faulty.rs"]
 mod faulty;
 #[expect(
@@ -220,8 +217,10 @@ impl Scenario {
                 };
                 let ledger = simulator.ledger();
                 simulator = Arc::new(Simulator::new(healed, &clock));
-                simulator.take_over(ledger);
-                store.iter().for_each(|store| store.make_room());
+                simulator.restore_ledger(ledger);
+                if let Some(store) = &store {
+                    store.room.store(u64::MAX, Ordering::Relaxed);
+                }
                 // A lock that could not be released becomes stale.
                 clock.sleep(Duration::from_secs(90)).await;
             }

@@ -27,7 +27,14 @@ pub(super) async fn run(args: &CompactArgs, clock: &Clock, output: Output) -> Re
     let found = to_compact(&store, args.keep_days, clock.today()).await?;
     if args.yes {
         let dates: Vec<_> = found.iter().map(|found| found.snapshot).collect();
-        compact(&store, &dates, &Owner::this_process(), clock).await?;
+        compact(
+            &store,
+            &dates,
+            &Owner::this_process(),
+            clock,
+            &crate::stop::Stop::default(),
+        )
+        .await?;
     }
     let text = || {
         if found.is_empty() {

@@ -49,7 +49,14 @@ pub(super) async fn run(args: &PruneArgs, clock: &Clock, output: Output) -> Resu
     let store = Store::open(&args.lake)?;
     let pruning = to_prune(&store, snapshots, archives, clock.today()).await?;
     if args.yes {
-        prune(&store, &pruning, &Owner::this_process(), clock).await?;
+        prune(
+            &store,
+            &pruning,
+            &Owner::this_process(),
+            clock,
+            &crate::stop::Stop::default(),
+        )
+        .await?;
     }
     let report =
         json!({ "pruned": args.yes, "snapshots": pruning.snapshots, "archives": pruning.archives });

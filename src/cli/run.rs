@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::fate::Fate;
 use crate::fetch::Event;
 use crate::flatten::Drifted;
-use crate::lake::Change;
+use crate::lake::ProfileChange;
 use crate::ledger::Outcome;
 use crate::money::Usd;
 use crate::pipeline::{
@@ -379,7 +379,7 @@ fn tell(findings: &Findings, items: u64, text: &mut String) {
         let _ = writeln!(text, "\n  it is not as the snapshot before:");
     }
     for change in &findings.changes {
-        let Change {
+        let ProfileChange {
             figure,
             before,
             now,

@@ -1,4 +1,4 @@
-//! The six maps of pages, unfolded: a row per item, dimension and key, in the order the answer had them.
+//! Unfolds the six maps of the pages table: one row per item, dimension and key, in the order of the response.
 
 use std::sync::Arc;
 
@@ -10,11 +10,12 @@ use arrow::error::ArrowError;
 
 /// The rows of one dimension for a batch of pages, in the order of the pages.
 ///
-/// `field` is the map's column, `dimension` its name. Columns that repeat are dictionaries over the pages' own
-/// values, so nothing is copied; in the file they are plain strings as the contract says.
+/// `field` is the column of the map, and `dimension` the name of the dimension. Columns with repeated values are
+/// dictionaries over the values of `pages`, so that nothing is copied. The file contains plain strings, as the contract
+/// says.
 ///
 /// # Errors
-/// A batch that does not keep the contract of pages.
+/// The batch does not follow the contract of the pages table.
 pub fn breakdowns(
     pages: &RecordBatch,
     field: &str,
@@ -22,12 +23,12 @@ pub fn breakdowns(
 ) -> Result<RecordBatch, ArrowError> {
     let column = |name: &str| {
         let column = pages.column_by_name(name);
-        column.ok_or_else(|| ArrowError::SchemaError(format!("pages without column `{name}`")))
+        column.ok_or_else(|| ArrowError::SchemaError(format!("pages has no column `{name}`")))
     };
-    let maps = column(field)?
-        .as_map_opt()
-        .ok_or_else(|| ArrowError::SchemaError(format!("column `{field}` of pages is no map")))?;
-    // A null map spans no entries: flatten leaves none behind, and neither does a slice of what it wrote.
+    let maps = column(field)?.as_map_opt().ok_or_else(|| {
+        ArrowError::SchemaError(format!("column `{field}` of pages is not a map"))
+    })?;
+    // A null map has no entries in the arrays that flatten builds, so offsets alone describe the rows.
     let offsets = maps.value_offsets();
     let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
     let length = (last - first) as usize;
@@ -41,7 +42,7 @@ pub fn breakdowns(
     let page = Int32Array::from(page);
     let repeated = |name: &str| -> Result<_, ArrowError> {
         let values = Arc::clone(column(name)?);
-        // A null belongs to the key: not every reader of dictionaries looks for it among the values.
+        // A null must be in the keys, because not every reader of dictionaries looks for it among the values.
         let keys = match values.null_count() {
             0 => page.clone(),
             _ => page

@@ -1,4 +1,4 @@
-//! One decoder a column: from a JSON value straight into Arrow's buffers, and whether it fits.
+//! Decodes the values of one column from JSON directly into Arrow buffers, and says whether each value fits.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,14 +8,13 @@ use arrow::array::NullBufferBuilder;
 use arrow::array::builder::{Int64Builder, TimestampMicrosecondBuilder};
 use arrow::array::{ArrayRef, Int64Array, MapArray, StringArray, StructArray};
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::DataType;
 use chrono::{DateTime, NaiveDate};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::contract::ColumnType;
+use crate::contract::{ItemType, counts_entry};
 use crate::provider::Walk;
 
-/// Decodes the values of one column; as a seed it returns whether the value fits.
+/// Decodes the values of one column. As a serde seed it returns whether the value fits.
 pub(super) enum ColumnDecoder {
     Text(TextBuffer),
     Count(Int64Builder),
@@ -24,20 +23,18 @@ pub(super) enum ColumnDecoder {
 }
 
 impl ColumnDecoder {
-    pub(super) fn of(kind: ColumnType) -> Self {
+    pub(super) fn of(kind: ItemType) -> Self {
         match kind {
-            ColumnType::Int64 => Self::Count(Int64Builder::with_capacity(1024)),
-            ColumnType::Timestamp => {
+            ItemType::Utf8 => Self::Text(TextBuffer::default()),
+            ItemType::Int64 => Self::Count(Int64Builder::with_capacity(1024)),
+            ItemType::Timestamp => {
                 Self::Timestamp(TimestampMicrosecondBuilder::with_capacity(1024))
             }
-            ColumnType::CountsByKey => Self::Counts(CountsDecoder::default()),
-            // No contract takes another type from an item.
-            ColumnType::Utf8 | ColumnType::Bool | ColumnType::Decimal | ColumnType::TextsByKey => {
-                Self::Text(TextBuffer::default())
-            }
+            ItemType::CountsByKey => Self::Counts(CountsDecoder::default()),
         }
     }
 
+    /// Appends a null.
     pub(super) fn null(&mut self) {
         match self {
             Self::Text(texts) => texts.push(None),
@@ -47,18 +44,18 @@ impl ColumnDecoder {
         }
     }
 
-    /// A null in place of a value that does not fit.
+    /// Appends a null in place of a value that does not fit.
     fn misfit(&mut self) -> bool {
         self.null();
         false
     }
 
-    pub(super) fn finish(self, kind: ColumnType) -> ArrayRef {
+    pub(super) fn finish(self) -> ArrayRef {
         match self {
             Self::Text(texts) => Arc::new(texts.finish()),
             Self::Count(mut counts) => Arc::new(counts.finish()),
             Self::Timestamp(mut times) => Arc::new(times.finish().with_timezone("UTC")),
-            Self::Counts(maps) => maps.finish(&kind.arrow()),
+            Self::Counts(maps) => Arc::new(maps.finish()),
         }
     }
 }
@@ -71,10 +68,10 @@ impl<'de> DeserializeSeed<'de> for &mut ColumnDecoder {
     }
 }
 
-/// The largest integer up to which every integer is a float.
+/// The largest number below which a float can represent every integer.
 const EXACT_FLOAT: f64 = (1_u64 << 53) as f64;
 
-/// The integer that a float is, if it is one exactly: JSON makes no difference between 3 and 3.0.
+/// The value of a float that is an integer: JSON does not distinguish 3 from 3.0.
 fn exact(value: f64) -> Option<i64> {
     (value.fract() == 0.0 && value.abs() <= EXACT_FLOAT).then_some(value as i64)
 }
@@ -151,7 +148,7 @@ impl<'de> Visitor<'de> for &mut ColumnDecoder {
     }
 }
 
-/// Reads `2024-03-31 07:06:04 +00:00` as microseconds since 1970.
+/// Reads `2024-03-31 07:06:04 +00:00` as microseconds since 1970. The usual offset of zero takes a fast path.
 fn micros(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     if bytes.len() == 26 && bytes.ends_with(b" +00:00") {
@@ -177,7 +174,7 @@ fn micros(text: &str) -> Option<i64> {
         .map(|time| time.timestamp_micros())
 }
 
-/// Texts in Arrow's layout that can be taken back.
+/// Texts in Arrow's layout. Unlike in an Arrow builder, the last ones can be removed again.
 pub(super) struct TextBuffer {
     data: Vec<u8>,
     offsets: Vec<i32>,
@@ -198,7 +195,7 @@ impl TextBuffer {
     fn push(&mut self, text: Option<&str>) {
         self.data
             .extend_from_slice(text.unwrap_or_default().as_bytes());
-        // An answer is limited to less than 2 GiB, so its texts are, too.
+        // A response is smaller than 2 GiB, so an offset fits into 32 bits.
         self.offsets.push(self.data.len() as i32);
         self.valid.append(text.is_some());
     }
@@ -218,21 +215,21 @@ impl TextBuffer {
     }
 
     fn finish(mut self) -> StringArray {
-        // Rows wait in memory to be sorted: without what they do not need.
+        // Rows wait in memory to be sorted, so spare capacity is freed here.
         self.data.shrink_to_fit();
         self.offsets.shrink_to_fit();
         let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
         StringArray::new(offsets, Buffer::from_vec(self.data), self.valid.finish())
     }
 
-    /// The same for texts of which none is null.
+    /// Finishes texts that contain no null.
     fn finish_without_nulls(mut self) -> StringArray {
         self.valid = NullBufferBuilder::new(0);
         self.finish()
     }
 }
 
-/// Maps from text to count, in the order received.
+/// Decodes maps from text to count, and keeps the order of their entries.
 pub(super) struct CountsDecoder {
     keys: TextBuffer,
     values: Vec<i64>,
@@ -279,7 +276,7 @@ impl CountsDecoder {
         Ok(fits)
     }
 
-    /// Whether the entries from `start` name a key twice: engines refuse such maps.
+    /// Whether the entries from `start` contain a key twice. Query engines reject such maps.
     fn has_repeated_key(&self, start: usize) -> bool {
         let keys = || (start..self.keys.len()).map(|at| self.keys.get(at));
         if self.keys.len() - start > 24 {
@@ -291,32 +288,20 @@ impl CountsDecoder {
             .any(|(at, key)| keys().take(at).any(|other| other == key))
     }
 
-    fn finish(mut self, kind: &DataType) -> ArrayRef {
-        let DataType::Map(entry, _) = kind else {
-            return Arc::new(self.keys.finish());
-        };
-        let DataType::Struct(fields) = entry.data_type() else {
-            return Arc::new(self.keys.finish());
-        };
+    fn finish(mut self) -> MapArray {
+        let (entry, fields) = counts_entry();
         self.values.shrink_to_fit();
         self.offsets.shrink_to_fit();
         let values = Int64Array::new(ScalarBuffer::from(self.values), self.values_valid.finish());
         let keys = self.keys.finish_without_nulls();
-        let entries =
-            StructArray::new(fields.clone(), vec![Arc::new(keys), Arc::new(values)], None);
+        let entries = StructArray::new(fields, vec![Arc::new(keys), Arc::new(values)], None);
         let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
         let valid: Option<NullBuffer> = self.valid.finish();
-        Arc::new(MapArray::new(
-            Arc::clone(entry),
-            offsets,
-            entries,
-            valid,
-            false,
-        ))
+        MapArray::new(entry, offsets, entries, valid, false)
     }
 }
 
-/// Appends a map's key.
+/// Appends the key of a map entry.
 struct MapKey<'d>(&'d mut TextBuffer);
 
 impl<'de> DeserializeSeed<'de> for MapKey<'_> {
@@ -340,15 +325,15 @@ impl Visitor<'_> for MapKey<'_> {
     }
 }
 
-/// A map's value: a count, null, or what is neither.
+/// Reads the value of a map entry: a count, null, or a value that is neither.
 struct MapValue;
 
-/// The value is neither a count nor null.
+/// A value that is neither a count nor null.
 #[derive(Debug, Clone, Copy)]
-struct NoCount;
+struct NotACount;
 
 impl<'de> DeserializeSeed<'de> for MapValue {
-    type Value = Result<Option<i64>, NoCount>;
+    type Value = Result<Option<i64>, NotACount>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
@@ -356,7 +341,7 @@ impl<'de> DeserializeSeed<'de> for MapValue {
 }
 
 impl<'de> Visitor<'de> for MapValue {
-    type Value = Result<Option<i64>, NoCount>;
+    type Value = Result<Option<i64>, NotACount>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a count")
@@ -367,11 +352,11 @@ impl<'de> Visitor<'de> for MapValue {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-        Ok(i64::try_from(value).map(Some).map_err(|_| NoCount))
+        Ok(i64::try_from(value).map(Some).map_err(|_| NotACount))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(exact(value).map(Some).ok_or(NoCount))
+        Ok(exact(value).map(Some).ok_or(NotACount))
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
@@ -379,20 +364,20 @@ impl<'de> Visitor<'de> for MapValue {
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Err(NoCount))
+        Ok(Err(NotACount))
     }
 
     fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(Err(NoCount))
+        Ok(Err(NotACount))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<Self::Value, A::Error> {
         Walk::past().visit_seq(elements)?;
-        Ok(Err(NoCount))
+        Ok(Err(NotACount))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Self::Value, A::Error> {
         Walk::past().visit_map(entries)?;
-        Ok(Err(NoCount))
+        Ok(Err(NotACount))
     }
 }

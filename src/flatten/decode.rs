@@ -1,39 +1,39 @@
-//! The hot path: a serde seed over sonic-rs that drives one decoder a column, straight from bytes to buffers.
+//! The hot path: a serde seed over sonic-rs that drives one decoder per column, directly from bytes to buffers.
 //!
-//! Items repeat the same fields in the same order, so the decoder compares each key with the one that came next in
-//! the contract before it looks it up. A value that does not fit leaves a null and a note in [`Irregular`]; the
-//! rare second look at such rows is taken by `extra`.
+//! Items repeat the same fields in the same order, so the decoder first compares each key with the field that comes
+//! next in the contract, and only then searches for it. A value that does not fit leaves a null and an [`Irregular`]
+//! note. Such rows are rare, and `extra` reads them a second time.
 
 use std::fmt;
 
 use arrow::array::ArrayRef;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::FlattenError;
 use super::columns::ColumnDecoder;
-use crate::contract::Column;
+use super::error::FlattenError;
+use crate::contract::ItemField;
 use crate::provider::{TakeItem, Walk};
 
-/// The rows of an answer, a column for each field of the contract.
+/// The rows of a response, with one column for each field of the contract.
 pub(super) struct Decoded {
     pub(super) rows: usize,
     pub(super) columns: Vec<ArrayRef>,
     pub(super) irregular: Vec<Irregular>,
-    /// Items that came without each column's field.
+    /// For each column, the number of items without its field.
     pub(super) missing: Vec<u64>,
 }
 
-/// Something in a row that its columns do not hold.
+/// A part of an item that its columns do not contain. Rows and columns are counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Irregular {
-    /// A field that no contract knows.
+    /// A field that is not in the contract.
     Unknown { row: usize },
     /// A value that does not fit its column.
     Misfit { row: usize, column: usize },
-    /// A known field for the second time.
+    /// A field that the item already had.
     Repeated { row: usize, column: usize },
-    /// An item that is no object.
-    NoObject { row: usize },
+    /// An item that is not a JSON object.
+    NotAnObject { row: usize },
 }
 
 impl Irregular {
@@ -42,21 +42,18 @@ impl Irregular {
             Self::Unknown { row }
             | Self::Misfit { row, .. }
             | Self::Repeated { row, .. }
-            | Self::NoObject { row } => row,
+            | Self::NotAnObject { row } => row,
         }
     }
 }
 
-/// Decodes all items of an answer.
-pub(super) fn decode(body: &[u8], items: &[&Column]) -> Result<Decoded, FlattenError> {
+/// Decodes all items of a response.
+pub(super) fn decode(body: &[u8], items: &[&ItemField]) -> Result<Decoded, FlattenError> {
     let mut decoder = Decoder {
-        names: items
-            .iter()
-            .filter_map(|column| column.item.as_deref())
-            .collect(),
+        names: items.iter().map(|item| item.name.as_str()).collect(),
         columns: items
             .iter()
-            .map(|column| ColumnDecoder::of(column.kind))
+            .map(|item| ColumnDecoder::of(item.kind))
             .collect(),
         rows: 0,
         irregular: Vec::new(),
@@ -70,8 +67,7 @@ pub(super) fn decode(body: &[u8], items: &[&Column]) -> Result<Decoded, FlattenE
         columns: decoder
             .columns
             .into_iter()
-            .zip(items)
-            .map(|(column, of)| column.finish(of.kind))
+            .map(ColumnDecoder::finish)
             .collect(),
         irregular: decoder.irregular,
         missing: decoder.missing,
@@ -88,24 +84,24 @@ struct Decoder<'c> {
 
 impl TakeItem for Decoder<'_> {
     fn take<'de, D: Deserializer<'de>>(&mut self, item: D) -> Result<(), D::Error> {
-        item.deserialize_any(Item(self))
+        item.deserialize_any(ItemVisitor(self))
     }
 }
 
 /// One element of `items`: a row, unless it is null.
-struct Item<'d, 'c>(&'d mut Decoder<'c>);
+struct ItemVisitor<'d, 'c>(&'d mut Decoder<'c>);
 
-impl Item<'_, '_> {
-    /// A row of nulls for what is no object.
-    fn no_object(self) {
+impl ItemVisitor<'_, '_> {
+    /// Appends a row of nulls for an item that is not an object.
+    fn not_an_object(self) {
         let row = self.0.rows;
         self.0.rows += 1;
         self.0.columns.iter_mut().for_each(ColumnDecoder::null);
-        self.0.irregular.push(Irregular::NoObject { row });
+        self.0.irregular.push(Irregular::NotAnObject { row });
     }
 }
 
-impl<'de> Visitor<'de> for Item<'_, '_> {
+impl<'de> Visitor<'de> for ItemVisitor<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -122,8 +118,9 @@ impl<'de> Visitor<'de> for Item<'_, '_> {
         } = self.0;
         let row = *rows;
         *rows += 1;
+        // A contract has at most 64 item columns, so a bit per column shows which ones the item had.
         let (mut seen, mut next) = (0_u64, 0);
-        while let Some(found) = fields.next_key_seed(Field { names, next })? {
+        while let Some(found) = fields.next_key_seed(FieldName { names, next })? {
             let Some(column) = found else {
                 irregular.push(Irregular::Unknown { row });
                 fields.next_value_seed(Walk::past())?;
@@ -151,7 +148,7 @@ impl<'de> Visitor<'de> for Item<'_, '_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<(), A::Error> {
         Walk::past().visit_seq(elements)?;
-        self.no_object();
+        self.not_an_object();
         Ok(())
     }
 
@@ -160,38 +157,38 @@ impl<'de> Visitor<'de> for Item<'_, '_> {
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        self.no_object();
+        self.not_an_object();
         Ok(())
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        self.no_object();
+        self.not_an_object();
         Ok(())
     }
 
     fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        self.no_object();
+        self.not_an_object();
         Ok(())
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        self.no_object();
+        self.not_an_object();
         Ok(())
     }
 
     fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        self.no_object();
+        self.not_an_object();
         Ok(())
     }
 }
 
-/// A field's name to its column; the one that should come next is tried first.
-struct Field<'d, 'c> {
+/// Finds the column of a field by its name, and tries the expected next column first.
+struct FieldName<'d, 'c> {
     names: &'d [&'c str],
     next: usize,
 }
 
-impl<'de> DeserializeSeed<'de> for Field<'_, '_> {
+impl<'de> DeserializeSeed<'de> for FieldName<'_, '_> {
     type Value = Option<usize>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -199,7 +196,7 @@ impl<'de> DeserializeSeed<'de> for Field<'_, '_> {
     }
 }
 
-impl Visitor<'_> for Field<'_, '_> {
+impl Visitor<'_> for FieldName<'_, '_> {
     type Value = Option<usize>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

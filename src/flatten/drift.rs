@@ -1,47 +1,47 @@
-//! What in the answers is not as the contract says, in words for the one who must decide what to do about it.
+//! Drift: the fields that differ from the contract, in words for the person who decides what to do about them.
 
 use serde::Serialize;
 use serde::de::DeserializeSeed as _;
 
 use super::columns::ColumnDecoder;
 use super::extra::Irregularities;
-use crate::contract::{ColumnType, Contract};
+use crate::contract::{Contract, ItemType};
 
-/// A field that is not as the contract says.
+/// A field that differs from the contract.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Drift {
-    /// The field of the item.
+    /// The name of the field.
     pub field: String,
-    /// What is with it.
+    /// How it differs.
     pub what: Drifted,
-    /// Items in which it is so.
+    /// The number of items in which it differs.
     pub items: u64,
-    /// A value as received, where there is one.
+    /// A value as received, if there is one.
     pub example: Option<String>,
-    /// The lines that would adopt an unknown field into the next version of the contract, where a column can hold it.
+    /// The lines that adopt an unknown field into the next version of the contract, if a column can hold its values.
     pub adopt: Option<String>,
 }
 
-/// In what way a field is not as the contract says.
+/// How a field differs from the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Drifted {
-    /// No contract knows it; it is kept in `extra`.
+    /// The contract does not have the field; its values are kept in `extra`.
     Unknown,
-    /// Its value does not fit the type; the original is kept in `extra`.
+    /// A value does not fit the type of its column; the original is kept in `extra`.
     Misfit,
-    /// Some items came without it; null there.
+    /// Some items do not have the field; their column is null.
     Missing,
-    /// No item has it any more.
+    /// No item has the field.
     Vanished,
 }
 
 impl Drifted {
-    /// What is with the field, for people.
+    /// How the field differs, as a predicate for reports: "`field` is missing".
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
-            Self::Unknown => "is in no contract",
+            Self::Unknown => "is not in the contract",
             Self::Misfit => "does not fit its type",
             Self::Missing => "is missing",
             Self::Vanished => "has vanished",
@@ -49,16 +49,16 @@ impl Drifted {
     }
 }
 
-/// The types a new column may have, the strictest first.
-const ADOPTABLE: [ColumnType; 4] = [
-    ColumnType::Int64,
-    ColumnType::Timestamp,
-    ColumnType::CountsByKey,
-    ColumnType::Utf8,
+/// The types that a new column can have, strictest first.
+const ADOPTABLE: [ItemType; 4] = [
+    ItemType::Int64,
+    ItemType::Timestamp,
+    ItemType::CountsByKey,
+    ItemType::Utf8,
 ];
 
 impl Drift {
-    /// What of these irregularities is drift, among so many items.
+    /// Lists the drift among irregularities. `items` is the number of items that they were found in.
     #[must_use]
     pub fn of(found: &Irregularities, contract: &Contract, items: u64) -> Vec<Self> {
         let unknown = found
@@ -80,10 +80,10 @@ impl Drift {
                 *count,
             )
         });
-        let no_object = "(item)".to_owned();
-        let no_objects =
-            (found.no_objects > 0).then_some((Drifted::Misfit, &no_object, found.no_objects));
-        let all = unknown.chain(misfits).chain(missing).chain(no_objects);
+        let whole_item = "(item)".to_owned();
+        let not_objects =
+            (found.not_objects > 0).then_some((Drifted::Misfit, &whole_item, found.not_objects));
+        let all = unknown.chain(misfits).chain(missing).chain(not_objects);
         all.map(|(what, field, items)| {
             let example = found
                 .examples
@@ -107,11 +107,11 @@ impl Drift {
     }
 }
 
-/// The column type that holds a value; none if none does.
-fn kind_of(value: &str) -> Option<ColumnType> {
+/// The strictest type that can hold a value, if any can.
+fn kind_of(value: &str) -> Option<ItemType> {
     ADOPTABLE.into_iter().find(|kind| {
         let mut json = sonic_rs::Deserializer::from_slice(value.as_bytes());
-        // Null fits every type and says nothing.
+        // Null fits every type, so it is not evidence for one.
         value != "null"
             && ColumnDecoder::of(*kind)
                 .deserialize(&mut json)
@@ -126,13 +126,10 @@ mod tests {
     #[test]
     fn a_value_is_adopted_by_the_strictest_type_that_holds_it() {
         for (value, kind) in [
-            ("17", Some(ColumnType::Int64)),
-            (
-                "\"2024-03-31 07:06:04 +00:00\"",
-                Some(ColumnType::Timestamp),
-            ),
-            ("\"high\"", Some(ColumnType::Utf8)),
-            ("{\"a\":1}", Some(ColumnType::CountsByKey)),
+            ("17", Some(ItemType::Int64)),
+            ("\"2024-03-31 07:06:04 +00:00\"", Some(ItemType::Timestamp)),
+            ("\"high\"", Some(ItemType::Utf8)),
+            ("{\"a\":1}", Some(ItemType::CountsByKey)),
             ("{\"a\":\"b\"}", None),
             ("1.5", None),
             ("[1]", None),

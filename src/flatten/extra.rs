@@ -1,4 +1,4 @@
-//! The second look at rows that hold what their columns could not: originals, byte for byte, for `extra`.
+//! Collects what the columns of a row cannot hold: the originals, byte for byte, for the column `extra`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,33 +8,33 @@ use arrow::array::builder::StringBuilder;
 use serde::{Deserialize, Serialize};
 use sonic_rs::{JsonType, JsonValueTrait, LazyValue};
 
-use super::FlattenError;
 use super::decode::{Decoded, Irregular};
-use crate::contract::Column;
+use super::error::FlattenError;
+use crate::contract::ItemField;
 use crate::provider::PATH;
 
-/// What did not fit the contract, counted by field.
+/// The values that do not fit the contract, counted by field.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Irregularities {
-    /// Fields that no contract knows.
+    /// The number of values of each field that is not in the contract.
     pub unknown_fields: BTreeMap<String, u64>,
-    /// Fields whose value did not fit its type, or that came twice.
+    /// The number of values of each field that do not fit its type or are repeated in one item.
     pub misfits: BTreeMap<String, u64>,
-    /// Items that were no object.
-    pub no_objects: u64,
-    /// Known fields that items came without.
+    /// The number of items that are not JSON objects.
+    pub not_objects: u64,
+    /// The number of items without each field of the contract.
     #[serde(default)]
     pub missing: BTreeMap<String, u64>,
-    /// The first value of each field that is unknown or did not fit, as received; a long one is cut.
+    /// The first value of each field that is unknown or does not fit, as received. A long value is cut.
     #[serde(default)]
     pub examples: BTreeMap<String, String>,
 }
 
-/// Names of fields that are counted; further ones are counted together.
+/// The most fields that are counted by name; the rest is counted together.
 const MAX_NAMES: usize = 256;
-/// The name that further ones are counted under.
+/// The name under which the rest is counted.
 const OTHERS: &str = "(others)";
-/// Bytes of an example.
+/// The longest example in bytes.
 const MAX_EXAMPLE: usize = 1000;
 
 fn count(counts: &mut BTreeMap<String, u64>, field: &str, by: u64) {
@@ -51,7 +51,7 @@ fn count(counts: &mut BTreeMap<String, u64>, field: &str, by: u64) {
 }
 
 impl Irregularities {
-    /// Adds those of another answer.
+    /// Adds the irregularities of another response.
     pub fn add(&mut self, other: Self) {
         for (counts, others) in [
             (&mut self.unknown_fields, other.unknown_fields),
@@ -65,10 +65,10 @@ impl Irregularities {
         for (field, example) in other.examples {
             self.example(&field, &example);
         }
-        self.no_objects += other.no_objects;
+        self.not_objects += other.not_objects;
     }
 
-    /// Keeps a field's first value.
+    /// Keeps the first value of a field as its example.
     fn example(&mut self, field: &str, value: &str) {
         if self.examples.contains_key(field) || self.examples.len() >= MAX_NAMES {
             return;
@@ -79,17 +79,17 @@ impl Irregularities {
             .insert(field.to_owned(), format!("{}{cut}", &value[..end]));
     }
 
-    /// Whether everything fitted.
+    /// Whether every value fits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// The `extra` column: null for rows in which everything fitted; and what did not fit, counted.
+/// Builds the `extra` column, which is null in rows where every value fits, and counts the values that do not fit.
 pub(super) fn collect(
     body: &[u8],
-    items: &[&Column],
+    items: &[&ItemField],
     decoded: &Decoded,
 ) -> Result<(ArrayRef, Irregularities), FlattenError> {
     let Decoded {
@@ -100,22 +100,16 @@ pub(super) fn collect(
     } = decoded;
     let rows = *rows;
     let mut found = Irregularities::default();
-    for (column, missing) in items
-        .iter()
-        .zip(missing)
-        .filter(|&(_, &missing)| missing > 0)
-    {
-        count(
-            &mut found.missing,
-            column.item.as_deref().unwrap_or_default(),
-            *missing,
-        );
+    let missing = items.iter().zip(missing);
+    for (item, missing) in missing.filter(|&(_, &missing)| missing > 0) {
+        count(&mut found.missing, &item.name, *missing);
     }
     let mut column = StringBuilder::with_capacity(rows, 0);
     if irregular.is_empty() {
         column.append_nulls(rows);
         return Ok((Arc::new(column.finish()), found));
     }
+    // The decoder notes irregularities in the order of the rows, so one pass over the items finds all of them.
     let mut irregular = irregular.iter().copied().peekable();
     let mut row = 0;
     each_item(body, 0, &mut |item| {
@@ -134,24 +128,22 @@ pub(super) fn collect(
     Ok((Arc::new(column.finish()), found))
 }
 
-/// The JSON object of what the columns of this row do not hold.
+/// The JSON object of the values that the columns of this row do not contain.
 fn originals(
     item: &LazyValue<'_>,
-    items: &[&Column],
+    items: &[&ItemField],
     irregular: &[Irregular],
     found: &mut Irregularities,
 ) -> Result<String, FlattenError> {
     if item.get_type() != JsonType::Object {
-        found.no_objects += 1;
+        found.not_objects += 1;
         return Ok(format!("{{\"item\":{}}}", item.as_raw_str()));
     }
     let mut seen = vec![false; items.len()];
     let mut object = String::from("{");
     for entry in sonic_rs::to_object_iter(item.as_raw_str()) {
         let (key, value) = entry?;
-        let column = items
-            .iter()
-            .position(|column| column.item.as_deref() == Some(&*key));
+        let column = items.iter().position(|item| item.name == *key);
         let counts = match column {
             None => &mut found.unknown_fields,
             Some(at) => {
@@ -178,7 +170,7 @@ fn originals(
     Ok(object)
 }
 
-/// Calls `take` with every item that is not null, in the order in which they were decoded.
+/// Calls `take` with every item that is not null, in the order of the rows.
 fn each_item(
     json: &[u8],
     level: usize,

@@ -1,15 +1,16 @@
-//! Which target each item answers: by key, never by position.
+//! Matches items to targets: by key, never by position.
 
 use arrow::array::{Array, StringArray};
 use hashbrown::HashMap;
 
 use crate::targets::{Rules, Target, canonical, stem};
 
-/// For each row the place of the target it answers.
+/// For each row, the index of the target that it belongs to.
 ///
-/// Three rounds, each over what the one before left open: the url as it stands; its canonical form; and, where one
-/// row and one target alone remain for it, the url without scheme, `www.` and final slash. A target is answered by
-/// one row at the most; a further one stays unmatched.
+/// There are three rounds, each for the rows and targets that the earlier rounds left open. The first compares the url
+/// as received. The second compares its canonical form. The third compares the url without its scheme, `www.` and final
+/// slash, and matches only if exactly one row and one target remain for it. At most one row matches a target; further
+/// rows stay unmatched.
 pub(super) fn match_rows(
     urls: Option<&StringArray>,
     rows: usize,
@@ -49,7 +50,7 @@ pub(super) fn match_rows(
                 open[target] = false;
                 matches[row] = Some(target);
             }
-            // Its target is answered already: this is a second row, not one that is written in another way.
+            // Its target has a row already, so this is a second row and not another spelling.
             Some(_) => {}
             None => still_left.push((row, own)),
         }
@@ -74,7 +75,7 @@ pub(super) fn match_rows(
     matches
 }
 
-/// None, one, or too many to tell.
+/// No candidate, one, or several, which cannot be told apart.
 #[derive(Debug, Clone, Copy, Default)]
 enum Candidate {
     #[default]
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_find_their_target_by_key_in_any_order() {
+    fn rows_match_their_target_by_key_in_any_order() {
         let targets = [
             "https://example.com/",
             "https://example.com/a",
@@ -138,7 +139,7 @@ mod tests {
             matched(&targets, &["https://WWW.Example.com/a/"]),
             [Some(1)]
         );
-        // With page and domain both open the url could be either.
+        // If page and domain are both open, the url could belong to either.
         assert_eq!(matched(&targets, &["http://example.com/"]), [None]);
         assert_eq!(
             matched(&targets, &["https://example.com/", "http://example.com/"]),

@@ -1,4 +1,4 @@
-//! The rows of `targets` and `requests`, by contract.
+//! Makes the rows of the `targets` and `requests` tables.
 
 use std::sync::Arc;
 
@@ -16,23 +16,23 @@ use crate::fate::Fate;
 use crate::ledger::Attempt;
 use crate::targets::{LineEnd, TargetList};
 
-/// What became of a line, besides what the list itself knows.
+/// The fate of an input line, with what the target list does not contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LineFate<'a> {
-    /// Its fate.
+    /// The fate.
     pub fate: Fate,
-    /// Why, where the fate does not say it all.
+    /// The reason, if the fate alone does not explain it.
     pub reason: Option<&'a str>,
-    /// The batch that asked for it.
+    /// The batch that requested the line's target.
     pub batch: Option<u32>,
-    /// The task that answered for it.
+    /// The id of the provider's task for that batch.
     pub request_id: Option<&'a str>,
 }
 
-/// Rows of the targets table for these lines, by their indexes.
+/// The rows of the targets table for the lines with these indexes.
 ///
 /// # Errors
-/// Columns that do not fit the contract: a defect.
+/// Columns that do not match the contract: a defect.
 pub fn targets_batch<'a>(
     list: &'a TargetList,
     lines: &[usize],
@@ -57,13 +57,13 @@ pub fn targets_batch<'a>(
         source.append_value(line.source);
         number.append_value(line.number as i64);
         input.append_value(line.input);
-        let stands_for = match line.end {
+        let target_of = match line.end {
             LineEnd::Target(id) | LineEnd::Duplicate { of: id, .. } => Some(list.target(id)),
             LineEnd::Invalid(_) => None,
         };
-        target.append_option(stands_for.map(|target| target.text));
-        kind.append_option(stands_for.map(|target| target.kind.name()));
-        root_domain.append_option(stands_for.map(|target| target.root_domain));
+        target.append_option(target_of.map(|target| target.text));
+        kind.append_option(target_of.map(|target| target.kind.name()));
+        root_domain.append_option(target_of.map(|target| target.root_domain));
         fate.append_value(end.fate.name());
         match (end.reason, line.end) {
             (None, LineEnd::Duplicate { first, .. }) => {
@@ -111,7 +111,7 @@ pub fn targets_batch<'a>(
         Arc::new(labels.finish()),
     ];
     RecordBatch::try_new(Table::Targets.contract().schema(), columns)
-        .context(|| "failed to fill the targets table")
+        .context(|| "failed to make rows of the targets table")
 }
 
 fn labels_builder() -> MapBuilder<StringBuilder, StringBuilder> {
@@ -123,10 +123,10 @@ fn labels_builder() -> MapBuilder<StringBuilder, StringBuilder> {
     MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
 }
 
-/// Rows of the requests table.
+/// The rows of the requests table for these attempts.
 ///
 /// # Errors
-/// Columns that do not fit the contract: a defect.
+/// Columns that do not match the contract: a defect.
 pub fn requests_batch(attempts: &[Attempt]) -> Result<RecordBatch> {
     let count = |value: fn(&Attempt) -> Option<i64>| -> ArrayRef {
         let mut builder = Int64Builder::with_capacity(attempts.len());
@@ -173,5 +173,5 @@ pub fn requests_batch(attempts: &[Attempt]) -> Result<RecordBatch> {
         count(|attempt| attempt.body_bytes.map(|bytes| bytes as i64)),
     ];
     RecordBatch::try_new(Table::Requests.contract().schema(), columns)
-        .context(|| "failed to fill the requests table")
+        .context(|| "failed to make rows of the requests table")
 }

@@ -20,14 +20,14 @@ use super::report::{Findings, Progress, RunEnd, RunReport, RunState};
 use super::start::Start;
 use super::target_states::TargetStates;
 use super::write_tables::{MemoryBudget, Written, write_pages, write_requests, write_targets};
-use crate::clock::Stopwatch;
+use crate::clock::{Stage, Stopwatch};
 use crate::contract::{Contract, Table};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::Fate;
-use crate::flatten::{Asked, Drift, Flattened, Irregularities, flatten};
+use crate::flatten::{Drift, Flattened, Irregularities, Requested, flatten};
 use crate::lake::{
-    Change, Manifest, ManifestFile, Publishing, RequestTotals, Staging, TableManifest, publish,
-    snapshots,
+    Manifest, ManifestFile, ProfileChange, PublicationId, Publishing, RequestTotals, Staging,
+    TableManifest, Tally, publish, snapshots,
 };
 use crate::ledger::Attempt;
 use crate::store::AttemptId;
@@ -89,11 +89,14 @@ impl<'a> Publication<'a> {
             ..
         } = self.start;
         let generation = self.generation();
-        let run = self.gathered.record.run.clone();
+        let id = PublicationId {
+            run: self.gathered.record.run.clone(),
+            generation,
+        };
         let staging = Staging::begin(
             self.start.store,
             pipeline.snapshot,
-            (&run, generation),
+            id,
             &pipeline.lake.contracts,
             pipeline.lake.file_bytes,
             lock,
@@ -111,7 +114,7 @@ impl<'a> Publication<'a> {
         }
         let how = Publishing {
             lock,
-            over: self.published.take(),
+            published: self.published.take(),
             format: pipeline.lake.table_format,
             success_file: pipeline.publish.success_file,
             stages: &self.stages,
@@ -195,11 +198,13 @@ impl<'a> Publication<'a> {
             published_at: self.start.env.clock.now(),
             generation,
             tables,
-            lines: self.gathered.list.line_count() as u64,
-            fates,
-            items: responses.items,
-            unmatched: responses.unmatched,
-            requests: self.requests,
+            tally: Tally {
+                lines: self.gathered.list.line_count() as u64,
+                fates,
+                items: responses.items,
+                unmatched: responses.unmatched,
+                requests: self.requests,
+            },
             irregularities: responses.irregularities,
             profile: pages.profile,
         })
@@ -213,7 +218,7 @@ impl<'a> Publication<'a> {
         let attempts = std::mem::take(&mut self.attempts);
         let stages = self.stages.clone();
         tokio::task::spawn_blocking(move || {
-            stages.time("targets and requests", || {
+            stages.time(Stage::TargetsAndRequests, || {
                 Ok(Rest {
                     targets: write_targets(&staging, &list, &states, &attempts)?,
                     requests: write_requests(&staging, &attempts)?,
@@ -311,7 +316,7 @@ impl<'a> Publication<'a> {
     /// snapshot?
     async fn inspect(&self, manifest: &Manifest) -> Result<Findings> {
         let contract = self.start.pipeline.lake.contracts.of(Table::Pages);
-        let drift = Drift::of(&manifest.irregularities, contract, manifest.items);
+        let drift = Drift::of(&manifest.irregularities, contract, manifest.tally.items);
         for found in &drift {
             warn!(
                 field = found.field,
@@ -322,7 +327,7 @@ impl<'a> Publication<'a> {
             );
         }
         let changes = self.changes(manifest).await?;
-        for Change {
+        for ProfileChange {
             figure,
             before,
             now,
@@ -335,7 +340,7 @@ impl<'a> Publication<'a> {
     }
 
     /// How the snapshot differs from the previous one that asked the same question.
-    async fn changes(&self, manifest: &Manifest) -> Result<Vec<Change>> {
+    async fn changes(&self, manifest: &Manifest) -> Result<Vec<ProfileChange>> {
         let Start {
             pipeline, store, ..
         } = self.start;
@@ -430,9 +435,8 @@ impl Source<'_> {
     /// Reads a response from the archive and flattens it.
     async fn read(&self, batch: &ArchivedBatch, arrival: Option<&Arrival>) -> Result<ReadResponse> {
         let id = batch.id;
-        let start = std::time::Instant::now();
-        let packed = self.start.ledger.packed_response(id).await?;
-        self.stages.add("read", start.elapsed());
+        let packed = self.start.ledger.packed_response(id);
+        let packed = self.stages.time_async(Stage::Read, packed).await?;
         let Some(packed) = packed else {
             let message = format!("the response to attempt {id} is missing in the archive");
             return Ok(ReadResponse::Damaged(Error::unexpected(message)));
@@ -443,15 +447,15 @@ impl Source<'_> {
         let stages = self.stages.clone();
         let flattened = on_a_core(move || {
             let targets: Vec<Target<'_>> = ids.iter().map(|&id| list.target(id)).collect();
-            let asked = Asked {
+            let requested = Requested {
                 contract: &contract,
                 targets: &targets,
                 rules: &rules,
                 request_id: request_id.as_deref(),
                 fetched_at: at,
             };
-            let body = stages.time("decompress", || packed.unpack())?;
-            let flattened = stages.time("flatten", || flatten(&body, &asked));
+            let body = stages.time(Stage::Decompress, || packed.unpack())?;
+            let flattened = stages.time(Stage::Flatten, || flatten(&body, &requested));
             flattened.context(|| format!("failed to flatten the response to attempt {id}"))
         });
         let flattened = flattened

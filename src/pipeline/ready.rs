@@ -11,7 +11,7 @@ use chrono::NaiveDate;
 use super::file::OnFinding;
 use crate::contract::Contracts;
 use crate::fetch::{Limits, RetryPolicy, is_loopback};
-use crate::lake::{Bounds, TableFormat};
+use crate::lake::{ChangeBounds, TableFormat};
 use crate::money::Usd;
 use crate::plan::Pace;
 use crate::provider::{Endpoint, Prices, TaskOptions};
@@ -147,7 +147,7 @@ pub struct PublishSettings {
     /// What to do if the snapshot differs from the previous one by more than `change_bounds`.
     pub on_change: OnFinding,
     /// How far a snapshot may differ from the previous one.
-    pub change_bounds: Bounds,
+    pub change_bounds: ChangeBounds,
     /// Whether partitions get a `_SUCCESS` file.
     pub success_file: bool,
 }

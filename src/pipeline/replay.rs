@@ -194,11 +194,11 @@ async fn kept_list(
 /// `with_response` counts the targets that have a response, before any row is found: a lost intent leaves rows without
 /// targets.
 fn refuse_holes(published: &Manifest, attempts: &RunAttempts, with_response: u64) -> Result<()> {
-    let fates = &published.fates;
+    let fates = &published.tally.fates;
     let sent = attempts.entries.len() as u64;
     for (things, archived, expected) in [
-        ("items", attempts.items(), published.items),
-        ("requests", sent, published.requests.sent),
+        ("items", attempts.items(), published.tally.items),
+        ("requests", sent, published.tally.requests.sent),
         (
             "targets with a response",
             with_response,

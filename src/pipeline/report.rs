@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::fate::Fates;
 use crate::fetch::Event;
 use crate::flatten::{Drift, Irregularities};
-use crate::lake::{Change, Manifest, RequestTotals};
+use crate::lake::{Manifest, ProfileChange, Tally};
 use crate::ledger::Ledger;
 use crate::money::Usd;
 use crate::question::Question;
@@ -221,15 +221,6 @@ pub enum Progress {
     Manifested,
 }
 
-/// The figures that a manifest and a report share.
-pub(super) struct Tally {
-    pub(super) lines: u64,
-    pub(super) fates: Fates,
-    pub(super) items: u64,
-    pub(super) unmatched: u64,
-    pub(super) requests: RequestTotals,
-}
-
 impl RunReport {
     /// A report with these figures and nothing else.
     pub(super) fn new(
@@ -268,19 +259,12 @@ impl RunReport {
 
     /// The report of a snapshot whose tables are written.
     pub(super) fn of_manifest(manifest: &Manifest, state: RunState) -> Self {
-        let tally = Tally {
-            lines: manifest.lines,
-            fates: manifest.fates,
-            items: manifest.items,
-            unmatched: manifest.unmatched,
-            requests: manifest.requests,
-        };
         let (run, question) = (&manifest.run, &manifest.question);
         Self {
             files: manifest.files().count() as u64,
             bytes: manifest.bytes(),
             irregularities: manifest.irregularities.clone(),
-            ..Self::new(run, question, manifest.snapshot, state, tally)
+            ..Self::new(run, question, manifest.snapshot, state, manifest.tally)
         }
     }
 }
@@ -302,5 +286,5 @@ pub struct Findings {
     /// Fields that differ from the contract.
     pub drift: Vec<Drift>,
     /// Figures that differ from the previous snapshot by more than `[publish]` allows.
-    pub changes: Vec<Change>,
+    pub changes: Vec<ProfileChange>,
 }

@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::contract::{Contract, Contracts};
 use crate::error::{Error, Result};
 use crate::fetch::{Limits, RetryPolicy, is_loopback};
-use crate::lake::Bounds;
+use crate::lake::ChangeBounds;
 use crate::money::Usd;
 use crate::provider::{Prices, TaskOptions};
 use crate::targets::{Rules, Sources};
@@ -275,7 +275,7 @@ impl File<'_> {
             max_failed_ratio: self.ratio(&keys::MAX_FAILED_RATIO, spec.max_failed_ratio)?,
             on_drift: spec.on_drift,
             on_change: spec.on_change,
-            change_bounds: Bounds {
+            change_bounds: ChangeBounds {
                 rows: self.ratio(&keys::MAX_ROW_CHANGE, spec.max_row_change)?,
                 nulls: self.ratio(&keys::MAX_NULL_CHANGE, spec.max_null_change)?,
                 totals: self.ratio(&keys::MAX_TOTAL_CHANGE, spec.max_total_change)?,

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::attempts::request_ids;
 use super::target_states::TargetStates;
-use crate::clock::Stopwatch;
+use crate::clock::{Stage, Stopwatch};
 use crate::contract::{Contract, DIMENSIONS, Table};
 use crate::error::{Context, Result};
 use crate::fate::Fate;
@@ -90,21 +90,21 @@ pub(super) fn write_pages(
     let (staging, scratch, contract) = (staging.clone(), store.scratch(), Arc::clone(contract));
     let stages = stages.clone();
     tokio::task::spawn_blocking(move || {
-        let mut sorter = Sorter::new(contract.schema(), memory.sorter(), scratch)?;
+        let mut sorter = Sorter::new(contract.schema(), &contract.sort, memory.sorter(), scratch)?;
         while let Some(batch) = rows.blocking_recv() {
-            stages.time("sort", || sorter.push(batch))?;
+            stages.time(Stage::Sort, || sorter.push(batch))?;
         }
         let mut profile = Profile::default();
         let mut writer = staging.writer(Table::Pages);
-        let mut sorted = stages.time("sort", || sorter.finish())?;
+        let mut sorted = stages.time(Stage::Sort, || sorter.finish())?;
         side_by_side(
-            || stages.time("sort", || sorted.next()),
+            || stages.time(Stage::Sort, || sorted.next()),
             |batch| {
                 profile.add(&batch);
-                stages.time("encode pages", || writer.write(&batch))
+                stages.time(Stage::EncodePages, || writer.write(&batch))
             },
         )?;
-        let pages = stages.time("encode pages", || writer.close())?;
+        let pages = stages.time(Stage::EncodePages, || writer.close())?;
         let breakdowns = write_breakdowns(&staging, &pages, &stages)?;
         Ok(Written {
             pages,
@@ -134,9 +134,9 @@ fn write_breakdowns(
     let mut writer = staging.writer(Table::Breakdowns);
     side_by_side(
         || unfolded.next(),
-        |batch| stages.time("encode breakdowns", || writer.write(&batch)),
+        |batch| stages.time(Stage::EncodeBreakdowns, || writer.write(&batch)),
     )?;
-    stages.time("encode breakdowns", || writer.close())
+    stages.time(Stage::EncodeBreakdowns, || writer.close())
 }
 
 /// The breakdowns of one dimension of a file of pages.
@@ -162,7 +162,9 @@ fn unfold<'s>(
             .and_then(|batch| breakdowns(&batch, field, dimension));
         Some(unfolded.map_err(ParquetError::from))
     };
-    Ok(std::iter::from_fn(move || stages.time("unfold", &mut next)))
+    Ok(std::iter::from_fn(move || {
+        stages.time(Stage::Unfold, &mut next)
+    }))
 }
 
 /// Makes the next batch while the previous one is taken; whichever core is free helps.

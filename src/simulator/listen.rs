@@ -1,4 +1,4 @@
-//! The simulator on a port of loopback: HTTP/1.1, and all the ways in which a connection can go wrong.
+//! Serves the simulator on a port of the loopback interface: HTTP/1.1, and every way in which a connection can fail.
 
 use std::io;
 use std::sync::Arc;
@@ -15,19 +15,20 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use super::server::{State, react};
-use super::{Coming, Reaction, Scripted};
+use super::reaction::{Event, Reaction, Scripted};
+use super::server::react;
+use super::state::State;
 
-/// Bytes of a request at the most.
+/// The largest request in bytes.
 const MAX_REQUEST: usize = 16 << 20;
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// Something that is under way for as long as this lives: a connection, or a task.
+/// Counts a connection or a request as in progress as long as it exists.
 struct Busy(Arc<State>);
 
 impl Busy {
-    fn begin(state: &Arc<State>) -> Self {
+    fn start(state: &Arc<State>) -> Self {
         state.busy.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(state))
     }
@@ -39,9 +40,9 @@ impl Drop for Busy {
     }
 }
 
-/// Serves until it is aborted.
+/// Serves until its task is aborted.
 pub(super) async fn listen(listener: TcpListener, state: Arc<State>) {
-    // Connections end with the listener.
+    // Dropping the set aborts the connections together with the listener.
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let stream = match listener.accept().await {
@@ -54,11 +55,11 @@ pub(super) async fn listen(listener: TcpListener, state: Arc<State>) {
         };
         while connections.try_join_next().is_some() {}
         let state = Arc::clone(&state);
-        let open = Busy::begin(&state);
+        let open = Busy::start(&state);
         connections.spawn(async move {
             let _open = open;
             let service = service_fn(|request| serve(Arc::clone(&state), request));
-            // A client that goes away is no concern of the provider's.
+            // The provider does not care whether the client closes the connection.
             let _ = http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
@@ -73,57 +74,57 @@ async fn serve(state: Arc<State>, request: Request<Incoming>) -> io::Result<Resp
         .await
         .map_err(io::Error::other)?
         .to_bytes();
-    // Done to its end and charged, whether or not the client waits for it.
-    let (worker, busy) = (Arc::clone(&state), Busy::begin(&state));
+    // The provider does and charges a task even if the client does not wait for it.
+    let (worker, busy) = (Arc::clone(&state), Busy::start(&state));
     let reaction = tokio::spawn(async move {
         let _busy = busy;
         react(&worker, Request::from_parts(head, body)).await
     });
     match reaction.await.map_err(io::Error::other)? {
-        Reaction::Answer(answer) => {
-            let body = answer.body.clone();
+        Reaction::Response(scripted) => {
+            let body = scripted.body.clone();
             Ok(response(
-                answer,
+                scripted,
                 Full::new(body)
                     .map_err(|never| match never {})
                     .boxed_unsync(),
             ))
         }
         Reaction::Refused | Reaction::HangUp => Err(io::ErrorKind::ConnectionReset.into()),
-        Reaction::BreakOff(number, answer) => {
+        Reaction::BreakOff(number, scripted) => {
             let rest = stream::once(async { Err(io::ErrorKind::ConnectionReset.into()) });
-            Ok(half(state, number, answer, rest.boxed()))
+            Ok(half(state, number, scripted, rest.boxed()))
         }
-        Reaction::Stall(number, answer) => {
-            Ok(half(state, number, answer, stream::pending().boxed()))
+        Reaction::Stall(number, scripted) => {
+            Ok(half(state, number, scripted, stream::pending().boxed()))
         }
     }
 }
 
-/// Half of an answer, and then `rest`.
+/// Half of a response, and then `rest`.
 fn half(
     state: Arc<State>,
     number: u64,
-    answer: Scripted,
+    scripted: Scripted,
     rest: stream::BoxStream<'static, io::Result<Frame<Bytes>>>,
 ) -> Response<Body> {
-    let first = answer.body.slice(..answer.body.len() / 2);
-    let first = stream::once(async { Ok(Frame::data(first)) });
-    let told = stream::once(async move {
-        state.tell(Coming::HalfAnswer(number));
+    let half = scripted.body.slice(..scripted.body.len() / 2);
+    let first = stream::once(async { Ok(Frame::data(half)) });
+    let reported = stream::once(async move {
+        state.report(Event::HalfResponse(number));
         Ok(Frame::data(Bytes::new()))
     });
     response(
-        answer,
-        StreamBody::new(first.chain(told).chain(rest)).boxed_unsync(),
+        scripted,
+        StreamBody::new(first.chain(reported).chain(rest)).boxed_unsync(),
     )
 }
 
-fn response(answer: Scripted, body: Body) -> Response<Body> {
+fn response(scripted: Scripted, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() =
-        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    for (name, value) in answer.headers {
+        StatusCode::from_u16(scripted.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in scripted.headers {
         if let Ok(value) = HeaderValue::from_str(&value) {
             response.headers_mut().append(name, value);
         }

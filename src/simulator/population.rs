@@ -1,19 +1,19 @@
-//! Whom the simulator knows: the backlink profile of every target on every day, as a pure function.
+//! The simulated data: the backlink profile of every target on every day, as a pure function.
 //!
-//! Counts are heavy-tailed, a page shares the strength of its root domain, maps look like those of recorded answers,
-//! and from day to day a profile drifts: a slow trend of its own, a little noise, pages found and lost. What is
-//! always so in real answers is so here: the types add up to `referring_pages`, maps are sorted by count, a page
-//! without backlinks has zeros and six nulls.
+//! Counts have heavy tails, a page shares the strength of its root domain, and maps look like those of recorded
+//! responses. From day to day a profile drifts: it has a slow trend of its own and a little noise, and some pages are
+//! found or lost. Rules that hold in real responses also hold here: the types add up to `referring_pages`, maps are
+//! sorted by count, and a page without backlinks has zeros and six nulls.
 
 use chrono::{Days, NaiveDate};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Counts by key, highest first.
+/// Counts by key, largest first.
 pub type CountsByKey = Option<Vec<(&'static str, i64)>>;
 
-/// The backlink profile of a target on a day: an item of an answer without its `type` and `url`.
+/// The backlink profile of a target on a day: an item of a response without its `type` and `url`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[expect(
     missing_docs,
@@ -112,7 +112,7 @@ const COUNTRIES: [&str; 24] = [
     "JP", "AU", "SE", "CH", "AT", "PT", "CZ", "TR",
 ];
 
-/// Every target's profile on every day.
+/// The profile of every target on every day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Population {
     seed: u64,
@@ -125,7 +125,7 @@ impl Population {
         Self { seed }
     }
 
-    /// The profile of a target on a day; none if the provider has no such page then.
+    /// The profile of a target on a day; `None` if the provider does not have the page on that day.
     #[must_use]
     pub fn page(&self, date: NaiveDate, target: &str, root_domain: &str) -> Option<Page> {
         let epoch = NaiveDate::from_ymd_opt(2026, 1, 1).unwrap_or_default();
@@ -137,7 +137,7 @@ impl Population {
             &[target.as_bytes(), &day.to_le_bytes()],
         );
 
-        // One in fifty is never known, one in twenty is found on some day of the year.
+        // One target in fifty is never found, and one in twenty is found on some day of the year.
         let known = own.unit();
         let found_on = (own.unit() * 365.0) as i64;
         if known < 0.02 || (known < 0.07 && day < found_on) {
@@ -201,7 +201,7 @@ impl Population {
             referring_links_types: Some(split(referring_pages, &TYPES, &mut own)),
             referring_links_attributes: has_attributes
                 .then(|| split(part(0.7, referring_pages).max(1), &ATTRIBUTES, &mut own)),
-            // A link can count under several platforms.
+            // A link can have several platforms.
             referring_links_platform_types: Some(split(
                 referring_pages + part(extra_labels, referring_pages),
                 &PLATFORMS,
@@ -240,7 +240,7 @@ impl Population {
     }
 }
 
-/// Shares a number out among keys, the first ones likelier and larger, until nothing is left.
+/// Distributes a number over keys until nothing is left. The first keys are more likely and get more.
 fn split(total: i64, keys: &[&'static str], draws: &mut Draws) -> Vec<(&'static str, i64)> {
     let mut counts: Vec<(&'static str, i64)> = Vec::new();
     let mut left = total;
@@ -262,13 +262,13 @@ fn split(total: i64, keys: &[&'static str], draws: &mut Draws) -> Vec<(&'static 
     counts
 }
 
-/// A moment as the provider writes it.
+/// A moment as the provider writes it: `2024-03-31 07:06:04 +00:00`.
 fn stamp(date: NaiveDate, second: u32) -> String {
     let (hour, minute) = (second / 3600 % 24, second / 60 % 60);
     format!("{date} {hour:02}:{minute:02}:{:02} +00:00", second % 60)
 }
 
-/// Random numbers that depend on nothing but their key.
+/// Random numbers that depend only on a seed and a key.
 pub(super) struct Draws(u64);
 
 impl Draws {
@@ -288,12 +288,12 @@ impl Draws {
         bits ^ (bits >> 31)
     }
 
-    /// A number from 0 up to 1, 1 excluded.
+    /// A number from 0 to 1, without 1.
     pub(super) fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// A number of mean 0 and deviation 1, near enough to the normal distribution: twelve uniform ones, added.
+    /// A number with mean 0 and standard deviation 1. The sum of twelve uniform numbers is close to normal.
     fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
     }
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_is_the_same_whenever_it_is_asked_for() {
+    fn a_profile_is_a_pure_function_of_the_seed() {
         let page =
             |seed| Population::new(seed).page(day(23), "https://example.com/a", "example.com");
         assert_eq!(page(1), page(1));
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn profiles_keep_what_real_answers_keep() {
+    fn profiles_follow_the_rules_of_real_responses() {
         let population = Population::new(1);
         let (mut known, mut linked) = (0, 0);
         for n in 0..2_000 {

@@ -1,4 +1,4 @@
-//! What the provider accepts: the shape of a post and the rules for its targets.
+//! Checks what the provider checks: the structure of a posted task, and the rules for its targets.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::provider::{MAX_ROOT_DOMAINS, MAX_TAG, MAX_TARGETS, code};
 use crate::targets::{Canonical, Rules, TargetKind, canonical};
 
-/// A refusal: the code and the text to it.
+/// A refusal: the status code and its message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) code: u32,
@@ -15,23 +15,28 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    fn new(code: u32, message: impl Into<String>) -> Self {
+    pub(super) fn new(code: u32, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
         }
     }
 
-    fn field(name: &str) -> Self {
+    pub(super) fn field(name: &str) -> Self {
         Self::new(code::INVALID_FIELD, format!("Invalid Field: '{name}'."))
+    }
+
+    pub(super) fn rate_per_minute() -> Self {
+        Self::new(code::RATE_PER_MINUTE, "Rate limit per minute exceeded.")
     }
 }
 
-/// A task that keeps the rules.
+/// A task that follows the rules.
 #[derive(Debug)]
 pub(super) struct Accepted {
+    /// The targets as posted, and their canonical forms.
     pub(super) targets: Vec<(String, Canonical)>,
-    /// What was posted, to be echoed.
+    /// The task as posted, which the response repeats.
     pub(super) posted: Value,
 }
 
@@ -41,7 +46,7 @@ impl Accepted {
     }
 }
 
-/// The one task of a post: whatever is in it, if it is the only one.
+/// The only task of a posted body. Its contents are not checked.
 pub(super) fn one_task(body: &[u8]) -> Result<Value, Refusal> {
     if body.is_empty() {
         return Err(Refusal::new(code::EMPTY, "POST Data Is Empty."));
@@ -64,12 +69,12 @@ pub(super) fn one_task(body: &[u8]) -> Result<Value, Refusal> {
     }
 }
 
-/// Holds a task to the rules of `bulk_pages_summary`. One bad target refuses the whole of it.
+/// Checks a task against the rules of `bulk_pages_summary`. One invalid target makes the whole task fail.
 pub(super) fn check(posted: Value) -> Result<Accepted, Refusal> {
     let fields = posted.as_object().into_iter().flatten();
     for (name, value) in fields {
         let fits = match name.as_str() {
-            // The provider's own client posts what is not set as null.
+            // The provider's own client posts null for fields that are not set.
             "include_subdomains" | "rank_scale" | "tag" if value.is_null() => true,
             "targets" => value.is_array(),
             "include_subdomains" => value.is_boolean(),
@@ -103,7 +108,7 @@ pub(super) fn check(posted: Value) -> Result<Accepted, Refusal> {
             .ok()
             .filter(|known| keeps_form(text, known));
         let Some(known) = known else {
-            // The real texts vary: some name the target, some do not.
+            // The real messages vary: some name the target, others do not.
             return Err(if at % 2 == 0 {
                 Refusal::new(
                     code::INVALID_FIELD,
@@ -131,7 +136,7 @@ pub(super) fn check(posted: Value) -> Result<Accepted, Refusal> {
     })
 }
 
-/// Whether a target is written as the provider asks: a domain bare and without `www.`, a page with its scheme.
+/// Whether a target has the form that the provider requires: a domain without scheme and `www.`, a page with a scheme.
 fn keeps_form(text: &str, known: &Canonical) -> bool {
     match known.kind() {
         TargetKind::Page => true,
@@ -150,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_is_held_to_every_rule() {
+    fn a_task_is_checked_against_every_rule() {
         let page = "https://example.com/";
         let domains = |count: usize| (0..count).map(|n| format!("d{n}.com")).collect::<Vec<_>>();
         let pages = |count: usize| (0..count).map(|n| format!("{page}{n}")).collect::<Vec<_>>();
@@ -198,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_task_is_taken() {
+    fn only_a_single_task_is_accepted() {
         for (body, expected) in [
             ("", code::EMPTY),
             ("[]", code::EMPTY),

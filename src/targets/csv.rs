@@ -1,23 +1,19 @@
-//! Lists as csv: the csv crate for the rows, and our own count of lines, which it leaves to the reader.
+//! Reads csv: the csv crate splits rows, and [`LineCounter`] finds their line numbers, which the crate does not report.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
 use std::rc::Rc;
 
-use super::canonical::Invalid;
-use super::source::{Blocks, MAX_LINE, Sink, Sources, cut, missing_column};
+use super::block::{Blocks, MAX_TARGET, Sink, start_of};
+use super::list_file::ListFile;
+use super::problem::Unreadable;
 use crate::error::{Context, Error, Result};
 
-pub(super) fn csv(
-    sources: &Sources,
-    source: usize,
-    path: &str,
-    reader: Box<dyn BufRead>,
-    sink: Sink<'_>,
-) -> Result<()> {
-    let failed = || format!("failed to read target list {path}");
-    let lines = Rc::new(RefCell::new(Lines::default()));
+/// Reads one target per row. The number of a line is that of the line on which the row starts.
+pub(super) fn csv(list: &ListFile<'_>, reader: Box<dyn BufRead>, sink: Sink<'_>) -> Result<()> {
+    let failed = || list.failed();
+    let lines = Rc::new(RefCell::new(LineCounter::default()));
     let counted = Counted {
         reader,
         lines: Rc::clone(&lines),
@@ -35,16 +31,16 @@ pub(super) fn csv(
                     .iter()
                     .map(|field| String::from_utf8_lossy(field).into_owned())
                     .collect();
-                missing_column(path, name, &names)
+                list.missing_column(name, &names)
             })
     };
-    let column = position(&sources.column)?;
-    let keep = sources
+    let column = position(list.column)?;
+    let keep = list
         .keep
         .iter()
         .map(|name| position(name))
         .collect::<Result<Vec<_>>>()?;
-    let mut blocks = Blocks::new(source, sink);
+    let mut blocks = Blocks::new(list.number, sink);
     let mut row = csv::ByteRecord::new();
     let mut last = None;
     while rows.read_byte_record(&mut row).usage(failed)? {
@@ -55,13 +51,11 @@ pub(super) fn csv(
         last = Some((number, spans_lines));
         match row.get(column) {
             Some(field) => blocks.block.push_target(number, field),
-            None => blocks.block.push(
-                number,
-                &[],
-                Some(Invalid::NoColumn {
-                    column: sources.column.clone(),
-                }),
-            ),
+            None => {
+                let column = list.column.to_owned();
+                let problem = Unreadable::NoColumn { column };
+                blocks.block.push(number, &[], Some(problem.into()));
+            }
         }
         let label = |&at: &usize| {
             row.get(at)
@@ -73,63 +67,64 @@ pub(super) fn csv(
     if let Some((number, true)) = last
         && !lines.borrow().quotes.is_multiple_of(2)
     {
-        // The csv crate takes all that follows such a quote for one field.
+        // The csv crate reads everything after an unclosed quote as one field, and so would lose all further lines.
         return Err(Error::usage(format!(
-            "target list {path}, line {number}: a quote is opened and never closed"
+            "target list {}, line {number}: a quote is opened and never closed",
+            list.path
         ))
-        .with_hint("close it, or double it if it belongs to the field; nothing was sent"));
+        .with_hint("close the quote, or double it if it belongs to the field; nothing was sent"));
     }
     blocks.finish()
 }
 
-/// A label is a name, not a document.
+/// The start of a label that is longer than a target may be.
 fn shortened(field: &[u8]) -> &[u8] {
-    if field.len() > MAX_LINE {
-        cut(field)
+    if field.len() > MAX_TARGET {
+        start_of(field)
     } else {
         field
     }
 }
 
-/// What a csv's bytes say of its lines.
+/// Counts the lines of a csv as its bytes pass, in the way in which a text editor counts them.
 #[derive(Default)]
-struct Lines {
-    /// Bytes that have passed.
+struct LineCounter {
+    /// The number of bytes so far.
     bytes: u64,
-    /// Line ends that have passed.
+    /// The number of line ends so far.
     ends: u64,
-    /// Quotes that have passed.
+    /// The number of quotes so far.
     quotes: u64,
-    /// The byte before.
-    before: u8,
-    /// Whether the line has a byte yet.
-    begun: bool,
-    /// Where each line that is not blank begins, by byte, and its number.
+    /// The last byte.
+    last: u8,
+    /// Whether the current line has a byte yet.
+    started: bool,
+    /// The first byte and the number of each line that is not blank, in order.
     starts: VecDeque<(u64, u64)>,
 }
 
-impl Lines {
+impl LineCounter {
     fn pass(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             match byte {
-                b'\n' if self.before == b'\r' => {}
+                b'\n' if self.last == b'\r' => {}
                 b'\n' | b'\r' => {
                     self.ends += 1;
-                    self.begun = false;
+                    self.started = false;
                 }
-                _ if !self.begun => {
-                    self.begun = true;
+                _ if !self.started => {
+                    self.started = true;
                     self.starts.push_back((self.bytes, self.ends + 1));
                 }
                 _ => {}
             }
             self.quotes += u64::from(byte == b'"');
-            self.before = byte;
+            self.last = byte;
             self.bytes += 1;
         }
     }
 
-    /// The number of the first line that is not blank at or behind a byte. Asked for in the order of the rows.
+    /// The number of the first line at or after a byte that is not blank. Calls must be in the order of the rows.
     fn line_of(&mut self, byte: u64) -> u64 {
         while self.starts.front().is_some_and(|&(start, _)| start < byte) {
             self.starts.pop_front();
@@ -138,10 +133,10 @@ impl Lines {
     }
 }
 
-/// A reader that notes where lines begin.
+/// A reader that passes its bytes to a [`LineCounter`].
 struct Counted {
     reader: Box<dyn BufRead>,
-    lines: Rc<RefCell<Lines>>,
+    lines: Rc<RefCell<LineCounter>>,
 }
 
 impl Read for Counted {

@@ -1,21 +1,21 @@
-//! A list's lines as they are kept beside a run, so that its tables can be rebuilt when the list has long changed.
+//! Stores the lines of a target list with a run, so that its tables can be rebuilt after the list has changed.
 //!
-//! ndjson: a first line with sources, kept columns and rules, then a line for each input line. What lines stand for
-//! is worked out again when they are read back, so a mended rule counts.
+//! The format is ndjson: a first line with sources, kept columns and rules, then one line per input line. Targets are
+//! derived again when the lines are read back, so a rule that was fixed since then applies.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::canonical::{Invalid, Rules, canonical};
+use super::block::{BLOCK_LINES, Block};
+use super::canonical::canonical;
 use super::list::{LineEnd, TargetList};
-use super::source::Block;
+use super::problem::Problem;
+use super::rules::Rules;
 use crate::error::{Context, Result};
 
-/// Lines handed on at once.
-const BLOCK_LINES: usize = 8192;
-
+/// The first line.
 #[derive(Serialize, Deserialize)]
 struct Head {
     sources: Vec<String>,
@@ -23,6 +23,7 @@ struct Head {
     rules: Rules,
 }
 
+/// One input line.
 #[derive(Serialize, Deserialize)]
 struct KeptLine<'a> {
     /// The number of its source.
@@ -30,19 +31,19 @@ struct KeptLine<'a> {
     line: u64,
     #[serde(borrow)]
     input: Cow<'a, str>,
-    /// Why it is no target, where that does not follow from the input: it could not be read.
+    /// Why the line is not a target, if the input does not show it: the line could not be read.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     problem: Option<Cow<'a, str>>,
-    /// As many as columns are kept.
+    /// One label for each kept column.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     labels: Vec<Option<Cow<'a, str>>>,
 }
 
 impl TargetList {
-    /// Writes all lines, to be read back by [`TargetList::read_kept`].
+    /// Writes all lines for [`TargetList::read_kept`].
     ///
     /// # Errors
-    /// A writer that fails.
+    /// The writer fails.
     pub fn write_kept(&self, rules: &Rules, to: &mut impl Write) -> io::Result<()> {
         let head = Head {
             sources: self.sources().to_vec(),
@@ -74,12 +75,12 @@ impl TargetList {
         to.write_all(b"\n")
     }
 
-    /// Reads back what [`TargetList::write_kept`] has written, and the rules it was read by.
+    /// Reads back the lines of [`TargetList::write_kept`], and the rules by which they were first read.
     ///
     /// # Errors
-    /// A reader that fails, or lines that are damaged.
+    /// The reader fails, or a line is damaged.
     pub fn read_kept(mut from: impl BufRead + Send) -> Result<(Self, Rules)> {
-        let damaged = || "the kept target list is damaged";
+        let damaged = || "the stored target list is damaged";
         let mut text = String::new();
         from.read_line(&mut text).context(damaged)?;
         let Head {
@@ -106,9 +107,9 @@ impl TargetList {
                     sink(std::mem::replace(&mut block, Block::of(source)))?;
                 }
                 let Some(line) = line else { return Ok(()) };
-                let problem = line.problem.map(|reason| Invalid::AsKept {
-                    reason: reason.into_owned(),
-                });
+                let problem = line
+                    .problem
+                    .map(|reason| Problem::Recorded(reason.into_owned()));
                 block.push(line.line, line.input.as_bytes(), problem);
                 block.labels.extend(
                     line.labels

@@ -1,79 +1,85 @@
 //! The target list: every input line once, every target once, in little memory.
 //!
 //! # Memory
-//! About 60 bytes a line besides the target's text; the line as written is kept only where it differs from the
-//! canonical form. Ten million lines of 50 bytes take about 1.2 GB.
+//! About 60 bytes per line in addition to the target's text. A line as written is stored only where it differs from
+//! the canonical form. Ten million lines of 50 bytes take about 1.2 GB.
 
 use std::sync::mpsc;
 use std::thread;
 
 use rayon::prelude::*;
 
-use super::canonical::{Canonical, Invalid, Rules, TargetKind, canonical};
-use super::source::{Block, Sink, Sources};
+use super::block::{Block, Sink};
+use super::canonical::{Canonical, canonical};
+use super::problem::Problem;
+use super::rules::{Rules, TargetKind};
+use super::source::Sources;
 use super::texts::{Interner, Text, Texts};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The number of a target in its [`TargetList`], in the order of first appearance.
+/// The number of a target in its [`TargetList`], from 0, in the order of first appearance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TargetId(pub u32);
 
-/// A target: keeps the provider's rules, and is the only one of its canonical form.
+/// A target: it follows the provider's rules, and no other target of the list has its canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target<'a> {
-    /// Its number in the list.
+    /// The number in the list.
     pub id: TargetId,
-    /// The form in which it is sent.
+    /// The canonical form, in which it is sent.
     pub text: &'a str,
-    /// What it is.
+    /// Page, domain or subdomain.
     pub kind: TargetKind,
-    /// The root domain it counts under.
+    /// The root domain that it counts towards.
     pub root_domain: &'a str,
 }
 
-/// An input line and what it stands for.
+/// An input line and its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// The file it stood in, or `-`.
+    /// The file that contains the line, or `-` for standard input.
     pub source: &'a str,
-    /// The number of that file, from 0.
+    /// The number of that file among the sources, from 0.
     pub(super) source_number: usize,
-    /// Its number there, from 1.
+    /// The line number in that file, from 1.
     pub number: u64,
-    /// As written.
+    /// The line as written.
     pub input: &'a str,
-    /// What it stands for.
+    /// The target, or why there is none.
     pub end: LineEnd<'a>,
 }
 
-/// What an input line stands for.
+/// The target of an input line, or why there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineEnd<'a> {
-    /// A target, for the first time.
+    /// The first line with this target.
     Target(TargetId),
-    /// A target that an earlier line has named.
+    /// A line that repeats the target of an earlier line.
     Duplicate {
         /// The target.
         of: TargetId,
-        /// The index of the earlier line.
+        /// The index of that earlier line.
         first: usize,
     },
-    /// No target, for this reason.
+    /// Not a target, for this reason.
     Invalid(&'a str),
 }
 
+/// An input line in compact form.
 #[derive(Debug)]
 struct LineEntry {
-    /// As written; none if that is the canonical form.
+    /// The line as written; `None` if it is the canonical form.
     input: Option<Text>,
     number: u32,
-    /// A target's number, or with [`INVALID`] set a reason's.
+    /// The number of a target or, if the [`INVALID`] bit is set, of a reason.
     stands_for: u32,
     source: u32,
 }
 
+/// Marks `stands_for` as the number of a reason.
 const INVALID: u32 = 1 << 31;
 
+/// A target in compact form; its text is in `TargetList::targets`.
 #[derive(Debug)]
 struct TargetEntry {
     root: u32,
@@ -81,10 +87,10 @@ struct TargetEntry {
     kind: TargetKind,
 }
 
-/// Blocks between two threads.
+/// The most blocks that wait between two threads.
 const BETWEEN: usize = 4;
 
-/// Every input line once, every target once.
+/// Every input line once, and every target once.
 #[derive(Debug, Default)]
 pub struct TargetList {
     store: Texts,
@@ -96,26 +102,26 @@ pub struct TargetList {
     reasons: Interner,
     keep: Vec<String>,
     label_texts: Interner,
-    /// As many numbers a line as columns are kept, one more than the label's own; 0 for none.
+    /// For each line, the number of the label in each kept column plus one; 0 if there is no label.
     labels: Vec<u32>,
     invalid: usize,
 }
 
-/// What each line of a block stands for, worked out on all cores.
-fn canonicalised(block: &Block, rules: &Rules) -> Vec<Result<Canonical, Invalid>> {
+/// The target of each line of a block, derived on all cores.
+fn canonicalised(block: &Block, rules: &Rules) -> Vec<Result<Canonical, Problem>> {
     let targets = block.lines.par_iter().map(|line| match &line.problem {
         Some(problem) => Err(problem.clone()),
-        None => canonical(block.text(line), rules),
+        None => canonical(block.text(line), rules).map_err(Problem::from),
     });
     targets.with_min_len(256).collect()
 }
 
 impl TargetList {
-    /// Reads all sources, canonicalising on all cores.
+    /// Reads all sources.
     ///
     /// # Errors
-    /// A source that is missing or broken, by name and line. A line that is no target is no error: it is kept, with
-    /// the reason.
+    /// A source that is missing or damaged, with its name and line. A line that is not a target is not an error: the
+    /// list contains it with the reason.
     pub fn read(sources: &Sources, rules: &Rules) -> Result<Self> {
         let files = sources.files()?;
         Self::gather(sources.keep.clone(), files.clone(), rules, move |sink| {
@@ -126,7 +132,7 @@ impl TargetList {
         })
     }
 
-    /// Takes the blocks that `produce` hands on. Reading, canonicalising and gathering go on side by side.
+    /// Collects the blocks that `produce` hands on. Reading, canonicalising and collecting run in parallel.
     pub(super) fn gather(
         keep: Vec<String>,
         sources: Vec<String>,
@@ -141,10 +147,11 @@ impl TargetList {
         thread::scope(|scope| {
             let (send, blocks) = mpsc::sync_channel::<Block>(BETWEEN);
             let reader = scope.spawn(move || {
-                // The receiver hangs up only after an error of its own.
+                // The receiver stops only after an error of its own, which is the one that is reported.
                 produce(&mut |block| {
-                    send.send(block)
-                        .map_err(|_| Error::unexpected("reading was given up"))
+                    send.send(block).map_err(|_| {
+                        Error::unexpected("the reader of the target lists was stopped")
+                    })
                 })
             });
             let (send, read) = mpsc::sync_channel(BETWEEN);
@@ -159,9 +166,9 @@ impl TargetList {
             let outcome = read
                 .into_iter()
                 .try_for_each(|(block, targets)| list.add(&block, targets));
-            let read = reader
-                .join()
-                .unwrap_or_else(|_| Err(Error::unexpected("reading the target lists panicked")));
+            let read = reader.join().unwrap_or_else(|_| {
+                Err(Error::unexpected("the reader of the target lists panicked"))
+            });
             outcome.and(read)
         })?;
         for interner in [&mut list.roots, &mut list.reasons, &mut list.label_texts] {
@@ -171,7 +178,7 @@ impl TargetList {
         Ok(list)
     }
 
-    fn add(&mut self, block: &Block, read: Vec<Result<Canonical, Invalid>>) -> Result<()> {
+    fn add(&mut self, block: &Block, read: Vec<Result<Canonical, Problem>>) -> Result<()> {
         for (at, (line, read)) in block.lines.iter().zip(read).enumerate() {
             let input = block.text(line);
             let index = u32::try_from(self.lines.len())
@@ -181,9 +188,9 @@ impl TargetList {
                 let most = INVALID;
                 return Err(Error::new(
                     ErrorKind::Usage,
-                    format!("more than {most} lines of targets"),
+                    format!("the target lists have more than {most} lines"),
                 )
-                .with_hint("split the list over several pipelines"));
+                .with_hint("split the list into several pipelines"));
             };
             let (input, stands_for) = match read {
                 Ok(target) => {
@@ -220,55 +227,55 @@ impl TargetList {
         Ok(())
     }
 
-    /// The number of a root domain: mostly that of the target before.
+    /// The number of a root domain. Lists are often sorted, so the root domain of the last target is tried first.
     fn root_of(&mut self, name: &str) -> u32 {
         let last = self.entries.last().map(|entry| entry.root);
         let same = last.filter(|&last| self.roots.get(&self.store, last) == name);
         same.unwrap_or_else(|| self.roots.insert(&mut self.store, name).0)
     }
 
-    /// Input lines: all but blank ones and comments.
+    /// The number of input lines, without blank lines and comments.
     #[must_use]
     pub fn line_count(&self) -> usize {
         self.lines.len()
     }
 
-    /// Targets, each counted once.
+    /// The number of targets.
     #[must_use]
     pub fn target_count(&self) -> usize {
         self.targets.len()
     }
 
-    /// Root domains the targets count under.
+    /// The number of root domains of all targets.
     #[must_use]
     pub fn root_domain_count(&self) -> usize {
         self.roots.len()
     }
 
-    /// Lines that are no target.
+    /// The number of lines that are not a target.
     #[must_use]
     pub fn invalid_count(&self) -> usize {
         self.invalid
     }
 
-    /// Lines that repeat an earlier line's target.
+    /// The number of lines that repeat the target of an earlier line.
     #[must_use]
     pub fn duplicate_count(&self) -> usize {
         self.line_count() - self.target_count() - self.invalid
     }
 
-    /// The files that lines stood in, in the order read.
+    /// The files that the lines come from, in the order read.
     pub(super) fn sources(&self) -> &[String] {
         &self.sources
     }
 
-    /// The names of the columns carried along.
+    /// The names of the columns that are kept as labels.
     #[must_use]
     pub fn keep(&self) -> &[String] {
         &self.keep
     }
 
-    /// A line by its index.
+    /// The line of an index, from 0.
     #[must_use]
     pub fn line(&self, index: usize) -> Line<'_> {
         let entry = &self.lines[index];
@@ -303,13 +310,13 @@ impl TargetList {
         (0..self.lines.len()).map(|index| self.line(index))
     }
 
-    /// The labels of a line: name and value, in the order of [`TargetList::keep`], without those that have no value.
+    /// The labels of a line as name and value, in the order of [`TargetList::keep`]. Columns without a value are left out.
     pub fn labels(&self, index: usize) -> impl Iterator<Item = (&str, &str)> {
         let named = self.keep.iter().zip(self.label_values(index));
         named.filter_map(|(name, value)| Some((name.as_str(), value?)))
     }
 
-    /// What stands in each of the kept columns of a line.
+    /// The value in each of the kept columns of a line.
     pub(super) fn label_values(&self, index: usize) -> impl Iterator<Item = Option<&str>> {
         let numbers = &self.labels[index * self.keep.len()..][..self.keep.len()];
         numbers.iter().map(|&number| {
@@ -319,7 +326,7 @@ impl TargetList {
         })
     }
 
-    /// A target by its number.
+    /// The target of a number.
     #[must_use]
     pub fn target(&self, id: TargetId) -> Target<'_> {
         let entry = &self.entries[id.0 as usize];
@@ -331,7 +338,7 @@ impl TargetList {
         }
     }
 
-    /// What the list takes of memory.
+    /// The memory of the list in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let interners = [&self.targets, &self.roots, &self.reasons, &self.label_texts];
@@ -345,12 +352,12 @@ impl TargetList {
             + self.labels.capacity() * size_of::<u32>()
     }
 
-    /// Lets go of what only [`TargetList::find`] needs; it finds nothing after that.
+    /// Frees the memory that only [`TargetList::find`] needs. After that, it finds nothing.
     pub fn seal(&mut self) {
         self.targets.seal();
     }
 
-    /// The target of this canonical form.
+    /// The target with this canonical form, if the list has one.
     #[must_use]
     pub fn find(&self, text: &str) -> Option<TargetId> {
         self.targets.find(&self.store, text).map(TargetId)
@@ -367,7 +374,7 @@ impl TargetList {
         self.entries[id.0 as usize].root
     }
 
-    /// How many targets each root domain has, by its number.
+    /// The number of targets of each root domain, by the number of the root domain.
     #[must_use]
     pub fn root_domain_sizes(&self) -> Vec<u32> {
         let mut sizes = vec![0; self.roots.len()];
@@ -377,7 +384,7 @@ impl TargetList {
         sizes
     }
 
-    /// The root domain of a number.
+    /// The name of the root domain of a number.
     #[must_use]
     pub fn root_domain(&self, number: u32) -> &str {
         self.roots.get(&self.store, number)

@@ -1,15 +1,25 @@
-//! Target lists in, [`Target`]s out: each line read once, brought to canonical form, and counted.
+//! Target lists in, [`Target`]s out: each line is read once, brought to canonical form, and counted.
 //!
-//! What holds of a [`TargetList`]: every input line stands in it exactly once; every target in it keeps the
-//! provider's rules, and no two are the same.
+//! A [`TargetList`] contains every input line exactly once. Every target in it follows the provider's rules, and no
+//! two targets are the same.
 
+mod block;
 mod canonical;
+mod compression;
 mod csv;
+mod host;
 mod kept;
 mod list;
+mod list_file;
+mod parquet;
+mod percent;
+mod problem;
+mod rules;
 mod source;
+mod text;
 mod texts;
 
-pub use canonical::{BareUrl, Canonical, Invalid, Rules, SuffixList, TargetKind, canonical, stem};
+pub use canonical::{Canonical, canonical, stem};
 pub use list::{Line, LineEnd, Target, TargetId, TargetList};
+pub use rules::{BareUrl, Invalid, Rules, SuffixList, TargetKind};
 pub use source::{Format, Sources};

@@ -1,14 +1,14 @@
-//! Millions of short texts without an allocation each: stored once, named by eight bytes.
+//! Stores millions of short texts without one allocation each: a text is stored once, and eight bytes refer to it.
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Bytes in one block of the store. Blocks are never moved, so growing never copies nor holds two copies.
+/// Bytes in one block of the store. Blocks never move, so growth copies nothing.
 const BLOCK: usize = 1 << 22;
 const LENGTH_BITS: u32 = 20;
 
-/// The longest text the store takes.
+/// The longest text that the store accepts, in bytes.
 pub(super) const MAX_TEXT: usize = (1 << LENGTH_BITS) - 1;
 
 /// The place of a text in [`Texts`]: offset and length in eight bytes.
@@ -22,7 +22,7 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// Keeps a text of at most [`MAX_TEXT`] bytes; a longer one is cut at a character's border.
+    /// Stores a text. One of more than [`MAX_TEXT`] bytes is cut at a character boundary.
     pub(super) fn push(&mut self, text: &str) -> Text {
         let text = &text[..text.floor_char_boundary(MAX_TEXT)];
         if self
@@ -39,7 +39,7 @@ impl Texts {
         Text(offset << LENGTH_BITS | text.len() as u64)
     }
 
-    /// What it takes of memory.
+    /// The memory of the store in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
         self.blocks.iter().map(String::capacity).sum()
     }
@@ -48,18 +48,18 @@ impl Texts {
         let length = (text.0 & MAX_TEXT as u64) as usize;
         let offset = (text.0 >> LENGTH_BITS) as usize;
         let start = offset % BLOCK;
-        // A text that ends flush with its block, or an empty one behind it, starts at the block's end.
+        // An empty text may start where the last block ends, and then no block contains it.
         self.blocks
             .get(offset / BLOCK)
             .map_or("", |block| &block[start..start + length])
     }
 }
 
-/// Texts that are numbered in the order in which each was first seen.
+/// Numbers texts in the order in which each was first seen.
 #[derive(Debug, Default)]
 pub(super) struct Interner {
     texts: Vec<Text>,
-    /// Number and half of the hash of each text, so that growing the table reads no text again.
+    /// Half of the hash and the number of each text: the table can grow without reading the texts.
     table: HashTable<(u32, u32)>,
 }
 
@@ -101,12 +101,12 @@ impl Interner {
         self.texts.len()
     }
 
-    /// What it takes of memory besides the texts.
+    /// The memory of the numbers in bytes, without the texts.
     pub(super) fn memory_bytes(&self) -> usize {
         self.texts.capacity() * size_of::<Text>() + self.table.allocation_size()
     }
 
-    /// Lets go of what only inserting and finding need.
+    /// Frees the memory that only `insert` and `find` need.
     pub(super) fn seal(&mut self) {
         self.table = HashTable::new();
     }
@@ -116,7 +116,7 @@ fn half_hash(text: &str) -> u32 {
     xxh3_64(text.as_bytes()) as u32
 }
 
-/// Half a hash spread over 64 bits, because the table reads both ends of it.
+/// Spreads half a hash over 64 bits, because the table reads both ends of it.
 fn spread(half: u32) -> u64 {
     u64::from(half).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_comes_back_as_it_went_in_over_many_blocks() {
+    fn texts_are_read_back_unchanged_from_many_blocks() {
         let mut texts = Texts::default();
         let long = "ä".repeat(200_000);
         let kept: Vec<(String, Text)> = (0..60)

@@ -904,7 +904,7 @@ async fn what_was_answered_after_a_night_of_refusals_is_not_asked_again() {
         (kind(&end), end.report.fates.refused),
         (Some(ErrorKind::Held), 6)
     );
-    simulator.script_anew([]);
+    simulator.replace_script([]);
     // The provider has come to its senses; the run is stopped when all is paid, and before it publishes.
     let env = surroundings(&simulator, &clock);
     let stop = env.stop.clone();

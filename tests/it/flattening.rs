@@ -1,17 +1,17 @@
-//! Nothing of an answer is lost: every value stands in its column or, as it came, in `extra`; and nothing panics.
+//! Nothing in a response is lost: every value is in its column or, unchanged, in `extra`. No input makes it panic.
 
 use arrow::array::AsArray as _;
 use arrow::array::{Array as _, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use backlake::contract::{ColumnType, DIMENSIONS, Table};
-use backlake::flatten::{Asked, Flattened, breakdowns, flatten};
+use backlake::flatten::{Flattened, Requested, breakdowns, flatten};
 use backlake::provider::Envelope;
 use backlake::targets::{Rules, Target, TargetId, TargetKind};
 use chrono::DateTime;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-fn asked<T>(targets: &[&'static str], then: impl FnOnce(&Asked<'_>) -> T) -> T {
+fn with_request<T>(targets: &[&'static str], then: impl FnOnce(&Requested<'_>) -> T) -> T {
     let targets: Vec<Target<'_>> = targets
         .iter()
         .map(|&text| Target {
@@ -22,7 +22,7 @@ fn asked<T>(targets: &[&'static str], then: impl FnOnce(&Asked<'_>) -> T) -> T {
         })
         .collect();
     let rules = Rules::default();
-    then(&Asked {
+    then(&Requested {
         contract: Table::Pages.contract(),
         targets: &targets,
         rules: &rules,
@@ -31,7 +31,7 @@ fn asked<T>(targets: &[&'static str], then: impl FnOnce(&Asked<'_>) -> T) -> T {
     })
 }
 
-fn answer(items: &Value) -> Vec<u8> {
+fn response(items: &Value) -> Vec<u8> {
     let result = json!([{"total_count": 1, "items_count": 1, "items": items}]);
     let task =
         json!({"id": "id", "status_code": 20000, "cost": 0.06, "data": {}, "result": result});
@@ -41,8 +41,8 @@ fn answer(items: &Value) -> Vec<u8> {
 }
 
 fn rows(items: &Value) -> Flattened {
-    asked(&["https://example.com/a"], |asked| {
-        flatten(&answer(items), asked)
+    with_request(&["https://example.com/a"], |requested| {
+        flatten(&response(items), requested)
     })
     .unwrap()
 }
@@ -83,12 +83,12 @@ fn value(batch: &RecordBatch, column: &str, row: usize) -> Value {
                     .collect(),
             )
         }
-        other => panic!("no item column is {other:?}"),
+        other => panic!("an item cannot fill a column of type {other:?}"),
     }
 }
 
-/// What a row says of an item: its columns and `extra`, put together again.
-fn together(batch: &RecordBatch, row: usize) -> Value {
+/// The item of a row, reassembled from its columns and `extra`.
+fn reassembled(batch: &RecordBatch, row: usize) -> Value {
     let mut object = serde_json::Map::new();
     for column in Table::Pages
         .contract()
@@ -110,13 +110,13 @@ fn together(batch: &RecordBatch, row: usize) -> Value {
 }
 
 #[test]
-fn the_recorded_answer_arrives_with_all_24_fields() {
+fn the_recorded_response_is_decoded_with_all_24_fields() {
     let body = include_bytes!("../../data/responses/01_seed_bulk_pages_summary_ok.json");
     let targets = [
         "https://dataforseo.com/solutions",
         "https://dataforseo.com/about-us",
     ];
-    let flattened = asked(&targets, |asked| flatten(body, asked)).unwrap();
+    let flattened = with_request(&targets, |requested| flatten(body, requested)).unwrap();
     assert_eq!(
         (flattened.returned, flattened.unmatched),
         (vec![true, true], 0)
@@ -142,7 +142,7 @@ fn the_recorded_answer_arrives_with_all_24_fields() {
 }
 
 #[test]
-fn sibling_answers_with_the_same_maps_keep_their_order_and_what_no_contract_knows() {
+fn sibling_responses_keep_the_order_of_maps_and_their_unknown_fields() {
     for body in [
         include_str!("../../data/responses/02_backlinks_summary_explodingtopics.json"),
         include_str!("../../data/responses/03_backlinks_referring_domains_backlinko.json"),
@@ -166,7 +166,7 @@ fn sibling_answers_with_the_same_maps_keep_their_order_and_what_no_contract_know
                         .all(|column| column.name != *name)
             });
             assert_eq!(
-                together(&flattened.pages, row),
+                reassembled(&flattened.pages, row),
                 Value::Object(without_nulls)
             );
         }
@@ -197,7 +197,7 @@ fn a_value_that_does_not_fit_leaves_a_null_and_its_original() {
             "{field} {original}"
         );
         assert_eq!(
-            together(&flattened.pages, 0)[field],
+            reassembled(&flattened.pages, 0)[field],
             original,
             "{field} {original}"
         );
@@ -206,8 +206,8 @@ fn a_value_that_does_not_fit_leaves_a_null_and_its_original() {
 }
 
 #[test]
-fn originals_stand_in_extra_byte_for_byte() {
-    let body = String::from_utf8(answer(
+fn extra_contains_originals_byte_for_byte() {
+    let body = String::from_utf8(response(
         &json!([{"url": "https://example.com/a", "backlinks": 0}]),
     ))
     .unwrap()
@@ -215,8 +215,8 @@ fn originals_stand_in_extra_byte_for_byte() {
         "\"backlinks\":0",
         "\"backlinks\":1.50e2,\"backlinks\":7,\"new\": {\"a\" : 12345678901234567890123}",
     );
-    let flattened = asked(&["https://example.com/a"], |asked| {
-        flatten(body.as_bytes(), asked)
+    let flattened = with_request(&["https://example.com/a"], |requested| {
+        flatten(body.as_bytes(), requested)
     })
     .unwrap();
     let extra = flattened
@@ -230,7 +230,7 @@ fn originals_stand_in_extra_byte_for_byte() {
         extra,
         r#"{"backlinks":7,"new":{"a" : 12345678901234567890123}}"#
     );
-    // 1.50e2 is the integer 150, written unusually; that fits.
+    // 1.50e2 is an unusual spelling of the integer 150, so it fits.
     assert_eq!(value(&flattened.pages, "backlinks", 0), json!(150));
     assert_eq!(flattened.irregularities.unknown_fields["new"], 1);
 }
@@ -257,7 +257,7 @@ fn nulls_empty_keys_and_null_counts_are_kept() {
 }
 
 #[test]
-fn an_item_that_was_never_asked_for_keeps_its_row_unmatched() {
+fn an_item_that_was_not_requested_keeps_its_row_unmatched() {
     let flattened = rows(
         &json!([{"url": "HTTPS://Other.example.org:443/x#y"}, {"url": null}, 5, {"url": "not a url"}]),
     );
@@ -281,13 +281,13 @@ fn an_item_that_was_never_asked_for_keeps_its_row_unmatched() {
 }
 
 #[test]
-fn an_answer_nested_ten_thousand_deep_is_refused_and_not_followed() {
+fn a_response_nested_ten_thousand_deep_is_rejected() {
     for field in ["\"new\"", "\"backlinks\"", "\"referring_links_tld\""] {
         let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
-        let body = String::from_utf8(answer(&json!([{"url": "x"}])))
+        let body = String::from_utf8(response(&json!([{"url": "x"}])))
             .unwrap()
             .replace("\"url\":\"x\"", &format!("{field}:{deep}"));
-        assert!(asked(&[], |asked| flatten(body.as_bytes(), asked)).is_err());
+        assert!(with_request(&[], |requested| flatten(body.as_bytes(), requested)).is_err());
         assert!(
             Envelope::read(body.as_bytes())
                 .unwrap_err()
@@ -298,7 +298,7 @@ fn an_answer_nested_ten_thousand_deep_is_refused_and_not_followed() {
 }
 
 #[test]
-fn what_the_envelope_accepts_flatten_can_read() {
+fn flatten_reads_what_the_envelope_accepts() {
     for odd in [
         r#""\ud800""#,
         "1e999",
@@ -311,16 +311,16 @@ fn what_the_envelope_accepts_flatten_can_read() {
         "\"\\x\"",
     ] {
         for field in ["url", "backlinks", "new", "referring_links_tld"] {
-            let body = String::from_utf8(answer(&json!([{ "x": "here" }]))).unwrap();
+            let body = String::from_utf8(response(&json!([{ "x": "here" }]))).unwrap();
             let body = body.replace("\"x\":\"here\"", &format!("\"{field}\":{odd}"));
             let read = Envelope::read(body.as_bytes());
-            let flattened = asked(&[], |asked| flatten(body.as_bytes(), asked));
+            let flattened = with_request(&[], |requested| flatten(body.as_bytes(), requested));
             assert_eq!(read.is_ok(), flattened.is_ok(), "{field}: {odd}");
         }
     }
 }
 
-/// Any JSON, not too deep.
+/// Any JSON value that is not too deep.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -340,13 +340,13 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// An item of known and unknown fields, in any order, with fitting and misfitting values.
+/// An item with known and unknown fields in any order; some values fit and others do not.
 fn any_item() -> impl Strategy<Value = Value> {
     let names: Vec<String> = Table::Pages
         .contract()
         .columns
         .iter()
-        .filter_map(|column| column.item.clone())
+        .filter_map(|column| Some(column.item_name()?.to_owned()))
         .collect();
     let field = prop_oneof![prop::sample::select(names), "[a-z]{0,3}"];
     let counts = prop::collection::vec(("[a-z.]{0,3}", any::<i64>()), 0..5).prop_map(|entries| {
@@ -364,30 +364,30 @@ fn any_item() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn whatever_an_answer_holds_no_item_and_no_value_is_lost(
+    fn no_item_and_no_value_of_a_response_is_lost(
         items in prop::collection::vec(prop_oneof![8 => any_item(), 1 => any_json()], 0..6),
     ) {
         let items = Value::Array(items);
         let flattened = rows(&items);
         let items: Vec<&Value> = items.as_array().unwrap().iter().filter(|item| !item.is_null()).collect();
         prop_assert_eq!(flattened.pages.num_rows(), items.len());
-        prop_assert_eq!(Envelope::read(&answer(&json!(items))).unwrap().items, items.len() as u64);
+        prop_assert_eq!(Envelope::read(&response(&json!(items))).unwrap().items, items.len() as u64);
         for (row, item) in items.iter().enumerate() {
-            let found = together(&flattened.pages, row);
+            let found = reassembled(&flattened.pages, row);
             let Some(fields) = item.as_object() else {
                 prop_assert_eq!(&found["item"], *item);
                 continue;
             };
             for (name, truth) in fields {
-                let known = Table::Pages.contract().columns.iter().any(|column| column.item.as_ref() == Some(name));
+                let known = Table::Pages.contract().columns.iter().any(|column| column.item_name() == Some(name.as_str()));
                 if truth.is_null() && known {
                     continue;
                 }
-                // A float that is an integer exactly may come back as that integer.
+                // A float without a fraction may come back as an integer.
                 let same = found.get(name) == Some(truth)
                     || truth.as_f64().is_some_and(|float| found[name].as_f64() == Some(float))
                     || truth.is_object() && same_counts(&found[name], truth);
-                prop_assert!(same, "row {}: {} is {} and was {}", row, name, found[name], truth);
+                prop_assert!(same, "row {}: {} is {}, expected {}", row, name, found[name], truth);
             }
             prop_assert!(found.as_object().unwrap().len() <= fields.len());
         }
@@ -405,7 +405,7 @@ proptest! {
         let at = flip % body.len();
         body[at] = byte;
         body.truncate(body.len() - cut % body.len());
-        let flattened = asked(&["https://dataforseo.com/solutions"], |asked| flatten(&body, asked));
+        let flattened = with_request(&["https://dataforseo.com/solutions"], |requested| flatten(&body, requested));
         let envelope = Envelope::read(&body);
         if let Ok(envelope) = envelope {
             prop_assert_eq!(flattened.unwrap().pages.num_rows() as u64, envelope.items);
@@ -413,7 +413,7 @@ proptest! {
     }
 }
 
-/// Whether two maps of counts are the same, integers and floats of the same value alike.
+/// Whether two maps of counts are equal. An integer and a float of the same value are equal.
 fn same_counts(left: &Value, right: &Value) -> bool {
     match (left.as_object(), right.as_object()) {
         (Some(left), Some(right)) => {

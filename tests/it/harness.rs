@@ -199,20 +199,7 @@ impl Site {
 
     /// Every file of the lake, by its path in it.
     pub(crate) fn tree(&self) -> BTreeMap<String, Vec<u8>> {
-        let mut found = BTreeMap::new();
-        let mut folders = vec![self.lake()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).into_iter().flatten() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else {
-                    let name = path.strip_prefix(self.lake()).unwrap();
-                    found.insert(name.display().to_string(), std::fs::read(&path).unwrap());
-                }
-            }
-        }
-        found
+        tree(&self.lake())
     }
 
     /// Runs the real program on this site's pipeline file.
@@ -293,7 +280,7 @@ impl Transport for Within {
         Box::pin(async move {
             let half = |answer: &Scripted| Ok(answer.body.slice(..answer.body.len() / 2));
             match reaction.await.unwrap() {
-                Reaction::Answer(answer) => {
+                Reaction::Response(answer) => {
                     let body = stream::iter([Ok(answer.body.clone())]).boxed();
                     Ok(response(answer, body))
                 }
@@ -358,6 +345,24 @@ fn files_of(lake: &Path, table: Table, date: NaiveDate) -> Vec<PathBuf> {
         .collect();
     files.sort();
     files
+}
+
+/// Every file of a lake, by its path in it.
+pub(crate) fn tree(lake: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![lake.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(lake).unwrap().display().to_string();
+                found.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
 }
 
 /// All rows of a table's snapshot, in the order of its files.

@@ -13,7 +13,7 @@ use backlake::clock::Clock;
 use backlake::contract::Table;
 use backlake::error::ErrorKind;
 use backlake::history::{Format, PageChange, Pair, summary};
-use backlake::pipeline::{Overrides, Pipeline, run};
+use backlake::pipeline::run;
 use backlake::simulator::{Behaviour, Simulator};
 use backlake::store::Store;
 use chrono::NaiveDate;
@@ -219,12 +219,7 @@ async fn run_on(site: &Site, number: usize) {
         ..Behaviour::default()
     };
     let simulator = Arc::new(Simulator::new(behaviour, &clock));
-    let overrides = Overrides {
-        base_url: Some(simulator.url()),
-        snapshot: Some(day(number)),
-        ..Overrides::default()
-    };
-    let pipeline = Pipeline::parse("test.toml", &site.text(), overrides, &clock).unwrap();
+    let pipeline = site.pipeline_of(day(number), &simulator.url());
     let end = run(
         &pipeline,
         Default::default(),

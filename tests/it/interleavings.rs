@@ -197,7 +197,7 @@ async fn play(seed: u64) -> BTreeSet<Branch> {
                 },
                 &clock,
             ));
-            simulator.take_over(ledger);
+            simulator.restore_ledger(ledger);
         }
         match &end {
             None => drop(reached.insert(Branch::Killed)),

@@ -1,5 +1,5 @@
-//! Kill it anywhere, start it again: the same snapshot, and nothing that is archived is paid twice. Signals end a run in
-//! order, and only one run at a time holds a snapshot.
+//! A run that is killed at any step and started again publishes the same snapshot, and pays for no
+//! archived response twice. Signals end a run in order, and one run at a time holds the lock.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -12,7 +12,7 @@ use backlake::clock::Clock;
 use backlake::contract::Table;
 use backlake::fetch::{Event, Step};
 use backlake::pipeline::{Overrides, Pipeline, Progress, Surroundings, run};
-use backlake::simulator::{Behaviour, Coming, Fault, LOGIN, PASSWORD, Simulator, What};
+use backlake::simulator::{self, Behaviour, Fault, LOGIN, PASSWORD, Simulator, What};
 
 use crate::harness::{Site, credential, listening, program, text};
 
@@ -25,7 +25,7 @@ fn site(batches: usize) -> Site {
     Site::new((0..batches * 100).map(|n| format!("site{n}.com"))).with(&extra)
 }
 
-/// Answers that are in the archive, whole.
+/// The number of complete responses in the archive.
 fn archived(site: &Site) -> usize {
     let files = std::fs::read_dir(site.lake().join("_archive/2026-11-23"))
         .into_iter()
@@ -42,7 +42,7 @@ fn archived(site: &Site) -> usize {
         .count()
 }
 
-/// The program, told to run the site's pipeline against a simulator.
+/// The command that runs the site's pipeline against a simulator.
 fn start(site: &Site, simulator: &Simulator) -> Command {
     let file = site.write("pipeline.toml", site.text());
     let mut command = program();
@@ -57,7 +57,7 @@ fn start(site: &Site, simulator: &Simulator) -> Command {
     command
 }
 
-/// What a snapshot holds, but for what each run has of its own: times, ids and numbers of batches.
+/// The rows of a snapshot without what differs from run to run: times, ids and batch numbers.
 fn content(site: &Site) -> Vec<RecordBatch> {
     [
         (Table::Pages, &["fetched_at", "request_id"][..]),
@@ -75,8 +75,8 @@ fn content(site: &Site) -> Vec<RecordBatch> {
     .collect()
 }
 
-/// Continues a run to its end and holds it to an undisturbed one; `charged` and `kept` are what was charged and archived
-/// at the kills.
+/// Continues a run to its end and compares it with an undisturbed one. `charged` and `kept` count
+/// the charges and the archived responses at the kills.
 fn continued(site: &Site, simulator: &Simulator, batches: usize, lost: usize, what: &str) {
     let output = start(site, simulator)
         .stderr(Stdio::piped())
@@ -108,7 +108,7 @@ fn undisturbed(batches: usize, simulator: &Simulator) -> Vec<RecordBatch> {
     content(&site)
 }
 
-/// Not a test: a run in a process of its own, which kills itself at a step.
+/// Not a test: the child process of the tests below, which kills itself at a step.
 #[test]
 #[ignore = "started by the tests of this module, as a process to be killed"]
 fn a_process_that_kills_itself() {
@@ -127,7 +127,7 @@ fn a_process_that_kills_itself() {
         .build()
         .unwrap();
     let on_progress = |progress: Progress| {
-        // Not the first batch, so that something is archived already.
+        // Not the first batch, so that the archive is not empty.
         let reached = match progress {
             Progress::Fetch(Event::Step(step)) => match step {
                 Step::Intending(id) => at == "before the intent" && id.batch == 7,
@@ -203,7 +203,7 @@ async fn a_run_that_is_killed_at_any_step_is_continued_to_the_same_snapshot() {
     }
 }
 
-/// Requests that were charged and whose answers are not in the archive.
+/// The number of charged requests without a response in the archive.
 fn lost(site: &Site, simulator: &Simulator, at: &str) -> usize {
     let (charged, archived) = (simulator.ledger().len(), archived(site));
     let lost = charged.saturating_sub(archived);
@@ -214,8 +214,8 @@ fn lost(site: &Site, simulator: &Simulator, at: &str) -> usize {
     lost
 }
 
-/// Waits until something comes that fits; a child that ends first is found by the channel's closing or the timeout.
-fn wait_for(coming: &Receiver<Coming>, fits: impl Fn(Coming) -> bool) -> bool {
+/// Waits for a line that matches; ends with the child or after the timeout.
+fn wait_for(coming: &Receiver<simulator::Event>, fits: impl Fn(simulator::Event) -> bool) -> bool {
     while let Ok(moment) = coming.recv_timeout(Duration::from_secs(60)) {
         if fits(moment) {
             return true;
@@ -238,8 +238,12 @@ async fn a_run_that_is_killed_while_the_provider_works_or_answers_is_continued()
         seconds: 0.0,
     };
     for (at, faults, moment) in [
-        ("request sent", vec![], Coming::Request(7)),
-        ("half an answer", vec![stall], Coming::HalfAnswer(7)),
+        ("request sent", vec![], simulator::Event::Request(7)),
+        (
+            "half a response",
+            vec![stall],
+            simulator::Event::HalfResponse(7),
+        ),
     ] {
         let (site, simulator) = (
             site(batches),
@@ -250,7 +254,7 @@ async fn a_run_that_is_killed_while_the_provider_works_or_answers_is_continued()
             .await,
         );
         let (send, coming) = channel();
-        simulator.watch(move |moment| _ = send.send(moment));
+        simulator.on_event(move |moment| _ = send.send(moment));
         let mut child = start(&site, &simulator).spawn().unwrap();
         assert!(wait_for(&coming, |came| came == moment), "{at}");
         child.kill().unwrap();
@@ -262,7 +266,7 @@ async fn a_run_that_is_killed_while_the_provider_works_or_answers_is_continued()
     }
 }
 
-/// The provider finishes what it was asked before the kill.
+/// Waits until the provider has finished the requests that arrived before the kill.
 async fn settled(simulator: &Simulator) {
     while simulator.is_busy() {
         tokio::task::yield_now().await;
@@ -271,14 +275,14 @@ async fn settled(simulator: &Simulator) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_killed_again_and_again_is_continued_to_the_same_snapshot() {
-    // The hundred are for the release build.
+    // The full size needs an optimised build.
     let (batches, kills) = if cfg!(debug_assertions) {
         (45, 15)
     } else {
         (300, 100)
     };
     let expected = undisturbed(batches, &listening(Behaviour::default()).await);
-    // More starts in a minute than a real account could make.
+    // The test starts more often per minute than a real account may.
     let behaviour = Behaviour {
         user_data_per_minute: 10_000,
         ..Behaviour::default()
@@ -290,16 +294,16 @@ async fn a_run_that_is_killed_again_and_again_is_continued_to_the_same_snapshot(
         let seen = simulator.requests();
         let at = seen + random.u64(0..6);
         let (send, coming) = channel();
-        simulator.watch(move |moment| _ = send.send(moment));
+        simulator.on_event(move |moment| _ = send.send(moment));
         let mut child = start(&site, &simulator)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let log = follow(&mut child);
-        // Once all is answered, it is killed while it publishes.
+        // When everything is fetched, the kill hits publishing.
         let published = loop {
             match coming.recv_timeout(Duration::from_millis(20)) {
-                Ok(Coming::Request(number)) if number >= at => break false,
+                Ok(simulator::Event::Request(number)) if number >= at => break false,
                 Ok(_) => {}
                 Err(_) => match log.try_recv() {
                     Ok(line) if line.contains("publishing") => break false,
@@ -332,7 +336,7 @@ async fn a_run_that_is_killed_again_and_again_is_continued_to_the_same_snapshot(
     assert_eq!(content(&site), expected);
 }
 
-/// The lines of a child's log as they come.
+/// The lines of a child's log, as they arrive.
 fn follow(child: &mut Child) -> Receiver<String> {
     let (send, lines) = channel();
     let log = BufReader::new(child.stderr.take().unwrap());
@@ -359,17 +363,17 @@ async fn a_signal_ends_a_run_in_order_and_a_second_one_at_once() {
             .await,
         );
         let (send, coming) = channel();
-        simulator.watch(move |moment| _ = send.send(moment));
+        simulator.on_event(move |moment| _ = send.send(moment));
         let metrics = site.folder.path().join("backlake.prom");
         let mut child = start(&site, &simulator)
             .arg("--metrics-file")
             .arg(&metrics)
             .spawn()
             .unwrap();
-        assert!(wait_for(&coming, |came| came == Coming::Request(4)));
+        assert!(wait_for(&coming, |came| came == simulator::Event::Request(4)));
         kill(child.id(), signal);
         assert_eq!(child.wait().unwrap().code(), Some(exit), "{signal}");
-        // What was under way was awaited and kept, and nothing else was sent.
+        // Requests in flight were awaited and archived, and no other was sent.
         let charged = simulator.ledger().len();
         assert_eq!(archived(&site), charged, "{signal}");
         assert!(
@@ -392,7 +396,7 @@ async fn a_signal_ends_a_run_in_order_and_a_second_one_at_once() {
         );
         continued(&site, &simulator, 12, 0, signal);
     }
-    // Requests that take for ever: the second signal does not wait for them.
+    // The requests never end: the second signal does not wait for them.
     let latency = Duration::from_secs(100);
     let (site, simulator) = (
         site(12),
@@ -403,13 +407,13 @@ async fn a_signal_ends_a_run_in_order_and_a_second_one_at_once() {
         .await,
     );
     let (send, coming) = channel();
-    simulator.watch(move |moment| _ = send.send(moment));
+    simulator.on_event(move |moment| _ = send.send(moment));
     let mut child = start(&site, &simulator)
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let log = follow(&mut child);
-    assert!(wait_for(&coming, |came| came == Coming::Request(1)));
+    assert!(wait_for(&coming, |came| came == simulator::Event::Request(1)));
     kill(child.id(), "INT");
     assert!(
         log.iter()
@@ -431,9 +435,9 @@ async fn a_second_run_is_told_who_holds_the_snapshot() {
         .await,
     );
     let (send, coming) = channel();
-    simulator.watch(move |moment| _ = send.send(moment));
+    simulator.on_event(move |moment| _ = send.send(moment));
     let mut first = start(&site, &simulator).spawn().unwrap();
-    assert!(wait_for(&coming, |came| came == Coming::Request(0)));
+    assert!(wait_for(&coming, |came| came == simulator::Event::Request(0)));
     let second = start(&site, &simulator)
         .stderr(Stdio::piped())
         .output()
@@ -447,7 +451,7 @@ async fn a_second_run_is_told_who_holds_the_snapshot() {
     assert!(message.contains("hint: nothing is lost"), "{message}");
     first.kill().unwrap();
     first.wait().unwrap();
-    // Its owner is gone, so the next one goes on at once; a reading of the folder shows no stale lock in the way.
+    // The owner is gone, so the next start takes the lock at once.
     assert!(Path::new(&site.lake().join("_runs/2026-11-23/locks")).exists());
     let quick = listening(Behaviour::default()).await;
     assert!(start(&site, &quick).status().unwrap().success());

@@ -110,7 +110,7 @@ async fn what_no_manifest_vouches_for_is_found() {
         "{told}"
     );
     assert!(
-        told.contains("pages/snapshot_date=2026-11-25/x.parquet is named by no manifest"),
+        told.contains("pages/snapshot_date=2026-11-25/x.parquet is not listed in any manifest"),
         "{told}"
     );
 }
@@ -173,7 +173,7 @@ async fn a_missing_a_cut_and_a_stray_file_are_found() {
     for words in [
         ["requests/", "is missing"],
         ["targets/", "cannot be read"],
-        ["stray.parquet", "named by no manifest"],
+        ["stray.parquet", "not listed in any manifest"],
     ] {
         assert!(
             problems

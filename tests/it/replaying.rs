@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::Int64Type;
-use backlake::contract::{ColumnType, Table};
+use backlake::contract::{ItemType, Table};
 use backlake::error::ErrorKind;
 use backlake::flatten::Drifted;
 use backlake::pipeline::RunState;
@@ -209,12 +209,12 @@ async fn an_incomplete_archive_never_replaces_a_published_snapshot() {
 proptest! {
     #[test]
     fn any_adopted_field_is_a_contract_that_follows(field in "[a-z_\"\\\\ é.]{1,12}", kind in 0_usize..4) {
-        let kind = [ColumnType::Int64, ColumnType::Timestamp, ColumnType::CountsByKey, ColumnType::Utf8][kind];
+        let kind = [ItemType::Int64, ItemType::Timestamp, ItemType::CountsByKey, ItemType::Utf8][kind];
         let v1 = Table::Pages.contract();
         prop_assume!(v1.columns.iter().all(|column| column.name != field));
         let v2 = v1.text().replace("\nversion = 1", "\nversion = 2") + "\n" + &v1.adopting(&field, kind);
         let v2 = backlake::contract::Contract::parse(&v2).unwrap();
         prop_assert_eq!(v2.follows(v1), Ok(()));
-        prop_assert_eq!(v2.columns.last().unwrap().item.as_deref(), Some(field.as_str()));
+        prop_assert_eq!(v2.columns.last().unwrap().item_name(), Some(field.as_str()));
     }
 }
