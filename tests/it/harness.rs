@@ -278,24 +278,24 @@ impl Transport for Within {
         // The provider does its work whether or not the client waits for it.
         let reaction = tokio::spawn(async move { simulator.react(request).await });
         Box::pin(async move {
-            let half = |answer: &Scripted| Ok(answer.body.slice(..answer.body.len() / 2));
+            let half = |scripted: &Scripted| Ok(scripted.body.slice(..scripted.body.len() / 2));
             match reaction.await.unwrap() {
-                Reaction::Response(answer) => {
-                    let body = stream::iter([Ok(answer.body.clone())]).boxed();
-                    Ok(response(answer, body))
+                Reaction::Response(scripted) => {
+                    let body = stream::iter([Ok(scripted.body.clone())]).boxed();
+                    Ok(response(scripted, body))
                 }
                 Reaction::Refused => Err(SendError::NotSent("connection refused".to_owned())),
                 Reaction::HangUp => Err(SendError::NoResponse("connection reset".to_owned())),
-                Reaction::BreakOff(_, answer) => {
+                Reaction::BreakOff(_, scripted) => {
                     let body =
-                        stream::iter([half(&answer), Err("connection reset".to_owned())]).boxed();
-                    Ok(response(answer, body))
+                        stream::iter([half(&scripted), Err("connection reset".to_owned())]).boxed();
+                    Ok(response(scripted, body))
                 }
-                Reaction::Stall(_, answer) => {
-                    let body = stream::iter([half(&answer)])
+                Reaction::Stall(_, scripted) => {
+                    let body = stream::iter([half(&scripted)])
                         .chain(stream::pending())
                         .boxed();
-                    Ok(response(answer, body))
+                    Ok(response(scripted, body))
                 }
             }
         })
@@ -303,15 +303,15 @@ impl Transport for Within {
 }
 
 fn response(
-    answer: Scripted,
+    scripted: Scripted,
     body: stream::BoxStream<'static, Result<Bytes, String>>,
 ) -> StreamingResponse {
     let mut headers = HeaderMap::new();
-    for (name, value) in answer.headers {
+    for (name, value) in scripted.headers {
         headers.append(name, HeaderValue::from_str(&value).unwrap());
     }
     StreamingResponse {
-        status: StatusCode::from_u16(answer.status).unwrap(),
+        status: StatusCode::from_u16(scripted.status).unwrap(),
         headers,
         body,
     }
@@ -389,6 +389,11 @@ pub(crate) fn read_snapshot(lake: &Path, table: Table, date: NaiveDate) -> Recor
         }
     }
     concat_batches(&schema, &batches).unwrap()
+}
+
+/// Everything that a program printed, on standard output and standard error.
+pub(crate) fn printed(output: &Output) -> String {
+    text(&output.stdout) + &text(&output.stderr)
 }
 
 /// The output of a program as text.

@@ -1,4 +1,4 @@
-//! A snapshot is all there or not there, and reads the same to everyone; what is wrong with one is found and named.
+//! A snapshot is published completely or not at all, and `verify` finds every damage to it.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use backlake::pipeline::{Progress, RunMode, RunState, Surroundings, run};
 use backlake::simulator::Behaviour;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 
-use crate::harness::{Site, files, program, simulator, surroundings, text};
+use crate::harness::{Site, files, printed, program, simulator, surroundings};
 
 async fn published() -> Site {
     let lines = (0..900).map(|n| {
@@ -39,15 +39,15 @@ async fn a_published_snapshot_passes_its_audit_and_is_listed() {
         .output()
         .unwrap();
     assert!(
-        text(&output.stderr).contains("2026-11-23"),
+        printed(&output).contains("2026-11-23"),
         "{}",
-        text(&output.stderr)
+        printed(&output)
     );
     assert!(!site.lake().join("_staging/2026-11-23").exists());
 }
 
 #[tokio::test(start_paused = true)]
-async fn running_again_says_that_it_is_published_and_sends_nothing() {
+async fn running_again_reports_the_published_snapshot_and_sends_nothing() {
     let site = published().await;
     let (simulator, clock) = simulator(Behaviour::default()).await;
     let end = site.run(&simulator, &clock).await.unwrap();
@@ -59,14 +59,14 @@ async fn running_again_says_that_it_is_published_and_sends_nothing() {
     let output = site.program("run", &["--base-url", "http://127.0.0.1:1"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(
-        text(&output.stderr).contains("was published before"),
+        printed(&output).contains("was published before"),
         "{}",
-        text(&output.stderr)
+        printed(&output)
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_pipeline_is_not_told_that_its_snapshot_is_published() {
+async fn another_pipeline_cannot_use_a_published_snapshot() {
     let site = published().await;
     let file = site.write(
         "other.toml",
@@ -80,14 +80,14 @@ async fn another_pipeline_is_not_told_that_its_snapshot_is_published() {
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        text(&output.stderr).contains("was started with different settings: pipeline"),
+        printed(&output).contains("was started with different settings: pipeline"),
         "{}",
-        text(&output.stderr)
+        printed(&output)
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_no_manifest_vouches_for_is_found() {
+async fn a_file_that_no_manifest_lists_is_found() {
     let site = published().await;
     let manifests = site.lake().join("_snapshots");
     std::fs::copy(
@@ -102,16 +102,16 @@ async fn what_no_manifest_vouches_for_is_found() {
     )
     .unwrap();
     let output = program().arg("verify").arg(site.lake()).output().unwrap();
-    let told = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("2026-11-23  ok"), "{told}");
+    let report = printed(&output);
+    assert_eq!(output.status.code(), Some(7), "{report}");
+    assert!(report.contains("2026-11-23  ok"), "{report}");
     assert!(
-        told.contains("the manifest of 2026-11-24 is that of 2026-11-23"),
-        "{told}"
+        report.contains("the manifest of 2026-11-24 has the content of 2026-11-23"),
+        "{report}"
     );
     assert!(
-        told.contains("pages/snapshot_date=2026-11-25/x.parquet is not listed in any manifest"),
-        "{told}"
+        report.contains("pages/snapshot_date=2026-11-25/x.parquet is not listed in any manifest"),
+        "{report}"
     );
 }
 
@@ -127,13 +127,13 @@ async fn a_flipped_bit_is_found() {
     assert!(
         problems
             .iter()
-            .any(|problem| problem.contains("pages/") && problem.contains("another SHA-256")),
+            .any(|problem| problem.contains("pages/") && problem.contains("a different SHA-256")),
         "{problems:?}"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_manifest_that_was_edited_by_hand_is_found_whatever_the_edit() {
+async fn any_edit_of_a_manifest_is_found() {
     let site = published().await;
     let path = site.lake().join("_snapshots/2026-11-23.json");
     let written = std::fs::read_to_string(&path).unwrap();
@@ -158,7 +158,7 @@ async fn a_manifest_that_was_edited_by_hand_is_found_whatever_the_edit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_a_cut_and_a_stray_file_are_found() {
+async fn missing_truncated_and_unlisted_files_are_found() {
     let site = published().await;
     std::fs::remove_file(file(&site, Table::Requests)).unwrap();
     let targets = file(&site, Table::Targets);
@@ -185,7 +185,7 @@ async fn a_missing_a_cut_and_a_stray_file_are_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_manifest_edited_by_hand_is_found() {
+async fn a_manifest_with_wrong_figures_is_found() {
     let site = published().await;
     let path = site.lake().join("_snapshots/2026-11-23.json");
     let mut manifest: serde_json::Value =
@@ -207,9 +207,9 @@ async fn a_manifest_edited_by_hand_is_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_broken_off_publication_left_is_replaced() {
+async fn an_interrupted_publication_is_replaced() {
     let site = published().await;
-    // As if the machine had gone down between the tables and the manifest.
+    // As if the machine had crashed between the tables and the manifest.
     std::fs::remove_file(site.lake().join("_snapshots/2026-11-23.json")).unwrap();
     std::fs::write(
         file(&site, Table::Breakdowns).with_file_name("half.parquet"),
@@ -226,7 +226,7 @@ async fn what_a_broken_off_publication_left_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn files_say_what_they_are_and_how_they_are_sorted() {
+async fn files_name_their_contract_and_their_sort_order() {
     let site = published().await;
     for table in Table::ALL {
         for path in files(&site.lake(), table) {
@@ -262,7 +262,7 @@ async fn files_say_what_they_are_and_how_they_are_sorted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_staged_is_audited_before_anyone_sees_it() {
+async fn staged_files_are_audited_before_they_are_published() {
     let site = Site::new((0..500).map(|n| format!("https://example.com/{n}")));
     let (simulator, clock) = simulator(Behaviour::default()).await;
     let pipeline = site.pipeline(&simulator.url());
@@ -315,7 +315,7 @@ async fn what_is_staged_is_audited_before_anyone_sees_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_look_up_needs_is_in_every_row_group() {
+async fn every_row_group_has_the_statistics_and_filters_of_a_look_up() {
     let site = published().await;
     for (table, columns) in [
         (Table::Pages, &["target", "url"][..]),
@@ -333,7 +333,7 @@ async fn what_a_look_up_needs_is_in_every_row_group() {
                             "{}",
                             path.display()
                         );
-                        // Small for few values: some twenty bits each, rounded up to a power of two.
+                        // Small for few values: about twenty bits each, rounded up to a power of two.
                         let bytes = column.bloom_filter_length().unwrap();
                         assert!(
                             bytes > 0 && i64::from(bytes) <= 64 + 8 * group.num_rows(),
