@@ -56,7 +56,7 @@ pub async fn replay(
             lock: &lock,
             started_at: env.clock.now(),
         };
-        rebuild(&start).await
+        Box::pin(rebuild(&start)).await
     })
     .await
 }

@@ -64,7 +64,8 @@ pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> 
             lock: &lock,
             started_at,
         };
-        work(&start, list, &credentials).await
+        // Boxed, because the futures of all stages together are large.
+        Box::pin(work(&start, list, &credentials)).await
     })
     .await
 }
