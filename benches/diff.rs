@@ -25,8 +25,8 @@ use std::time::Instant;
 use arrow::array::builder::{BooleanBuilder, Int64Builder, StringBuilder};
 use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray, new_null_array};
 use backlake::contract::{Column, ColumnType, DIMENSIONS, Table};
-use backlake::history::{Format, Pair, summary};
-use backlake::lake::{Manifest, ManifestFile, TableManifest};
+use backlake::history::{ListFormat, Pair, summary};
+use backlake::lake::{Manifest, ManifestFile, ROW_GROUP_ROWS, TableManifest};
 use backlake::store::Store;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -34,8 +34,6 @@ use parquet::file::properties::WriterProperties;
 
 use peak::peak_megabytes;
 
-/// Rows per row group, as in a lake.
-const ROW_GROUP_ROWS: usize = 122_880;
 /// Rows per file, as in a lake: about 256 MiB at 65 bytes per row.
 const FILE_ROWS: usize = 34 * ROW_GROUP_ROWS;
 const DATES: [&str; 2] = ["2026-11-22", "2026-11-23"];
@@ -112,7 +110,7 @@ async fn measure(lake: &str, what: &str) {
                 "{} rows",
                 pages
                     .movers()
-                    .and_then(|list| list.greatest(top))
+                    .and_then(|list| list.largest(top))
                     .expect("movers")
                     .len()
             )
@@ -120,35 +118,35 @@ async fn measure(lake: &str, what: &str) {
         "movers parquet" => {
             pages
                 .movers()
-                .and_then(|list| list.write(None, Format::Parquet, out))
+                .and_then(|list| list.write(None, ListFormat::Parquet, out))
                 .expect("movers");
             String::new()
         }
         "movers csv" => {
             pages
                 .movers()
-                .and_then(|list| list.write(None, Format::Csv, out))
+                .and_then(|list| list.write(None, ListFormat::Csv, out))
                 .expect("movers");
             String::new()
         }
         "gained json" => {
             pages
                 .gained()
-                .and_then(|list| list.write(None, Format::Json, out))
+                .and_then(|list| list.write(None, ListFormat::Json, out))
                 .expect("gained");
             String::new()
         }
         "lost csv" => {
             pages
                 .lost()
-                .and_then(|list| list.write(None, Format::Csv, out))
+                .and_then(|list| list.write(None, ListFormat::Csv, out))
                 .expect("lost");
             String::new()
         }
         _ => {
             breakdowns
                 .shifts()
-                .and_then(|list| list.write(None, Format::Csv, out))
+                .and_then(|list| list.write(None, ListFormat::Csv, out))
                 .expect("shifts");
             String::new()
         }

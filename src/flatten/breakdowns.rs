@@ -1,4 +1,5 @@
-//! Unfolds the six maps of the pages table: one row per item, dimension and key, in the order of the response.
+//! Unfolds the six maps of the pages table: one row per item, dimension and key, in the order of
+//! the response.
 
 use std::sync::Arc;
 
@@ -10,9 +11,9 @@ use arrow::error::ArrowError;
 
 /// The rows of one dimension for a batch of pages, in the order of the pages.
 ///
-/// `field` is the column of the map, and `dimension` the name of the dimension. Columns with repeated values are
-/// dictionaries over the values of `pages`, so that nothing is copied. The file contains plain strings, as the contract
-/// says.
+/// `field` is the column of the map, and `dimension` the name of the dimension. Columns with
+/// repeated values are dictionaries over the values of `pages`, so that nothing is copied. The file
+/// contains plain strings, as the contract says.
 ///
 /// # Errors
 /// The batch does not follow the contract of the pages table.
@@ -28,7 +29,8 @@ pub fn breakdowns(
     let maps = column(field)?.as_map_opt().ok_or_else(|| {
         ArrowError::SchemaError(format!("column `{field}` of pages is not a map"))
     })?;
-    // A null map has no entries in the arrays that flatten builds, so offsets alone describe the rows.
+    // A null map has no entries in the arrays that flatten builds, so offsets alone describe the
+    // rows.
     let offsets = maps.value_offsets();
     let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
     let length = (last - first) as usize;
@@ -42,7 +44,8 @@ pub fn breakdowns(
     let page = Int32Array::from(page);
     let repeated = |name: &str| -> Result<_, ArrowError> {
         let values = Arc::clone(column(name)?);
-        // A null must be in the keys, because not every reader of dictionaries looks for it among the values.
+        // A null must be in the keys, because not every reader of dictionaries looks for it among
+        // the values.
         let keys = match values.null_count() {
             0 => page.clone(),
             _ => page

@@ -1,4 +1,5 @@
-//! Decodes the values of one column from JSON directly into Arrow buffers, and says whether each value fits.
+//! Decodes the values of one column from JSON directly into Arrow buffers, and says whether each
+//! value fits.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -148,7 +149,8 @@ impl<'de> Visitor<'de> for &mut ColumnDecoder {
     }
 }
 
-/// Reads `2024-03-31 07:06:04 +00:00` as microseconds since 1970. The usual offset of zero takes a fast path.
+/// Reads `2024-03-31 07:06:04 +00:00` as microseconds since 1970. The usual offset of zero takes a
+/// fast path.
 fn micros(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     if bytes.len() == 26 && bytes.ends_with(b" +00:00") {

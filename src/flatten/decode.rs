@@ -1,8 +1,10 @@
-//! The hot path: a serde seed over sonic-rs that drives one decoder per column, directly from bytes to buffers.
+//! The hot path: a serde seed over sonic-rs that drives one decoder per column, directly from bytes
+//! to buffers.
 //!
-//! Items repeat the same fields in the same order, so the decoder first compares each key with the field that comes
-//! next in the contract, and only then searches for it. A value that does not fit leaves a null and an [`Irregular`]
-//! note. Such rows are rare, and `extra` reads them a second time.
+//! Items repeat the same fields in the same order, so the decoder first compares each key with the
+//! field that comes next in the contract, and only then searches for it. A value that does not fit
+//! leaves a null and an [`Irregular`] note. Such rows are rare, and `extra` reads them a second
+//! time.
 
 use std::fmt;
 
@@ -118,7 +120,8 @@ impl<'de> Visitor<'de> for ItemVisitor<'_, '_> {
         } = self.0;
         let row = *rows;
         *rows += 1;
-        // A contract has at most 64 item columns, so a bit per column shows which ones the item had.
+        // A contract has at most 64 item columns, so a bit per column shows which ones the item
+        // had.
         let (mut seen, mut next) = (0_u64, 0);
         while let Some(found) = fields.next_key_seed(FieldName { names, next })? {
             let Some(column) = found else {

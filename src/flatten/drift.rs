@@ -1,4 +1,5 @@
-//! Drift: the fields that differ from the contract, in words for the person who decides what to do about them.
+//! Drift: the fields that differ from the contract, in words for the person who decides what to do
+//! about them.
 
 use serde::Serialize;
 use serde::de::DeserializeSeed as _;
@@ -18,7 +19,8 @@ pub struct Drift {
     pub items: u64,
     /// A value as received, if there is one.
     pub example: Option<String>,
-    /// The lines that adopt an unknown field into the next version of the contract, if a column can hold its values.
+    /// The lines that adopt an unknown field into the next version of the contract, if a column can
+    /// hold its values.
     pub adopt: Option<String>,
 }
 
@@ -58,7 +60,8 @@ const ADOPTABLE: [ItemType; 4] = [
 ];
 
 impl Drift {
-    /// Lists the drift among irregularities. `items` is the number of items that they were found in.
+    /// Lists the drift among irregularities. `items` is the number of items that they were found
+    /// in.
     #[must_use]
     pub fn of(found: &Irregularities, contract: &Contract, items: u64) -> Vec<Self> {
         let unknown = found

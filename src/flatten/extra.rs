@@ -1,4 +1,5 @@
-//! Collects what the columns of a row cannot hold: the originals, byte for byte, for the column `extra`.
+//! Collects what the columns of a row cannot hold: the originals, byte for byte, for the column
+//! `extra`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +26,8 @@ pub struct Irregularities {
     /// The number of items without each field of the contract.
     #[serde(default)]
     pub missing: BTreeMap<String, u64>,
-    /// The first value of each field that is unknown or does not fit, as received. A long value is cut.
+    /// The first value of each field that is unknown or does not fit, as received. A long value is
+    /// cut.
     #[serde(default)]
     pub examples: BTreeMap<String, String>,
 }
@@ -86,7 +88,8 @@ impl Irregularities {
     }
 }
 
-/// Builds the `extra` column, which is null in rows where every value fits, and counts the values that do not fit.
+/// Builds the `extra` column, which is null in rows where every value fits, and counts the values
+/// that do not fit.
 pub(super) fn collect(
     body: &[u8],
     items: &[&ItemField],
@@ -109,7 +112,8 @@ pub(super) fn collect(
         column.append_nulls(rows);
         return Ok((Arc::new(column.finish()), found));
     }
-    // The decoder notes irregularities in the order of the rows, so one pass over the items finds all of them.
+    // The decoder notes irregularities in the order of the rows, so one pass over the items finds
+    // all of them.
     let mut irregular = irregular.iter().copied().peekable();
     let mut row = 0;
     each_item(body, 0, &mut |item| {

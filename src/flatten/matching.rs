@@ -7,10 +7,10 @@ use crate::targets::{Rules, Target, canonical, stem};
 
 /// For each row, the index of the target that it belongs to.
 ///
-/// There are three rounds, each for the rows and targets that the earlier rounds left open. The first compares the url
-/// as received. The second compares its canonical form. The third compares the url without its scheme, `www.` and final
-/// slash, and matches only if exactly one row and one target remain for it. At most one row matches a target; further
-/// rows stay unmatched.
+/// There are three rounds, each for the rows and targets that the earlier rounds left open. The
+/// first compares the url as received. The second compares its canonical form. The third compares
+/// the url without its scheme, `www.` and final slash, and matches only if exactly one row and one
+/// target remain for it. At most one row matches a target; further rows stay unmatched.
 pub(super) fn match_rows(
     urls: Option<&StringArray>,
     rows: usize,

@@ -1,4 +1,5 @@
-//! Flattens one response: decodes its items, matches them to targets, and builds the rows of the pages table.
+//! Flattens one response: decodes its items, matches them to targets, and builds the rows of the
+//! pages table.
 
 use std::sync::Arc;
 
@@ -58,8 +59,8 @@ enum Computed {
 /// Flattens a response.
 ///
 /// # Errors
-/// The body is not complete JSON, or its nesting is too deep. A value that does not fit its column is not an error:
-/// it is kept in `extra` and counted.
+/// The body is not complete JSON, or its nesting is too deep. A value that does not fit its column
+/// is not an error: it is kept in `extra` and counted.
 pub fn flatten(body: &[u8], requested: &Requested<'_>) -> Result<Flattened, FlattenError> {
     let contract = requested.contract;
     let items: Vec<&ItemField> = contract

@@ -1,4 +1,4 @@
-//! How links shifted between the keys of each dimension.
+//! Compares breakdowns: how links shifted between the keys of each dimension.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,34 +7,34 @@ use polars::prelude::{DataFrame, IntoLazy as _, LazyFrame, col, df};
 use serde::Serialize;
 
 use super::list::List;
+use super::local_files::LocalFiles;
 use super::pair::Pair;
 use super::tables::{FAILED, batches, blocking, counts, ratios, scan, texts, with_change};
 use crate::contract::Table;
 use crate::error::{Context, Result};
-use crate::lake::LocalFiles;
 use crate::store::Store;
 
-/// What breakdowns are compared by.
+/// The key of the comparison.
 const KEY: [&str; 2] = ["dimension", "key"];
 
-/// The links of a key in both snapshots.
+/// The links of one key in both snapshots.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BreakdownChange {
-    /// Which map: tld, country, …
+    /// The dimension: tld, country, …
     pub dimension: Option<String>,
-    /// The map's key.
+    /// The key within the dimension.
     pub key: Option<String>,
-    /// Links before; 0 if no page had the key.
+    /// The links before; 0 if no page had the key.
     pub before: Option<i64>,
-    /// Links after; 0 if no page has the key.
+    /// The links after; 0 if no page has the key.
     pub after: Option<i64>,
-    /// What was added, or taken away.
+    /// The difference, after minus before.
     pub change: Option<i64>,
-    /// The change as a share of what was before; none of nothing.
+    /// The change relative to the links before; `None` if they were 0.
     pub relative_change: Option<f64>,
 }
 
-/// The breakdowns of two snapshots, ready to be compared.
+/// The breakdowns of two snapshots, ready for comparison.
 pub struct Breakdowns {
     from: LazyFrame,
     to: LazyFrame,
@@ -42,10 +42,10 @@ pub struct Breakdowns {
 }
 
 impl Pair {
-    /// The breakdowns of both, of all root domains or of one.
+    /// The breakdowns of both snapshots, of all root domains or of one.
     ///
     /// # Errors
-    /// A lake that fails.
+    /// The lake fails.
     pub async fn breakdowns(&self, store: &Store, root_domain: Option<&str>) -> Result<Breakdowns> {
         let before = store.local_files(&self.from, Table::Breakdowns).await?;
         let after = store.local_files(&self.to, Table::Breakdowns).await?;
@@ -64,15 +64,15 @@ impl Pair {
 }
 
 impl Breakdowns {
-    /// Every key that one of the snapshots has, also where nothing changed: `dimension`, `key`, `before`, `after`,
-    /// `change`, `relative_change`. Takes its time: for use on a blocking thread.
+    /// Every key of either snapshot, changed or not: `dimension`, `key`, `before`, `after`,
+    /// `change`, `relative_change`. Blocks for as long as the tables take to read.
     ///
     /// # Errors
-    /// Files that fail.
+    /// A file cannot be read.
     pub fn shifts(&self) -> Result<List<BreakdownChange>> {
         let mut sums = Sums::new();
-        add(&mut sums, &self.from, 0)?;
-        add(&mut sums, &self.to, 1)?;
+        add(&mut sums, &self.from, Side::Before)?;
+        add(&mut sums, &self.to, Side::After)?;
         let (keys, links): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
         let (dimensions, keys): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
         let (before, after): (Vec<_>, Vec<_>) = links
@@ -92,11 +92,19 @@ impl Breakdowns {
     }
 }
 
-/// Links of both snapshots by dimension and key.
+/// One of the two snapshots, as an index into [`Sums`].
+#[derive(Clone, Copy)]
+enum Side {
+    Before,
+    After,
+}
+
+/// The links in both snapshots, by dimension and key.
 type Sums = BTreeMap<(String, String), [i64; 2]>;
 
-/// Adds the links of a snapshot, batch by batch: polars' streaming engine keeps most of the rows that it groups (0.55).
-fn add(sums: &mut Sums, rows: &LazyFrame, side: usize) -> Result<()> {
+/// Adds the links of a snapshot batch by batch, because the streaming engine of polars 0.55 keeps
+/// most of the rows that it groups.
+fn add(sums: &mut Sums, rows: &LazyFrame, side: Side) -> Result<()> {
     batches(
         rows.clone()
             .select([col(KEY[0]), col(KEY[1]), col("links")]),
@@ -112,7 +120,7 @@ fn add(sums: &mut Sums, rows: &LazyFrame, side: usize) -> Result<()> {
                 .zip(texts(&grouped, "key")?);
             for ((dimension, key), links) in keys.zip(counts(&grouped, "links")?) {
                 let key = (dimension.unwrap_or_default(), key.unwrap_or_default());
-                sums.entry(key).or_default()[side] += links.unwrap_or_default();
+                sums.entry(key).or_default()[side as usize] += links.unwrap_or_default();
             }
             Ok(())
         },

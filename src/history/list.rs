@@ -1,4 +1,5 @@
-//! A list of changes: computed when it is read or written, and never held whole.
+//! A list of changes that is computed while it is read or written, and is never in memory as a
+//! whole.
 
 use std::io::Write;
 use std::num::NonZeroU32;
@@ -8,33 +9,34 @@ use polars::prelude::{
     DataFrame, Expr, IntoLazy as _, LazyFrame, PolarsResult, SortMultipleOptions, col,
 };
 
+use super::local_files::LocalFiles;
 use super::tables::{FAILED, batches, compact};
-use super::write::{Format, Writer};
+use super::write::{ListFormat, ListWriter};
 use crate::error::{Context, Result};
-use crate::lake::LocalFiles;
 
-/// Rows that are gathered before they are cut down to the greatest: few, but sorting them seldom pays.
+/// The number of rows that are collected before all but the largest are dropped. It is small, but
+/// large enough that sorting is rare.
 const GATHERED: usize = 100_000;
 
-/// Changes in the order of their keys, or the greatest of them.
+/// All changes in the order of their keys, or the largest of them.
 pub struct List<Row> {
     rows: LazyFrame,
-    /// What the greatest have most of, and the keys that decide between equals.
+    /// The value that ranks the rows, and the keys that decide between equal values.
     rank: [Expr; 3],
     read: fn(&DataFrame) -> Result<Vec<Row>>,
-    /// What the rows are computed from, kept until they are.
+    /// The files that the rows are computed from. They must exist until then.
     _files: Arc<[LocalFiles; 2]>,
 }
 
 impl<Row> List<Row> {
     pub(super) fn new(
         rows: LazyFrame,
-        greatest: Expr,
+        ranked_by: Expr,
         key: [&str; 2],
         read: fn(&DataFrame) -> Result<Vec<Row>>,
         files: Arc<[LocalFiles; 2]>,
     ) -> Self {
-        let rank = [greatest, col(key[0]), col(key[1])];
+        let rank = [ranked_by, col(key[0]), col(key[1])];
         Self {
             rows,
             rank,
@@ -43,18 +45,18 @@ impl<Row> List<Row> {
         }
     }
 
-    /// The greatest changes, in memory.
+    /// Returns the largest changes, at most `limit`.
     ///
     /// # Errors
-    /// Files that fail.
-    pub fn greatest(&self, limit: NonZeroU32) -> Result<Vec<Row>> {
+    /// A file cannot be read.
+    pub fn largest(&self, limit: NonZeroU32) -> Result<Vec<Row>> {
         (self.read)(&self.ranked(limit)?)
     }
 
-    /// Hands over the rows, some ten thousand at a time.
+    /// Calls `see` with the rows, some ten thousand at a time: all rows, or the largest.
     ///
     /// # Errors
-    /// Files that fail, and what `see` says.
+    /// A file cannot be read, or `see` returns an error.
     pub fn read(
         &self,
         limit: Option<NonZeroU32>,
@@ -63,27 +65,29 @@ impl<Row> List<Row> {
         self.limited(limit, |rows| see((self.read)(&rows)?))
     }
 
-    /// Writes the rows. A reader that goes away ends it, and is no failure.
+    /// Writes the rows: all, or the largest. If the reader closes the pipe, writing stops without
+    /// an error.
     ///
     /// # Errors
-    /// Files that fail, and a disk that does.
+    /// A file cannot be read, or `out` fails.
     pub fn write(
         &self,
         limit: Option<NonZeroU32>,
-        format: Format,
+        format: ListFormat,
         out: impl Write + Send,
     ) -> Result<()> {
         let schema = self.rows.clone().collect_schema().context(|| FAILED)?;
-        let mut writer = Writer::new(format, out, &schema)?;
+        let mut writer = ListWriter::new(format, out, &schema)?;
         let written = self.limited(limit, |rows| writer.write(rows));
         let written = written.and_then(|()| writer.finish());
-        if writer.is_deserted() {
+        if writer.is_closed_by_reader() {
             Ok(())
         } else {
             written
         }
     }
 
+    /// Calls `see` with all rows, or with the largest.
     fn limited(
         &self,
         limit: Option<NonZeroU32>,
@@ -95,7 +99,8 @@ impl<Row> List<Row> {
         }
     }
 
-    /// The greatest rows. Polars' own way to find them keeps every batch that it has looked at (0.55).
+    /// The largest rows. The `top_k` of polars 0.55 keeps every batch that it reads in memory, so
+    /// this does not use it.
     fn ranked(&self, limit: NonZeroU32) -> Result<DataFrame> {
         let rows = limit.get() as usize;
         let mut gathered: Option<DataFrame> = None;
@@ -125,6 +130,7 @@ impl<Row> List<Row> {
         }
     }
 
+    /// Sorts rows by rank and drops all but the first.
     fn cut(&self, rows: DataFrame, limit: NonZeroU32) -> PolarsResult<DataFrame> {
         let order = SortMultipleOptions::default()
             .with_order_descending_multi([true, false, false])

@@ -1,4 +1,4 @@
-//! Pages gained, lost and moved.
+//! Compares pages: gained, lost and moved, with counts and totals.
 
 use std::sync::Arc;
 
@@ -9,86 +9,86 @@ use polars_plan::plans::{HintIR, Sorted};
 use serde::Serialize;
 
 use super::list::List;
+use super::local_files::LocalFiles;
 use super::pair::Pair;
 use super::tables::{FAILED, blocking, counts, only, ratios, run, scan, texts, with_change};
 use crate::contract::Table;
 use crate::error::{Context, Error, Result};
-use crate::lake::LocalFiles;
 use crate::store::Store;
 
-/// What pages are compared by, and sorted by in the lake.
+/// The key of the comparison, by which the lake sorts pages.
 const KEY: [&str; 2] = ["root_domain", "target"];
 
-/// A page whose metric has changed, or that is in one snapshot only.
+/// A page whose metric has changed, or that is in only one snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PageChange {
-    /// Its registrable domain.
+    /// The root domain.
     pub root_domain: Option<String>,
-    /// The page or domain.
+    /// The target in canonical form.
     pub target: Option<String>,
-    /// The metric before; none if gained, or if nobody knows.
+    /// The metric before; `None` if the page was gained or the value is null.
     pub before: Option<i64>,
-    /// The metric after; none if lost, or if nobody knows.
+    /// The metric after; `None` if the page was lost or the value is null.
     pub after: Option<i64>,
-    /// What was added, or taken away.
+    /// The difference, after minus before.
     pub change: Option<i64>,
-    /// The change as a share of what was before; none of nothing.
+    /// The change relative to the value before; `None` if that was 0.
     pub relative_change: Option<f64>,
 }
 
-/// How many pages there are, and what became of them.
+/// The number of pages in both snapshots, and what happened to them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct PageCounts {
-    /// Pages before; `lost` and `in_both` add up to it.
+    /// Pages before: `lost` plus `in_both`.
     pub before: i64,
-    /// Pages after; `gained` and `in_both` add up to it.
+    /// Pages after: `gained` plus `in_both`.
     pub after: i64,
-    /// Only in the snapshot after.
+    /// Pages that are only in the snapshot after.
     pub gained: i64,
-    /// Only in the snapshot before.
+    /// Pages that are only in the snapshot before.
     pub lost: i64,
-    /// In both; `changed`, `unchanged` and `unknown` add up to it.
+    /// Pages in both: `changed` plus `unchanged` plus `unknown`.
     pub in_both: i64,
-    /// Those whose metric differs.
+    /// Pages in both whose metric differs.
     pub changed: i64,
-    /// Those whose metric is the same.
+    /// Pages in both whose metric is the same.
     pub unchanged: i64,
-    /// Those whose metric is null in one snapshot or in both.
+    /// Pages in both whose metric is null in either snapshot.
     pub unknown: i64,
 }
 
-/// The total of a metric over all pages that have a value.
+/// The total of a metric over all pages with a value.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Total {
-    /// The column of the table `pages`.
+    /// The column of the pages table.
     pub metric: String,
     /// The total before.
     pub before: i64,
     /// The total after.
     pub after: i64,
-    /// What was added, or taken away.
+    /// The difference, after minus before.
     pub change: i64,
-    /// The mean before; none of no values.
+    /// The mean before; `None` if no page had a value.
     pub mean_before: Option<f64>,
-    /// The mean after; none of no values.
+    /// The mean after; `None` if no page has a value.
     pub mean_after: Option<f64>,
 }
 
-/// The pages of two snapshots, ready to be compared by a metric.
+/// The pages of two snapshots, ready for comparison by a metric.
 pub struct Pages {
     from: LazyFrame,
     to: LazyFrame,
     by: String,
     metrics: Vec<String>,
-    /// Deleted with this, if they are copies.
+    /// The files of both snapshots. Local copies of remote files are deleted when this is dropped.
     files: Arc<[LocalFiles; 2]>,
 }
 
 impl Pair {
-    /// The pages of both, to be compared by a metric, of all root domains or of one.
+    /// The pages of both snapshots, of all root domains or of one. `by` is the metric to compare.
     ///
     /// # Errors
-    /// A metric that is none of both snapshots, and a lake that fails.
+    /// The metric is not a column of both snapshots, or the lake fails.
     pub async fn pages(&self, store: &Store, by: &str, root_domain: Option<&str>) -> Result<Pages> {
         let before = store.local_files(&self.from, Table::Pages).await?;
         let after = store.local_files(&self.to, Table::Pages).await?;
@@ -104,12 +104,12 @@ impl Pages {
         let metrics = metrics_of_both(&mut from, &mut to)?;
         if !metrics.contains(&by) {
             return Err(
-                Error::usage(format!("--by: {by} is no metric that both snapshots have"))
-                    .with_hint(format!("one of {}", metrics.join(", "))),
+                Error::usage(format!("--by: {by} is not a metric of both snapshots"))
+                    .with_hint(format!("choose one of {}", metrics.join(", "))),
             );
         }
-        let asked = || col("matched").and(col("target").is_not_null());
-        let (from, to) = (from.filter(asked()), to.filter(asked()));
+        let counts = || col("matched").and(col("target").is_not_null());
+        let (from, to) = (from.filter(counts()), to.filter(counts()));
         Ok(Self {
             from,
             to,
@@ -119,32 +119,33 @@ impl Pages {
         })
     }
 
-    /// The metric by which pages are compared.
+    /// The metric that is compared.
     #[must_use]
     pub fn by(&self) -> &str {
         &self.by
     }
 
-    /// Pages that only the snapshot after has, with their metric: `root_domain`, `target`, `after`.
+    /// The pages that are only in the snapshot after: `root_domain`, `target`, `after`.
     ///
     /// # Errors
-    /// A query that polars refuses.
+    /// polars rejects the query.
     pub fn gained(&self) -> Result<List<PageChange>> {
         self.only_in(&self.to, "after", &self.from)
     }
 
-    /// Pages that only the snapshot before has, with their metric: `root_domain`, `target`, `before`.
+    /// The pages that are only in the snapshot before: `root_domain`, `target`, `before`.
     ///
     /// # Errors
-    /// A query that polars refuses.
+    /// polars rejects the query.
     pub fn lost(&self) -> Result<List<PageChange>> {
         self.only_in(&self.from, "before", &self.to)
     }
 
-    fn only_in(&self, here: &LazyFrame, name: &str, there: &LazyFrame) -> Result<List<PageChange>> {
-        let here = keyed(here, col(&self.by).alias(name))?;
-        let there = keyed(there, col("matched").alias("there"))?;
-        let rows = merged(here, there, JoinType::Left).filter(col("there").is_null());
+    /// The pages of one snapshot that are not in the other, with their metric under `name`.
+    fn only_in(&self, one: &LazyFrame, name: &str, other: &LazyFrame) -> Result<List<PageChange>> {
+        let one = keyed(one, col(&self.by).alias(name))?;
+        let other = keyed(other, col("matched").alias("in_other"))?;
+        let rows = merged(one, other, JoinType::Left).filter(col("in_other").is_null());
         let rows = rows.select([col(KEY[0]), col(KEY[1]), col(name)]);
         Ok(List::new(
             rows,
@@ -155,10 +156,11 @@ impl Pages {
         ))
     }
 
-    /// Pages of both whose metric differs: `root_domain`, `target`, `before`, `after`, `change`, `relative_change`.
+    /// The pages in both snapshots whose metric differs: `root_domain`, `target`, `before`,
+    /// `after`, `change`, `relative_change`.
     ///
     /// # Errors
-    /// A query that polars refuses.
+    /// polars rejects the query.
     pub fn movers(&self) -> Result<List<PageChange>> {
         let rows = with_change(self.in_both()?).filter(col("change").neq(lit(0)));
         Ok(List::new(
@@ -176,10 +178,11 @@ impl Pages {
         Ok(merged(from, to, JoinType::Inner))
     }
 
-    /// How many pages there are, and what became of them. Takes its time, and holds few of them.
+    /// The number of pages in both snapshots, and what happened to them. Blocks for as long as the
+    /// tables take to read.
     ///
     /// # Errors
-    /// Files that fail.
+    /// A file cannot be read.
     pub fn counts(&self) -> Result<PageCounts> {
         let count = |expr: Expr, name: &str| expr.cast(DataType::Int64).alias(name);
         let change = || col("after") - col("before");
@@ -208,45 +211,57 @@ impl Pages {
         })
     }
 
-    /// The totals of all metrics that both snapshots have. Takes its time, and holds few rows.
+    /// The totals of all metrics that both snapshots have. Blocks for as long as the tables take to
+    /// read.
     ///
     /// # Errors
-    /// Files that fail.
+    /// A file cannot be read.
     pub fn totals(&self) -> Result<Vec<Total>> {
-        let known = |metric: &str| format!("{metric} known");
-        let sums = |side: &LazyFrame| {
-            let of = |metric: &String| {
-                let known = col(metric)
-                    .count()
-                    .cast(DataType::Int64)
-                    .alias(known(metric));
-                [col(metric).sum(), known]
-            };
-            run(side
-                .clone()
-                .select(self.metrics.iter().flat_map(of).collect::<Vec<_>>()))
+        let sums = self.sums(&self.from)?.into_iter().zip(self.sums(&self.to)?);
+        let total = |(metric, (before, after)): (&String, (Sum, Sum))| Total {
+            metric: metric.clone(),
+            before: before.total,
+            after: after.total,
+            change: after.total - before.total,
+            mean_before: before.mean(),
+            mean_after: after.mean(),
         };
-        let (from, to) = (sums(&self.from)?, sums(&self.to)?);
-        let total = |metric: &String| {
-            let (before, after) = (only(&from, metric)?, only(&to, metric)?);
-            let mean = |side: &DataFrame, total: i64| -> Result<Option<f64>> {
-                let known = only(side, &known(metric))?;
-                Ok((known > 0).then(|| total as f64 / known as f64))
-            };
-            Ok(Total {
-                metric: metric.clone(),
-                before,
-                after,
-                change: after - before,
-                mean_before: mean(&from, before)?,
-                mean_after: mean(&to, after)?,
+        Ok(self.metrics.iter().zip(sums).map(total).collect())
+    }
+
+    /// The sum of each metric in one snapshot, computed in one pass.
+    fn sums(&self, side: &LazyFrame) -> Result<Vec<Sum>> {
+        let values = |metric: &str| format!("{metric} values");
+        let exprs = self.metrics.iter().flat_map(|metric| {
+            let count = col(metric).count().cast(DataType::Int64);
+            [col(metric).sum(), count.alias(values(metric))]
+        });
+        let sums = run(side.clone().select(exprs.collect::<Vec<_>>()))?;
+        let of = |metric: &String| {
+            Ok(Sum {
+                total: only(&sums, metric)?,
+                values: only(&sums, &values(metric))?,
             })
         };
-        self.metrics.iter().map(total).collect()
+        self.metrics.iter().map(of).collect()
     }
 }
 
-/// The counts that both snapshots have: versions of the contract may differ by a column.
+/// The sum of a metric over one snapshot.
+struct Sum {
+    total: i64,
+    /// The number of pages with a value.
+    values: i64,
+}
+
+impl Sum {
+    fn mean(&self) -> Option<f64> {
+        (self.values > 0).then(|| self.total as f64 / self.values as f64)
+    }
+}
+
+/// The columns of counts that both snapshots have. Later versions of the contract can have more
+/// columns.
 fn metrics_of_both(from: &mut LazyFrame, to: &mut LazyFrame) -> Result<Vec<String>> {
     let failed = || "failed to read the snapshot's columns";
     let (before, after) = (
@@ -260,7 +275,7 @@ fn metrics_of_both(from: &mut LazyFrame, to: &mut LazyFrame) -> Result<Vec<Strin
     Ok(shared.collect())
 }
 
-/// The key and one column more; polars is told that they are sorted, so that it merges and does not hash.
+/// The key and one more column. The hint that the key is sorted makes polars merge instead of hash.
 fn keyed(side: &LazyFrame, column: Expr) -> Result<LazyFrame> {
     let sorted = KEY.map(|key| Sorted {
         column: key.into(),
@@ -272,7 +287,7 @@ fn keyed(side: &LazyFrame, column: Expr) -> Result<LazyFrame> {
         .context(|| FAILED)
 }
 
-/// Joins two sides by the key, in its order.
+/// Joins two snapshots by the key, in the order of the key.
 fn merged(left: LazyFrame, right: LazyFrame, how: JoinType) -> LazyFrame {
     left.join_builder()
         .with(right)

@@ -1,4 +1,4 @@
-//! Two snapshots that can be compared: both published, of one question.
+//! Chooses two snapshots that can be compared: both published, with the same settings.
 
 use chrono::NaiveDate;
 
@@ -6,20 +6,22 @@ use crate::error::{Error, Result};
 use crate::lake::{Manifest, snapshots};
 use crate::store::Store;
 
-/// Two published snapshots that answer the same question.
+/// Two published snapshots with the same settings.
 #[derive(Debug, Clone)]
 pub struct Pair {
-    /// The one before.
+    /// The snapshot before.
     pub(super) from: Manifest,
-    /// The one after.
+    /// The snapshot after.
     pub(super) to: Manifest,
 }
 
 impl Pair {
-    /// Reads the manifests of two dates: by default of the last snapshot, and of the last one before it.
+    /// Reads the manifests of two dates. By default these are the last snapshot and the one before
+    /// it.
     ///
     /// # Errors
-    /// Dates that are not published or the same, snapshots of different questions, and a lake that fails.
+    /// A date is not published, both dates are the same, the settings of the snapshots differ, or
+    /// the lake fails.
     pub async fn choose(
         store: &Store,
         from: Option<NaiveDate>,
@@ -38,7 +40,7 @@ impl Pair {
         if from == to {
             return Err(
                 Error::usage(format!("{from} cannot be compared with itself")).with_hint(
-                    "give two dates, or none for the last two; `backlake snapshots` lists them",
+                    "give two dates, or none for the last two snapshots; `backlake snapshots` lists them",
                 ),
             );
         }
@@ -48,11 +50,11 @@ impl Pair {
         );
         if let Some(difference) = from.question.difference(&to.question) {
             let message = format!(
-                "{} (there) and {} (here) answer different questions: {difference}",
+                "snapshots {} (there) and {} (here) have different settings: {difference}",
                 from.snapshot, to.snapshot
             );
             return Err(Error::usage(message)
-                .with_hint("compare snapshots that one pipeline has made with the same settings"));
+                .with_hint("compare two snapshots of one pipeline with the same settings"));
         }
         Ok(Self { from, to })
     }
@@ -70,11 +72,12 @@ async fn published_at(store: &Store, date: NaiveDate) -> Result<Manifest> {
             "snapshot {date} is not published in {}",
             store.display()
         ))
-        .with_hint("`backlake snapshots` lists what is")
+        .with_hint("`backlake snapshots` lists the published snapshots")
     })
 }
 
 fn too_few(lake: &str, what: &str) -> Error {
-    Error::usage(format!("{what} in {lake}"))
-        .with_hint("two are compared; `backlake snapshots` lists what is published")
+    Error::usage(format!("{what} in {lake}")).with_hint(
+        "a comparison needs two snapshots; `backlake snapshots` lists the published ones",
+    )
 }

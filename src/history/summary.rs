@@ -1,4 +1,4 @@
-//! What changed, in short.
+//! The summary of a comparison.
 
 use std::num::NonZeroU32;
 
@@ -10,33 +10,34 @@ use super::pages::{PageChange, PageCounts, Pages, Total};
 use super::pair::Pair;
 use crate::error::Result;
 
-/// What changed between two snapshots, in short.
+/// The most important changes between two snapshots.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
     /// The snapshot before.
     pub from: NaiveDate,
     /// The snapshot after.
     pub to: NaiveDate,
-    /// The metric by which pages are compared.
+    /// The metric of the comparison.
     pub by: String,
-    /// How many pages there are, and what became of them.
+    /// The number of pages in both snapshots, and what happened to them.
     pub pages: PageCounts,
-    /// The totals of all metrics.
+    /// The total of each metric.
     pub totals: Vec<Total>,
-    /// The pages that changed most.
+    /// The pages whose metric changed most.
     pub movers: Vec<PageChange>,
-    /// The greatest of the pages gained.
+    /// The pages gained with the largest metric.
     pub gained: Vec<PageChange>,
-    /// The greatest of the pages lost.
+    /// The pages lost with the largest metric.
     pub lost: Vec<PageChange>,
-    /// The keys that shifted most.
+    /// The keys whose links shifted most.
     pub breakdowns: Vec<BreakdownChange>,
 }
 
-/// Sums up what changed, with so many of each kind. Takes its time: for use on a blocking thread.
+/// Summarises the changes, with at most `top` rows of each kind. Blocks for as long as the tables
+/// take to read.
 ///
 /// # Errors
-/// Files that fail.
+/// A file cannot be read.
 pub fn summary(
     pair: &Pair,
     pages: &Pages,
@@ -50,9 +51,9 @@ pub fn summary(
         by: pages.by().to_owned(),
         pages: pages.counts()?,
         totals: pages.totals()?,
-        movers: pages.movers()?.greatest(top)?,
-        gained: pages.gained()?.greatest(top)?,
-        lost: pages.lost()?.greatest(top)?,
-        breakdowns: breakdowns.shifts()?.greatest(top)?,
+        movers: pages.movers()?.largest(top)?,
+        gained: pages.gained()?.largest(top)?,
+        lost: pages.lost()?.largest(top)?,
+        breakdowns: breakdowns.shifts()?.largest(top)?,
     })
 }

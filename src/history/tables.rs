@@ -1,4 +1,4 @@
-//! The tables as polars reads them.
+//! Reads the tables of the lake with polars, in bounded memory.
 
 use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
@@ -9,14 +9,14 @@ use polars::prelude::{
     UnionArgs, col, concat, lit, when,
 };
 
+use super::local_files::LocalFiles;
 use crate::error::{Context, Error, Result};
-use crate::lake::LocalFiles;
 
-/// What a query that fails has failed to do.
+/// The message of a query that fails.
 pub(super) const FAILED: &str = "failed to compare the snapshots";
 
-/// A table, read when a query runs: one file after the other, so that however many cores there are, no more is read
-/// ahead than one file.
+/// A table that is read when a query runs. It reads one file after another, so that it reads at
+/// most one file ahead on any number of cores.
 pub(super) fn scan(files: &LocalFiles, root_domain: Option<&str>) -> Result<LazyFrame> {
     let failed = || "failed to open the snapshot's files";
     let args = ScanArgsParquet {
@@ -28,7 +28,7 @@ pub(super) fn scan(files: &LocalFiles, root_domain: Option<&str>) -> Result<Lazy
     let scan = |path: &PathBuf| {
         let rows = LazyFrame::scan_parquet(PlRefPath::try_from_path(path)?, args.clone())?;
         Ok(match root_domain {
-            // The statistics of row groups spare reading those of other domains.
+            // Statistics let the reader skip the row groups of other domains.
             Some(domain) => rows.filter(col("root_domain").eq(lit(domain))),
             None => rows,
         })
@@ -49,7 +49,7 @@ pub(super) fn scan(files: &LocalFiles, root_domain: Option<&str>) -> Result<Lazy
     .context(failed)
 }
 
-/// Runs a query whose result is small, and which never holds all rows to come by it.
+/// Runs a query with a small result, without all rows in memory.
 pub(super) fn run(query: LazyFrame) -> Result<DataFrame> {
     let ran = in_file_order(query)
         .collect_with_engine(Engine::Streaming)
@@ -57,13 +57,13 @@ pub(super) fn run(query: LazyFrame) -> Result<DataFrame> {
     Ok(ran.unwrap_single())
 }
 
-/// Runs a query and hands over its rows as they arise.
+/// Runs a query, and calls `see` with batches of rows as they are computed.
 pub(super) fn batches(
     query: LazyFrame,
     mut see: impl FnMut(DataFrame) -> Result<()>,
 ) -> Result<()> {
     let (send, receive) = sync_channel(1);
-    // That nobody listens any more ends the query.
+    // If the receiver has stopped, the query stops, too.
     let hand_over = PlanCallback::new(move |rows: DataFrame| Ok(send.send(rows).is_err()));
     let query = in_file_order(query)
         .sink_batches(hand_over, true, None)
@@ -79,13 +79,13 @@ pub(super) fn batches(
     })
 }
 
-/// The same query, reading one file after the other also where their order does not matter: polars would else read all
-/// of them at once.
+/// Makes a query read one file after another even if the order does not matter. polars would
+/// otherwise read all files at the same time.
 fn in_file_order(query: LazyFrame) -> LazyFrame {
     query.with_check_order(false)
 }
 
-/// How a number changed: `change`, and `relative_change` to what was before.
+/// Adds the columns `change` and `relative_change` to rows with `before` and `after`.
 pub(super) fn with_change(rows: LazyFrame) -> LazyFrame {
     let change = (col("after") - col("before")).alias("change");
     let relative = col("change").cast(DataType::Float64) / col("before").cast(DataType::Float64);
@@ -96,15 +96,15 @@ pub(super) fn with_change(rows: LazyFrame) -> LazyFrame {
         .with_column(relative.cast(DataType::Float64).alias("relative_change"))
 }
 
-/// Does what blocks on a thread of its own.
+/// Does blocking work on a thread of its own.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     tokio::task::spawn_blocking(work).await.context(|| FAILED)?
 }
 
-/// The same rows in one piece, and with no text but theirs: polars lets a few rows share the texts of all that they
-/// were picked from, which then stay in memory, too.
+/// Copies rows into one chunk with only their own texts. In polars, a few rows keep the texts of
+/// the whole batch that they were picked from in memory.
 pub(super) fn compact(rows: &DataFrame) -> Result<DataFrame> {
     let mut columns = Vec::with_capacity(rows.width());
     for column in rows.columns() {
@@ -118,6 +118,7 @@ pub(super) fn compact(rows: &DataFrame) -> Result<DataFrame> {
     DataFrame::new(rows.height(), columns).context(|| FAILED)
 }
 
+/// A column of texts.
 pub(super) fn texts(rows: &DataFrame, name: &str) -> Result<Vec<Option<String>>> {
     let column = rows
         .column(name)
@@ -126,7 +127,7 @@ pub(super) fn texts(rows: &DataFrame, name: &str) -> Result<Vec<Option<String>>>
     Ok(column.iter().map(|text| text.map(str::to_owned)).collect())
 }
 
-/// A column of numbers; of a list that has no such column all are none.
+/// A column of integers. If the list does not have the column, all values are `None`.
 pub(super) fn counts(rows: &DataFrame, name: &str) -> Result<Vec<Option<i64>>> {
     let Ok(column) = rows.column(name) else {
         return Ok(vec![None; rows.height()]);
@@ -134,6 +135,7 @@ pub(super) fn counts(rows: &DataFrame, name: &str) -> Result<Vec<Option<i64>>> {
     Ok(column.i64().context(unread)?.iter().collect())
 }
 
+/// A column of floats. If the list does not have the column, all values are `None`.
 pub(super) fn ratios(rows: &DataFrame, name: &str) -> Result<Vec<Option<f64>>> {
     let Ok(column) = rows.column(name) else {
         return Ok(vec![None; rows.height()]);
@@ -141,12 +143,12 @@ pub(super) fn ratios(rows: &DataFrame, name: &str) -> Result<Vec<Option<f64>>> {
     Ok(column.f64().context(unread)?.iter().collect())
 }
 
-/// The number in the only row of a table.
+/// The integer in the only row of a table.
 pub(super) fn only(rows: &DataFrame, name: &str) -> Result<i64> {
     let number = counts(rows, name)?.first().copied().flatten();
-    number.ok_or_else(|| Error::unexpected(format!("the comparison has no {name}")))
+    number.ok_or_else(|| Error::unexpected(format!("the comparison has no column {name}")))
 }
 
 fn unread() -> &'static str {
-    "failed to read what the comparison has found"
+    "failed to read the result of the comparison"
 }

@@ -1,8 +1,9 @@
-//! Writes rows as they come.
+//! Writes lists as csv, ndjson or Parquet while they are computed.
 
 use std::io::{self, ErrorKind, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use polars::io::csv::write::BatchedWriter as CsvBatches;
 use polars::io::json::BatchedWriter as JsonBatches;
 use polars::io::parquet::write::BatchedWriter as ParquetBatches;
@@ -11,116 +12,117 @@ use polars::prelude::{
 };
 
 use crate::error::{Context, Result};
+use crate::lake::ROW_GROUP_ROWS;
 
-/// Rows of a row group, as in the lake's own files.
-const ROW_GROUP_ROWS: usize = 122_880;
-
-/// The form of a written list.
+/// The format of a written list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// A header, and a line for each row; null is empty.
+pub enum ListFormat {
+    /// Comma-separated values with a header; null is empty.
     Csv,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// Parquet, zstd.
+    /// Parquet, compressed with zstd.
     Parquet,
 }
 
-/// Rows on their way into a file, or to a reader.
-pub(super) struct Writer<W: Write> {
-    form: Form<Shared<W>>,
+/// Writes the rows of one list.
+pub(super) struct ListWriter<W: Write> {
+    encoder: Encoder<Shared<W>>,
     out: Shared<W>,
-    /// Rows that do not fill a row group yet.
+    /// Rows that do not fill a row group of Parquet yet.
     waiting: DataFrame,
-    deserted: bool,
+    /// Whether the reader has closed the pipe.
+    closed_by_reader: bool,
 }
 
-enum Form<W: Write> {
+/// The polars writer of a format.
+enum Encoder<W: Write> {
     Csv(CsvBatches<W>),
     Json(JsonBatches<W>),
     Parquet(Box<ParquetBatches<W>>),
 }
 
 fn failed() -> &'static str {
-    "failed to write what has changed"
+    "failed to write the list of changes"
 }
 
-impl<W: Write + Send> Writer<W> {
-    pub(super) fn new(format: Format, out: W, schema: &Schema) -> Result<Self> {
+impl<W: Write + Send> ListWriter<W> {
+    pub(super) fn new(format: ListFormat, out: W, schema: &Schema) -> Result<Self> {
         let out = Shared(Arc::new(Mutex::new(out)));
-        let form = match format {
-            Format::Csv => Form::Csv(
+        let encoder = match format {
+            ListFormat::Csv => Encoder::Csv(
                 CsvWriter::new(out.clone())
                     .batched(schema)
                     .context(failed)?,
             ),
-            Format::Json => Form::Json(JsonBatches::new(out.clone())),
-            Format::Parquet => Form::Parquet(Box::new(
+            ListFormat::Json => Encoder::Json(JsonBatches::new(out.clone())),
+            ListFormat::Parquet => Encoder::Parquet(Box::new(
                 ParquetWriter::new(out.clone())
                     .batched(schema)
                     .context(failed)?,
             )),
         };
         Ok(Self {
-            form,
+            encoder,
             out,
             waiting: DataFrame::empty_with_schema(schema),
-            deserted: false,
+            closed_by_reader: false,
         })
     }
 
     pub(super) fn write(&mut self, rows: DataFrame) -> Result<()> {
-        if !matches!(self.form, Form::Parquet(_)) {
+        if !matches!(self.encoder, Encoder::Parquet(_)) {
             return self.put(rows);
         }
         self.waiting.vstack_mut_owned(rows).context(failed)?;
         if self.waiting.height() < ROW_GROUP_ROWS {
             return Ok(());
         }
-        let none = self.waiting.clear();
-        let rows = std::mem::replace(&mut self.waiting, none);
+        let empty = self.waiting.clear();
+        let rows = std::mem::replace(&mut self.waiting, empty);
         self.put(rows)
     }
 
-    /// Ends the file, and returns when all is written.
+    /// Writes the remaining rows and the end of the file.
     pub(super) fn finish(&mut self) -> Result<()> {
         let rows = std::mem::take(&mut self.waiting);
         if rows.height() > 0 {
             self.put(rows)?;
         }
-        let ended = match &mut self.form {
-            Form::Csv(writer) => writer.finish(),
-            Form::Json(_) => Ok(()),
-            Form::Parquet(writer) => writer.finish().map(drop),
+        let ended = match &mut self.encoder {
+            Encoder::Csv(writer) => writer.finish(),
+            Encoder::Json(_) => Ok(()),
+            Encoder::Parquet(writer) => writer.finish().map(drop),
         };
         let flushed = ended.and_then(|()| self.out.flush().map_err(PolarsError::from));
-        self.told(flushed)
+        self.checked(flushed)
     }
 
-    /// Whether the reader has gone away.
-    pub(super) fn is_deserted(&self) -> bool {
-        self.deserted
+    /// Whether the reader has closed the pipe.
+    pub(super) fn is_closed_by_reader(&self) -> bool {
+        self.closed_by_reader
     }
 
     fn put(&mut self, mut rows: DataFrame) -> Result<()> {
         rows.rechunk_mut();
-        let put = match &mut self.form {
-            Form::Csv(writer) => writer.write_batch(&rows),
-            Form::Json(writer) => writer.write_batch(&rows),
-            Form::Parquet(writer) => writer.write_batch(&rows),
+        let put = match &mut self.encoder {
+            Encoder::Csv(writer) => writer.write_batch(&rows),
+            Encoder::Json(writer) => writer.write_batch(&rows),
+            Encoder::Parquet(writer) => writer.write_batch(&rows),
         };
-        self.told(put)
+        self.checked(put)
     }
 
-    fn told(&mut self, written: PolarsResult<()>) -> Result<()> {
+    /// Notes whether the reader has closed the pipe.
+    fn checked(&mut self, written: PolarsResult<()>) -> Result<()> {
         if let Err(PolarsError::IO { error, .. }) = &written {
-            self.deserted |= error.kind() == ErrorKind::BrokenPipe;
+            self.closed_by_reader |= error.kind() == ErrorKind::BrokenPipe;
         }
         written.context(failed)
     }
 }
 
-/// Where to, kept by us as well: polars' writers own what they write to, and do not flush it.
+/// The output, shared with a polars writer. That writer owns its output but does not flush it.
 struct Shared<W>(Arc<Mutex<W>>);
 
 impl<W> Clone for Shared<W> {
@@ -131,16 +133,10 @@ impl<W> Clone for Shared<W> {
 
 impl<W: Write> Write for Shared<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write(bytes)
+        self.0.lock().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .flush()
+        self.0.lock().flush()
     }
 }

@@ -60,6 +60,7 @@ pub async fn audit(store: &Store, snapshot: NaiveDate) -> Result<Option<Audit>> 
     };
     let layout = Layout { snapshot };
     let mut found = AuditProgress::of(&manifest);
+    // The counts were checked; an edit that keeps them consistent only shows in the checksum.
     if !store
         .get(&layout.manifest())
         .await?
@@ -70,6 +71,7 @@ pub async fn audit(store: &Store, snapshot: NaiveDate) -> Result<Option<Audit>> 
             layout.manifest()
         ));
     }
+    // Without its contracts, the snapshot's files cannot be checked.
     let contracts = match contracts_of(store, &manifest).await {
         Ok(contracts) => contracts,
         Err(error) => {
@@ -102,7 +104,7 @@ pub async fn audit(store: &Store, snapshot: NaiveDate) -> Result<Option<Audit>> 
     }
     if manifest.snapshot != snapshot {
         found.problems.push(format!(
-            "the manifest of {snapshot} has the content of {}",
+            "the manifest of {snapshot} has the date {}",
             manifest.snapshot
         ));
     }

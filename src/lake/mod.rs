@@ -7,7 +7,6 @@
 mod audit;
 mod audit_group;
 mod contracts;
-mod copies;
 mod delta;
 mod key;
 mod manifest;
@@ -20,7 +19,6 @@ mod views;
 mod writer;
 
 pub use audit::{Audit, audit, log_differences, strays};
-pub use copies::LocalFiles;
 pub use delta::TableFormat;
 pub(crate) use delta::remove as remove_from_delta;
 pub use manifest::{
@@ -32,4 +30,4 @@ pub use rows::{LineFate, requests_batch, targets_batch};
 pub use sort::Sorter;
 pub use staging::Staging;
 pub use views::views;
-pub use writer::TableWriter;
+pub use writer::{ROW_GROUP_ROWS, TableWriter};

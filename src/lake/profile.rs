@@ -67,72 +67,37 @@ impl Profile {
     /// The figures that differ from the previous snapshot by more than these bounds; empty if that one has no rows.
     #[must_use]
     pub fn changes(&self, before: &Self, bounds: &ChangeBounds) -> Vec<ProfileChange> {
-        let mut found = Vec::new();
         if before.rows == 0 {
-            return found;
+            return Vec::new();
         }
-        let relative = |before: f64, now: f64| {
-            if before == 0.0 {
+        let (rows_before, rows_now) = (before.rows as f64, self.rows as f64);
+        let share = |nulls: u64, rows: f64| {
+            if rows == 0.0 {
                 0.0
             } else {
-                (now - before) / before.abs()
+                nulls as f64 / rows
             }
         };
-        let mut check = |figure: String, before: f64, now: f64, change: f64, bound: f64| {
-            if change.abs() > bound {
-                found.push(ProfileChange {
-                    figure,
-                    before,
-                    now,
-                    change,
-                    bound,
-                });
-            }
-        };
-        let (rows_before, rows_now) = (before.rows as f64, self.rows as f64);
-        check(
-            "rows".to_owned(),
-            rows_before,
-            rows_now,
-            relative(rows_before, rows_now),
-            bounds.rows,
-        );
+        let rows = ProfileChange::relative("rows".to_owned(), rows_before, rows_now, bounds.rows);
+        let mut found = vec![rows];
         for (name, column) in &self.columns {
             let Some(earlier) = before.columns.get(name) else {
                 continue;
             };
-            let share = |nulls: u64, rows: f64| {
-                if rows == 0.0 {
-                    0.0
-                } else {
-                    nulls as f64 / rows
-                }
-            };
             // `extra` is null for every regular item, so its null share says nothing about missing values.
             if name != "extra" {
-                let (then, now) = (
-                    share(earlier.nulls, rows_before),
-                    share(column.nulls, rows_now),
-                );
-                check(
-                    format!("null share of {name}"),
-                    then,
-                    now,
-                    now - then,
-                    bounds.nulls,
-                );
+                let figure = format!("null share of {name}");
+                let then = share(earlier.nulls, rows_before);
+                let now = share(column.nulls, rows_now);
+                found.push(ProfileChange::absolute(figure, then, now, bounds.nulls));
             }
             if let (Some(then), Some(now)) = (earlier.total, column.total) {
+                let figure = format!("total of {name}");
                 let (then, now) = (then as f64, now as f64);
-                check(
-                    format!("total of {name}"),
-                    then,
-                    now,
-                    relative(then, now),
-                    bounds.totals,
-                );
+                found.push(ProfileChange::relative(figure, then, now, bounds.totals));
             }
         }
+        found.retain(|change| change.change.abs() > change.bound);
         found
     }
 }
@@ -161,6 +126,31 @@ pub struct ProfileChange {
     pub change: f64,
     /// The bound that it exceeds.
     pub bound: f64,
+}
+
+impl ProfileChange {
+    /// The difference of two values.
+    fn absolute(figure: String, before: f64, now: f64, bound: f64) -> Self {
+        let change = now - before;
+        Self {
+            figure,
+            before,
+            now,
+            change,
+            bound,
+        }
+    }
+
+    /// The difference of two values as a share of the first one; zero if that is zero.
+    fn relative(figure: String, before: f64, now: f64, bound: f64) -> Self {
+        let mut found = Self::absolute(figure, before, now, bound);
+        found.change = if before == 0.0 {
+            0.0
+        } else {
+            found.change / before.abs()
+        };
+        found
+    }
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ use crate::contract::{Column, ColumnType, Contract, bloom_filter};
 use crate::error::{Context, Error, Result};
 
 /// Rows per row group: the unit that DuckDB and other engines read and skip.
-const ROW_GROUP_ROWS: usize = 122_880;
+pub const ROW_GROUP_ROWS: usize = 122_880;
 /// The zstd level of data pages.
 const LEVEL: i32 = 3;
 

@@ -1,4 +1,4 @@
-//! What a plan costs, how long it takes, and what it is measured against.
+//! Estimates the cost and duration of a plan, and the bounds that it is compared with.
 
 use std::time::Duration;
 
@@ -6,19 +6,19 @@ use crate::money::Usd;
 use crate::provider::{MAX_ROOT_DOMAINS, MAX_TARGETS, Prices};
 use crate::targets::TargetList;
 
-/// How fast requests may go out, and how long one is expected to take.
+/// How fast requests can be sent, and how long one is expected to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// Requests under way at once.
+    /// The most requests in flight at the same time.
     pub max_in_flight: u32,
-    /// Requests started a minute.
+    /// The most requests started per minute.
     pub requests_per_minute: u32,
-    /// How long an answer takes.
+    /// The expected time until a response is complete.
     pub latency: Duration,
 }
 
 impl Pace {
-    /// How long so many requests take, in whole seconds.
+    /// How long a number of requests takes, in whole seconds.
     #[must_use]
     pub fn seconds(&self, requests: u64) -> u64 {
         let rounds = requests.div_ceil(u64::from(self.max_in_flight));
@@ -28,19 +28,19 @@ impl Pace {
     }
 }
 
-/// What a number of requests costs at the most, and how long it takes.
+/// The highest cost of a number of requests, and how long they take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Estimate {
-    /// Requests.
+    /// The number of requests.
     pub requests: u64,
-    /// Their cost if every target returns a row.
+    /// The cost if every target returns a row.
     pub cost: Usd,
-    /// Seconds at the account's pace.
+    /// The duration in seconds at the account's pace.
     pub seconds: u64,
 }
 
 impl Estimate {
-    /// Of `requests` that ask for `targets`.
+    /// Estimates `requests` requests for `targets` targets in total.
     #[must_use]
     pub fn of(requests: u64, targets: u64, prices: &Prices, pace: &Pace) -> Self {
         Self {
@@ -51,8 +51,10 @@ impl Estimate {
     }
 }
 
-/// The fewest requests that any plan could do with: by targets, or by root domains, of which one with `n` targets
-/// takes at least `n / 1000` slots, rounded up.
+/// The fewest requests that any plan needs. `sizes` are the numbers of targets of the root domains.
+///
+/// A batch has room for 1000 targets and for 100 root domains. A root domain with `n` targets needs
+/// a slot in at least `n / 1000` batches, rounded up.
 #[must_use]
 pub fn lower_bound(sizes: &[u32]) -> u64 {
     let targets: u64 = sizes.iter().map(|&size| u64::from(size)).sum();
@@ -65,7 +67,7 @@ pub fn lower_bound(sizes: &[u32]) -> u64 {
         .max(slots.div_ceil(MAX_ROOT_DOMAINS as u64))
 }
 
-/// The requests that filling batch after batch in the order of the list takes: what a simple script pays for.
+/// The number of requests if batches are filled in the order of the list, as a simple script does.
 #[must_use]
 pub fn requests_in_input_order(list: &TargetList) -> u64 {
     let mut last_batch_of = vec![0_u64; list.root_domain_count()];

@@ -1,18 +1,20 @@
 //! Packs root domains of given sizes into the fewest batches: pure, deterministic, no I/O.
 //!
-//! Two caps bind a batch, targets and root domains, so the art is to run out of both at the same moment. Each batch
-//! in turn is filled by one of three rules:
+//! A batch has two caps, one for targets and one for root domains, and the best batch reaches both.
+//! Each batch is filled by one of three rules:
 //!
-//! - **Targets bind:** the 100 smallest domains alone are over 1000 targets. Take the smallest until the batch is
-//!   full, and split the last. Every batch is full, so this part meets the bound by targets.
-//! - **Domains bind:** the 100 largest together are under 1000 targets. Take them whole. Every batch has 100
-//!   domains, so this part meets the bound by domains.
-//! - **Both bind:** take small ones and large ones, 100 in all, and choose the last so that the sum is exactly 1000;
-//!   exchange one of the others where no domain of the size wanted is left. Only where that fails, too, is a domain
-//!   split (which costs a slot) or the batch left short (which costs targets), whichever the rest can better afford.
+//! - **Targets are the limit:** the 100 smallest domains have 1000 targets or more. Take the
+//!   smallest until the batch is full, and split the last one. Every batch has 1000 targets, so
+//!   this part meets the bound for targets.
+//! - **Domains are the limit:** the 100 largest domains have at most 1000 targets together. Take
+//!   them whole. Every batch has 100 domains, so this part meets the bound for domains.
+//! - **Both are the limit:** take small and large domains, 100 in all, and choose the last one so
+//!   that the sum is exactly 1000. If no domain of that size is left, exchange one of the others.
+//!   If that also fails, split a domain, which costs a slot, or leave the batch short, which costs
+//!   targets: whichever the remaining batches can afford.
 //!
-//! A batch that is full by both caps lowers the bound for the rest by one, so only the last resort moves the result
-//! away from the bound.
+//! A batch that is full by both caps lowers the bound for the rest by one. So only a split or a
+//! short batch can move the result away from the bound.
 
 use std::collections::BTreeMap;
 
@@ -21,21 +23,22 @@ use crate::provider::{MAX_ROOT_DOMAINS, MAX_TARGETS};
 const TARGETS: u32 = MAX_TARGETS as u32;
 const SLOTS: usize = MAX_ROOT_DOMAINS;
 
-/// How many targets of one root domain go into a batch.
+/// The part of a root domain that goes into one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
-    /// The root domain, by its place in the sizes given.
+    /// The root domain, as its index in the given sizes.
     pub domain: u32,
-    /// How many of its targets; the plan takes the next ones in order.
+    /// The number of its targets. The plan takes the next ones in order.
     pub targets: u32,
 }
 
-/// Packs root domains, given by their number of targets, into batches within both caps.
+/// Packs root domains into batches within both caps. `sizes` are their numbers of targets.
 ///
-/// Takes time in the order of domains plus batches times their caps, and memory in the order of domains.
+/// The time is proportional to the domains plus the batches times their caps, and the memory to the
+/// domains.
 ///
 /// ```
-/// // One domain of 1500 targets fills a batch and a half; the small ones find room beside it.
+/// // One domain of 1500 targets fills a batch and a half; the small ones fit into the second batch.
 /// let batches = backlake::plan::pack(&[1500, 20, 3]);
 /// assert_eq!(batches.len(), 2);
 /// assert_eq!(batches.iter().flatten().map(|share| share.targets).sum::<u32>(), 1523);
@@ -50,15 +53,15 @@ pub fn pack(sizes: &[u32]) -> Vec<Vec<Share>> {
     batches
 }
 
-/// The domains that are not yet packed, by the targets each has left.
+/// The domains that are not packed yet, grouped by the number of targets that each has left.
 struct Rest {
-    /// Domains with 1 to 1000 targets left, by that number.
+    /// The domains with 1 to 1000 targets left, indexed by that number.
     small: Vec<Vec<u32>>,
-    /// Domains with more.
+    /// The domains with more targets left.
     big: BTreeMap<u32, Vec<u32>>,
     domains: usize,
     targets: u64,
-    /// Slots that the domains take at the least.
+    /// The fewest slots that the domains need.
     slots: u64,
 }
 
@@ -71,7 +74,7 @@ impl Rest {
             targets: 0,
             slots: 0,
         };
-        // The last put in is the first taken out, so that ties go by the order given.
+        // Groups are stacks: in reverse order, the first domain of a size is taken first.
         for (domain, &size) in sizes.iter().enumerate().rev() {
             if size > 0 {
                 rest.put(size, domain as u32);
@@ -80,6 +83,7 @@ impl Rest {
         rest
     }
 
+    /// Adds a domain with this many targets left.
     fn put(&mut self, size: u32, domain: u32) {
         if size <= TARGETS {
             self.small[size as usize].push(domain);
@@ -91,7 +95,7 @@ impl Rest {
         self.slots += u64::from(size.div_ceil(TARGETS));
     }
 
-    /// Takes a domain of this size out.
+    /// Removes a domain of this size.
     fn take(&mut self, size: u32) -> u32 {
         let taken = if size <= TARGETS {
             self.small[size as usize].pop()
@@ -105,7 +109,7 @@ impl Rest {
         };
         #[expect(
             clippy::expect_used,
-            reason = "the callers have just seen it in its class"
+            reason = "callers take only sizes that they have seen in a group"
         )]
         let domain = taken.expect("a domain of this size");
         self.domains -= 1;
@@ -114,12 +118,14 @@ impl Rest {
         domain
     }
 
+    /// The sizes of all domains, smallest first.
     fn ascending(&self) -> impl Iterator<Item = u32> {
         let small = (1..).zip(&self.small[1..]);
         let classes = small.chain(self.big.iter().map(|(&size, class)| (size, class)));
         classes.flat_map(|(size, class)| std::iter::repeat_n(size, class.len()))
     }
 
+    /// The sizes of all domains, largest first.
     fn descending(&self) -> impl Iterator<Item = u32> {
         let small = (1..=TARGETS)
             .rev()
@@ -133,7 +139,7 @@ impl Rest {
         classes.flat_map(|(size, class)| std::iter::repeat_n(size, class.len()))
     }
 
-    /// Takes the next batch out.
+    /// Removes the next batch.
     fn fill(&mut self) -> Vec<Share> {
         let smallest: Vec<u32> = self.ascending().take(SLOTS).collect();
         if self.domains <= SLOTS || sum(&smallest) >= TARGETS {
@@ -147,7 +153,8 @@ impl Rest {
         self.ship(&mixed)
     }
 
-    /// Takes domains of these sizes out until the batch is full, and puts back what is left of the last.
+    /// Removes domains of these sizes until the batch is full, and puts back the rest of the last
+    /// one.
     fn ship(&mut self, sizes: &[u32]) -> Vec<Share> {
         let mut room = TARGETS;
         let mut batch = Vec::with_capacity(sizes.len());
@@ -166,17 +173,20 @@ impl Rest {
         batch
     }
 
-    /// Sizes of 100 domains, small and large, that sum up to 1000 or come near it; only the last may be over.
+    /// Chooses 100 domains, small and large, whose sizes add up to 1000 or nearly so. Only the last
+    /// may exceed it.
     fn mix(&self, smallest: &[u32], largest: &[u32]) -> Vec<u32> {
         let mut chosen = smallest.to_vec();
         let mut total = sum(smallest);
-        // Put large ones in place of small ones, the largest first, until the next one would be over.
+        // Replace small domains by large ones, largest first, until the next one would exceed the
+        // cap.
         let mut large = 0;
         while total - chosen[SLOTS - 1 - large] + largest[large].min(TARGETS) < TARGETS {
             total = total - chosen[SLOTS - 1 - large] + largest[large].min(TARGETS);
             chosen[SLOTS - 1 - large] = largest[large];
             large += 1;
         }
+        // One slot stays open for the domain that makes the sum exact.
         let open = SLOTS - 1 - large;
         let replaced = chosen.remove(open);
         let wanted = TARGETS - (total - replaced);
@@ -185,12 +195,13 @@ impl Rest {
             chosen.push(wanted);
             return chosen;
         }
-        if let Some((at, instead, last)) = left.exchange(&chosen, wanted) {
+        if let Some(Exchange { at, instead, last }) = left.exchange(&chosen, wanted) {
             chosen[at] = instead;
             chosen.push(last);
             return chosen;
         }
-        // No exact fit. Split the largest, or leave the batch short by what the best fit lacks?
+        // Nothing fits exactly. Splitting the largest domain costs a slot, and the best fit costs
+        // some targets, so compare how much of each the lower bound leaves spare.
         let batches = self
             .targets
             .div_ceil(u64::from(TARGETS))
@@ -207,7 +218,17 @@ impl Rest {
     }
 }
 
-/// How many domains of each size up to 1000 are left beside those chosen.
+/// An exchange of one chosen domain that makes room for a last one of the right size.
+struct Exchange {
+    /// The index of the chosen domain to exchange.
+    at: usize,
+    /// The size of the domain to take instead.
+    instead: u32,
+    /// The size of the last domain.
+    last: u32,
+}
+
+/// The number of domains of each size up to 1000 that are left after a choice.
 struct Left {
     counts: Vec<u32>,
 }
@@ -227,8 +248,8 @@ impl Left {
             .is_some_and(|&count| count > 0)
     }
 
-    /// One of `chosen` to exchange, what for, and a last one, such that all sum up as wanted.
-    fn exchange(&self, chosen: &[u32], wanted: u32) -> Option<(usize, u32, u32)> {
+    /// Finds an exchange of one chosen domain, and a last domain, such that the sum is as wanted.
+    fn exchange(&self, chosen: &[u32], wanted: u32) -> Option<Exchange> {
         let distinct: Vec<usize> = (0..chosen.len())
             .filter(|&at| at == 0 || chosen[at] != chosen[at - 1])
             .collect();
@@ -248,7 +269,7 @@ impl Left {
                         && instead > 0
                         && self.counts.get(instead as usize) >= Some(&enough)
                     {
-                        return Some((at, instead, last));
+                        return Some(Exchange { at, instead, last });
                     }
                 }
             }
@@ -257,7 +278,7 @@ impl Left {
     }
 }
 
-/// What domains of these sizes would put into one batch.
+/// The number of targets that domains of these sizes have in one batch.
 fn sum(sizes: &[u32]) -> u32 {
     sizes.iter().map(|&size| size.min(TARGETS)).sum()
 }

@@ -1,4 +1,5 @@
-//! The simulator as callers see it: called in process, or served on a port of the loopback interface.
+//! The simulator as callers see it: called in process, or served on a port of the loopback
+//! interface.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::behaviour::Behaviour;
 use super::listen;
 use super::population::Population;
-use super::reaction::{Event, Reaction, Scripted};
+use super::reaction::{Milestone, Reaction, Scripted};
 use super::server;
 use super::state::{Charge, State};
 use crate::clock::Clock;
@@ -57,7 +58,8 @@ impl Simulator {
         Ok(simulator)
     }
 
-    /// The base URL, `http://127.0.0.1:<port>`. A simulator that does not listen has port 9, which discards.
+    /// The base URL, `http://127.0.0.1:<port>`. A simulator that does not listen has port 9, which
+    /// discards.
     #[must_use]
     pub fn url(&self) -> String {
         let discard = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
@@ -86,7 +88,7 @@ impl Simulator {
 }
 
 /// # For tests
-/// What a test needs to know the truth, to wait for a moment, and to replace the next responses.
+/// These methods let a test see the truth, wait for a moment, and replace the next responses.
 impl Simulator {
     /// The population: the true profile of every target.
     #[must_use]
@@ -126,8 +128,8 @@ impl Simulator {
         0 < self.state.busy.load(Ordering::Relaxed)
     }
 
-    /// Calls `observer` for every event as it happens.
-    pub fn on_event(&self, observer: impl Fn(Event) + Send + Sync + 'static) {
+    /// Calls `observer` for every milestone as it is reached.
+    pub fn on_milestone(&self, observer: impl Fn(Milestone) + Send + Sync + 'static) {
         *self.state.observer.lock() = Some(Box::new(observer));
     }
 

@@ -1,4 +1,5 @@
-//! The faults that a scenario can name: failures of the provider, of the connection, and of the clock.
+//! The faults that a scenario can name: failures of the provider, of the connection, and of the
+//! clock.
 
 use std::collections::HashSet;
 use std::sync::Arc;

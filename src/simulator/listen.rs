@@ -1,4 +1,5 @@
-//! Serves the simulator on a port of the loopback interface: HTTP/1.1, and every way in which a connection can fail.
+//! Serves the simulator on a port of the loopback interface: HTTP/1.1, and every way in which a
+//! connection can fail.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use super::reaction::{Event, Reaction, Scripted};
+use super::reaction::{Milestone, Reaction, Scripted};
 use super::server::react;
 use super::state::State;
 
@@ -111,7 +112,7 @@ fn half(
     let half = scripted.body.slice(..scripted.body.len() / 2);
     let first = stream::once(async { Ok(Frame::data(half)) });
     let reported = stream::once(async move {
-        state.report(Event::HalfResponse(number));
+        state.report(Milestone::HalfResponse(number));
         Ok(Frame::data(Bytes::new()))
     });
     response(

@@ -1,9 +1,10 @@
 //! The simulated data: the backlink profile of every target on every day, as a pure function.
 //!
-//! Counts have heavy tails, a page shares the strength of its root domain, and maps look like those of recorded
-//! responses. From day to day a profile drifts: it has a slow trend of its own and a little noise, and some pages are
-//! found or lost. Rules that hold in real responses also hold here: the types add up to `referring_pages`, maps are
-//! sorted by count, and a page without backlinks has zeros and six nulls.
+//! Counts have heavy tails, a page shares the strength of its root domain, and maps look like those
+//! of recorded responses. From day to day a profile drifts: it has a slow trend of its own and a
+//! little noise, and some pages are found or lost. Rules that hold in real responses also hold
+//! here: the types add up to `referring_pages`, maps are sorted by count, and a page without
+//! backlinks has zeros and six nulls.
 
 use chrono::{Days, NaiveDate};
 use serde::ser::SerializeMap;
@@ -149,12 +150,11 @@ impl Population {
         if !has_links {
             return Some(Self::without_links(main_domain_rank));
         }
-        let trend = own.normal() * 0.35;
-        let season = 0.04 * ((day as f64) / 29.5 + own.unit() * std::f64::consts::TAU).sin();
-        let growth = (trend * day as f64 / 365.0 + season + 0.015 * today.normal()).exp();
+        let growth = growth(day, &mut own, &mut today);
         let size = (1.8 + 1.9 * own.normal() + 0.8 * strength).exp().min(5e7);
         let referring_pages = (size * growth).ceil().max(1.0) as i64;
 
+        // Every other number is a share of the referring pages, so that the numbers fit together.
         let part = |share: f64, of: i64| ((of as f64 * share).round() as i64).clamp(0, of);
         let at_least_one = |share: f64, of: i64| part(share, of).max(1);
         let backlinks = referring_pages + part(own.unit().powi(2) * 1.5, referring_pages);
@@ -170,13 +170,8 @@ impl Population {
         let referring_pages_nofollow = part(nofollow, referring_pages);
         let referring_domains_nofollow = part(nofollow, referring_domains);
         let referring_main_domains_nofollow = part(nofollow, referring_main_domains);
-        let first_day = (own.unit() * 2_500.0) as u64 + 30;
-        let first_second = (own.unit() * 86_400.0) as u32;
-        let first_seen = stamp(epoch - Days::new(first_day), first_second);
-        let lost = own.unit();
-        let lost_ago = (today.unit().powi(2) * 40.0) as u64;
-        let lost_date =
-            (lost < 0.35).then(|| stamp(date - Days::new(lost_ago), (lost * 1e5) as u32));
+        let first_seen = first_seen(epoch, &mut own);
+        let lost_date = lost_date(date, &mut own, &mut today);
 
         let (has_attributes, extra_labels) = (own.unit() < 0.85, own.unit());
         Some(Page {
@@ -240,7 +235,30 @@ impl Population {
     }
 }
 
-/// Distributes a number over keys until nothing is left. The first keys are more likely and get more.
+/// The size of a profile relative to the first day: a trend of its own, a monthly season, and a
+/// little noise.
+fn growth(day: i64, own: &mut Draws, today: &mut Draws) -> f64 {
+    let trend = own.normal() * 0.35;
+    let season = 0.04 * ((day as f64) / 29.5 + own.unit() * std::f64::consts::TAU).sin();
+    (trend * day as f64 / 365.0 + season + 0.015 * today.normal()).exp()
+}
+
+/// When the provider first found a backlink: the same on every day.
+fn first_seen(epoch: NaiveDate, own: &mut Draws) -> String {
+    let day = (own.unit() * 2_500.0) as u64 + 30;
+    let second = (own.unit() * 86_400.0) as u32;
+    stamp(epoch - Days::new(day), second)
+}
+
+/// When the last backlink was lost, if one was: up to 40 days ago.
+fn lost_date(date: NaiveDate, own: &mut Draws, today: &mut Draws) -> Option<String> {
+    let lost = own.unit();
+    let days_ago = (today.unit().powi(2) * 40.0) as u64;
+    (lost < 0.35).then(|| stamp(date - Days::new(days_ago), (lost * 1e5) as u32))
+}
+
+/// Distributes a number over keys until nothing is left. The first keys are more likely and get
+/// more.
 fn split(total: i64, keys: &[&'static str], draws: &mut Draws) -> Vec<(&'static str, i64)> {
     let mut counts: Vec<(&'static str, i64)> = Vec::new();
     let mut left = total;
@@ -293,7 +311,8 @@ impl Draws {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// A number with mean 0 and standard deviation 1. The sum of twelve uniform numbers is close to normal.
+    /// A number with mean 0 and standard deviation 1. The sum of twelve uniform numbers is close to
+    /// normal.
     fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
     }

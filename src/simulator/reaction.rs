@@ -65,9 +65,10 @@ impl From<Scripted> for Reaction {
     }
 }
 
-/// An event at the simulator that a test can wait for. A number is that of the request, counted from 0.
+/// A point in the life of a request that a test can wait for. A number is that of the request,
+/// counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub enum Milestone {
     /// A request to the paid endpoint has arrived.
     Request(u64),
     /// Half of the response has been sent.

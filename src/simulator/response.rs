@@ -1,4 +1,5 @@
-//! Responses as the provider writes them: the JSON of tasks and errors, gzipped if the client accepts that.
+//! Responses as the provider writes them: the JSON of tasks and errors, gzipped if the client
+//! accepts that.
 
 use std::io::Write as _;
 

@@ -69,7 +69,8 @@ pub(super) fn one_task(body: &[u8]) -> Result<Value, Refusal> {
     }
 }
 
-/// Checks a task against the rules of `bulk_pages_summary`. One invalid target makes the whole task fail.
+/// Checks a task against the rules of `bulk_pages_summary`. One invalid target makes the whole task
+/// fail.
 pub(super) fn check(posted: Value) -> Result<Accepted, Refusal> {
     let fields = posted.as_object().into_iter().flatten();
     for (name, value) in fields {
@@ -136,7 +137,8 @@ pub(super) fn check(posted: Value) -> Result<Accepted, Refusal> {
     })
 }
 
-/// Whether a target has the form that the provider requires: a domain without scheme and `www.`, a page with a scheme.
+/// Whether a target has the form that the provider requires: a domain without scheme and `www.`, a
+/// page with a scheme.
 fn keeps_form(text: &str, known: &Canonical) -> bool {
     match known.kind() {
         TargetKind::Page => true,

@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, Request};
 use super::faults::{Fault, What};
 use super::free::{errors, id_list, user_data};
 use super::population::Draws;
-use super::reaction::{Event, Reaction, Scripted};
+use super::reaction::{Milestone, Reaction, Scripted};
 use super::response::{TaskResponse, encoded, refused, refused_login, without_tasks};
 use super::rules::Refusal;
 use super::state::{Charge, InFlight, State};
@@ -38,7 +38,7 @@ pub(super) async fn react(state: &Arc<State>, request: Request<Bytes>) -> Reacti
 async fn bulk_pages_summary(state: &Arc<State>, headers: HeaderMap, body: Bytes) -> Reaction {
     let in_flight = InFlight::enter(state);
     let number = state.requests.fetch_add(1, Ordering::Relaxed);
-    state.report(Event::Request(number));
+    state.report(Milestone::Request(number));
     let faults = faults_of(state, number);
     for fault in faults.iter().filter(|fault| fault.what == What::WallClock) {
         state.clock.set_wall(fault.step());

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::behaviour::Behaviour;
 use super::population::{Draws, Population};
-use super::reaction::{Event, Scripted};
+use super::reaction::{Milestone, Scripted};
 use crate::clock::Clock;
 use crate::money::Usd;
 
@@ -34,8 +34,8 @@ pub struct Charge {
     pub cost: Usd,
 }
 
-/// Receives events as they happen.
-pub(super) type Observer = Box<dyn Fn(Event) + Send + Sync>;
+/// Receives milestones as they are reached.
+pub(super) type Observer = Box<dyn Fn(Milestone) + Send + Sync>;
 
 /// Counts the calls of one minute.
 #[derive(Default)]
@@ -109,7 +109,8 @@ impl State {
         self.behaviour.balance - ledger.iter().map(|charge| charge.cost).sum()
     }
 
-    /// Reserves the most that a task can cost, if the balance covers it in addition to the tasks in progress.
+    /// Reserves the most that a task can cost, if the balance covers it in addition to the tasks in
+    /// progress.
     pub(super) fn reserve(&self, most: Usd) -> bool {
         let mut reserved = self.reserved.lock();
         let covered = self.balance() - *reserved >= most;
@@ -150,10 +151,10 @@ impl State {
                 .is_some_and(|given| given.as_bytes() == expected.as_bytes())
     }
 
-    /// Reports an event to the observer.
-    pub(super) fn report(&self, event: Event) {
+    /// Reports a milestone to the observer.
+    pub(super) fn report(&self, milestone: Milestone) {
         if let Some(observer) = &*self.observer.lock() {
-            observer(event);
+            observer(milestone);
         }
     }
 

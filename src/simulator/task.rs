@@ -88,7 +88,8 @@ fn items_of(state: &State, accepted: &Accepted) -> Vec<PageItem> {
         let url = if stems[stem(text)] == 1 {
             as_provider_writes(target.text(), target.kind())
         } else {
-            // Two targets of the batch differ only in their spelling, so the url must stay unambiguous.
+            // Two targets of the batch differ only in their spelling, so the url must stay
+            // unambiguous.
             target.text().to_owned()
         };
         Some(PageItem::new(url, page))

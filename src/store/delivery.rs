@@ -71,6 +71,7 @@ impl Store {
     /// large file are uploaded; a small one is kept in memory.
     pub(crate) async fn deliver(&self, staged: &FsPath, to: &Path) -> Result<Delivery> {
         let failed = || format!("failed to write {to} to the lake");
+        // On a local disk, the content is made durable now, so that only a rename is left.
         if let Some(target) = self.on_disk(to) {
             let source = staged.to_owned();
             let (file, parent) = (
@@ -87,6 +88,7 @@ impl Store {
                 by: By::Rename(source, target),
             });
         }
+        // A small file needs a single request, which also makes it visible, so it is sent on completion.
         let mut file = std::fs::File::open(staged).context(failed)?;
         if file.metadata().context(failed)?.len() <= PART_BYTES as u64 {
             let mut bytes = Vec::new();
@@ -96,6 +98,7 @@ impl Store {
                 by: By::Put(Arc::clone(self.objects()), bytes.into()),
             });
         }
+        // The parts of an upload stay invisible until it is completed.
         let mut upload = self.objects().put_multipart(to).await.context(failed)?;
         let mut parts = FuturesUnordered::new();
         let sent = async {

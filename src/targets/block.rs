@@ -1,4 +1,5 @@
-//! Lines of a list as read, in blocks of a few thousand, on their way from the readers to the target list.
+//! Lines of a list as read, in blocks of a few thousand, on their way from the readers to the
+//! target list.
 
 use super::problem::{Problem, Unreadable};
 use crate::error::Result;

@@ -1,7 +1,7 @@
 //! The canonical form of a target, in which it is sent, compared and published.
 //!
-//! Two lines that mean the same page or domain get the same canonical form; a line that breaks a rule of the provider
-//! gets a reason. The `url` crate parses URLs (WHATWG).
+//! Two lines that mean the same page or domain get the same canonical form; a line that breaks a
+//! rule of the provider gets a reason. The `url` crate parses URLs (WHATWG).
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -51,8 +51,9 @@ pub fn canonical(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
     read(line, rules)
 }
 
-/// Recognises a page in canonical form by its bytes: a lower-case host, a path, and no byte that a URL parser encodes,
-/// decodes or drops. Most lines of most lists are such pages, and parsing them as URLs takes several times as long.
+/// Recognises a page in canonical form by its bytes: a lower-case host, a path, and no byte that a
+/// URL parser encodes, decodes or drops. Most lines of most lists are such pages, and parsing them
+/// as URLs takes several times as long.
 fn plain_page(line: &str, rules: &Rules) -> Option<Canonical> {
     let after_scheme = line
         .strip_prefix("https://")
@@ -62,7 +63,8 @@ fn plain_page(line: &str, rules: &Rules) -> Option<Canonical> {
     if path == "/" || !path.bytes().all(is_plain) || path.contains("/.") {
         return None;
     }
-    // A last label that starts with a digit may belong to an IPv4 address; `--` marks a name in another script.
+    // A last label that starts with a digit may belong to an IPv4 address; `--` marks a name in
+    // another script.
     let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
     let last_label = &host[host.rfind('.')? + 1..];
     let is_name = last_label.starts_with(|c: char| c.is_ascii_lowercase()) && !host.contains("--");
@@ -99,8 +101,8 @@ fn read(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
     }
 }
 
-/// The scheme of a line, from `scheme://…` or from a `name:…` that is not `host:port`. `http` and `https` are returned
-/// in lower case.
+/// The scheme of a line, from `scheme://…` or from a `name:…` that is not `host:port`. `http` and
+/// `https` are returned in lower case.
 fn scheme(line: &str) -> Option<&str> {
     let (scheme, rest) = line.split_once(':')?;
     let named = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -242,7 +244,8 @@ fn domain(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
     })
 }
 
-/// A URL without its scheme, `www.` and final slash: the part that two spellings of the same page share.
+/// A URL without its scheme, `www.` and final slash: the part that two spellings of the same page
+/// share.
 #[must_use]
 pub fn stem(url: &str) -> &str {
     let rest = url

@@ -61,7 +61,8 @@ pub(super) fn open_text(path: &str) -> Result<Box<dyn BufRead>> {
     Ok(plain)
 }
 
-/// Opens a list whose format needs random access: a compressed list or standard input becomes a temporary file.
+/// Opens a list whose format needs random access: a compressed list or standard input becomes a
+/// temporary file.
 pub(super) fn open_seekable(path: &str) -> Result<File> {
     let failed = || format!("failed to read target list {path}");
     if path == "-" {
@@ -76,7 +77,8 @@ pub(super) fn open_seekable(path: &str) -> Result<File> {
     spool(&mut plain).usage(|| format!("failed to decompress target list {path}"))
 }
 
-/// Decompresses a file as its extension says. A file that is not gzip fails here and not in the middle of a line.
+/// Decompresses a file as its extension says. A file that is not gzip fails here and not in the
+/// middle of a line.
 fn by_extension(path: &str, mut raw: impl BufRead + 'static) -> io::Result<Box<dyn BufRead>> {
     let (_, compression) = Compression::split(path);
     if compression == Compression::Gzip && !raw.fill_buf()?.starts_with(&GZIP_MAGIC) {

@@ -1,4 +1,5 @@
-//! Reads csv: the csv crate splits rows, and [`LineCounter`] finds their line numbers, which the crate does not report.
+//! Reads csv: the csv crate splits rows, and [`LineCounter`] finds their line numbers, which the
+//! crate does not report.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -67,7 +68,8 @@ pub(super) fn csv(list: &ListFile<'_>, reader: Box<dyn BufRead>, sink: Sink<'_>)
     if let Some((number, true)) = last
         && !lines.borrow().quotes.is_multiple_of(2)
     {
-        // The csv crate reads everything after an unclosed quote as one field, and so would lose all further lines.
+        // The csv crate reads everything after an unclosed quote as one field, and so would lose
+        // all further lines.
         return Err(Error::usage(format!(
             "target list {}, line {number}: a quote is opened and never closed",
             list.path
@@ -124,7 +126,8 @@ impl LineCounter {
         }
     }
 
-    /// The number of the first line at or after a byte that is not blank. Calls must be in the order of the rows.
+    /// The number of the first line at or after a byte that is not blank. Calls must be in the
+    /// order of the rows.
     fn line_of(&mut self, byte: u64) -> u64 {
         while self.starts.front().is_some_and(|&(start, _)| start < byte) {
             self.starts.pop_front();

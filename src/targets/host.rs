@@ -6,7 +6,8 @@ use psl::{List, Psl, Type};
 
 use super::rules::{Invalid, SuffixList};
 
-/// Checks that a host is a DNS name of two or more labels, `_` included. The `url` crate accepts more.
+/// Checks that a host is a DNS name of two or more labels, `_` included. The `url` crate accepts
+/// more.
 pub(super) fn check_host(host: &str) -> Result<(), Invalid> {
     let fits = |label: &str| {
         (1..=63).contains(&label.len())
@@ -53,14 +54,15 @@ pub(super) fn shortened(host: &str) -> String {
     host.chars().take(120).collect()
 }
 
-/// The root domain of a host: the public suffix and one more label. A host that is itself a public suffix is its own
-/// root domain.
+/// The root domain of a host: the public suffix and one more label. A host that is itself a public
+/// suffix is its own root domain.
 pub(super) fn root_domain(host: &str, suffixes: SuffixList) -> &str {
     let Some(mut suffix) = List.suffix(host.as_bytes()) else {
         return host;
     };
     if suffixes == SuffixList::Icann {
-        // The ICANN suffix is part of the private one: look up what remains without the first label.
+        // The ICANN suffix is part of the private one: look up what remains without the first
+        // label.
         while suffix.typ() == Some(Type::Private) {
             let shorter = suffix
                 .as_bytes()

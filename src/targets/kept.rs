@@ -1,7 +1,9 @@
-//! Stores the lines of a target list with a run, so that its tables can be rebuilt after the list has changed.
+//! Stores the lines of a target list with a run, so that its tables can be rebuilt after the list
+//! has changed.
 //!
-//! The format is ndjson: a first line with sources, kept columns and rules, then one line per input line. Targets are
-//! derived again when the lines are read back, so a rule that was fixed since then applies.
+//! The format is ndjson: a first line with sources, kept columns and rules, then one line per input
+//! line. Targets are derived again when the lines are read back, so a rule that was fixed since
+//! then applies.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, Write};
@@ -75,7 +77,8 @@ impl TargetList {
         to.write_all(b"\n")
     }
 
-    /// Reads back the lines of [`TargetList::write_kept`], and the rules by which they were first read.
+    /// Reads back the lines of [`TargetList::write_kept`], and the rules by which they were first
+    /// read.
     ///
     /// # Errors
     /// The reader fails, or a line is damaged.

@@ -1,8 +1,8 @@
 //! The target list: every input line once, every target once, in little memory.
 //!
 //! # Memory
-//! About 60 bytes per line in addition to the target's text. A line as written is stored only where it differs from
-//! the canonical form. Ten million lines of 50 bytes take about 1.2 GB.
+//! About 60 bytes per line in addition to the target's text. A line as written is stored only where
+//! it differs from the canonical form. Ten million lines of 50 bytes take about 1.2 GB.
 
 use std::sync::mpsc;
 use std::thread;
@@ -21,7 +21,8 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TargetId(pub u32);
 
-/// A target: it follows the provider's rules, and no other target of the list has its canonical form.
+/// A target: it follows the provider's rules, and no other target of the list has its canonical
+/// form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target<'a> {
     /// The number in the list.
@@ -120,8 +121,8 @@ impl TargetList {
     /// Reads all sources.
     ///
     /// # Errors
-    /// A source that is missing or damaged, with its name and line. A line that is not a target is not an error: the
-    /// list contains it with the reason.
+    /// A source that is missing or damaged, with its name and line. A line that is not a target is
+    /// not an error: the list contains it with the reason.
     pub fn read(sources: &Sources, rules: &Rules) -> Result<Self> {
         let files = sources.files()?;
         Self::gather(sources.keep.clone(), files.clone(), rules, move |sink| {
@@ -132,7 +133,8 @@ impl TargetList {
         })
     }
 
-    /// Collects the blocks that `produce` hands on. Reading, canonicalising and collecting run in parallel.
+    /// Collects the blocks that `produce` hands on. Reading, canonicalising and collecting run in
+    /// parallel.
     pub(super) fn gather(
         keep: Vec<String>,
         sources: Vec<String>,
@@ -147,7 +149,8 @@ impl TargetList {
         thread::scope(|scope| {
             let (send, blocks) = mpsc::sync_channel::<Block>(BETWEEN);
             let reader = scope.spawn(move || {
-                // The receiver stops only after an error of its own, which is the one that is reported.
+                // The receiver stops only after an error of its own, which is the one that is
+                // reported.
                 produce(&mut |block| {
                     send.send(block).map_err(|_| {
                         Error::unexpected("the reader of the target lists was stopped")
@@ -227,7 +230,8 @@ impl TargetList {
         Ok(())
     }
 
-    /// The number of a root domain. Lists are often sorted, so the root domain of the last target is tried first.
+    /// The number of a root domain. Lists are often sorted, so the root domain of the last target
+    /// is tried first.
     fn root_of(&mut self, name: &str) -> u32 {
         let last = self.entries.last().map(|entry| entry.root);
         let same = last.filter(|&last| self.roots.get(&self.store, last) == name);
@@ -310,7 +314,8 @@ impl TargetList {
         (0..self.lines.len()).map(|index| self.line(index))
     }
 
-    /// The labels of a line as name and value, in the order of [`TargetList::keep`]. Columns without a value are left out.
+    /// The labels of a line as name and value, in the order of [`TargetList::keep`]. Columns
+    /// without a value are left out.
     pub fn labels(&self, index: usize) -> impl Iterator<Item = (&str, &str)> {
         let named = self.keep.iter().zip(self.label_values(index));
         named.filter_map(|(name, value)| Some((name.as_str(), value?)))

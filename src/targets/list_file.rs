@@ -9,7 +9,7 @@ pub(super) struct ListFile<'a> {
     pub(super) number: usize,
     /// The path, or `-` for standard input.
     pub(super) path: &'a str,
-    /// The column that holds the target.
+    /// The column that contains the target.
     pub(super) column: &'a str,
     /// The columns that are kept as labels.
     pub(super) keep: &'a [String],
@@ -21,7 +21,8 @@ impl ListFile<'_> {
         format!("failed to read target list {}", self.path)
     }
 
-    /// The error for a wanted column that the list does not have. `names` are the columns that it has.
+    /// The error for a wanted column that the list does not have. `names` are the columns that it
+    /// has.
     pub(super) fn missing_column(&self, name: &str, names: &[String]) -> Error {
         Error::usage(format!(
             "target list {} has no column `{name}`; its columns are: {}",

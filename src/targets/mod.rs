@@ -1,7 +1,8 @@
-//! Target lists in, [`Target`]s out: each line is read once, brought to canonical form, and counted.
+//! Target lists in, [`Target`]s out: each line is read once, brought to canonical form, and
+//! counted.
 //!
-//! A [`TargetList`] contains every input line exactly once. Every target in it follows the provider's rules, and no
-//! two targets are the same.
+//! A [`TargetList`] contains every input line exactly once. Every target in it follows the
+//! provider's rules, and no two targets are the same.
 
 mod block;
 mod canonical;

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-/// Writes hex digits in upper case and decodes unreserved characters. A text with a stray `%` stays as it is, because
-/// a change could alter its meaning.
+/// Writes hex digits in upper case and decodes unreserved characters. A text with a stray `%` stays
+/// as it is, because a change could alter its meaning.
 pub(super) fn normal_percent(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);

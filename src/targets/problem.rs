@@ -1,4 +1,5 @@
-//! The reasons why an input line is not a target: it cannot be read, or it breaks a rule of the provider.
+//! The reasons why an input line is not a target: it cannot be read, or it breaks a rule of the
+//! provider.
 
 use thiserror::Error;
 

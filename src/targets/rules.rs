@@ -1,4 +1,5 @@
-//! The vocabulary of the provider's rules: kinds of targets, choices of the pipeline, and reasons for invalid lines.
+//! The vocabulary of the provider's rules: kinds of targets, choices of the pipeline, and reasons
+//! for invalid lines.
 
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
@@ -40,8 +41,9 @@ pub enum BareUrl {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SuffixList {
-    /// Both sections: `a.github.io` and `b.github.io` are two root domains. This never counts fewer root domains
-    /// than ICANN alone, so a batch keeps the provider's cap whichever section the provider uses.
+    /// Both sections: `a.github.io` and `b.github.io` are two root domains. This never counts fewer
+    /// root domains than ICANN alone, so a batch keeps the provider's cap whichever section the
+    /// provider uses.
     #[default]
     IcannAndPrivate,
     /// The ICANN section only: both count as `github.io`.

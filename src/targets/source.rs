@@ -1,7 +1,9 @@
-//! The sources of targets: files by path and glob, or standard input, as txt, csv, ndjson or Parquet.
+//! The sources of targets: files by path and glob, or standard input, as txt, csv, ndjson or
+//! Parquet.
 //!
-//! Every list is read as a stream, in blocks of a few thousand lines. Only Parquet that is compressed or on standard
-//! input is first copied to a temporary file, because its index is at its end.
+//! Every list is read as a stream, in blocks of a few thousand lines. Only Parquet that is
+//! compressed or on standard input is first copied to a temporary file, because its index is at its
+//! end.
 
 use std::collections::HashSet;
 use std::path::Path;

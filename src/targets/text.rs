@@ -71,7 +71,8 @@ fn label_of(value: &Value) -> Option<Box<str>> {
     }
 }
 
-/// Calls `take` for each line with its number, its text without the line end, and a problem if it is too long.
+/// Calls `take` for each line with its number, its text without the line end, and a problem if it
+/// is too long.
 fn each_line(
     list: &ListFile<'_>,
     mut reader: Box<dyn BufRead>,
@@ -82,7 +83,8 @@ fn each_line(
     for number in 1.. {
         line.clear();
         let failed = || format!("{}, line {number}", list.failed());
-        // Two bytes more than the limit, so that a line of exactly `max` bytes is read with its `\r\n`.
+        // Two bytes more than the limit, so that a line of exactly `max` bytes is read with its
+        // `\r\n`.
         let limit = max as u64 + 2;
         let read = reader.by_ref().take(limit).read_until(b'\n', &mut line);
         if read.usage(failed)? == 0 {

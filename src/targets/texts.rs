@@ -1,4 +1,5 @@
-//! Stores millions of short texts without one allocation each: a text is stored once, and eight bytes refer to it.
+//! Stores millions of short texts without one allocation each: a text is stored once, and eight
+//! bytes refer to it.
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;

@@ -79,7 +79,7 @@ fn program_compacts(site: &Site, more: &[&str]) -> Vec<(String, u64)> {
         String::from_utf8_lossy(&output.stderr)
     );
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["bundled"].as_bool(), Some(more.contains(&"--yes")));
+    assert_eq!(report["packed"].as_bool(), Some(more.contains(&"--yes")));
     let archives = report["archives"].as_array().unwrap().iter();
     archives
         .map(|found| {

@@ -1,4 +1,5 @@
-//! Nothing in a response is lost: every value is in its column or, unchanged, in `extra`. No input makes it panic.
+//! Nothing in a response is lost: every value is in its column or, unchanged, in `extra`. No input
+//! makes it panic.
 
 use arrow::array::AsArray as _;
 use arrow::array::{Array as _, RecordBatch};

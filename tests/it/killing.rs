@@ -11,8 +11,8 @@ use arrow::array::RecordBatch;
 use backlake::clock::Clock;
 use backlake::contract::Table;
 use backlake::fetch::{Event, Step};
-use backlake::pipeline::{Overrides, Pipeline, Progress, Surroundings, run};
-use backlake::simulator::{self, Behaviour, Fault, LOGIN, PASSWORD, Simulator, What};
+use backlake::pipeline::{Overrides, Pipeline, Progress, RunMode, Surroundings, run};
+use backlake::simulator::{Behaviour, Fault, LOGIN, Milestone, PASSWORD, Simulator, What};
 
 use crate::harness::{Site, credential, listening, program, text};
 
@@ -154,7 +154,7 @@ fn a_process_that_kills_itself() {
         on_progress: &on_progress,
         ..Surroundings::of_process(&clock, 1)
     };
-    let _ = runtime.block_on(run(&pipeline, Default::default(), &env));
+    let _ = runtime.block_on(run(&pipeline, RunMode::default(), &env));
 }
 
 fn kill(pid: u32, signal: &str) {
@@ -215,7 +215,7 @@ fn lost(site: &Site, simulator: &Simulator, at: &str) -> usize {
 }
 
 /// Waits for a line that matches; ends with the child or after the timeout.
-fn wait_for(coming: &Receiver<simulator::Event>, fits: impl Fn(simulator::Event) -> bool) -> bool {
+fn wait_for(coming: &Receiver<Milestone>, fits: impl Fn(Milestone) -> bool) -> bool {
     while let Ok(moment) = coming.recv_timeout(Duration::from_secs(60)) {
         if fits(moment) {
             return true;
@@ -238,12 +238,8 @@ async fn a_run_that_is_killed_while_the_provider_works_or_answers_is_continued()
         seconds: 0.0,
     };
     for (at, faults, moment) in [
-        ("request sent", vec![], simulator::Event::Request(7)),
-        (
-            "half a response",
-            vec![stall],
-            simulator::Event::HalfResponse(7),
-        ),
+        ("request sent", vec![], Milestone::Request(7)),
+        ("half a response", vec![stall], Milestone::HalfResponse(7)),
     ] {
         let (site, simulator) = (
             site(batches),
@@ -254,7 +250,7 @@ async fn a_run_that_is_killed_while_the_provider_works_or_answers_is_continued()
             .await,
         );
         let (send, coming) = channel();
-        simulator.on_event(move |moment| _ = send.send(moment));
+        simulator.on_milestone(move |milestone| _ = send.send(milestone));
         let mut child = start(&site, &simulator).spawn().unwrap();
         assert!(wait_for(&coming, |came| came == moment), "{at}");
         child.kill().unwrap();
@@ -294,7 +290,7 @@ async fn a_run_that_is_killed_again_and_again_is_continued_to_the_same_snapshot(
         let seen = simulator.requests();
         let at = seen + random.u64(0..6);
         let (send, coming) = channel();
-        simulator.on_event(move |moment| _ = send.send(moment));
+        simulator.on_milestone(move |milestone| _ = send.send(milestone));
         let mut child = start(&site, &simulator)
             .stderr(Stdio::piped())
             .spawn()
@@ -303,7 +299,7 @@ async fn a_run_that_is_killed_again_and_again_is_continued_to_the_same_snapshot(
         // When everything is fetched, the kill hits publishing.
         let published = loop {
             match coming.recv_timeout(Duration::from_millis(20)) {
-                Ok(simulator::Event::Request(number)) if number >= at => break false,
+                Ok(Milestone::Request(number)) if number >= at => break false,
                 Ok(_) => {}
                 Err(_) => match log.try_recv() {
                     Ok(line) if line.contains("publishing") => break false,
@@ -363,14 +359,14 @@ async fn a_signal_ends_a_run_in_order_and_a_second_one_at_once() {
             .await,
         );
         let (send, coming) = channel();
-        simulator.on_event(move |moment| _ = send.send(moment));
+        simulator.on_milestone(move |milestone| _ = send.send(milestone));
         let metrics = site.folder.path().join("backlake.prom");
         let mut child = start(&site, &simulator)
             .arg("--metrics-file")
             .arg(&metrics)
             .spawn()
             .unwrap();
-        assert!(wait_for(&coming, |came| came == simulator::Event::Request(4)));
+        assert!(wait_for(&coming, |came| came == Milestone::Request(4)));
         kill(child.id(), signal);
         assert_eq!(child.wait().unwrap().code(), Some(exit), "{signal}");
         // Requests in flight were awaited and archived, and no other was sent.
@@ -407,13 +403,13 @@ async fn a_signal_ends_a_run_in_order_and_a_second_one_at_once() {
         .await,
     );
     let (send, coming) = channel();
-    simulator.on_event(move |moment| _ = send.send(moment));
+    simulator.on_milestone(move |milestone| _ = send.send(milestone));
     let mut child = start(&site, &simulator)
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let log = follow(&mut child);
-    assert!(wait_for(&coming, |came| came == simulator::Event::Request(1)));
+    assert!(wait_for(&coming, |came| came == Milestone::Request(1)));
     kill(child.id(), "INT");
     assert!(
         log.iter()
@@ -435,9 +431,9 @@ async fn a_second_run_is_told_who_holds_the_snapshot() {
         .await,
     );
     let (send, coming) = channel();
-    simulator.on_event(move |moment| _ = send.send(moment));
+    simulator.on_milestone(move |milestone| _ = send.send(milestone));
     let mut first = start(&site, &simulator).spawn().unwrap();
-    assert!(wait_for(&coming, |came| came == simulator::Event::Request(0)));
+    assert!(wait_for(&coming, |came| came == Milestone::Request(0)));
     let second = start(&site, &simulator)
         .stderr(Stdio::piped())
         .output()

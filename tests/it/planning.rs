@@ -1,14 +1,16 @@
-//! The bill is the smallest possible: every target in exactly one batch, both caps kept, the bound met.
+//! The bill is as small as possible: every target is in exactly one batch, within both caps and
+//! near the lower bound.
 
 use backlake::plan::{Plan, lower_bound, pack};
 use backlake::targets::{Rules, Sources, TargetList};
 use proptest::prelude::*;
 
-/// A small generator of its own, so that the sizes are the same on every machine and in every version.
+/// A small random generator, so that the sizes are the same on every machine and with every version
+/// of a crate.
 struct Uniform(u64);
 
 impl Uniform {
-    /// The next number between 0 and 1, both excluded.
+    /// The next number between 0 and 1, without both.
     fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.0;
@@ -22,13 +24,13 @@ impl Uniform {
     }
 }
 
-/// The most requests that a plan of domains of these sizes may take.
+/// The most requests that a plan for domains of these sizes may need.
 fn allowed(sizes: &[u32]) -> u64 {
     let bound = lower_bound(sizes);
     bound + (bound * 2).div_ceil(1000).max(1)
 }
 
-/// Checks what must hold of every packing, and returns its number of batches.
+/// Checks that a packing is valid, and returns its number of batches.
 fn packed(sizes: &[u32]) -> u64 {
     let mut left = sizes.to_vec();
     let batches = pack(sizes);
@@ -112,7 +114,7 @@ fn distributions() -> Vec<(&'static str, Vec<u32>)> {
 }
 
 #[test]
-fn the_ten_distributions_are_packed_within_their_bound() {
+fn ten_distributions_are_packed_near_their_bound() {
     for (name, sizes) in distributions() {
         let (requests, bound) = (packed(&sizes), lower_bound(&sizes));
         println!("{name}: {requests} requests, bound {bound}");
@@ -139,7 +141,8 @@ proptest! {
             sizes.extend((0..domains as u32).map(|at| size + at % step));
         }
         let (requests, bound) = (packed(&sizes), lower_bound(&sizes));
-        // Small random inputs can be truly harder than their bound; two above it, or one in fifty, is the promise here.
+        // Small random inputs can need more than their bound; the promise here is two more, or one
+        // in fifty.
         prop_assert!(requests <= bound + (bound / 50).max(2), "{} requests, bound {}", requests, bound);
     }
 }

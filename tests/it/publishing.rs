@@ -106,7 +106,7 @@ async fn a_file_that_no_manifest_lists_is_found() {
     assert_eq!(output.status.code(), Some(7), "{report}");
     assert!(report.contains("2026-11-23  ok"), "{report}");
     assert!(
-        report.contains("the manifest of 2026-11-24 has the content of 2026-11-23"),
+        report.contains("the manifest of 2026-11-24 has the date 2026-11-23"),
         "{report}"
     );
     assert!(

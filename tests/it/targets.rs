@@ -1,4 +1,4 @@
-//! Every input line is read, from any format, and ends in exactly one fate.
+//! Every input line of every format is read, and gets exactly one fate.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -40,8 +40,8 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// The same four lines in every format, with a column to keep where there can be one.
-fn forms() -> Vec<(&'static str, Vec<u8>)> {
+/// The same four lines in every format, with a column to keep if the format has columns.
+fn formats() -> Vec<(&'static str, Vec<u8>)> {
     let csv: String = LINES
         .iter()
         .enumerate()
@@ -82,7 +82,7 @@ fn forms() -> Vec<(&'static str, Vec<u8>)> {
 #[test]
 fn every_format_and_compression_gives_the_same_targets() {
     let folder = tempfile::tempdir().unwrap();
-    for (ending, bytes) in forms() {
+    for (ending, bytes) in formats() {
         for (packed, bytes) in [
             ("", bytes.clone()),
             (".gz", gzip(&bytes)),
@@ -135,7 +135,7 @@ fn every_format_and_compression_gives_the_same_targets() {
 }
 
 #[test]
-fn standard_input_is_read_in_any_form_it_can_have() {
+fn standard_input_is_read_plain_and_compressed() {
     let plain = LINES.join("\n").into_bytes();
     for bytes in [
         plain.clone(),
@@ -183,7 +183,7 @@ fn globs_and_files_are_read_in_order_and_each_once() {
 }
 
 #[test]
-fn a_line_of_any_length_ends_in_a_fate() {
+fn a_line_of_any_length_gets_a_fate() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("long.txt");
     std::fs::write(
@@ -198,7 +198,7 @@ fn a_line_of_any_length_ends_in_a_fate() {
         LineEnd::Invalid("longer than 65536 bytes")
     );
     assert_eq!(list.line(1).number, 2);
-    // Around the limit no line is taken for a part of its neighbour.
+    // Near the limit, no line is read as part of the next one.
     for length in 65_534..65_540 {
         let long = format!("https://a.com/{}", "x".repeat(length - 14));
         std::fs::write(
@@ -236,7 +236,7 @@ fn lines_of_a_csv_are_counted_as_an_editor_counts_them() {
 }
 
 #[test]
-fn rows_that_lack_their_target_are_invalid_and_told_why() {
+fn rows_without_a_target_are_invalid_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes, reasons) in [
         (
@@ -261,7 +261,7 @@ fn rows_that_lack_their_target_are_invalid_and_told_why() {
         assert_eq!(list.line_count(), reasons.len(), "{name}");
         for (line, reason) in list.lines().zip(reasons) {
             assert!(
-                matches!(line.end, LineEnd::Invalid(told) if told.starts_with(reason)),
+                matches!(line.end, LineEnd::Invalid(found) if found.starts_with(reason)),
                 "{name}: {line:?}"
             );
         }
@@ -269,7 +269,7 @@ fn rows_that_lack_their_target_are_invalid_and_told_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn kept_columns_arrive_as_labels_in_the_targets_table() {
+async fn kept_columns_become_labels_in_the_targets_table() {
     let site = Site::new([""]);
     let path = site.write(
         "list.csv",
@@ -306,13 +306,13 @@ async fn kept_columns_arrive_as_labels_in_the_targets_table() {
     assert_eq!(found[&4], "client= tier=3");
     // The third line repeats the first.
     let reasons = column("reason").as_string::<i32>();
-    let told: Vec<&str> = reasons
+    let duplicates: Vec<&str> = reasons
         .iter()
         .flatten()
         .filter(|reason| reason.contains("the same as"))
         .collect();
-    assert_eq!(told.len(), 1);
-    assert!(told[0].ends_with("list.csv line 2"), "{told:?}");
+    assert_eq!(duplicates.len(), 1);
+    assert!(duplicates[0].ends_with("list.csv line 2"), "{duplicates:?}");
 }
 
 proptest! {
@@ -339,15 +339,15 @@ proptest! {
             keep: Vec::new(),
         };
         let Ok(list) = TargetList::read(&sources, &Rules::default()) else {
-            // Only what is no list as a whole: UTF-16, or a csv without the column.
+            // Only a file that is not a list at all: UTF-16, or a csv without the column.
             return Ok(());
         };
         let ends = list.lines().filter(|line| matches!(line.end, LineEnd::Target(_))).count();
         prop_assert_eq!(ends, list.target_count());
         prop_assert_eq!(list.line_count(), list.target_count() + list.duplicate_count() + list.invalid_count());
-        let mut asked: Vec<u32> = Plan::of(&list).batches().flat_map(|batch| batch.targets).map(|id| id.0).collect();
-        asked.sort_unstable();
-        prop_assert_eq!(asked, (0..list.target_count() as u32).collect::<Vec<_>>());
+        let mut planned: Vec<u32> = Plan::of(&list).batches().flat_map(|batch| batch.targets).map(|id| id.0).collect();
+        planned.sort_unstable();
+        prop_assert_eq!(planned, (0..list.target_count() as u32).collect::<Vec<_>>());
     }
 }
 

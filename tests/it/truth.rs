@@ -1,4 +1,4 @@
-//! What the simulator knows is what the lake holds: every value of every row and every breakdown.
+//! The lake contains the truth of the simulator: every value of every row and every breakdown.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,8 @@ use chrono::DateTime;
 
 use crate::harness::{Site, date, simulator};
 
-/// A list as unclean as real ones: pages and domains, duplicates, invalid lines, a few large domains and many small.
+/// A list as untidy as real ones: pages and domains, duplicates, invalid lines, a few large domains
+/// and many small.
 fn list(count: usize) -> Vec<String> {
     (0..count)
         .map(|n| match n % 20 {
@@ -33,7 +34,7 @@ fn list(count: usize) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_lake_holds_the_truth_of_every_row_and_every_breakdown() {
+async fn the_lake_contains_the_truth_of_every_row_and_every_breakdown() {
     let count = if cfg!(debug_assertions) {
         6_000
     } else {
@@ -47,7 +48,7 @@ async fn the_lake_holds_the_truth_of_every_row_and_every_breakdown() {
     let report = end.report;
     assert_eq!(report.state, RunState::Published);
 
-    // Fates: the truth by the rules and by the population.
+    // Fates: the truth follows from the rules and the population.
     let mut truth: BTreeMap<(String, String), Page> = BTreeMap::new();
     let (mut targets, mut invalid, mut absent) = (std::collections::HashSet::new(), 0, 0);
     for line in &lines {
@@ -85,7 +86,7 @@ async fn the_lake_holds_the_truth_of_every_row_and_every_breakdown() {
         "{report:?}"
     );
 
-    // Money: what the provider's books say.
+    // Money: the truth is in the provider's ledger.
     let charged = simulator.ledger().iter().map(|charge| charge.cost).sum();
     assert_eq!(report.cost_usd, charged);
 
@@ -97,7 +98,7 @@ async fn the_lake_holds_the_truth_of_every_row_and_every_breakdown() {
         row: 0,
     };
     for ((root_domain, target), page) in &truth {
-        rows.hold(target, root_domain, page);
+        rows.check(target, root_domain, page);
         rows.row += 1;
     }
     let mut row = 0;
@@ -149,7 +150,7 @@ fn counts<'a>(page: &'a Page, field: &str) -> &'a CountsByKey {
     }
 }
 
-/// A row of pages, to be held to the truth.
+/// A row of pages that is checked against the truth.
 struct Rows<'a> {
     pages: &'a RecordBatch,
     row: usize,
@@ -164,7 +165,7 @@ impl Rows<'_> {
             .value(self.row)
     }
 
-    fn hold(&self, target: &str, root_domain: &str, page: &Page) {
+    fn check(&self, target: &str, root_domain: &str, page: &Page) {
         assert_eq!(
             (self.text("root_domain"), self.text("target")),
             (root_domain, target)

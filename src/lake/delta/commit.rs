@@ -148,6 +148,7 @@ pub(in crate::lake) async fn differences(
             files.map(|file| (file.path.as_str(), file))
         });
         let mut named: BTreeMap<&str, &ManifestFile> = named.collect();
+        // A lake without any log is fine, but with one, every table needs a log.
         if log.metadata().is_none() {
             if !named.is_empty() {
                 without.push(format!(
@@ -276,10 +277,12 @@ impl SnapshotFiles<'_> {
             .buffered(FOOTERS_AT_ONCE)
             .try_collect()
             .await?;
+        // A later contract may have more columns than the table.
         let metadata = match log.metadata() {
             None => Some(new_metadata(contract, &manifest.run, at)?),
             Some(metadata) => widened(metadata, contract)?,
         };
+        // Readers of the history see whether the commit replaces files.
         let (mode, predicate) = if removes.is_empty() {
             (SaveMode::Append, None)
         } else {

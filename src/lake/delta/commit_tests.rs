@@ -5,7 +5,10 @@ use serde_json::json;
 
 use super::super::manifest::Manifest;
 use super::commit::{differences, missing, remove};
-use super::testing::{actions, commit, day, in_a_bucket, kind, noon, of_kind, on_disk, published};
+use super::testing::{
+    actions, assert_consistent, commit, commit_all, day, in_a_bucket, kinds, noon, of_kind,
+    on_disk, published,
+};
 use crate::store::Store;
 
 #[tokio::test]
@@ -13,43 +16,26 @@ async fn a_snapshot_is_one_commit_and_repeating_it_commits_nothing() {
     let (_folder, disk) = on_disk();
     for store in [disk, in_a_bucket()] {
         let manifest = published(&store, 0, "first", 1, 3).await;
-        assert_eq!(
-            differences(&store, std::slice::from_ref(&manifest))
-                .await
-                .unwrap(),
-            Vec::<String>::new()
-        );
-        assert_eq!(
-            commit(&store, std::slice::from_ref(&manifest))
-                .await
-                .unwrap(),
-            1
-        );
-        assert_eq!(
-            commit(&store, std::slice::from_ref(&manifest))
-                .await
-                .unwrap(),
-            0
-        );
+        assert_consistent(&store, &[&manifest]).await;
+        assert_eq!(commit_all(&store, &[&manifest]).await, 1);
+        assert_eq!(commit_all(&store, &[&manifest]).await, 0);
         assert!(actions(&store, 1).await.is_none());
 
-        let kinds: Vec<String> = actions(&store, 0).await.unwrap().iter().map(kind).collect();
-        assert_eq!(kinds, ["commitInfo", "protocol", "metaData", "txn", "add"]);
+        assert_eq!(
+            kinds(&store, 0).await,
+            ["commitInfo", "protocol", "metaData", "txn", "add"]
+        );
         assert_eq!(
             of_kind(&store, 0, "protocol").await[0],
             json!({ "minReaderVersion": 1, "minWriterVersion": 2 })
         );
         let metadata = &of_kind(&store, 0, "metaData").await[0];
         assert_eq!(metadata["partitionColumns"], json!(["snapshot_date"]));
-        assert_eq!(
-            (&metadata["name"], metadata["id"].as_str().unwrap().len()),
-            (&json!("requests"), 36)
-        );
+        assert_eq!(metadata["name"], "requests");
+        assert_eq!(metadata["id"].as_str().unwrap().len(), 36);
         let transaction = &of_kind(&store, 0, "txn").await[0];
-        assert_eq!(
-            (&transaction["appId"], &transaction["version"]),
-            (&json!("backlake/nightly/2026-11-01"), &json!(1))
-        );
+        assert_eq!(transaction["appId"], "backlake/nightly/2026-11-01");
+        assert_eq!(transaction["version"], 1);
         let add = &of_kind(&store, 0, "add").await[0];
         let file = &manifest.tables["requests"].files[0];
         assert_eq!(add["path"], "snapshot_date=2026-11-01/first-00000.parquet");
@@ -57,27 +43,15 @@ async fn a_snapshot_is_one_commit_and_repeating_it_commits_nothing() {
             add["partitionValues"],
             json!({ "snapshot_date": "2026-11-01" })
         );
-        assert_eq!(
-            (&add["size"], &add["dataChange"]),
-            (&json!(file.bytes), &json!(true))
-        );
+        assert_eq!(add["size"], file.bytes);
+        assert_eq!(add["dataChange"], true);
         let info = &of_kind(&store, 0, "commitInfo").await[0];
-        assert_eq!(
-            (&info["operation"], &info["operationParameters"]["mode"]),
-            (&json!("WRITE"), &json!("Append"))
-        );
+        assert_eq!(info["operation"], "WRITE");
+        assert_eq!(info["operationParameters"]["mode"], "Append");
         assert_eq!(info["timestamp"], json!(noon(0).timestamp_millis()));
-        assert!(
-            info["engineInfo"]
-                .as_str()
-                .unwrap()
-                .starts_with("backlake/"),
-            "{info}"
-        );
-        assert_eq!(
-            differences(&store, &[manifest]).await.unwrap(),
-            Vec::<String>::new()
-        );
+        let engine = info["engineInfo"].as_str().unwrap();
+        assert!(engine.starts_with("backlake/"), "{info}");
+        assert_consistent(&store, &[&manifest]).await;
     }
 }
 
@@ -92,52 +66,28 @@ async fn a_replacement_is_one_commit_that_removes_the_replaced_files() {
     assert_eq!(missing(&store, &days).await.unwrap(), days);
     assert_eq!(commit(&store, &[first, other.clone()]).await.unwrap(), 2);
     let replaced = published(&store, 0, "second", 2, 5).await;
+    assert_eq!(commit_all(&store, &[&replaced]).await, 1);
     assert_eq!(
-        commit(&store, std::slice::from_ref(&replaced))
-            .await
-            .unwrap(),
-        1
+        kinds(&store, 2).await,
+        ["commitInfo", "txn", "remove", "add"]
     );
-    let kinds: Vec<String> = actions(&store, 2).await.unwrap().iter().map(kind).collect();
-    assert_eq!(kinds, ["commitInfo", "txn", "remove", "add"]);
     let removed = &of_kind(&store, 2, "remove").await[0];
-    assert_eq!(
-        removed["path"],
-        "snapshot_date=2026-11-01/first-00000.parquet"
-    );
-    assert_eq!(
-        removed["deletionTimestamp"],
-        json!(noon(0).timestamp_millis())
-    );
+    let (path, at) = (&removed["path"], &removed["deletionTimestamp"]);
+    assert_eq!(path, "snapshot_date=2026-11-01/first-00000.parquet");
+    assert_eq!(*at, noon(0).timestamp_millis());
     assert_eq!(of_kind(&store, 2, "txn").await[0]["version"], 2);
     let info = &of_kind(&store, 2, "commitInfo").await[0];
-    assert_eq!(
-        info["operationParameters"]["predicate"],
-        "snapshot_date = '2026-11-01'"
-    );
-    assert_eq!(
-        differences(&store, &[replaced.clone(), other])
-            .await
-            .unwrap(),
-        Vec::<String>::new()
-    );
-    assert_eq!(
-        commit(&store, std::slice::from_ref(&replaced))
-            .await
-            .unwrap(),
-        0
-    );
+    let predicate = &info["operationParameters"]["predicate"];
+    assert_eq!(predicate, "snapshot_date = '2026-11-01'");
+    assert_consistent(&store, &[&replaced, &other]).await;
+    assert_eq!(commit_all(&store, &[&replaced]).await, 0);
     // Published again with the same files: only the transaction is new.
     let again = Manifest {
         generation: 3,
         ..replaced
     };
-    assert_eq!(
-        commit(&store, std::slice::from_ref(&again)).await.unwrap(),
-        1
-    );
-    let kinds: Vec<String> = actions(&store, 3).await.unwrap().iter().map(kind).collect();
-    assert_eq!(kinds, ["commitInfo", "txn"]);
+    assert_eq!(commit_all(&store, &[&again]).await, 1);
+    assert_eq!(kinds(&store, 3).await, ["commitInfo", "txn"]);
     assert_eq!(commit(&store, &[again]).await.unwrap(), 0);
 }
 
@@ -147,16 +97,9 @@ async fn a_rewritten_file_with_the_same_name_is_added_again_and_not_removed() {
     let manifest = published(&store, 0, "first", 1, 3).await;
     commit(&store, &[manifest]).await.unwrap();
     let again = published(&store, 0, "first", 1, 900).await;
-    assert_eq!(
-        commit(&store, std::slice::from_ref(&again)).await.unwrap(),
-        1
-    );
-    let kinds: Vec<String> = actions(&store, 1).await.unwrap().iter().map(kind).collect();
-    assert_eq!(kinds, ["commitInfo", "txn", "add"]);
-    assert_eq!(
-        differences(&store, &[again]).await.unwrap(),
-        Vec::<String>::new()
-    );
+    assert_eq!(commit_all(&store, &[&again]).await, 1);
+    assert_eq!(kinds(&store, 1).await, ["commitInfo", "txn", "add"]);
+    assert_consistent(&store, &[&again]).await;
 }
 
 #[tokio::test]
@@ -173,10 +116,8 @@ async fn snapshots_are_removed_by_one_commit() {
     assert_eq!(of_kind(&store, 4, "remove").await.len(), 2);
     let info = &of_kind(&store, 4, "commitInfo").await[0];
     assert_eq!(info["operation"], "DELETE");
-    assert_eq!(
-        info["operationParameters"]["predicate"],
-        "snapshot_date IN ('2026-11-02', '2026-11-03')"
-    );
+    let predicate = &info["operationParameters"]["predicate"];
+    assert_eq!(predicate, "snapshot_date IN ('2026-11-02', '2026-11-03')");
     let found = differences(&store, &manifests).await.unwrap();
     assert_eq!(
         found,
@@ -187,10 +128,7 @@ async fn snapshots_are_removed_by_one_commit() {
     );
     // Published again, a snapshot is committed although its transaction is still in the log.
     assert_eq!(commit(&store, &manifests).await.unwrap(), 2);
-    assert_eq!(
-        differences(&store, &manifests).await.unwrap(),
-        Vec::<String>::new()
-    );
+    assert_consistent(&store, &manifests.iter().collect::<Vec<_>>()).await;
     assert_eq!(remove(&in_a_bucket(), &removed, noon(40)).await.unwrap(), 0);
 }
 
@@ -220,10 +158,9 @@ async fn differences_between_logs_and_manifests_are_found() {
     let error = commit(&in_a_copy(&store, &one).await, &[one])
         .await
         .unwrap_err();
+    let message = error.to_string();
     assert!(
-        error
-            .to_string()
-            .contains("has 2 rows, the manifest says 3"),
+        message.contains("has 2 rows, the manifest says 3"),
         "{error}"
     );
 }
@@ -248,24 +185,17 @@ async fn of_many_concurrent_commits_none_is_lost_and_none_counts_twice() {
         manifests.push(published(&store, number, "run", 1, 2).await);
     }
     // Two independent writers commit each snapshot.
-    let committers: Vec<_> = manifests
-        .iter()
-        .chain(&manifests)
-        .map(|manifest| {
-            let (store, manifest) = (
-                Store::open(folder.path().to_str().unwrap()).unwrap(),
-                manifest.clone(),
-            );
-            tokio::spawn(async move { commit(&store, &[manifest]).await })
-        })
-        .collect();
+    let committer = |manifest: &Manifest| {
+        let store = Store::open(folder.path().to_str().unwrap()).unwrap();
+        let manifest = manifest.clone();
+        tokio::spawn(async move { commit(&store, &[manifest]).await })
+    };
+    let twice = manifests.iter().chain(&manifests);
+    let committers: Vec<_> = twice.map(committer).collect();
     for committer in committers {
         committer.await.unwrap().unwrap();
     }
-    assert_eq!(
-        differences(&store, &manifests).await.unwrap(),
-        Vec::<String>::new()
-    );
+    assert_consistent(&store, &manifests.iter().collect::<Vec<_>>()).await;
     let mut adds = 0;
     for version in 0..6 {
         adds += of_kind(&store, version, "add").await.len();

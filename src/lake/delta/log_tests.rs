@@ -7,12 +7,12 @@ use object_store::path::Path;
 use serde_json::{Value, json};
 
 use super::super::manifest::Manifest;
-use super::commit::differences;
 use super::log::{Log, LogChange};
 use super::testing::{
-    TABLE, actions, attempts, commit, day, in_a_bucket, noon, of_kind, on_disk, published, written,
+    TABLE, actions, assert_consistent, attempts, commit, commit_all, day, in_a_bucket, noon,
+    of_kind, on_disk, published, written,
 };
-use crate::contract::Contract;
+use crate::contract::{Contract, Table};
 use crate::lake::delta::commit as commit_by;
 use crate::store::Layout;
 
@@ -21,12 +21,10 @@ async fn the_statistics_bound_what_is_in_the_file() {
     let store = in_a_bucket();
     let manifest = published(&store, 0, "first", 1, 3).await;
     commit(&store, &[manifest]).await.unwrap();
-    let stats = of_kind(&store, 0, "add").await[0]["stats"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let add = &of_kind(&store, 0, "add").await[0];
+    let stats = add["stats"].as_str().unwrap();
     assert!(stats.contains(r#""cost_usd":0.020000"#), "{stats}");
-    let stats: Value = serde_json::from_str(&stats).unwrap();
+    let stats: Value = serde_json::from_str(stats).unwrap();
     assert_eq!(stats["numRecords"], 3);
     for (column, least, greatest, nulls) in [
         ("batch", json!(0), json!(2), json!(0)),
@@ -71,16 +69,15 @@ async fn a_later_contract_widens_the_table_and_an_earlier_one_leaves_it_wide() {
     columns.push(Arc::new(Int64Array::from(vec![1, 2, 3])));
     let wide = RecordBatch::try_new(later.schema(), columns).unwrap();
     let second = written(&store, later, wide, 1, "second", 1).await;
-    assert_eq!(
-        commit_by(&store, &[second], |table| if table == TABLE {
+    let contract_of = |table: Table| {
+        if table == TABLE {
             later
         } else {
             table.contract()
-        })
-        .await
-        .unwrap(),
-        1
-    );
+        }
+    };
+    let commits = commit_by(&store, &[second], contract_of).await;
+    assert_eq!(commits.unwrap(), 1);
 
     let (before, after) = (
         &of_kind(&store, 0, "metaData").await[0],
@@ -98,18 +95,12 @@ async fn a_later_contract_widens_the_table_and_an_earlier_one_leaves_it_wide() {
     let schema: Value = serde_json::from_str(after["schemaString"].as_str().unwrap()).unwrap();
     let fields = schema["fields"].as_array().unwrap();
     let (new, last) = (&fields[fields.len() - 2], &fields[fields.len() - 1]);
-    assert_eq!(
-        (&new["name"], &new["nullable"]),
-        (&json!("retries"), &json!(true))
-    );
-    assert_eq!(
-        (&last["name"], &last["type"]),
-        (&json!("snapshot_date"), &json!("date"))
-    );
-    let stats = of_kind(&store, 1, "add").await[0]["stats"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    assert_eq!(new["name"], "retries");
+    assert_eq!(new["nullable"], true);
+    assert_eq!(last["name"], "snapshot_date");
+    assert_eq!(last["type"], "date");
+    let add = &of_kind(&store, 1, "add").await[0];
+    let stats = add["stats"].as_str().unwrap();
     assert!(stats.contains(r#""retries":3"#), "{stats}");
 
     let third = published(&store, 2, "third", 1, 3).await;
@@ -121,9 +112,7 @@ async fn a_later_contract_widens_the_table_and_an_earlier_one_leaves_it_wide() {
 async fn a_table_of_another_program_is_left_alone() {
     let store = in_a_bucket();
     let manifest = published(&store, 0, "first", 1, 3).await;
-    commit(&store, std::slice::from_ref(&manifest))
-        .await
-        .unwrap();
+    commit_all(&store, &[&manifest]).await;
     let path = Layout::delta_commit(TABLE, 0);
     let log = String::from_utf8(store.get(&path).await.unwrap().unwrap().to_vec()).unwrap();
     for (from, to, words) in [
@@ -163,7 +152,7 @@ async fn a_writer_that_comes_second_reloads_and_commits_the_next_version() {
         published(&store, 1, "two", 1, 2).await,
     );
     let mut late = Log::open(&store, TABLE).await.unwrap();
-    commit(&store, std::slice::from_ref(&one)).await.unwrap();
+    commit_all(&store, &[&one]).await;
     let change = || LogChange {
         operation: deltalake::protocol::DeltaOperation::Delete { predicate: None },
         at: noon(0),
@@ -188,22 +177,18 @@ async fn every_fiftieth_commit_is_followed_by_a_checkpoint() {
     let (_folder, disk) = on_disk();
     for store in [disk, in_a_bucket()] {
         let first = published(&store, 0, "run", 1, 2).await;
-        let file = store
-            .get(&Path::from(first.tables["requests"].files[0].path.as_str()))
-            .await
-            .unwrap()
-            .unwrap();
+        let path = Path::from(first.tables["requests"].files[0].path.as_str());
+        let file = store.get(&path).await.unwrap().unwrap();
         let mut manifests = vec![first.clone()];
         for number in 1..=51 {
-            let mut manifest = Manifest {
+            let layout = Layout {
                 snapshot: day(number),
+            };
+            let mut manifest = Manifest {
+                snapshot: layout.snapshot,
                 ..first.clone()
             };
-            let path = Layout {
-                snapshot: day(number),
-            }
-            .partition(TABLE)
-            .join("run-00000.parquet");
+            let path = layout.partition(TABLE).join("run-00000.parquet");
             store.put(&path, file.clone()).await.unwrap();
             if let Some(table) = manifest.tables.get_mut("requests") {
                 table.files[0].path = path.to_string();
@@ -211,37 +196,18 @@ async fn every_fiftieth_commit_is_followed_by_a_checkpoint() {
             manifests.push(manifest);
         }
         assert_eq!(commit(&store, &manifests).await.unwrap(), 52);
-        assert!(
-            store
-                .get(&Layout::delta_checkpoint(TABLE, 50))
-                .await
-                .unwrap()
-                .is_some()
-        );
-        let last = store
-            .get(
-                &Layout::table(TABLE)
-                    .join("_delta_log")
-                    .join("_last_checkpoint"),
-            )
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(
-            serde_json::from_slice::<Value>(&last).unwrap()["version"],
-            50
-        );
+        let checkpoint = Layout::delta_checkpoint(TABLE, 50);
+        assert!(store.get(&checkpoint).await.unwrap().is_some());
+        let last = Layout::delta_log(TABLE).join("_last_checkpoint");
+        let last = store.get(&last).await.unwrap().unwrap();
+        let last: Value = serde_json::from_slice(&last).unwrap();
+        assert_eq!(last["version"], 50);
         // Files, rows and transactions before the checkpoint are read from it.
         for version in 0..50 {
-            store
-                .delete(&Layout::delta_commit(TABLE, version))
-                .await
-                .unwrap();
+            let commit = Layout::delta_commit(TABLE, version);
+            store.delete(&commit).await.unwrap();
         }
-        assert_eq!(
-            differences(&store, &manifests).await.unwrap(),
-            Vec::<String>::new()
-        );
+        assert_consistent(&store, &manifests.iter().collect::<Vec<_>>()).await;
         assert_eq!(commit(&store, &manifests).await.unwrap(), 0);
     }
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::super::manifest::{Manifest, PublicationId};
 use super::super::rows::requests_batch;
 use super::super::writer::TableWriter;
+use super::commit::differences;
 use crate::contract::{Contract, Table};
 use crate::error::Result;
 use crate::lake::delta::commit as commit_by;
@@ -53,7 +54,19 @@ pub(super) async fn commit(store: &Store, manifests: &[Manifest]) -> Result<usiz
     commit_by(store, manifests, Table::contract).await
 }
 
-/// Writes a snapshot's only table and returns its manifest.
+/// Commits snapshots, and returns the number of commits.
+pub(super) async fn commit_all(store: &Store, manifests: &[&Manifest]) -> usize {
+    let manifests: Vec<Manifest> = manifests.iter().copied().cloned().collect();
+    commit(store, &manifests).await.unwrap()
+}
+
+/// Asserts that the logs list exactly the files of these snapshots, or that there are no logs.
+pub(super) async fn assert_consistent(store: &Store, manifests: &[&Manifest]) {
+    let manifests: Vec<Manifest> = manifests.iter().copied().cloned().collect();
+    assert_eq!(differences(store, &manifests).await.unwrap(), [""; 0]);
+}
+
+/// Writes a snapshot of one table and returns its manifest.
 pub(super) async fn published(
     store: &Store,
     number: i64,
@@ -61,15 +74,8 @@ pub(super) async fn published(
     generation: u32,
     rows: u32,
 ) -> Manifest {
-    written(
-        store,
-        TABLE.contract(),
-        attempts(rows),
-        number,
-        run,
-        generation,
-    )
-    .await
+    let (contract, rows) = (TABLE.contract(), attempts(rows));
+    written(store, contract, rows, number, run, generation).await
 }
 
 pub(super) async fn written(
@@ -80,10 +86,8 @@ pub(super) async fn written(
     run: &str,
     generation: u32,
 ) -> Manifest {
-    let place = Layout {
-        snapshot: day(number),
-    }
-    .partition(TABLE);
+    let snapshot = day(number);
+    let place = Layout { snapshot }.partition(TABLE);
     let staged = tempfile::tempdir().unwrap();
     let id = PublicationId {
         run: run.to_owned(),
@@ -100,18 +104,14 @@ pub(super) async fn written(
     let files = writer.close().unwrap();
     for file in &files {
         let staged = staged.path().join(file.name());
-        store
-            .deliver(&staged, &Path::from(file.path.as_str()))
-            .await
-            .unwrap()
-            .complete()
-            .await
-            .unwrap();
+        let path = Path::from(file.path.as_str());
+        let delivery = store.deliver(&staged, &path).await.unwrap();
+        delivery.complete().await.unwrap();
     }
     let rows: u64 = files.iter().map(|file| file.rows).sum();
     let manifest = json!({
         "format": 1,
-        "snapshot": day(number),
+        "snapshot": snapshot,
         "question": {
             "pipeline": "nightly",
             "endpoint": "backlinks/bulk_pages_summary",
@@ -142,11 +142,8 @@ pub(super) async fn actions(store: &Store, version: u64) -> Option<Vec<Value>> {
         .await
         .unwrap()?;
     let lines = std::str::from_utf8(&commit).unwrap().lines();
-    Some(
-        lines
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect(),
-    )
+    let actions = lines.map(|line| serde_json::from_str(line).unwrap());
+    Some(actions.collect())
 }
 
 /// The actions of a kind in a commit.
@@ -172,7 +169,9 @@ pub(super) fn in_a_bucket() -> Store {
     Store::over(Arc::new(bucket), "s3://bucket/team/lake")
 }
 
-/// The kind of an action.
-pub(super) fn kind(action: &Value) -> String {
-    action.as_object().unwrap().keys().next().unwrap().clone()
+/// The kinds of the actions in a commit, in their order.
+pub(super) async fn kinds(store: &Store, version: u64) -> Vec<String> {
+    let actions = actions(store, version).await.unwrap();
+    let kind = |action: &Value| action.as_object().unwrap().keys().next().cloned();
+    actions.iter().filter_map(kind).collect()
 }

@@ -1,25 +1,24 @@
-//! Provides the files of a table as local files, for readers that cannot read object stores.
+//! Provides the files of a table as local files, because polars is used without its object store readers.
 
 use std::path::PathBuf;
 
 use object_store::path::Path;
 
-use super::manifest::{Manifest, ManifestFile};
 use crate::contract::Table;
 use crate::error::{Context, Error, Result};
+use crate::lake::{Manifest, ManifestFile};
 use crate::store::{LocalFile, Store};
 
 /// A table's files on the local disk, in the order of their rows. Temporary copies are deleted with this.
 #[derive(Debug)]
-pub struct LocalFiles {
+pub(super) struct LocalFiles {
     paths: Vec<PathBuf>,
     _files: Vec<LocalFile>,
 }
 
 impl LocalFiles {
     /// The paths of the files.
-    #[must_use]
-    pub fn paths(&self) -> &[PathBuf] {
+    pub(super) fn paths(&self) -> &[PathBuf] {
         &self.paths
     }
 }
@@ -32,7 +31,11 @@ impl Store {
     ///
     /// # Errors
     /// A lake or a disk that fails; a file that is missing or has another size than in the manifest.
-    pub async fn local_files(&self, manifest: &Manifest, table: Table) -> Result<LocalFiles> {
+    pub(super) async fn local_files(
+        &self,
+        manifest: &Manifest,
+        table: Table,
+    ) -> Result<LocalFiles> {
         let name = table.name();
         let entry = manifest
             .tables
