@@ -1,4 +1,5 @@
-//! Shared by all tests: a pipeline in a folder of its own, run in this process or as the real program.
+//! Shared by all tests: a pipeline in a folder of its own, run in this process or as the real
+//! program.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -219,7 +220,8 @@ impl Site {
     }
 }
 
-/// The surroundings of a run in a test: the simulator's credentials, and a transport to it without sockets.
+/// The surroundings of a run in a test: the simulator's credentials, and a transport to it without
+/// sockets.
 pub(crate) fn surroundings(simulator: &Arc<Simulator>, clock: &Clock) -> Surroundings<'static> {
     Surroundings {
         clock: clock.clone(),
@@ -378,7 +380,8 @@ pub(crate) fn read_snapshot(lake: &Path, table: Table, date: NaiveDate) -> Recor
         let reader =
             ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file).unwrap()).unwrap();
         for batch in reader.build().unwrap() {
-            // Readers name the inner fields of maps in their own way; here they get the contract's names.
+            // Readers name the inner fields of maps in their own way; here they get the contract's
+            // names.
             let batch = batch.unwrap();
             let columns = batch
                 .columns()

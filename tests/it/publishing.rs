@@ -333,7 +333,8 @@ async fn every_row_group_has_the_statistics_and_filters_of_a_look_up() {
                             "{}",
                             path.display()
                         );
-                        // Small for few values: about twenty bits each, rounded up to a power of two.
+                        // Small for few values: about twenty bits each, rounded up to a power of
+                        // two.
                         let bytes = column.bloom_filter_length().unwrap();
                         assert!(
                             bytes > 0 && i64::from(bytes) <= 64 + 8 * group.num_rows(),

@@ -81,8 +81,8 @@ async fn readers_see_each_table_completely_or_not_at_all_at_every_step() {
     assert_eq!(named.unwrap().1, whole);
 }
 
-/// Starts a replacement and interrupts it once some tables are next to those they replace. Readers of the manifest see
-/// the old files at every step.
+/// Starts a replacement and interrupts it once some tables are next to those they replace. Readers
+/// of the manifest see the old files at every step.
 async fn interrupt(
     site: &Site,
     pipeline: &Pipeline,
