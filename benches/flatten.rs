@@ -191,7 +191,7 @@ fn item_schema() -> SchemaRef {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct Response {
     tasks: Vec<Task>,
 }
 
@@ -262,8 +262,8 @@ impl<'de> Deserialize<'de> for Counts {
 }
 
 fn typed(body: &[u8], schema: &SchemaRef) -> RecordBatch {
-    let answer: Answer = sonic_rs::from_slice(body).expect("a response");
-    let mut tasks = answer.tasks.into_iter();
+    let response: Response = sonic_rs::from_slice(body).expect("a response");
+    let mut tasks = response.tasks.into_iter();
     let results = tasks.next().and_then(|task| task.result).expect("a result");
     let items = results
         .into_iter()
