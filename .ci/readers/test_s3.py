@@ -107,7 +107,7 @@ def test_no_archived_response_is_paid_twice(continued):
 def test_the_ledger_of_a_continued_run_is_the_provider_s(continued):
     ledger = continued.reconciled
     assert ledger["different"] == 0, ledger
-    assert ledger["booked_usd"] == ledger["charged_usd"] == continued.report["cost_usd"], ledger
+    assert ledger["recorded_usd"] == ledger["charged_usd"] == continued.report["cost_usd"], ledger
 
 
 def test_a_continued_run_publishes_every_row_and_leaves_nothing_staged(continued):
