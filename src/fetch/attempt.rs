@@ -346,7 +346,7 @@ impl Fetcher<'_> {
         verdict(decision, accused, result, size)
     }
 
-    /// Gives the permit back, and tells the pacer how the provider bears the number of requests in
+    /// Gives the permit back, and tells the pacer whether the provider accepts this many requests in
     /// flight.
     fn release(&self, permit: Option<SemaphorePermit<'_>>, class: StatusClass) {
         match (class, permit) {
