@@ -145,7 +145,7 @@ impl State {
         let expected = format!("Basic {}", STANDARD.encode(credentials));
         let requests = self.requests.load(Ordering::Relaxed);
         let revoked = self.behaviour.revoked_after;
-        !revoked.is_some_and(|after| requests > after)
+        revoked.is_none_or(|after| requests <= after)
             && headers
                 .get(header::AUTHORIZATION)
                 .is_some_and(|given| given.as_bytes() == expected.as_bytes())

@@ -17,8 +17,8 @@ fn form(line: &str) -> Result<(String, TargetKind, String), String> {
 }
 
 #[test]
-fn targets_get_the_form_that_the_provider_requires() {
-    use TargetKind::{Domain, Page, Subdomain};
+fn pages_get_the_form_that_the_provider_requires() {
+    use TargetKind::Page;
     for (line, text, kind, root) in [
         (
             "https://Example.COM",
@@ -68,6 +68,19 @@ fn targets_get_the_form_that_the_provider_requires() {
             Page,
             "192.0.2.7",
         ),
+    ] {
+        assert_eq!(
+            form(line),
+            Ok((text.to_owned(), kind, root.to_owned())),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn domains_lose_their_www_and_get_their_root_domain() {
+    use TargetKind::{Domain, Page, Subdomain};
+    for (line, text, kind, root) in [
         (
             "  WWW.Example.co.uk ",
             "example.co.uk",
