@@ -394,11 +394,6 @@ pub(crate) fn read_snapshot(lake: &Path, table: Table, date: NaiveDate) -> Recor
     concat_batches(&schema, &batches).unwrap()
 }
 
-/// Everything that a program printed, on standard output and standard error.
-pub(crate) fn printed(output: &Output) -> String {
-    text(&output.stdout) + &text(&output.stderr)
-}
-
 /// The output of a program as text.
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
