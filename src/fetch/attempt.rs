@@ -157,6 +157,7 @@ impl Fetcher<'_> {
         let mut intent = self.intent(&work, reserved);
         let id = intent.id;
         let texts: Vec<&str> = intent.targets.iter().map(String::as_str).collect();
+        // Before the intent, so that a request that cannot be written leaves no trace.
         let body = provider::body(&texts, &self.options, &intent.tag)
             .context(|| format!("failed to write request {id}"))?;
         self.step(Step::Intending(id));
@@ -243,6 +244,7 @@ impl Fetcher<'_> {
             result,
             requested_wait,
         } = received;
+        // The reservation is replaced at once, so that the next request may use what it did not cost.
         let charged = attempt.charged;
         let cost = (charged != Charged::Unknown).then(|| attempt.cost_usd.unwrap_or_default());
         self.purse.settle(intent.reserved, cost);
@@ -267,6 +269,7 @@ impl Fetcher<'_> {
             (StatusClass::RatePerMinute, Decision::Retry(wait)) => Some(wait),
             _ => requested_wait.map(|wait| wait.clamp(MIN_WAIT, MAX_WAIT)),
         };
+        // If the process ends before this record, the next start reads the archived response instead.
         log(&attempt, verdict.next, &message);
         self.ledger.record_attempt(&attempt).await?;
         self.step(Step::Recorded(attempt.id));
@@ -350,7 +353,7 @@ impl Fetcher<'_> {
         verdict(decision, accused, result, size)
     }
 
-    /// Gives the permit back, and tells the pacer how the provider bears the number of requests in
+    /// Gives the permit back, and tells the pacer whether the provider accepts this many requests in
     /// flight.
     fn release(&self, permit: Option<SemaphorePermit<'_>>, class: StatusClass) {
         match (class, permit) {

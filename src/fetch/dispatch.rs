@@ -46,6 +46,7 @@ pub async fn fetch(
     let mut closing = FuturesUnordered::new();
     let mut waiting = FuturesUnordered::new();
     loop {
+        // Every pass may have made room: a request ended, a wait is over, or a batch was split.
         let load = Load {
             sending: sending.len(),
             closing: closing.len(),
@@ -60,6 +61,7 @@ pub async fn fetch(
         if sending.is_empty() && closing.is_empty() && done_waiting {
             break;
         }
+        // The order matters: a stop and the deadline come first, because they forbid new requests.
         tokio::select! {
             biased;
             reason = drain.requested() => {

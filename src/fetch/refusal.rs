@@ -2,13 +2,16 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::ledger::AttemptResult;
+use crate::provider::code;
 
 /// The error for a result that stops the run. Its hint says what to do about the result.
 pub(super) fn refusal(result: AttemptResult, message: &str) -> Error {
-    let error = Error::new(
-        ErrorKind::Account,
-        format!("the provider refuses the request: {message}"),
-    );
+    let refused = match result {
+        AttemptResult::Status(code::NOT_AUTHORISED) | AttemptResult::HttpStatus(401) => "the login",
+        _ => "the request",
+    };
+    let message = format!("the provider refused {refused} ({message})");
+    let error = Error::new(ErrorKind::Account, message);
     match result.hint() {
         Some(hint) => error.with_hint(hint),
         None => error,

@@ -157,7 +157,7 @@ mod tests {
     fn check(decision: Decision, accused: Accused, result: AttemptResult, batch: BatchSize) {
         let verdict = verdict(decision, accused, result, batch);
         let Verdict { outcome, next } = verdict;
-        let case = format!("{result:?} {decision:?} {accused:?} {batch:?}: {verdict:?}");
+        let case = || format!("{result:?} {decision:?} {accused:?} {batch:?}: {verdict:?}");
         let (outcomes, done): (&[Outcome], bool) = match next {
             Next::Complete => (&[Outcome::Ok], true),
             Next::Retry(_) => (&[Outcome::Retried, Outcome::Ambiguous], false),
@@ -166,21 +166,30 @@ mod tests {
             Next::Fail => (&[Outcome::Failed, Outcome::Ambiguous], true),
             Next::StopRun { .. } => (&[Outcome::Failed], false),
         };
-        assert!(outcomes.contains(&outcome), "{case}");
-        assert_eq!(verdict.done(), done, "{case}");
+        assert!(outcomes.contains(&outcome), "{}", case());
+        assert_eq!(verdict.done(), done, "{}", case());
         assert_eq!(
             outcome == Outcome::Ambiguous,
             result == AttemptResult::NoResponse,
-            "only a missing response is ambiguous: {case}"
+            "only a missing response is ambiguous: {}",
+            case()
         );
         match next {
-            Next::Complete => assert_eq!(decision, Decision::Done, "{case}"),
-            Next::Isolate { .. } => assert!(batch.targets > 1, "{case}"),
-            Next::Halve => assert!(batch.targets > 1 && batch.halvings < MAX_HALVINGS, "{case}"),
-            Next::Refuse => assert_eq!(batch.targets, 1, "{case}"),
-            Next::Retry(wait) => assert_eq!(decision, Decision::Retry(wait), "{case}"),
+            Next::Complete => assert_eq!(decision, Decision::Done, "{}", case()),
+            Next::Isolate { .. } => assert!(batch.targets > 1, "{}", case()),
+            Next::Halve => assert!(
+                batch.targets > 1 && batch.halvings < MAX_HALVINGS,
+                "{}",
+                case()
+            ),
+            Next::Refuse => assert_eq!(batch.targets, 1, "{}", case()),
+            Next::Retry(wait) => assert_eq!(decision, Decision::Retry(wait), "{}", case()),
             Next::StopRun { reason } => {
-                assert!(reason == result || accused == Accused::OtherField, "{case}")
+                assert!(
+                    reason == result || accused == Accused::OtherField,
+                    "{}",
+                    case()
+                )
             }
             Next::Fail => {}
         }

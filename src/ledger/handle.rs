@@ -25,7 +25,7 @@ pub struct Ledger {
     pub(super) layout: Layout,
     /// The lock on the snapshot. Without it the ledger is only read.
     pub(super) lock: Option<Arc<Lock>>,
-    /// The indexes of the bundles. They are read once, because nobody bundles while the lock is
+    /// The indexes of the bundles. They are read once, because no process bundles while the lock is
     /// held.
     bundles: Arc<OnceCell<Bundles>>,
 }

@@ -125,7 +125,7 @@ impl StatusClass {
             404 | 405 | 413 | 415 => Self::Defect,
             408 | 425 | 500..=599 => Self::Server,
             429 => Self::RatePerMinute,
-            // A proxy may answer 200 with a page of its own.
+            // A proxy may respond 200 with a page of its own.
             200..=299 => Self::Server,
             // Redirects are never followed, so they are here, too.
             _ => Self::Defect,

@@ -1,4 +1,4 @@
-//! Shared by the tests of fetching: runs against a provider that answers from a script.
+//! Shared by the tests of fetching: runs against a provider whose responses are scripted.
 
 use std::sync::Arc;
 
