@@ -42,13 +42,15 @@ fn copy(from: &Path, to: &Path) {
 fn comparable(line: &str) -> String {
     // `cargo run --` builds the same program; a test need not build it again.
     let line = line.replace("$ cargo run -- ", "$ backlake ");
-    match line.split_once("  run 2") {
-        // The name of a run and the time that it took.
-        Some((time, _)) => {
-            let label = time.split_whitespace().next().unwrap_or_default();
-            format!("  {label}[..]run [..]")
-        }
-        None => line,
+    if let Some((time, _)) = line.split_once("  run 2") {
+        // The time that a run took, and its name.
+        let label = time.split_whitespace().next().unwrap_or_default();
+        return format!("  {label}[..]run [..]");
+    }
+    match line.rsplit_once("  ") {
+        // The size of files depends on the times in them.
+        Some((files, size)) if size.ends_with("iB") => format!("{files}  [..]iB"),
+        _ => line,
     }
 }
 
