@@ -1,4 +1,4 @@
-//! The one end that each input line comes to, and the counts that must add up.
+//! The fate of an input line: every line ends in exactly one, and their counts must add up.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum Fate {
     /// The provider returned an item for it.
     Returned,
-    /// Asked and paid for, but the answer holds no such item.
+    /// Asked and paid for, but the response has no such item.
     Absent,
     /// The same canonical target as an earlier line.
     Duplicate,
@@ -17,14 +17,14 @@ pub enum Fate {
     Invalid,
     /// The provider refuses this one target.
     Refused,
-    /// Its tries are used up.
+    /// All its attempts failed.
     Failed,
-    /// Not sent: the budget or a stop came first.
+    /// Not sent: the run reached its budget or was stopped.
     Unsent,
 }
 
 impl Fate {
-    /// Every fate, in the order in which reports name them.
+    /// Every fate, in the order of reports.
     pub const ALL: [Self; 7] = [
         Self::Returned,
         Self::Absent,
@@ -50,7 +50,7 @@ impl Fate {
     }
 }
 
-/// How many input lines came to each end.
+/// How many input lines ended in each fate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[expect(
     missing_docs,
@@ -67,7 +67,7 @@ pub struct Fates {
 }
 
 impl Fates {
-    /// The count of one fate, to read or to raise.
+    /// The count of one fate, to be changed.
     pub fn of_mut(&mut self, fate: Fate) -> &mut u64 {
         match fate {
             Fate::Returned => &mut self.returned,
@@ -86,7 +86,7 @@ impl Fates {
         *self.clone().of_mut(fate)
     }
 
-    /// The sum over all fates: the number of input lines, or the books do not balance.
+    /// The sum over all fates. It must equal the number of input lines.
     #[must_use]
     pub fn total(&self) -> u64 {
         Fate::ALL.iter().map(|&fate| self.of(fate)).sum()

@@ -241,7 +241,7 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
         self.ready.pop_front()
     }
 
-    /// A new batch of these targets, of which the first `suspects` are suspects.
+    /// A new batch of these targets; the first `suspects` of them are suspects.
     fn work(&mut self, targets: Vec<TargetId>, suspects: usize, halvings: u8) -> Work {
         let number = self.next_batch;
         self.next_batch += 1;

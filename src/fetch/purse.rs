@@ -22,7 +22,7 @@ struct Amounts {
 }
 
 impl Purse {
-    /// A purse with this ceiling, or without one, of which `spent` is already used.
+    /// A purse with this ceiling, or without one. `spent` is already used.
     #[must_use]
     pub fn new(ceiling: Option<Usd>, spent: Usd) -> Self {
         Self {

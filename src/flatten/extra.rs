@@ -22,6 +22,7 @@ pub struct Irregularities {
     /// The number of values of each field that do not fit its type or are repeated in one item.
     pub misfits: BTreeMap<String, u64>,
     /// The number of items that are not JSON objects.
+    #[serde(alias = "no_objects")]
     pub not_objects: u64,
     /// The number of items without each field of the contract.
     #[serde(default)]

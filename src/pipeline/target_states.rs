@@ -39,7 +39,7 @@ const UNSENT: PackedState = PackedState {
 };
 
 impl TargetStates {
-    /// The states of targets of which none is sent yet.
+    /// The states of targets before anything is sent.
     pub(super) fn new(targets: usize) -> Self {
         Self {
             states: vec![UNSENT; targets],
