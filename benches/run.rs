@@ -86,7 +86,9 @@ async fn measure(text: &str) {
     plan(&pipeline, &env).await.expect("a plan");
     let list = peak_megabytes();
     let start = Instant::now();
-    let end = run(&pipeline, &env).await.expect("a run");
+    let end = run(&pipeline, Default::default(), &env)
+        .await
+        .expect("a run");
     assert!(end.error.is_none(), "{:?}", end.error);
     let report = end.report;
     println!(

@@ -1,19 +1,21 @@
-//! Time, handed in from outside: what the hour is, how long something takes, and how to wait.
+//! Time as an injected dependency: the current time, durations, and waiting. No other file may ask the machine.
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Timelike as _, Utc};
+use parking_lot::Mutex;
+use strum::IntoStaticStr;
 use tokio::time::Instant;
 
-/// Tells the time and waits. A test takes [`Clock::simulated`] on a runtime whose time is paused: there, waiting
-/// costs nothing and every wait ends exactly when it should.
+/// Tells the time and waits. A test uses [`Clock::simulated`] on a runtime whose time is paused: there, a wait takes no
+/// real time and ends exactly when it should.
 #[derive(Debug, Clone)]
 pub struct Clock {
     started: Instant,
-    /// What the clock on a simulated wall showed at `started`; none for the machine's.
+    /// The wall-clock time at `started` of a simulated clock; none for the machine's clock.
     wall: Option<Arc<Mutex<DateTime<Utc>>>>,
 }
 
@@ -27,7 +29,7 @@ impl Clock {
         }
     }
 
-    /// A clock that shows `start` now and goes on with the runtime's time.
+    /// A clock that shows `start` now and advances with the runtime's time.
     #[must_use]
     pub fn simulated(start: DateTime<Utc>) -> Self {
         Self {
@@ -36,38 +38,38 @@ impl Clock {
         }
     }
 
-    /// The time now.
+    /// The current time.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         match &self.wall {
             #[expect(
                 clippy::disallowed_methods,
-                reason = "this is the one place that may ask the machine"
+                reason = "this is the only place that may ask the machine"
             )]
             None => Utc::now(),
             Some(wall) => {
-                let start = *wall.lock().unwrap_or_else(PoisonError::into_inner);
+                let start = *wall.lock();
                 start + chrono::Duration::from_std(self.running()).unwrap_or_default()
             }
         }
     }
 
-    /// The date now, in UTC.
+    /// The current date in UTC.
     #[must_use]
     pub fn today(&self) -> NaiveDate {
         self.now().date_naive()
     }
 
-    /// How long this clock has been running: never goes back, whatever becomes of the wall's.
+    /// How long this clock has been running. Never decreases, even if someone sets the wall clock.
     #[must_use]
     pub fn running(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// Sets a simulated wall clock forward or back, as someone who corrects it; nothing on the machine's.
+    /// Moves a simulated wall clock forward or back, as if someone corrected it; has no effect on the machine's clock.
     pub fn set_wall(&self, by: chrono::Duration) {
         if let Some(wall) = &self.wall {
-            *wall.lock().unwrap_or_else(PoisonError::into_inner) += by;
+            *wall.lock() += by;
         }
     }
 
@@ -75,52 +77,81 @@ impl Clock {
     pub async fn sleep(&self, duration: Duration) {
         #[expect(
             clippy::disallowed_methods,
-            reason = "this is the one place that may wait"
+            reason = "this is the only place that may wait"
         )]
         tokio::time::sleep(duration).await;
     }
 
-    /// What `work` comes to, if it does within `limit`.
+    /// Runs `work` for at most `limit`; none if it does not finish in time.
     pub async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
         tokio::time::timeout(limit, work).await.ok()
     }
 }
 
-/// How long the stages of a work take, summed over the threads that do it. Cheap to clone.
+/// A stage of flattening and publishing whose time the report shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Stage {
+    /// Audit the staged files.
+    Audit,
+    /// Decompress archived responses.
+    Decompress,
+    /// Encode the breakdowns table as Parquet.
+    #[strum(serialize = "encode breakdowns")]
+    EncodeBreakdowns,
+    /// Encode the pages table as Parquet.
+    #[strum(serialize = "encode pages")]
+    EncodePages,
+    /// Decode responses into rows.
+    Flatten,
+    /// Read responses from the archive.
+    Read,
+    /// Sort the rows of pages.
+    Sort,
+    /// Write the targets and requests tables.
+    #[strum(serialize = "targets and requests")]
+    TargetsAndRequests,
+    /// Read the staged pages and unfold their maps.
+    Unfold,
+}
+
+/// The time spent in each stage, summed over all threads. Cheap to clone; clones share the sums.
 #[derive(Debug, Clone, Default)]
-pub struct Stopwatch(Arc<Mutex<BTreeMap<&'static str, Duration>>>);
+pub struct Stopwatch(Arc<Mutex<BTreeMap<Stage, Duration>>>);
 
 impl Stopwatch {
-    /// Does a piece of work of this stage.
-    pub fn time<T>(&self, stage: &'static str, work: impl FnOnce() -> T) -> T {
+    /// Runs `work` and adds its time to a stage.
+    pub fn time<T>(&self, stage: Stage, work: impl FnOnce() -> T) -> T {
         let start = std::time::Instant::now();
         let done = work();
         self.add(stage, start.elapsed());
         done
     }
 
-    /// Adds what a piece of work of this stage took.
-    pub fn add(&self, stage: &'static str, took: Duration) {
-        *self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(stage)
-            .or_default() += took;
+    /// Awaits `work` and adds the time until it is ready, waits included, to a stage.
+    pub async fn time_async<T>(&self, stage: Stage, work: impl Future<Output = T>) -> T {
+        let start = std::time::Instant::now();
+        let done = work.await;
+        self.add(stage, start.elapsed());
+        done
     }
 
-    /// Seconds of each stage so far, to the millisecond.
+    fn add(&self, stage: Stage, took: Duration) {
+        *self.0.lock().entry(stage).or_default() += took;
+    }
+
+    /// Seconds per stage so far, with millisecond precision.
     #[must_use]
     pub fn seconds(&self) -> BTreeMap<&'static str, f64> {
-        let stages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let stages = self.0.lock();
         stages
             .iter()
-            .map(|(stage, took)| (*stage, took.as_millis() as f64 / 1000.0))
+            .map(|(stage, took)| (stage.into(), took.as_millis() as f64 / 1000.0))
             .collect()
     }
 }
 
-/// How long it is to the next minute of the clock.
+/// The time until the clock's next full minute.
 pub(super) fn to_next_minute(now: DateTime<Utc>) -> Duration {
     Duration::from_secs(u64::from(60 - now.second().min(59)))
 }

@@ -114,7 +114,6 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     hint: Option<String>,
-    reported: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -125,7 +124,7 @@ impl Error {
             kind,
             message: message.into(),
             hint: None,
-            reported: false,
+
             source: None,
         }
     }
@@ -155,19 +154,6 @@ impl Error {
     ) -> Self {
         self.source = Some(source.into());
         self
-    }
-
-    /// Says that a report for machines holds the error already.
-    #[must_use]
-    pub fn mark_reported(mut self) -> Self {
-        self.reported = true;
-        self
-    }
-
-    /// Whether a report for machines holds the error already.
-    #[must_use]
-    pub fn is_reported(&self) -> bool {
-        self.reported
     }
 
     /// The kind, which decides the exit code.

@@ -45,30 +45,13 @@ impl Usd {
         self.0 < Decimal::ZERO
     }
 
-    /// With two digits after the point and separators between thousands, for people.
+    /// In cents, rounded half to even.
     #[must_use]
-    pub fn rounded(self) -> String {
-        let text = format!("{:.2}", self.0.round_dp(2));
-        let (whole, cents) = text.split_once('.').unwrap_or((&text, "00"));
-        format!("${}.{cents}", group_thousands(whole))
+    pub fn cents(self) -> i128 {
+        let mut scaled = self.0.round_dp(2);
+        scaled.rescale(2);
+        scaled.mantissa()
     }
-}
-
-/// Puts a comma between each three digits: `1234567` becomes `1,234,567`.
-#[must_use]
-pub fn group_thousands(digits: &str) -> String {
-    let (sign, digits) = digits
-        .strip_prefix('-')
-        .map_or(("", digits), |rest| ("-", rest));
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3 + 1);
-    grouped.push_str(sign);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }
 
 impl FromStr for Usd {
@@ -172,15 +155,5 @@ mod tests {
                 "{given}"
             );
         }
-    }
-
-    #[test]
-    fn thousands_are_grouped_for_people() {
-        assert_eq!(
-            Usd::from_micros(1_234_567_891_000).rounded(),
-            "$1,234,567.89"
-        );
-        assert_eq!(Usd::from_micros(60_000).rounded(), "$0.06");
-        assert_eq!(group_thousands("-123456"), "-123,456");
     }
 }

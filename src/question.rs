@@ -13,6 +13,9 @@ pub struct Question {
     pub endpoint: Endpoint,
     /// The host, or the simulator and its seed.
     pub asked_of: String,
+    /// Whether the provider invents its data: the simulator, embedded or on this machine.
+    #[serde(default)]
+    pub invented: bool,
     /// Whether links to subdomains of a domain count.
     pub include_subdomains: bool,
     /// The scale of ranks.

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow::array::AsArray as _;
@@ -18,15 +19,13 @@ use backlake::clock::Clock;
 use backlake::contract::Table;
 use backlake::error::Error;
 use backlake::money::Usd;
-use backlake::pipeline::{CheckReport, RunReport, RunState, check, run};
+use backlake::pipeline::{
+    BalanceMode, CheckReport, CheckScope, RunMode, RunReport, RunState, check, run,
+};
 use backlake::simulator::{Behaviour, Fault, Poison, Simulator};
 use object_store::local::LocalFileSystem;
 use serde::Deserialize;
 
-#[expect(
-    dead_code,
-    reason = "shared with the other tests, which use more of it"
-)]
 #[path = "it/faulty.rs"]
 mod faulty;
 #[expect(
@@ -166,10 +165,16 @@ impl Scenario {
             env.store = store
                 .clone()
                 .map(|faulty| backlake::store::Store::over(faulty, "faulty"));
-            let mut pipeline = site.pipeline(&simulator.url());
-            pipeline.spend_what_is_left = self.provider.balance_usd.is_some();
+            let pipeline = site.pipeline(&simulator.url());
+            let mode = RunMode {
+                balance: match self.provider.balance_usd {
+                    Some(_) => BalanceMode::SpendWhatIsLeft,
+                    None => BalanceMode::Require,
+                },
+                ..RunMode::default()
+            };
             let before = clock.running();
-            let end = run(&pipeline, &env).await;
+            let end = run(&pipeline, mode, &env).await;
             let took = (clock.running() - before).as_secs();
             let (report, error) = match end {
                 Ok(end) => (Some(end.report), end.error),
@@ -213,7 +218,9 @@ impl Scenario {
                 let ledger = simulator.ledger();
                 simulator = Arc::new(Simulator::new(healed, &clock));
                 simulator.restore_ledger(ledger);
-                store.iter().for_each(|store| store.make_room());
+                if let Some(store) = &store {
+                    store.room.store(u64::MAX, Ordering::Relaxed);
+                }
                 // A lock that could not be released becomes stale.
                 clock.sleep(Duration::from_secs(90)).await;
             }
@@ -253,9 +260,13 @@ impl Scenario {
         env.store = store
             .clone()
             .map(|faulty| backlake::store::Store::over(faulty, "faulty"));
-        let reconciled: CheckReport = check(&site.pipeline(&simulator.url()), &env, true)
-            .await
-            .unwrap();
+        let reconciled: CheckReport = check(
+            &site.pipeline(&simulator.url()),
+            CheckScope::Reconcile,
+            &env,
+        )
+        .await
+        .unwrap();
         let reconciled = reconciled.reconciled.unwrap();
         assert_eq!(
             reconciled.different, 0,

@@ -1,96 +1,107 @@
-//! `check`: what a run needs besides its target lists is there, and nothing is paid to find out.
+//! `check`: check everything that a run needs besides its target lists, for free.
 
 use std::fmt::Write as _;
 
 use clap::Args;
 
-use super::PipelineArgs;
-use super::output::{self, Output};
-use crate::clock::Clock;
-use crate::error::{Error, Result};
-use crate::pipeline::{self, CheckReport, Pipeline, Reconciled, Surroundings};
+use super::args::PipelineArgs;
+use super::console::{Console, Failure};
+use super::format::{count, counted, rounded};
+use super::run_text::provider;
+use crate::error::{Error, ErrorKind};
+use crate::money::Usd;
+use crate::pipeline::{self, CheckReport, CheckScope, Reconciled, Surroundings};
+
+const EXAMPLES: &str = "\
+Examples:
+  backlake check pipelines/demo.toml
+  backlake check pipelines/nightly.toml --reconcile --snapshot 2026-11-23
+  DATAFORSEO_LOGIN=… DATAFORSEO_PASSWORD_FILE=… backlake check pipelines/nightly.toml
+
+`backlake plan` checks the target lists. --reconcile exits with 7 if it finds differences.";
 
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
-    pub(super) pipeline: PipelineArgs,
-    /// Hold the books of the snapshot to the provider's list of tasks, request by request
+    pipeline: PipelineArgs,
+    /// Compare the recorded requests and costs with the provider's task list
     #[arg(long)]
-    pub(super) reconcile: bool,
+    reconcile: bool,
 }
 
-pub(super) async fn check(
-    pipeline: &Pipeline,
-    reconcile: bool,
-    clock: &Clock,
-    output: Output,
-) -> Result<()> {
-    let report = pipeline::check(pipeline, &Surroundings::of_process(clock, 0), reconcile).await?;
-    output::report(&report, || text(&report), output)?;
-    match &report.reconciled {
-        Some(books) if books.different > 0 => {
-            let Reconciled {
-                snapshot,
-                different,
-                ..
-            } = books;
-            let message = format!(
-                "the books of snapshot {snapshot} differ from the provider's in {different} requests"
-            );
-            let hint = "a run that was broken off settles them when it is continued; otherwise ask the provider, with the tags above";
-            Err(Error::unexpected(message).with_hint(hint).mark_reported())
+impl CheckArgs {
+    pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
+        let pipeline = self.pipeline.load(&console.clock)?;
+        let scope = if self.reconcile {
+            CheckScope::Reconcile
+        } else {
+            CheckScope::Setup
+        };
+        let env = Surroundings::of_process(&console.clock, 0);
+        let report = pipeline::check(&pipeline, scope, &env).await?;
+        console.report(&report, || text(&report))?;
+        match &report.reconciled {
+            Some(found) if found.different > 0 => Err(Failure::Reported(differences(found))),
+            _ => Ok(()),
         }
-        _ => Ok(()),
     }
+}
+
+fn differences(found: &Reconciled) -> Error {
+    let message = format!(
+        "the ledger of snapshot {} and the provider's task list differ in {}",
+        found.snapshot,
+        counted(found.different, "request")
+    );
+    let hint = "if the run was interrupted, continue it: that settles unknown charges; otherwise ask the provider, with the tags above";
+    Error::new(ErrorKind::FoundProblems, message).with_hint(hint)
 }
 
 fn text(report: &CheckReport) -> String {
     let mut text = format!(
-        "pipeline {}: configuration, credentials and lake are in order (target lists: see `backlake plan`)\n\n",
+        "pipeline {}: configuration, credentials and lake are in order\n\n",
         report.pipeline
     );
-    let known = |amount: Option<crate::money::Usd>| {
-        amount.map_or_else(|| "not told".to_owned(), |usd| format!("${usd}"))
+    let mut row = |name: &str, value: String| {
+        let _ = writeln!(text, "  {name:<22}{value}");
     };
-    let _ = writeln!(text, "  {:<22}{}", "asks", report.base_url);
-    let _ = writeln!(text, "  {:<22}{}", "writes to", report.lake);
-    let _ = writeln!(text, "  {:<22}{}", "balance", known(report.balance_usd));
-    let _ = writeln!(
-        text,
-        "  {:<22}{}",
-        "price of a request",
-        known(report.price_per_request_usd)
+    let known = |amount: Option<Usd>| {
+        amount.map_or_else(|| "not reported".to_owned(), |usd| format!("${usd}"))
+    };
+    let limit = report.requests_per_minute;
+    row("provider", provider(&report.provider, report.invented));
+    row("lake", report.lake.clone());
+    row(
+        "balance",
+        report
+            .balance_usd
+            .map_or_else(|| "not reported".to_owned(), rounded),
     );
-    let _ = writeln!(
-        text,
-        "  {:<22}{}",
-        "price of a row",
-        known(report.price_per_row_usd)
+    row("price per request", known(report.price_per_request_usd));
+    row("price per row", known(report.price_per_row_usd));
+    row(
+        "requests per minute",
+        limit.map_or_else(|| "not reported".to_owned(), |limit| count(limit.into())),
     );
-    let limit = report.requests_per_minute.map_or_else(
-        || "not told".to_owned(),
-        |limit| output::count(limit.into()),
-    );
-    let _ = writeln!(text, "  {:<22}{limit}", "requests a minute");
-    if let Some(books) = &report.reconciled {
-        let _ = writeln!(text, "\nbooks of snapshot {}\n", books.snapshot);
-        let _ = writeln!(
-            text,
-            "  {:<22}{}",
-            "requests",
-            output::count(books.requests)
-        );
-        let _ = writeln!(text, "  {:<22}${}", "cost by the books", books.booked_usd);
-        let _ = writeln!(text, "  {:<22}${}", "by the provider", books.charged_usd);
-        let _ = writeln!(
-            text,
-            "  {:<22}{}",
-            "different",
-            output::count(books.different)
-        );
-        for difference in &books.first_differences {
-            let _ = writeln!(text, "    {difference}");
-        }
+    if let Some(found) = &report.reconciled {
+        text.push_str(&reconciled(found));
+    }
+    text
+}
+
+fn reconciled(found: &Reconciled) -> String {
+    let mut text = format!("\nledger of snapshot {}\n\n", found.snapshot);
+    for (name, value) in [
+        ("requests", count(found.requests)),
+        ("cost in the ledger", format!("${}", found.recorded_usd)),
+        ("cost at the provider", format!("${}", found.charged_usd)),
+        ("differences", count(found.different)),
+    ] {
+        let _ = writeln!(text, "  {name:<22}{value}");
+    }
+    for difference in &found.first_differences {
+        let _ = writeln!(text, "    {difference}");
     }
     text
 }

@@ -1,52 +1,60 @@
-//! `compact`: bundle the small objects of published snapshots; without --yes, say which would be.
+//! `compact`: pack the small objects of published snapshots, one tar per date (dry run unless --yes).
 
 use clap::Args;
 use serde_json::json;
 
-use super::output::{self, Output};
+use super::args::LakeArg;
+use super::console::{Console, Failure};
 use super::prune::objects;
-use crate::clock::Clock;
-use crate::error::Result;
+use super::signals;
+use crate::stop::Stop;
 use crate::store::{Owner, Store};
 use crate::upkeep::{compact, to_compact};
 
+const EXAMPLES: &str = "\
+Examples:
+  backlake compact lake                          dry run
+  backlake compact lake --keep-days 7 --yes
+
+The tar holds responses, intents and attempts under their paths in the lake: `tar -x` at its root
+restores them. `replay` reads the tar directly.";
+
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct CompactArgs {
-    /// The lake: a path, s3://, gs:// or az://
-    lake: String,
-    /// Leave the snapshots of the last DAYS days as they are
+    #[command(flatten)]
+    lake: LakeArg,
+    /// Leave the snapshots of the last DAYS days alone
     #[arg(long, value_name = "DAYS")]
     keep_days: Option<u32>,
-    /// Do it; without this nothing is changed
+    /// Pack; without this, only show what would be packed
     #[arg(long)]
     yes: bool,
 }
 
-pub(super) async fn run(args: &CompactArgs, clock: &Clock, output: Output) -> Result<()> {
-    let store = Store::open(&args.lake)?;
-    let found = to_compact(&store, args.keep_days, clock.today()).await?;
-    if args.yes {
-        let dates: Vec<_> = found.iter().map(|found| found.snapshot).collect();
-        compact(&store, &dates, &Owner::this_process(), clock).await?;
+impl CompactArgs {
+    pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
+        let (store, clock) = (Store::open(&self.lake.lake)?, &console.clock);
+        let found = to_compact(&store, self.keep_days, clock.today()).await?;
+        if self.yes {
+            let dates: Vec<_> = found.iter().map(|found| found.snapshot).collect();
+            let stop = Stop::default();
+            signals::listen(&stop)?;
+            compact(&store, &dates, &Owner::this_process(), clock, &stop).await?;
+        }
+        let text = || {
+            if found.is_empty() {
+                return "nothing to pack\n".to_owned();
+            }
+            let heading = if self.yes { "packed" } else { "would pack" };
+            let end = if self.yes {
+                ""
+            } else {
+                "nothing was changed; pass --yes to pack\n"
+            };
+            format!("{heading}:\n{}{end}", objects(&[("archive", &found)]))
+        };
+        let report = json!({ "packed": self.yes, "archives": found });
+        Ok(console.report(&report, text)?)
     }
-    let text = || {
-        if found.is_empty() {
-            return "nothing is left to bundle\n".to_owned();
-        }
-        let mut text = String::from(if args.yes {
-            "bundled:\n"
-        } else {
-            "would be bundled:\n"
-        });
-        text.push_str(&objects("archive", &found));
-        if !args.yes {
-            text.push_str("nothing was changed; add --yes to do it\n");
-        }
-        text
-    };
-    output::report(
-        &json!({ "bundled": args.yes, "archives": found }),
-        text,
-        output,
-    )
 }

@@ -1,138 +1,140 @@
-//! `diff`: what changed between two published snapshots.
-//!
-//! Here the result is the product: it goes to standard output, or to a file, also as text.
+//! `diff`: show what changed between two published snapshots.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::num::NonZeroU32;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use chrono::NaiveDate;
 use clap::{Args, ValueEnum};
 use tempfile::NamedTempFile;
 
-use super::output::{Output, count};
-use crate::error::{Context as _, Error, Result};
-use crate::history::{
-    BreakdownChange, List, ListFormat, PageChange, PageCounts, Pair, Summary, Total, summary,
+use super::args::{LakeArg, date};
+use super::console::{Console, Failure, Output};
+use super::diff_text::{
+    breakdown_header, breakdown_line, mover_header, mover_line, page_header, page_line,
+    summary_text,
 };
-use crate::money::group_thousands;
+use crate::error::{Context as _, Error, Result};
+use crate::history::{List, ListFormat, PageChange, Pair, Summary, summary};
 use crate::store::Store;
 
-/// Rows of a list on a terminal, unless told otherwise.
+/// Rows of a list on a terminal by default.
 const ROWS: u32 = 20;
-/// Rows of each kind in a summary, unless told otherwise.
+/// Rows per section of a summary by default.
 const TOP: NonZeroU32 = NonZeroU32::new(5).unwrap();
 
+const EXAMPLES: &str = "\
+Examples:
+  backlake diff lake
+  backlake diff lake --what movers --by referring_domains --limit 50
+  backlake diff lake --from 2026-11-22 --to 2026-11-23 --what lost --format csv --out lost.csv
+  backlake diff lake --what breakdowns --root-domain example.com --output json";
+
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct DiffArgs {
-    /// The lake: a path, s3://, gs:// or az://
-    lake: String,
-    /// The snapshot before; by default the last one before `--to`
-    #[arg(long, value_name = "DATE")]
+    #[command(flatten)]
+    lake: LakeArg,
+    /// The earlier snapshot (default: the last one before --to)
+    #[arg(long, value_name = "DATE", value_parser = date)]
     from: Option<NaiveDate>,
-    /// The snapshot after; by default the last one
-    #[arg(long, value_name = "DATE")]
+    /// The later snapshot (default: the newest)
+    #[arg(long, value_name = "DATE", value_parser = date)]
     to: Option<NaiveDate>,
     /// What to show
     #[arg(long, value_enum, default_value_t = What::Summary)]
     what: What,
-    /// The metric of pages to compare: any column of counts, as `backlake schema pages` names them
+    /// The metric of pages to compare: any count column of `backlake schema pages`
     #[arg(long, value_name = "METRIC", default_value = "backlinks")]
     by: String,
-    /// Only this root domain
+    /// Only this root domain, such as crates.io
     #[arg(long, value_name = "DOMAIN")]
     root_domain: Option<String>,
-    /// Only so many rows, the greatest first; 0 for all, in the order of their keys. By default 5 of each kind in a
-    /// summary, 20 in a table, and all in files and for machines
+    /// Show at most this many rows, largest first; 0 shows all, sorted by key. Default: 5 per section
+    /// in a summary, 20 in a table, no limit for files and JSON
     #[arg(long, value_name = "ROWS")]
     limit: Option<u32>,
-    /// The form: a table for people, or for machines; json is an object a line, of the summary one object
+    /// Output format; `json` writes one object per line (a single object for `summary`)
     #[arg(long, value_enum)]
     format: Option<Form>,
-    /// Where to, in place of standard output
+    /// Write to FILE instead of standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
-    /// Counts, totals, and the greatest changes of each kind
+    /// Counts, totals, and the largest changes
     Summary,
-    /// Pages that are only in the snapshot after
+    /// Pages that only the later snapshot has
     Gained,
-    /// Pages that are only in the snapshot before
+    /// Pages that only the earlier snapshot has
     Lost,
     /// Pages whose metric changed
     Movers,
-    /// Links by dimension and key
+    /// Links per dimension and key
     Breakdowns,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Form {
-    /// For people
+    /// A table for people
     Table,
-    /// With a header
+    /// CSV with a header
     Csv,
-    /// An object a line
+    /// One JSON object per line
     Json,
     /// A Parquet file; needs `--out`
     Parquet,
 }
 
-pub(super) async fn diff(args: DiffArgs, output: Output) -> Result<()> {
-    let form = args.format.unwrap_or(if output == Output::Json {
-        Form::Json
-    } else {
-        Form::Table
-    });
-    args.check(form)?;
-    let store = Store::open(&args.lake)?;
-    let pair = Pair::choose(&store, args.from, args.to).await?;
-    let domain = args.root_domain.as_deref();
-    if args.what == What::Breakdowns {
-        let breakdowns = pair.breakdowns(&store, domain).await?;
-        let list = move || {
-            args.list(
-                &breakdowns.shifts()?,
-                form,
-                &breakdown_header(),
-                breakdown_line,
-            )
-        };
-        return blocking(list).await;
+impl DiffArgs {
+    pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
+        let form = self.format.unwrap_or(match console.output {
+            Output::Json => Form::Json,
+            Output::Text => Form::Table,
+        });
+        self.check(form)?;
+        let store = Store::open(&self.lake.lake)?;
+        let pair = Pair::choose(&store, self.from, self.to).await?;
+        Ok(self.show(form, &store, pair).await?)
     }
-    let pages = pair.pages(&store, &args.by, domain).await?;
-    let by = args.by.clone();
-    match args.what {
-        What::Summary => {
-            let breakdowns = pair.breakdowns(&store, domain).await?;
-            let top = args.limit.map_or(Some(TOP), NonZeroU32::new).unwrap_or(TOP);
-            blocking(move || args.summary(&summary(&pair, &pages, &breakdowns, top)?, form)).await
+
+    async fn show(self, form: Form, store: &Store, pair: Pair) -> Result<()> {
+        let domain = self.root_domain.as_deref();
+        if self.what == What::Breakdowns {
+            let breakdowns = pair.breakdowns(store, domain).await?;
+            let list = move || {
+                let shifts = breakdowns.shifts()?;
+                self.list(&shifts, form, &breakdown_header(), breakdown_line)
+            };
+            return blocking(list).await;
         }
-        What::Movers => {
-            let movers = pages.movers()?;
-            blocking(move || args.list(&movers, form, &mover_header(), mover_line)).await
-        }
-        What::Gained | What::Breakdowns => {
-            let gained = pages.gained()?;
-            blocking(move || {
-                args.list(&gained, form, &page_header(&by), |page| {
-                    page_line(page, page.after)
-                })
-            })
-            .await
-        }
-        What::Lost => {
-            let lost = pages.lost()?;
-            blocking(move || {
-                args.list(&lost, form, &page_header(&by), |page| {
-                    page_line(page, page.before)
-                })
-            })
-            .await
+        let pages = pair.pages(store, &self.by, domain).await?;
+        let header = page_header(&self.by);
+        match self.what {
+            What::Summary => {
+                let breakdowns = pair.breakdowns(store, domain).await?;
+                let top = self.limit.map_or(Some(TOP), NonZeroU32::new).unwrap_or(TOP);
+                let summed = move || self.summary(&summary(&pair, &pages, &breakdowns, top)?, form);
+                blocking(summed).await
+            }
+            What::Movers => {
+                let movers = pages.movers()?;
+                blocking(move || self.list(&movers, form, &mover_header(), mover_line)).await
+            }
+            What::Gained | What::Breakdowns => {
+                let gained = pages.gained()?;
+                let line = |page: &PageChange| page_line(page, page.after);
+                blocking(move || self.list(&gained, form, &header, line)).await
+            }
+            What::Lost => {
+                let lost = pages.lost()?;
+                let line = |page: &PageChange| page_line(page, page.before);
+                blocking(move || self.list(&lost, form, &header, line)).await
+            }
         }
     }
 }
@@ -148,17 +150,16 @@ impl DiffArgs {
         let table = matches!(form, Form::Table | Form::Json);
         let (message, hint) = match (self.what, form) {
             (What::Summary, _) if !table => (
-                "--format: a summary is several tables, and no file of rows holds it",
-                "choose a --what, or --format table or json",
+                "--format: a summary is several tables and does not fit into one file of rows",
+                "choose another --what, or --format table or json",
             ),
             (What::Summary, _) if self.limit == Some(0) => (
-                "--limit: 0 is for lists, not for the summary",
-                "choose a --what, or leave it out",
+                "--limit: 0 applies to lists, not to the summary",
+                "choose another --what, or omit --limit",
             ),
-            (_, Form::Parquet) if self.out.is_none() => (
-                "--format: parquet goes to a file only",
-                "name it with --out",
-            ),
+            (_, Form::Parquet) if self.out.is_none() => {
+                ("--format: parquet needs a file", "name the file with --out")
+            }
             _ => return Ok(()),
         };
         Err(Error::usage(message).with_hint(hint))
@@ -180,7 +181,7 @@ impl DiffArgs {
         };
         let mut to = Destination::open(self.out.as_deref())?;
         let mut out = to.writer()?;
-        told(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
+        is_read(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
         to.close()
     }
 
@@ -210,34 +211,34 @@ fn table<Row>(
     header: &str,
     line: impl Fn(&Row) -> String,
 ) -> Result<()> {
-    let mut deserted = !told(writeln!(out, "{header}"))?;
+    let mut closed = !is_read(writeln!(out, "{header}"))?;
     let listed = list.read(limit, |rows| {
         let text: String = rows.iter().map(&line).collect();
-        deserted = deserted || !told(out.write_all(text.as_bytes()))?;
-        // What nobody reads need not be found out.
-        if deserted {
-            Err(Error::unexpected("nobody reads"))
+        closed = closed || !is_read(out.write_all(text.as_bytes()))?;
+        // The reader has closed the pipe: the rest need not be computed.
+        if closed {
+            Err(Error::unexpected("the pipe is closed"))
         } else {
             Ok(())
         }
     });
-    if deserted {
+    if closed {
         Ok(())
     } else {
-        listed.and_then(|()| told(out.flush()).map(drop))
+        listed.and_then(|()| is_read(out.flush()).map(drop))
     }
 }
 
-/// Whether somebody still reads; that nobody does is no failure of ours.
-fn told(written: io::Result<()>) -> Result<bool> {
+/// Whether the reader still reads; a closed pipe is not an error.
+fn is_read(written: io::Result<()>) -> Result<bool> {
     match written {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error).context(|| "failed to write what has changed"),
+        Err(error) => Err(error).context(|| "failed to write the result"),
     }
 }
 
-/// Standard output, or a file that appears under its name when it is whole.
+/// Standard output, or a file that appears under its name when it is complete.
 struct Destination<'a>(Option<(NamedTempFile, &'a Path)>);
 
 impl<'a> Destination<'a> {
@@ -250,13 +251,8 @@ impl<'a> Destination<'a> {
             .filter(|folder| !folder.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-
-            // As any other new file; temporary ones are for their owner alone.
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
+        // Temporary files are private by default; this one becomes an ordinary file.
+        builder.permissions(PermissionsExt::from_mode(0o666));
         let file = builder
             .tempfile_in(folder)
             .usage(|| format!("--out: failed to write {}", path.display()))?;
@@ -283,173 +279,4 @@ impl<'a> Destination<'a> {
                 .usage(|| format!("--out: failed to write {}", path.display())),
         }
     }
-}
-
-fn number(value: Option<i64>) -> String {
-    value.map_or_else(
-        || "-".to_owned(),
-        |value| group_thousands(&value.to_string()),
-    )
-}
-
-fn signed(value: Option<i64>) -> String {
-    let sign = if value.is_some_and(|value| value > 0) {
-        "+"
-    } else {
-        ""
-    };
-    format!("{sign}{}", number(value))
-}
-
-fn percent(share: Option<f64>) -> String {
-    share.map_or_else(|| "-".to_owned(), |share| format!("{:+.1}%", share * 100.0))
-}
-
-fn page_header(by: &str) -> String {
-    format!("{by:>32}  target")
-}
-
-fn page_line(page: &PageChange, value: Option<i64>) -> String {
-    format!(
-        "{:>32}  {}\n",
-        number(value),
-        page.target.as_deref().unwrap_or("-")
-    )
-}
-
-fn change_header(what: &str) -> String {
-    format!(
-        "{:>15}{:>15}{:>15}{:>11}  {what}",
-        "before", "after", "change", "relative"
-    )
-}
-
-fn change_line(numbers: [Option<i64>; 3], relative: Option<f64>, what: &str) -> String {
-    let [before, after, change] = numbers;
-    format!(
-        "{:>15}{:>15}{:>15}{:>11}  {what}\n",
-        number(before),
-        number(after),
-        signed(change),
-        percent(relative)
-    )
-}
-
-fn mover_header() -> String {
-    change_header("target")
-}
-
-fn mover_line(page: &PageChange) -> String {
-    let target = page.target.as_deref().unwrap_or("-");
-    change_line(
-        [page.before, page.after, page.change],
-        page.relative_change,
-        target,
-    )
-}
-
-fn breakdown_header() -> String {
-    change_header(&format!("{:<18}  key", "dimension"))
-}
-
-fn breakdown_line(shift: &BreakdownChange) -> String {
-    let dimension = shift.dimension.as_deref().unwrap_or("-");
-    let key = shift
-        .key
-        .as_deref()
-        .filter(|key| !key.is_empty())
-        .unwrap_or("\"\"");
-    let what = format!("{dimension:<18}  {key}");
-    change_line(
-        [shift.before, shift.after, shift.change],
-        shift.relative_change,
-        &what,
-    )
-}
-
-fn summary_text(summary: &Summary) -> String {
-    let PageCounts {
-        before,
-        after,
-        gained,
-        lost,
-        changed,
-        unchanged,
-        unknown,
-        ..
-    } = summary.pages;
-    let by = &summary.by;
-    let mut text = format!("from {} to {}\n\n", summary.from, summary.to);
-    for (name, pages, note) in [
-        ("pages before", before, String::new()),
-        ("pages after", after, String::new()),
-        ("  gained", gained, String::new()),
-        ("  lost", lost, String::new()),
-        ("  changed", changed, format!("  in {by}")),
-        ("  unchanged", unchanged, String::new()),
-        (
-            "  unknown",
-            unknown,
-            format!("  {by} is null in one of them"),
-        ),
-    ] {
-        if name != "  unknown" || pages > 0 {
-            let _ = writeln!(
-                text,
-                "  {name:<16}{:>14}{note}",
-                count(pages.unsigned_abs())
-            );
-        }
-    }
-    let _ = writeln!(
-        text,
-        "\n{:>18}{:>18}{:>18}{:>11}{:>11}  metric",
-        "before", "after", "change", "mean", "then"
-    );
-    for total in &summary.totals {
-        let Total {
-            metric,
-            before,
-            after,
-            change,
-            mean_before,
-            mean_after,
-        } = total;
-        let mean =
-            |mean: &Option<f64>| mean.map_or_else(|| "-".to_owned(), |mean| format!("{mean:.1}"));
-        let _ = writeln!(
-            text,
-            "{:>18}{:>18}{:>18}{:>11}{:>11}  {metric}",
-            number(Some(*before)),
-            number(Some(*after)),
-            signed(Some(*change)),
-            mean(mean_before),
-            mean(mean_after),
-        );
-    }
-    let mut part = |name: &str, header: &str, lines: String| {
-        if !lines.is_empty() {
-            let _ = write!(text, "\n{name}\n{header}\n{lines}");
-        }
-    };
-    let lines =
-        |pages: &[PageChange], line: fn(&PageChange) -> String| pages.iter().map(line).collect();
-    part(
-        &format!("moved most in {by}"),
-        &mover_header(),
-        lines(&summary.movers, mover_line),
-    );
-    part(
-        "gained",
-        &page_header(by),
-        lines(&summary.gained, |page| page_line(page, page.after)),
-    );
-    part(
-        "lost",
-        &page_header(by),
-        lines(&summary.lost, |page| page_line(page, page.before)),
-    );
-    let shifts = summary.breakdowns.iter().map(breakdown_line).collect();
-    part("breakdowns that shifted most", &breakdown_header(), shifts);
-    text
 }

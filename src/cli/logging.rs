@@ -1,4 +1,4 @@
-//! Log lines and the progress bar, which share standard error without writing over each other.
+//! Log lines and the progress bar, which share standard error without overwriting each other.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::time::Duration;
@@ -8,18 +8,18 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::output::Output;
-use super::{Global, LogFormat};
+use super::args::{Global, LogFormat};
+use super::console::Output;
 
-/// Standard error as a person sees it: log lines above, the progress bar below.
+/// Standard error as a person sees it: log lines above the progress bar.
 #[derive(Debug, Clone)]
 pub(super) struct Screen {
     bars: MultiProgress,
-    /// Whether a bar is shown; otherwise progress goes to the log.
-    pub(super) interactive: bool,
+    /// Whether the bar is shown; otherwise progress goes to the log.
+    interactive: bool,
 }
 
-/// Starts logging. `BACKLAKE_LOG` takes filters as `tracing` writes them.
+/// Starts logging. `BACKLAKE_LOG` takes filters in the syntax of `tracing`.
 pub(super) fn start(global: &Global) -> Screen {
     let interactive = io::stderr().is_terminal()
         && !global.quiet
@@ -41,7 +41,7 @@ pub(super) fn start(global: &Global) -> Screen {
         (false, 1) => LevelFilter::DEBUG,
         (false, _) => LevelFilter::TRACE,
     };
-    // Other crates speak only when everything is asked for: ours say what matters.
+    // Other crates log only with -vv: our own lines say what matters.
     let ours = if global.verbose < 2 {
         format!("warn,backlake={level}")
     } else {
@@ -64,16 +64,23 @@ pub(super) fn start(global: &Global) -> Screen {
 }
 
 impl Screen {
-    /// A bar for so many steps; invisible where there is no terminal.
+    /// A bar with this many steps; invisible without a terminal.
     pub(super) fn bar(&self, steps: u64, template: &str) -> ProgressBar {
         let bar = self.bars.add(ProgressBar::new(steps));
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("━╸─"));
-        }
+        self.restyle(&bar, template);
         if self.interactive {
             bar.enable_steady_tick(Duration::from_millis(200));
         }
         bar
+    }
+}
+
+impl Screen {
+    /// Changes what a bar shows.
+    pub(super) fn restyle(&self, bar: &ProgressBar, template: &str) {
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("━╸─"));
+        }
     }
 }
 
@@ -85,12 +92,12 @@ impl<'a> MakeWriter<'a> for Screen {
     }
 }
 
-/// Writes a log line while the bar is out of the way.
+/// Writes log lines while the bar is hidden.
 pub(super) struct Lines(MultiProgress);
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // A log that nobody reads any more must not end a run that is paid for.
+        // A closed log must not end a run that is paid for.
         let _ = self.0.suspend(|| io::stderr().lock().write_all(line));
         Ok(line.len())
     }

@@ -1,9 +1,9 @@
-//! `--metrics-file`: what a run does, in the text format that the node exporter's textfile collector reads.
+//! `--metrics-file`: metrics of a run, in the text format of the node exporter's textfile collector.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::{
     Counter, Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec,
     IntGauge, Opts, Registry, TextEncoder,
@@ -17,11 +17,12 @@ use crate::fetch::Event;
 use crate::ledger::Outcome;
 use crate::money::Usd;
 use crate::pipeline::{Pipeline, Progress, RunReport, RunState};
+use crate::store::write_whole;
 
-/// How often the file is written while a run goes on.
+/// How often the file is written during a run.
 const WRITTEN_EVERY: Duration = Duration::from_secs(10);
 
-/// Counts what a run does and writes it to a file, always whole.
+/// Counts events and writes them to a file, which is always complete.
 pub(super) struct Metrics {
     file: PathBuf,
     clock: Clock,
@@ -45,10 +46,10 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    /// Metrics of a pipeline's run. A gauge that is not known yet shows zero.
+    /// Metrics of a run. A gauge whose value is not known yet is zero.
     ///
     /// # Errors
-    /// A file that cannot be written; names that the library refuses, a defect.
+    /// If the file cannot be written.
     pub(super) fn new(file: &Path, pipeline: &Pipeline, clock: &Clock) -> Result<Self> {
         let labels = [("pipeline".to_owned(), pipeline.name.clone())]
             .into_iter()
@@ -71,32 +72,28 @@ impl Metrics {
                 .buckets(buckets);
         let metrics = Self {
             planned_requests: number("planned_requests", "Requests that this start planned.")?,
-            planned_targets: number("planned_targets", "Targets that this start is to ask for.")?,
-            requests: counts(
-                "requests_total",
-                "Requests sent, by how they ended.",
-                &["outcome"],
-            )?,
+            planned_targets: number("planned_targets", "Targets that this start asks for.")?,
+            requests: counts("requests_total", "Requests sent, by outcome.", &["outcome"])?,
             retries: counts(
                 "retries_total",
-                "Requests that are repeated, by what failed.",
+                "Requests that were repeated, by class of failure.",
                 &["class"],
             )?,
             cost: registered(
                 &registry,
                 Counter::new(
                     "cost_usd_total",
-                    "Dollars that the answers say were charged.",
+                    "Dollars charged according to the responses.",
                 ),
             )?,
             bytes: registered(
                 &registry,
-                IntCounter::new("answer_bytes_total", "Bytes of answers, decompressed."),
+                IntCounter::new("response_bytes_total", "Bytes of responses, decompressed."),
             )?,
             duration: registered(&registry, Histogram::with_opts(duration))?,
             queue: gauges(
                 "queue",
-                "Requests in flight, batches waiting for their next try, requests allowed at once.",
+                "Requests in flight, batches waiting for their next attempt, requests allowed in flight.",
                 "what",
             )?,
             fates: gauges(
@@ -106,18 +103,18 @@ impl Metrics {
             )?,
             cost_unknown: gauge(
                 "cost_unknown_usd",
-                "Dollars that may have been charged besides, at the most.",
+                "Dollars that may have been charged in addition.",
             )?,
             balance: gauge("balance_usd", "Dollars that the account held at the start.")?,
             exit_code: number(
                 "run_exit_code",
-                "The exit code of the last run; -1 while it goes on.",
+                "The exit code of the last run; -1 during a run.",
             )?,
             published: number("snapshot_published", "Whether the snapshot is published.")?,
             seconds: gauge("run_seconds", "How long this start of the run took.")?,
             ended: gauge(
                 "run_ended_timestamp_seconds",
-                "When the last run ended; 0 while one goes on.",
+                "When the last run ended; 0 during a run.",
             )?,
             file: file.to_owned(),
             clock: clock.clone(),
@@ -129,7 +126,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Counts what is heard.
+    /// Counts an event.
     pub(super) fn observe(&self, progress: &Progress) {
         match progress {
             Progress::Planned {
@@ -176,7 +173,7 @@ impl Metrics {
             _ => return,
         }
         let now = self.clock.running();
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut written = self.written.lock();
         if written.is_none_or(|written| now - written >= WRITTEN_EVERY) {
             *written = Some(now);
             drop(written);
@@ -184,7 +181,7 @@ impl Metrics {
         }
     }
 
-    /// Enters what the run came to.
+    /// Records the end of the run.
     pub(super) fn end(&self, report: Option<&RunReport>, exit_code: u8) {
         self.queue.reset();
         if let Some(report) = report {
@@ -203,7 +200,7 @@ impl Metrics {
         self.try_to_write();
     }
 
-    /// A run that is paid for does not end for want of its metrics.
+    /// A run that is paid for does not fail because of its metrics.
     fn try_to_write(&self) {
         if let Err(error) = self.write() {
             warn!(%error, "failed to write the metrics");
@@ -215,17 +212,14 @@ impl Metrics {
         TextEncoder::new()
             .encode(&self.registry.gather(), &mut text)
             .context(|| DEFECT)?;
-        let mut beside = self.file.clone().into_os_string();
-        beside.push(format!(".{}", std::process::id()));
-        let written =
-            std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, &self.file));
-        written.usage(|| format!("--metrics-file: failed to write {}", self.file.display()))
+        write_whole(&self.file, &text)
+            .usage(|| format!("--metrics-file: failed to write {}", self.file.display()))
     }
 }
 
 const DEFECT: &str = "the metrics are not well formed";
 
-/// Money as Prometheus takes it. The books keep decimals; this is for curves.
+/// Dollars as Prometheus takes them. The ledger keeps exact decimals; these are for graphs.
 fn dollars(amount: Usd) -> f64 {
     amount.to_string().parse().unwrap_or_default()
 }

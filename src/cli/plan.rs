@@ -1,15 +1,37 @@
-//! `plan`: what would be sent and what it would cost.
+//! `plan`: show what a first run would send and cost; send nothing.
 
 use std::fmt::Write as _;
 
-use super::output::{self, Output, count, counted, duration};
-use crate::clock::Clock;
-use crate::error::Result;
+use clap::Args;
+
+use super::args::PipelineArgs;
+use super::console::{Console, Failure};
+use super::format::{count, counted, duration, rounded};
+use super::run_text::provider;
 use crate::pipeline::{self, Pipeline, PlanReport, PricesFrom, Surroundings};
 
-pub(super) async fn plan(pipeline: &Pipeline, clock: &Clock, output: Output) -> Result<()> {
-    let report = pipeline::plan(pipeline, &Surroundings::of_process(clock, 0)).await?;
-    output::report(&report, || text(&report, pipeline), output)
+const EXAMPLES: &str = "\
+Examples:
+  backlake plan pipelines/demo.toml
+  backlake plan pipelines/nightly.toml --output json
+  zcat pages.txt.gz | backlake plan from-stdin.toml        (with paths = [\"-\"])
+
+The plan is that of a first run: what is archived already is not subtracted.";
+
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct PlanArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+}
+
+impl PlanArgs {
+    pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
+        let pipeline = self.pipeline.load(&console.clock)?;
+        let env = Surroundings::of_process(&console.clock, 0);
+        let report = pipeline::plan(&pipeline, &env).await?;
+        Ok(console.report(&report, || text(&report, &pipeline))?)
+    }
 }
 
 fn text(report: &PlanReport, pipeline: &Pipeline) -> String {
@@ -17,21 +39,26 @@ fn text(report: &PlanReport, pipeline: &Pipeline) -> String {
         "plan of {} for {}: nothing is sent\n\n",
         report.pipeline, report.snapshot
     );
+    let asked = provider(&report.provider, report.invented);
+    let _ = writeln!(text, "  {:<14}{asked}", "provider");
     let domains = format!("in {}", counted(report.root_domains, "root domain"));
-    let _ = writeln!(text, "  {:<14}{:>12}", "lines", count(report.lines));
-    let _ = writeln!(
-        text,
-        "  {:<14}{:>12}  {domains}",
-        "targets",
-        count(report.targets)
-    );
-    let _ = writeln!(
-        text,
-        "  {:<14}{:>12}",
-        "duplicates",
-        count(report.duplicates)
-    );
-    let _ = writeln!(text, "  {:<14}{:>12}", "invalid", count(report.invalid));
+    for (name, number, note) in [
+        ("lines", report.lines, ""),
+        ("targets", report.targets, domains.as_str()),
+        ("duplicates", report.duplicates, ""),
+        ("invalid", report.invalid, ""),
+    ] {
+        let line = format!("  {name:<14}{:>12}  {note}", count(number));
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    invalid(report, &mut text);
+    costs(report, pipeline, &mut text);
+    cover(report, &mut text);
+    text
+}
+
+/// The first invalid lines, escaped: they come from a file.
+fn invalid(report: &PlanReport, text: &mut String) {
     for line in &report.first_invalid {
         let _ = writeln!(
             text,
@@ -42,13 +69,13 @@ fn text(report: &PlanReport, pipeline: &Pipeline) -> String {
             line.reason.escape_debug()
         );
     }
-    if report.invalid > report.first_invalid.len() as u64 {
-        let _ = writeln!(
-            text,
-            "      and {} more",
-            count(report.invalid - report.first_invalid.len() as u64)
-        );
+    let more = report.invalid - report.first_invalid.len() as u64;
+    if more > 0 {
+        let _ = writeln!(text, "      and {} more", count(more));
     }
+}
+
+fn costs(report: &PlanReport, pipeline: &Pipeline, text: &mut String) {
     let _ = writeln!(
         text,
         "\n  {:<14}{:>12}{:>14}{:>14}",
@@ -68,43 +95,47 @@ fn text(report: &PlanReport, pipeline: &Pipeline) -> String {
             report.cost_usd_in_input_order,
         ),
     ] {
-        let time = duration(pace.seconds(requests));
         let _ = writeln!(
             text,
-            "  {name:<14}{:>12}{:>14}{time:>14}",
+            "  {name:<14}{:>12}{:>14}{:>14}",
             count(requests),
-            cost.rounded()
+            rounded(cost),
+            duration(pace.seconds(requests))
         );
     }
+    let prices = match (report.means.prices_from, report.invented) {
+        (PricesFrom::File, _) => "prices of the pipeline file",
+        (PricesFrom::Account, true) => "the simulator's prices",
+        (PricesFrom::Account, false) => "the account's prices",
+        (PricesFrom::List, _) => "list prices",
+    };
     let _ = writeln!(
         text,
-        "\n  at ${} a request and ${} a row ({}), {} in flight and {} requests a minute, {} s an answer",
+        "\n  ${} per request and ${} per row ({prices}); {} in flight, {} requests per minute, {} s per response",
         report.means.price_per_request_usd,
         report.means.price_per_row_usd,
-        match report.means.prices_from {
-            PricesFrom::File => "[price]",
-            PricesFrom::Account => "the account's prices",
-            PricesFrom::List => "list prices",
-        },
         pace.max_in_flight,
         count(u64::from(pace.requests_per_minute)),
         pace.latency.as_secs_f64(),
     );
+}
+
+/// Whether balance and budget cover the plan.
+fn cover(report: &PlanReport, text: &mut String) {
     if let (Some(balance), Some(covers)) = (report.means.balance_usd, report.balance_covers) {
         let verdict = if covers {
-            "covers it"
+            "covers the plan"
         } else {
-            "does not cover it: the run will not start"
+            "does not cover the plan: the run will not start"
         };
-        let _ = writeln!(text, "  the balance of {} {verdict}", balance.rounded());
+        let _ = writeln!(text, "  the balance of {} {verdict}", rounded(balance));
     }
     if let Some(ceiling) = report.max_cost_usd {
         let verdict = if report.cost_usd > ceiling {
-            "does not cover it: the run will stop there"
+            "does not cover the plan: the run will stop there"
         } else {
-            "covers it"
+            "covers the plan"
         };
-        let _ = writeln!(text, "  the budget of {} {verdict}", ceiling.rounded());
+        let _ = writeln!(text, "  the budget of {} {verdict}", rounded(ceiling));
     }
-    text
 }

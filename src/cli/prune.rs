@@ -1,20 +1,32 @@
-//! `prune`: take away old snapshots and archives; without --yes, say what would go.
+//! `prune`: delete old snapshots and archives (dry run unless --yes).
 
 use std::fmt::Write as _;
 
 use clap::Args;
 use serde_json::json;
 
-use super::output::{self, Output, bytes, count};
-use crate::clock::Clock;
-use crate::error::{Error, Result};
+use super::args::LakeArg;
+use super::console::{Console, Failure};
+use super::format::{bytes, count};
+use super::signals;
+use crate::error::Error;
+use crate::stop::Stop;
 use crate::store::{Owner, Store};
 use crate::upkeep::{Keep, Objects, Pruning, prune, to_prune};
 
+const EXAMPLES: &str = "\
+Examples:
+  backlake prune lake --keep-snapshots-days 400 --keep-archives-days 90       dry run
+  backlake prune lake --keep-snapshots 30 --keep-archives 7 --yes
+
+A date is kept if one of its rules keeps it. The newest date is always kept, and so is everything
+that an unpublished snapshot needs.";
+
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct PruneArgs {
-    /// The lake: a path, s3://, gs:// or az://
-    lake: String,
+    #[command(flatten)]
+    lake: LakeArg,
     /// Keep the newest N snapshots
     #[arg(long, value_name = "N")]
     keep_snapshots: Option<u32>,
@@ -27,71 +39,81 @@ pub(super) struct PruneArgs {
     /// Keep the archives of the last DAYS days
     #[arg(long, value_name = "DAYS")]
     keep_archives_days: Option<u32>,
-    /// Do it; without this nothing is taken away
+    /// Delete; without this, only show what would be deleted
     #[arg(long)]
     yes: bool,
 }
 
-pub(super) async fn run(args: &PruneArgs, clock: &Clock, output: Output) -> Result<()> {
-    let snapshots = Keep {
-        newest: args.keep_snapshots,
-        days: args.keep_snapshots_days,
-    };
-    let archives = Keep {
-        newest: args.keep_archives,
-        days: args.keep_archives_days,
-    };
-    if snapshots == Keep::default() && archives == Keep::default() {
-        return Err(Error::usage("nothing says what to keep").with_hint(
-            "pass --keep-snapshots or --keep-snapshots-days, --keep-archives or --keep-archives-days",
-        ));
+impl PruneArgs {
+    pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
+        let snapshots = Keep {
+            newest: self.keep_snapshots,
+            days: self.keep_snapshots_days,
+        };
+        let archives = Keep {
+            newest: self.keep_archives,
+            days: self.keep_archives_days,
+        };
+        if snapshots == Keep::default() && archives == Keep::default() {
+            let hint = "pass --keep-snapshots or --keep-snapshots-days, --keep-archives or --keep-archives-days";
+            return Err(Error::usage("no rule says what to keep")
+                .with_hint(hint)
+                .into());
+        }
+        let (store, clock) = (Store::open(&self.lake.lake)?, &console.clock);
+        let pruning = to_prune(&store, snapshots, archives, clock.today()).await?;
+        if self.yes {
+            let stop = Stop::default();
+            signals::listen(&stop)?;
+            prune(&store, &pruning, &Owner::this_process(), clock, &stop).await?;
+        }
+        let report = json!({
+            "pruned": self.yes,
+            "snapshots": pruning.snapshots,
+            "archives": pruning.archives,
+        });
+        Ok(console.report(&report, || text(&pruning, self.yes))?)
     }
-    let store = Store::open(&args.lake)?;
-    let pruning = to_prune(&store, snapshots, archives, clock.today()).await?;
-    if args.yes {
-        prune(&store, &pruning, &Owner::this_process(), clock).await?;
-    }
-    let report =
-        json!({ "pruned": args.yes, "snapshots": pruning.snapshots, "archives": pruning.archives });
-    output::report(&report, || text(&pruning, args.yes), output)
 }
 
 fn text(pruning: &Pruning, done: bool) -> String {
     if pruning.snapshots.is_empty() && pruning.archives.is_empty() {
-        return "nothing is old enough to go\n".to_owned();
+        return "nothing to delete\n".to_owned();
     }
     let mut text = String::from(if done {
-        "taken away:\n"
+        "deleted:\n"
     } else {
-        "would be taken away:\n"
+        "would delete:\n"
     });
-    for (what, dropped) in [
+    text.push_str(&objects(&[
         ("snapshot", &pruning.snapshots),
         ("archive", &pruning.archives),
-    ] {
-        text.push_str(&objects(what, dropped));
-    }
+    ]));
     if !done {
-        text.push_str("nothing was taken away; add --yes to do it\n");
+        text.push_str("nothing was deleted; pass --yes to delete\n");
     }
     text
 }
 
-/// A line for the objects of each date.
-pub(super) fn objects(what: &str, dates: &[Objects]) -> String {
+/// One line per date, and their total.
+pub(super) fn objects(groups: &[(&str, &[Objects])]) -> String {
     let mut text = String::new();
-    for Objects {
-        snapshot,
-        objects,
-        bytes: size,
-    } in dates
-    {
+    let mut line = |name: &str, date: &str, objects: u64, size: u64| {
         let _ = writeln!(
             text,
-            "  {what:<10}{snapshot}{:>10} objects{:>12}",
-            count(*objects),
-            bytes(*size)
+            "  {name:<10}{date:<10}{:>10} objects{:>14}",
+            count(objects),
+            bytes(size)
         );
+    };
+    let (mut objects, mut size) = (0, 0);
+    for (name, dates) in groups {
+        for date in *dates {
+            line(name, &date.snapshot.to_string(), date.objects, date.bytes);
+            objects += date.objects;
+            size += date.bytes;
+        }
     }
+    line("total", "", objects, size);
     text
 }

@@ -1,28 +1,37 @@
-//! `schema`: the tables' documentation.
+//! `schema`: show the columns of the tables.
 
 use clap::Args;
 
-use super::output;
+use super::console::{Failure, print};
 use crate::contract::{self, Table};
-use crate::error::Result;
+
+const EXAMPLES: &str = "\
+Examples:
+  backlake schema pages
+  backlake schema --markdown
+  backlake schema pages --toml > pages.v2.toml";
 
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct SchemaArgs {
     /// Only this table
     #[arg(value_parser = ["pages", "breakdowns", "targets", "requests"])]
     table: Option<String>,
-    /// The whole documentation, as schemas/README.md holds it
+    /// Print all tables as in schemas/README.md
     #[arg(long, conflicts_with = "table")]
     markdown: bool,
-    /// The contract file of the table, to begin a later version with
+    /// Print the contract file of the table, to start a later version from
     #[arg(long, requires = "table")]
     toml: bool,
 }
 
-pub(super) fn schema(args: &SchemaArgs) -> Result<()> {
-    match args.table.as_deref().and_then(Table::named) {
-        Some(table) if args.toml => output::raw(table.contract().text()),
-        Some(table) if !args.markdown => output::raw(&table.contract().markdown()),
-        _ => output::raw(&contract::markdown()),
+impl SchemaArgs {
+    pub(super) fn exec(self) -> Result<(), Failure> {
+        let text = match self.table.as_deref().and_then(Table::named) {
+            Some(table) if self.toml => table.contract().text().to_owned(),
+            Some(table) => table.contract().markdown(),
+            None => contract::markdown(),
+        };
+        Ok(print(&text)?)
     }
 }

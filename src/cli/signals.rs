@@ -1,11 +1,11 @@
-//! Signals: the first asks a run to stop, the second stops at once.
+//! Signals: the first asks the command to stop in order, the second ends the process at once.
 
 use tracing::warn;
 
 use crate::error::{Context as _, Result};
 use crate::stop::{Stop, StopReason};
 
-/// Listens for as long as the process runs. SIGHUP counts as SIGTERM, unless it is ignored (`nohup`).
+/// Listens as long as the process runs. SIGHUP counts as SIGTERM unless it is ignored (`nohup`).
 pub(super) fn listen(stop: &Stop) -> Result<()> {
     let stop = stop.clone();
     let mut signals = Signals::new().context(|| "failed to listen for signals")?;
@@ -17,10 +17,10 @@ pub(super) fn listen(stop: &Stop) -> Result<()> {
             if std::mem::take(&mut first) {
                 stop.request(reason);
                 warn!(
-                    "stopping: nothing more is sent, what is under way is awaited and kept; a second signal ends the run at once"
+                    "stopping: work in progress is completed and kept; a second signal ends the process at once"
                 );
             } else {
-                // What is under way is in the books as such: the next start settles it.
+                // The ledger has the intents of requests in flight: the next start settles them.
                 std::process::exit(exit_code.into());
             }
         }
@@ -28,7 +28,6 @@ pub(super) fn listen(stop: &Stop) -> Result<()> {
     Ok(())
 }
 
-#[cfg(unix)]
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
@@ -36,7 +35,6 @@ struct Signals {
     hang_up: Option<tokio::signal::unix::Signal>,
 }
 
-#[cfg(unix)]
 impl Signals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
@@ -68,8 +66,7 @@ impl Signals {
     }
 }
 
-/// Whether whoever started the process wants it to outlive the terminal.
-#[cfg(unix)]
+/// Whether the process was started to outlive its terminal.
 fn hang_up_is_ignored() -> bool {
     const SIGHUP: u64 = 1;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -77,21 +74,4 @@ fn hang_up_is_ignored() -> bool {
     ignored
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .is_some_and(|mask| mask & SIGHUP != 0)
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self)
-    }
-
-    async fn next(&mut self) -> StopReason {
-        match tokio::signal::ctrl_c().await {
-            Ok(()) => StopReason::Interrupted,
-            Err(_) => std::future::pending().await,
-        }
-    }
 }

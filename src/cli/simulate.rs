@@ -1,41 +1,48 @@
-//! `simulate`: the simulated provider, alone.
+//! `simulate`: serve the simulated provider on loopback.
 
 use chrono::NaiveDate;
 use clap::Args;
 
-use super::output;
-use crate::clock::Clock;
-use crate::error::Result;
+use super::args::date;
+use super::console::{Console, Failure, print};
 use crate::simulator::{Behaviour, LOGIN, PASSWORD, Simulator};
 
+const EXAMPLES: &str = "\
+Examples:
+  backlake simulate
+  backlake simulate --port 0 --seed 7 --date 2026-11-23 --latency-ms 500";
+
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct SimulateArgs {
-    /// The port on loopback; 0 takes any that is free
+    /// The port on loopback; 0 takes any free port
     #[arg(long, default_value_t = 8642)]
     port: u16,
-    /// Decides the whole population
+    /// The seed that decides all data
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The day it pretends it is; by default today
-    #[arg(long, value_name = "DATE")]
+    /// The date of the simulated data (default: today in UTC)
+    #[arg(long, value_name = "DATE", value_parser = date)]
     date: Option<NaiveDate>,
-    /// How long it works on a task, in milliseconds
+    /// How long each response takes, in milliseconds
     #[arg(long, default_value_t = 0)]
     latency_ms: u64,
 }
 
-pub(super) async fn simulate(args: SimulateArgs, clock: &Clock) -> Result<()> {
-    let behaviour = Behaviour {
-        seed: args.seed,
-        date: args.date,
-        latency: std::time::Duration::from_millis(args.latency_ms),
-        ..Behaviour::default()
-    };
-    let simulator = Simulator::start(behaviour, clock, args.port).await?;
-    // On standard output, so that a script can wait for it and read the port.
-    output::raw(&format!(
-        "simulating the provider at {} (login {LOGIN}, password {PASSWORD})\n",
-        simulator.url()
-    ))?;
-    simulator.serve().await
+impl SimulateArgs {
+    pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
+        let behaviour = Behaviour {
+            seed: self.seed,
+            date: self.date,
+            latency: std::time::Duration::from_millis(self.latency_ms),
+            ..Behaviour::default()
+        };
+        let simulator = Simulator::start(behaviour, &console.clock, self.port).await?;
+        // On standard output, so that a script can wait for this line and read the port.
+        print(&format!(
+            "simulating the provider at {} (login {LOGIN}, password {PASSWORD})\n",
+            simulator.url()
+        ))?;
+        Ok(simulator.serve().await?)
+    }
 }

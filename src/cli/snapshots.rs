@@ -1,24 +1,42 @@
-//! `snapshots`: what is published.
+//! `snapshots`: list published snapshots.
 
 use std::fmt::Write as _;
 
-use super::LakeArgs;
-use super::output::{self, Output, bytes, count};
-use crate::error::Result;
+use chrono::NaiveDate;
+use clap::Args;
+
+use super::args::{LakeArg, date};
+use super::console::{Console, Failure};
+use super::format::{bytes, count};
 use crate::lake::{Manifest, snapshots};
 use crate::store::Store;
 
-pub(super) async fn list(args: &LakeArgs, output: Output) -> Result<()> {
-    let store = Store::open(&args.lake)?;
-    let mut manifests = Vec::new();
-    for date in snapshots(&store)
-        .await?
-        .into_iter()
-        .filter(|date| args.snapshot.is_none_or(|only| only == *date))
-    {
-        manifests.extend(Manifest::read(&store, date).await?);
+const EXAMPLES: &str = "\
+Examples:
+  backlake snapshots lake
+  backlake snapshots lake --output json";
+
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct SnapshotsArgs {
+    #[command(flatten)]
+    lake: LakeArg,
+    /// Only this snapshot
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    snapshot: Option<NaiveDate>,
+}
+
+impl SnapshotsArgs {
+    pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
+        let store = Store::open(&self.lake.lake)?;
+        let mut dates = snapshots(&store).await?;
+        dates.retain(|date| self.snapshot.is_none_or(|only| only == *date));
+        let mut manifests = Vec::new();
+        for date in dates {
+            manifests.extend(Manifest::read(&store, date).await?);
+        }
+        Ok(console.report(&manifests, || text(&manifests))?)
     }
-    output::report(&manifests, || text(&manifests), output)
 }
 
 fn text(manifests: &[Manifest]) -> String {
@@ -30,15 +48,21 @@ fn text(manifests: &[Manifest]) -> String {
         "snapshot", "lines", "returned", "absent", "requests", "cost", "size", "pipeline"
     );
     for manifest in manifests {
+        let tally = &manifest.tally;
+        let invented = if manifest.question.invented {
+            " (invented data)"
+        } else {
+            ""
+        };
         let _ = writeln!(
             text,
-            "{:<12}{:>12}{:>12}{:>10}{:>10}{:>14}{:>12}  {}",
+            "{:<12}{:>12}{:>12}{:>10}{:>10}{:>14}{:>12}  {}{invented}",
             manifest.snapshot.to_string(),
-            count(manifest.lines),
-            count(manifest.fates.returned),
-            count(manifest.fates.absent),
-            count(manifest.requests.sent),
-            format!("${}", manifest.requests.cost_usd),
+            count(tally.lines),
+            count(tally.fates.returned),
+            count(tally.fates.absent),
+            count(tally.requests.sent),
+            format!("${}", tally.requests.cost_usd),
             bytes(manifest.bytes()),
             manifest.question.pipeline,
         );

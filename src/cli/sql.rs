@@ -1,43 +1,40 @@
-//! `sql`: a DuckDB script with views of the lake.
+//! `sql`: print a DuckDB script that creates views of the lake.
 
-use std::ffi::OsString;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
-use super::output;
-use crate::error::{Context as _, Result};
+use super::args::LakeArg;
+use super::console::{Console, Failure, print};
+use crate::error::Context as _;
 use crate::lake::views;
-use crate::store::Store;
+use crate::store::{Store, write_whole};
+
+const EXAMPLES: &str = "\
+Examples:
+  backlake sql lake --write lake.sql && duckdb -init lake.sql
+  backlake sql s3://team-lake/links > links.sql
+
+The script reads the manifests each time it runs, so a new snapshot needs no new script.";
 
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct SqlArgs {
-    /// The lake: a path, s3://, gs:// or az://
-    lake: String,
-    /// Write the script to this file, in place of standard output
+    #[command(flatten)]
+    lake: LakeArg,
+    /// Write the script to FILE instead of standard output
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
 }
 
-pub(super) async fn sql(args: &SqlArgs) -> Result<()> {
-    let script = views(&Store::open(&args.lake)?).await?;
-    match &args.write {
-        None => output::raw(&script),
-        Some(file) => {
-            write(file, &script).context(|| format!("failed to write {}", file.display()))
+impl SqlArgs {
+    pub(super) async fn exec(self, _: &Console) -> Result<(), Failure> {
+        let script = views(&Store::open(&self.lake.lake)?).await?;
+        match &self.write {
+            None => print(&script)?,
+            Some(file) => write_whole(file, script.as_bytes())
+                .usage(|| format!("--write: failed to write {}", file.display()))?,
         }
+        Ok(())
     }
-}
-
-/// Writes a file beside its place and moves it there: who reads it meanwhile reads the old one or the new one.
-fn write(file: &Path, text: &str) -> std::io::Result<()> {
-    let mut beside = OsString::from(file);
-    beside.push(format!(".{}.tmp", std::process::id()));
-    let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, file));
-    if written.is_err() {
-        // What it would leave is nobody's.
-        let _ = fs::remove_file(&beside);
-    }
-    written
 }

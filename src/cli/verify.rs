@@ -1,73 +1,93 @@
-//! `verify`: audit what is published.
+//! `verify`: audit published snapshots.
 
 use std::fmt::Write as _;
 
+use chrono::NaiveDate;
+use clap::Args;
 use serde::Serialize;
 
-use super::LakeArgs;
-use super::output::{self, Output, bytes, counted};
-use crate::error::{Error, Result};
+use super::args::{LakeArg, date};
+use super::console::{Console, Failure};
+use super::format::{bytes, counted};
+use crate::error::{Error, ErrorKind, Result};
 use crate::lake::{Audit, audit, log_differences, snapshots, strays};
 use crate::store::Store;
 
-pub(super) async fn verify(args: &LakeArgs, output: Output) -> Result<()> {
-    let store = Store::open(&args.lake)?;
-    let dates = match args.snapshot {
-        Some(date) => vec![date],
-        None => snapshots(&store).await?,
-    };
-    let mut audits = Vec::new();
-    for date in dates {
-        let audit = audit(&store, date).await?;
-        audits.push(audit.ok_or_else(|| {
-            Error::usage(format!("snapshot {date} is not published in {}", args.lake))
-                .with_hint("`backlake snapshots` lists what is")
-        })?);
-    }
-    let mut beside = Vec::new();
-    if args.snapshot.is_none() {
-        beside.extend(strays(&store).await?);
-        beside.extend(log_differences(&store).await?);
-    }
-    let problems = audits
-        .iter()
-        .map(|audit| audit.problems.len())
-        .sum::<usize>()
-        + beside.len();
-    let report = Report {
-        snapshots: &audits,
-        strays: &beside,
-    };
-    output::report(&report, || text(&report), output)?;
-    if problems == 0 {
-        return Ok(());
-    }
-    let error = Error::unexpected(format!(
-        "{} in {}",
-        counted(problems as u64, "problem"),
-        args.lake
-    ));
-    Err(error
-        .with_hint("do not trust what is named above; restore its files from a copy, or run its pipeline again where there is no manifest")
-        .mark_reported())
+const EXAMPLES: &str = "\
+Examples:
+  backlake verify lake
+  backlake verify lake --snapshot 2026-11-23 --output json
+
+Exits with 7 if it finds problems.";
+
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct VerifyArgs {
+    #[command(flatten)]
+    lake: LakeArg,
+    /// Only this snapshot
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    snapshot: Option<NaiveDate>,
 }
 
-/// What `verify` finds.
+/// The result of an audit.
 #[derive(Serialize)]
-struct Report<'a> {
-    snapshots: &'a [Audit],
-    /// Files that no manifest names, and what the Delta logs say otherwise than the manifests.
-    strays: &'a [String],
+struct Report {
+    snapshots: Vec<Audit>,
+    /// Files that no manifest names, and differences between Delta logs and manifests.
+    strays: Vec<String>,
 }
 
-fn text(
-    Report {
-        snapshots: audits,
-        strays,
-    }: &Report<'_>,
-) -> String {
+impl VerifyArgs {
+    pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
+        let report = self.audit().await?;
+        console.report(&report, || text(&report))?;
+        let problems = report.problems();
+        if problems == 0 {
+            return Ok(());
+        }
+        let message = format!("{} in {}", counted(problems, "problem"), self.lake.lake);
+        let hint = "`backlake replay FILE --snapshot DATE` restores lost and damaged files from the archive, for free; a file that no manifest names can be deleted if no run is active";
+        let error = Error::new(ErrorKind::FoundProblems, message).with_hint(hint);
+        Err(Failure::Reported(error))
+    }
+
+    async fn audit(&self) -> Result<Report> {
+        let store = Store::open(&self.lake.lake)?;
+        let dates = match self.snapshot {
+            Some(date) => vec![date],
+            None => snapshots(&store).await?,
+        };
+        let mut report = Report {
+            snapshots: Vec::new(),
+            strays: Vec::new(),
+        };
+        for date in dates {
+            let audit = audit(&store, date).await?.ok_or_else(|| {
+                let lake = &self.lake.lake;
+                Error::usage(format!("snapshot {date} is not published in {lake}"))
+                    .with_hint("`backlake snapshots` lists the published snapshots")
+            })?;
+            report.snapshots.push(audit);
+        }
+        if self.snapshot.is_none() {
+            report.strays.extend(strays(&store).await?);
+            report.strays.extend(log_differences(&store).await?);
+        }
+        Ok(report)
+    }
+}
+
+impl Report {
+    fn problems(&self) -> u64 {
+        let audits = self.snapshots.iter().map(|audit| audit.problems.len());
+        (audits.sum::<usize>() + self.strays.len()) as u64
+    }
+}
+
+fn text(report: &Report) -> String {
     let mut text = String::new();
-    for audit in *audits {
+    for audit in &report.snapshots {
         let verdict = if audit.problems.is_empty() {
             "ok"
         } else {
@@ -85,10 +105,10 @@ fn text(
             let _ = writeln!(text, "    {problem}");
         }
     }
-    for stray in *strays {
+    for stray in &report.strays {
         let _ = writeln!(text, "{stray}");
     }
-    if audits.is_empty() {
+    if report.snapshots.is_empty() {
         text.push_str("no snapshot is published\n");
     }
     text

@@ -7,11 +7,11 @@ use polars::prelude::{DataFrame, IntoLazy as _, LazyFrame, col, df};
 use serde::Serialize;
 
 use super::list::List;
+use super::local_files::LocalFiles;
 use super::pair::Pair;
 use super::tables::{FAILED, batches, blocking, counts, ratios, scan, texts, with_change};
 use crate::contract::Table;
 use crate::error::{Context, Result};
-use crate::lake::LocalFiles;
 use crate::store::Store;
 
 /// The key of the comparison.

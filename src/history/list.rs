@@ -9,10 +9,10 @@ use polars::prelude::{
     DataFrame, Expr, IntoLazy as _, LazyFrame, PolarsResult, SortMultipleOptions, col,
 };
 
+use super::local_files::LocalFiles;
 use super::tables::{FAILED, batches, compact};
 use super::write::{ListFormat, ListWriter};
 use crate::error::{Context, Result};
-use crate::lake::LocalFiles;
 
 /// The number of rows that are collected before all but the largest are dropped. It is small, but
 /// large enough that sorting is rare.

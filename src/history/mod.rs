@@ -23,6 +23,7 @@
 
 mod breakdowns;
 mod list;
+mod local_files;
 mod pages;
 mod pair;
 mod summary;

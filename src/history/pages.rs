@@ -9,11 +9,11 @@ use polars_plan::plans::{HintIR, Sorted};
 use serde::Serialize;
 
 use super::list::List;
+use super::local_files::LocalFiles;
 use super::pair::Pair;
 use super::tables::{FAILED, blocking, counts, only, ratios, run, scan, texts, with_change};
 use crate::contract::Table;
 use crate::error::{Context, Error, Result};
-use crate::lake::LocalFiles;
 use crate::store::Store;
 
 /// The key of the comparison, by which the lake sorts pages.

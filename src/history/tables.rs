@@ -9,8 +9,8 @@ use polars::prelude::{
     UnionArgs, col, concat, lit, when,
 };
 
+use super::local_files::LocalFiles;
 use crate::error::{Context, Error, Result};
-use crate::lake::LocalFiles;
 
 /// The message of a query that fails.
 pub(super) const FAILED: &str = "failed to compare the snapshots";

@@ -1,11 +1,11 @@
-//! Holds a snapshot's files to its manifest and contract: before anyone sees them, and again whenever it is asked for.
+//! Audits a snapshot: checks its files against its manifest and contracts, before publishing and on request.
 //!
-//! Of every file: rows, bytes, hash, columns, order, whole and true statistics, Bloom filters that find what is there; of
-//! a table: disjoint ranges; of the snapshot: fates and money. What is wrong is no error but a finding that names the
-//! file.
+//! An audit checks rows, size, hash, columns, order, statistics and Bloom filters of every file, that the files of a
+//! table have disjoint key ranges, and that fates and costs add up to the manifest's. A problem is not an error: it is
+//! reported in [`Audit::problems`], with the file that has it.
 //!
 //! # Memory
-//! A batch of a few columns for each core; the files are read from disk.
+//! A batch of a few columns per core. Files are read from disk.
 
 use std::collections::BTreeSet;
 use std::path::{Path as FsPath, PathBuf};
@@ -17,32 +17,32 @@ use object_store::path::Path;
 
 use super::audit_group::{Counts, Group, audit_group, open};
 use super::contracts::contracts_of;
-use super::key::compare_owned;
+use super::key::{OwnedPart, compare_owned};
 use super::manifest::{Manifest, ManifestFile, snapshots};
 use crate::contract::{Contract, Contracts, Table};
 use crate::error::{Context, Result};
 use crate::fate::Fate;
 use crate::store::{Layout, Store, hash};
 
-/// What an audit found.
+/// The result of an audit.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Audit {
-    /// The snapshot.
+    /// The snapshot's date.
     pub snapshot: NaiveDate,
-    /// Files that were read.
+    /// The number of files that were read.
     pub files: u64,
-    /// Rows in them.
+    /// The number of rows in them.
     pub rows: u64,
-    /// Bytes of them.
+    /// Their size in bytes.
     pub bytes: u64,
-    /// What is wrong, each with the file or figure it is about; nothing if all is well.
+    /// The problems, each with its file or figure; empty if the snapshot is sound.
     pub problems: Vec<String>,
 }
 
-/// Audits a published snapshot; none if there is no such snapshot.
+/// Audits a published snapshot; none if it is not published.
 ///
 /// # Errors
-/// A lake that fails. What is wrong with the snapshot is no error but a finding.
+/// A lake that fails. A problem with the snapshot is not an error: the result lists it.
 pub async fn audit(store: &Store, snapshot: NaiveDate) -> Result<Option<Audit>> {
     let manifest = match Manifest::read(store, snapshot).await {
         Ok(Some(manifest)) => manifest,
@@ -59,22 +59,24 @@ pub async fn audit(store: &Store, snapshot: NaiveDate) -> Result<Option<Audit>> 
         }
     };
     let layout = Layout { snapshot };
-    let mut found = Findings::of(&manifest);
+    let mut found = AuditProgress::of(&manifest);
+    // The counts were checked; an edit that keeps them consistent only shows in the checksum.
     if !store
         .get(&layout.manifest())
         .await?
-        .is_some_and(|json| Manifest::is_as_written(&json))
+        .is_some_and(|json| Manifest::is_unchanged(&json))
     {
         found.problems.push(format!(
             "{} was changed after it was written",
             layout.manifest()
         ));
     }
+    // Without its contracts, the snapshot's files cannot be checked.
     let contracts = match contracts_of(store, &manifest).await {
         Ok(contracts) => contracts,
         Err(error) => {
             found.problems.push(error.to_string());
-            return Ok(Some(found.end(&manifest)));
+            return Ok(Some(found.finish(&manifest)));
         }
     };
     for (table, files) in found.tables(&manifest) {
@@ -85,7 +87,7 @@ pub async fn audit(store: &Store, snapshot: NaiveDate) -> Result<Option<Audit>> 
                 .starts_with(&format!("{}/", layout.partition(table)))
             {
                 found.problems.push(format!(
-                    "the manifest names {}, which is no file of {}",
+                    "the manifest lists {}, which is not a file of {}",
                     file.path,
                     table.name()
                 ));
@@ -94,45 +96,45 @@ pub async fn audit(store: &Store, snapshot: NaiveDate) -> Result<Option<Audit>> 
                 found.problems.push(format!("{} is missing", file.path));
                 continue;
             };
-            found.take(
-                file_of(table, file, local.path.clone(), contracts.of(table)).await?,
+            found.add(
+                audit_file(table, file, local.path.clone(), contracts.of(table)).await?,
                 &mut last,
             );
         }
     }
     if manifest.snapshot != snapshot {
         found.problems.push(format!(
-            "the manifest of {snapshot} is that of {}",
+            "the manifest of {snapshot} has the date {}",
             manifest.snapshot
         ));
     }
-    Ok(Some(found.end(&manifest)))
+    Ok(Some(found.finish(&manifest)))
 }
 
-/// Audits what is staged in a folder for each table.
+/// Audits staged files; `folder` is the folder of each table.
 ///
 /// # Errors
-/// A defect. What is wrong with the files is no error but a finding.
+/// A defect. A problem with the files is not an error: the result lists it.
 pub(super) async fn audit_staged(
     manifest: &Manifest,
     contracts: &Contracts,
     folder: impl Fn(Table) -> PathBuf,
 ) -> Result<Audit> {
-    let mut found = Findings::of(manifest);
+    let mut found = AuditProgress::of(manifest);
     for (table, files) in found.tables(manifest) {
         let mut last = None;
-        let mut named = BTreeSet::new();
+        let mut listed = BTreeSet::new();
         for file in files {
             let path = folder(table).join(file.name());
-            named.insert(path.clone());
+            listed.insert(path.clone());
             if !path.is_file() {
                 found
                     .problems
                     .push(format!("{} is missing", path.display()));
                 continue;
             }
-            found.take(
-                file_of(table, file, path, contracts.of(table)).await?,
+            found.add(
+                audit_file(table, file, path, contracts.of(table)).await?,
                 &mut last,
             );
         }
@@ -141,7 +143,7 @@ pub(super) async fn audit_staged(
             .flatten()
             .flatten()
         {
-            if !named.contains(&entry.path()) {
+            if !listed.contains(&entry.path()) {
                 found.problems.push(format!(
                     "{} was not written by this run",
                     entry.path().display()
@@ -149,50 +151,51 @@ pub(super) async fn audit_staged(
             }
         }
     }
-    Ok(found.end(manifest))
+    Ok(found.finish(manifest))
 }
 
-/// Files under the tables' paths that no manifest vouches for: what a broken-off publication has left, or a stranger's.
+/// The files in the tables' folders that no manifest lists: leftovers of an interrupted publication, or files of another
+/// program.
 ///
 /// # Errors
 /// A lake that fails.
 pub async fn strays(store: &Store) -> Result<Vec<String>> {
-    let mut named = BTreeSet::new();
+    let mut listed = BTreeSet::new();
     for snapshot in snapshots(store).await? {
-        // A manifest that cannot be read is the audit's to name.
+        // The audit reports a manifest that cannot be read.
         let Ok(Some(manifest)) = Manifest::read(store, snapshot).await else {
             continue;
         };
-        named.extend(manifest.files().map(|file| file.path.clone()));
-        named.extend(Table::ALL.map(|table| Layout { snapshot }.success(table).to_string()));
+        listed.extend(manifest.files().map(|file| file.path.clone()));
+        listed.extend(Table::ALL.map(|table| Layout { snapshot }.success(table).to_string()));
     }
     let mut found = Vec::new();
     for table in Table::ALL {
         for object in store.list(&Path::from(table.name())).await? {
             let path = object.location.to_string();
-            if !named.contains(&path) && !Layout::is_log(&object.location) {
-                found.push(format!("{path} is named by no manifest"));
+            if !listed.contains(&path) && !Layout::is_log(&object.location) {
+                found.push(format!("{path} is not listed in any manifest"));
             }
         }
     }
     Ok(found)
 }
 
-/// In what the Delta logs differ from the manifests; nothing where there are no logs.
+/// The differences between the Delta logs and the manifests; empty if there are no logs.
 ///
 /// # Errors
 /// A lake that fails, or a log that cannot be read.
 pub async fn log_differences(store: &Store) -> Result<Vec<String>> {
     let mut manifests = Vec::new();
     for snapshot in snapshots(store).await? {
-        // A manifest that cannot be read is the audit's to name.
+        // The audit reports a manifest that cannot be read.
         manifests.extend(Manifest::read(store, snapshot).await.ok().flatten());
     }
     super::delta::differences(store, &manifests).await
 }
 
-/// What was found of one file.
-struct FileFindings {
+/// The result of auditing one file.
+struct FileAudit {
     rows: u64,
     bytes: u64,
     groups: Vec<Group>,
@@ -200,18 +203,20 @@ struct FileFindings {
     problems: Vec<String>,
 }
 
-/// Audits one file, its hash beside its row groups.
-async fn file_of(
+/// Audits one file: hashes it while its row groups are decoded.
+async fn audit_file(
     table: Table,
     file: &ManifestFile,
     path: PathBuf,
     contract: &Arc<Contract>,
-) -> Result<FileFindings> {
+) -> Result<FileAudit> {
     let (file, contract) = (file.clone(), Arc::clone(contract));
     let work = tokio::task::spawn_blocking(move || {
-        let (hashed, read) =
-            rayon::join(|| hash(&path), || rows_of(table, &file, &path, &contract));
-        let mut found = FileFindings {
+        let (hashed, read) = rayon::join(
+            || hash(&path),
+            || audit_content(table, &file, &path, &contract),
+        );
+        let mut found = FileAudit {
             rows: 0,
             bytes: 0,
             groups: Vec::new(),
@@ -222,15 +227,14 @@ async fn file_of(
             Ok((bytes, sha256)) => {
                 found.bytes = bytes;
                 if bytes != file.bytes {
-                    let told = file.bytes;
                     found.problems.push(format!(
-                        "{} has {bytes} bytes, the manifest says {told}",
-                        file.path
+                        "{} has {bytes} bytes, the manifest says {}",
+                        file.path, file.bytes
                     ));
                 }
                 if sha256 != file.sha256 {
                     found.problems.push(format!(
-                        "{} has another SHA-256 than the manifest says",
+                        "{} has a different SHA-256 than the manifest says",
                         file.path
                     ));
                 }
@@ -240,9 +244,9 @@ async fn file_of(
                 .push(format!("{} cannot be read: {error}", file.path)),
         }
         match read {
-            Ok((rows, groups, problems)) => {
-                (found.rows, found.groups) = (rows, groups);
-                found.problems.extend(problems);
+            Ok(content) => {
+                (found.rows, found.groups) = (content.rows, content.groups);
+                found.problems.extend(content.problems);
             }
             Err(error) => found
                 .problems
@@ -250,15 +254,22 @@ async fn file_of(
         }
         found
     });
-    work.await.context(|| "auditing panicked")
+    work.await.context(|| "the audit panicked")
 }
 
-fn rows_of(
+/// The rows of a file, and the result of auditing them.
+struct Content {
+    rows: u64,
+    groups: Vec<Group>,
+    problems: Vec<String>,
+}
+
+fn audit_content(
     table: Table,
     file: &ManifestFile,
     path: &FsPath,
     contract: &Contract,
-) -> Result<(u64, Vec<Group>, Vec<String>)> {
+) -> Result<Content> {
     use rayon::prelude::*;
 
     let (_, metadata) = open(path, contract)?;
@@ -272,11 +283,15 @@ fn rows_of(
     }
     if !same_columns(contract, metadata.parquet_columns()) {
         problems.push(format!(
-            "{} has other columns than {}",
+            "{} has different columns than {}",
             file.path,
             contract.id()
         ));
-        return Ok((rows, Vec::new(), problems));
+        return Ok(Content {
+            rows,
+            groups: Vec::new(),
+            problems,
+        });
     }
     let groups = (0..metadata.metadata().num_row_groups()).into_par_iter();
     let groups = groups.map(|number| {
@@ -284,10 +299,14 @@ fn rows_of(
             .context(|| format!("row group {number}"))
     });
     let groups = groups.collect::<Result<Vec<_>>>()?;
-    Ok((rows, groups, problems))
+    Ok(Content {
+        rows,
+        groups,
+        problems,
+    })
 }
 
-/// Whether a file's columns are those of a contract.
+/// Whether a file has the columns of a contract.
 fn same_columns(contract: &Contract, found: &arrow::datatypes::Schema) -> bool {
     let expected = contract.schema();
     expected.fields().len() == found.fields().len()
@@ -302,7 +321,7 @@ fn same_columns(contract: &Contract, found: &arrow::datatypes::Schema) -> bool {
             })
 }
 
-/// Whether two types are the same but for the names of a map's inner fields, which readers differ in.
+/// Whether two types are the same, except for the names of a map's inner fields: readers differ in those.
 fn same_type(left: &DataType, right: &DataType) -> bool {
     match (left, right) {
         (DataType::Map(left, _), DataType::Map(right, _)) => {
@@ -318,8 +337,8 @@ fn same_type(left: &DataType, right: &DataType) -> bool {
     }
 }
 
-/// What was found of a snapshot so far.
-struct Findings {
+/// The audit of a snapshot so far.
+struct AuditProgress {
     files: u64,
     rows: u64,
     bytes: u64,
@@ -327,7 +346,7 @@ struct Findings {
     problems: Vec<String>,
 }
 
-impl Findings {
+impl AuditProgress {
     fn of(manifest: &Manifest) -> Self {
         Self {
             files: 0,
@@ -338,7 +357,7 @@ impl Findings {
         }
     }
 
-    /// The tables and their files, by the manifest.
+    /// The tables in the manifest, with their files.
     fn tables<'m>(&mut self, manifest: &'m Manifest) -> Vec<(Table, &'m [ManifestFile])> {
         let mut tables = Vec::new();
         for table in Table::ALL {
@@ -346,14 +365,14 @@ impl Findings {
                 Some(entry) => tables.push((table, entry.files.as_slice())),
                 None => self
                     .problems
-                    .push(format!("the manifest names no table {}", table.name())),
+                    .push(format!("the manifest lacks the table {}", table.name())),
             }
         }
         tables
     }
 
-    /// Takes what was found of a file, and holds it to the end of the one before it.
-    fn take(&mut self, file: FileFindings, last: &mut Option<Vec<super::key::OwnedPart>>) {
+    /// Adds the result of a file, and checks that its keys follow the last key before it.
+    fn add(&mut self, file: FileAudit, last: &mut Option<Vec<OwnedPart>>) {
         self.files += 1;
         self.rows += file.rows;
         self.bytes += file.bytes;
@@ -369,7 +388,7 @@ impl Findings {
             if let Some((first, end)) = group.ends {
                 let follows = last.as_ref().is_none_or(|last| {
                     let order = compare_owned(last, &first);
-                    // Files cover disjoint ranges; within one, equal keys may stand in two row groups.
+                    // Files have disjoint ranges; within a file, two row groups may share a key.
                     if number == 0 {
                         order.is_lt()
                     } else {
@@ -378,7 +397,7 @@ impl Findings {
                 });
                 if !follows {
                     self.problems.push(format!(
-                        "{}: does not follow what stands before it",
+                        "{}: the rows do not follow the rows before them",
                         place()
                     ));
                 }
@@ -388,28 +407,29 @@ impl Findings {
         }
     }
 
-    /// Holds fates and money to the manifest.
-    fn end(mut self, manifest: &Manifest) -> Audit {
+    /// Checks fates and costs against the manifest, and returns the result.
+    fn finish(mut self, manifest: &Manifest) -> Audit {
         for fate in Fate::ALL {
             let read = self.counts.fates.get(fate.name()).copied().unwrap_or(0);
-            let told = manifest.fates.of(fate);
-            if told != read {
+            let expected = manifest.tally.fates.of(fate);
+            if expected != read {
                 self.problems.push(format!(
-                    "{read} targets are {}, the manifest says {told}",
+                    "{read} targets are {}, the manifest says {expected}",
                     fate.name()
                 ));
             }
         }
-        if self.counts.cost_micros != manifest.requests.cost_usd.micros() {
-            let (read, told) = (self.counts.cost_micros, manifest.requests.cost_usd);
+        let expected = manifest.tally.requests.cost_usd;
+        if self.counts.cost_micros != expected.micros() {
+            let read = self.counts.cost_micros;
             self.problems.push(format!(
-                "requests add up to {read} millionths of a dollar, the manifest says ${told}"
+                "the cost of all requests is {read} millionths of a US dollar, the manifest says ${expected}"
             ));
         }
-        if self.counts.matched != manifest.fates.returned {
-            let (read, told) = (self.counts.matched, manifest.fates.returned);
+        let (read, expected) = (self.counts.matched, manifest.tally.fates.returned);
+        if read != expected {
             self.problems.push(format!(
-                "{read} rows of pages are matched, the manifest says {told}"
+                "{read} rows of pages are matched, the manifest says {expected}"
             ));
         }
         let Self {

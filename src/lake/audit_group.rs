@@ -1,5 +1,5 @@
-//! Audits one row group: the order of its rows, and that readers who skip by its statistics and Bloom filters miss
-//! nothing.
+//! Audits one row group: its rows are sorted, and its statistics and Bloom filters are correct, so that readers that skip
+//! row groups miss nothing.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,47 +18,48 @@ use parquet::bloom_filter::Sbbf;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::statistics::Statistics;
 
-use super::key::{Keys, OwnedPart, changes};
-use super::writer::{has_dictionary, is_looked_up};
-use crate::contract::{Contract, Table};
+use super::key::{Keys, OwnedPart, changes, compare_owned};
+use super::writer::has_dictionary;
+use crate::contract::{Contract, Table, bloom_filter};
 use crate::error::{Context, Error, Result};
 
-/// Rows that are read at once.
+/// Rows per batch that is read.
 const BATCH_ROWS: usize = 8192;
 
-/// What was found of a row group.
+/// The result of auditing a row group.
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    /// The keys of its first and last row.
+    /// The sort keys of its first and last row; none if it is empty.
     pub(super) ends: Option<(Vec<OwnedPart>, Vec<OwnedPart>)>,
     pub(super) counts: Counts,
     pub(super) problems: Vec<String>,
 }
 
-/// A file's metadata, read once: as it stands there, and as it is read here.
+/// An open file: its metadata for reading, and its columns.
 pub(super) struct Opened {
     read: ArrowReaderMetadata,
     columns: Arc<Schema>,
 }
 
 impl Opened {
+    /// The file's Parquet metadata.
     pub(super) fn metadata(&self) -> &ParquetMetaData {
         self.read.metadata()
     }
 
-    /// The columns of the file, by its Parquet types.
+    /// The columns that the file has, before any of them is read as a dictionary.
     pub(super) fn parquet_columns(&self) -> &Schema {
         &self.columns
     }
 }
 
-/// Opens a file by its metadata.
+/// Opens a file and reads its metadata.
 pub(super) fn open(path: &Path, contract: &Contract) -> Result<(File, Opened)> {
-    let file = File::open(path).context(|| "failed to open it")?;
+    let file = File::open(path).context(|| "failed to open the file")?;
     let found = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
-        .context(|| "failed to open it")?;
+        .context(|| "failed to open the file")?;
     let columns = Arc::clone(found.schema());
-    // Texts that repeat are read by their numbers: few need to be compared.
+    // Repeating strings are read as dictionaries: comparing indexes is cheaper than comparing strings.
     let fields = columns.fields().iter().map(|field| {
         let repeats = contract.columns.iter().any(|column| {
             column.name == *field.name()
@@ -78,13 +79,13 @@ pub(super) fn open(path: &Path, contract: &Contract) -> Result<(File, Opened)> {
     Ok((
         file,
         Opened {
-            read: read.context(|| "failed to open it")?,
+            read: read.context(|| "failed to open the file")?,
             columns,
         },
     ))
 }
 
-/// Audits a row group of a file whose columns are those of the contract.
+/// Audits a row group of a file that has the contract's columns.
 pub(super) fn audit_group(
     table: Table,
     contract: &Contract,
@@ -92,53 +93,14 @@ pub(super) fn audit_group(
     opened: &Opened,
     number: usize,
 ) -> Result<Group> {
-    let file = File::open(path).context(|| "failed to open it")?;
+    let file = File::open(path).context(|| "failed to open the file")?;
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, opened.read.clone());
     let mut found = Group::default();
-    let mut looked_up = BTreeMap::new();
-    let group = builder.metadata().row_group(number);
-    for column in group.columns() {
-        let name = column.column_path().string();
-        if !is_looked_up(&name) && !contract.sort.contains(&name) {
-            continue;
-        }
-        let Some(statistics) = column.statistics() else {
-            found
-                .problems
-                .push(format!("column {name} has no statistics"));
-            continue;
-        };
-        let all_null = statistics.null_count_opt() == Some(column.num_values() as u64);
-        let is_whole = statistics.min_is_exact() && statistics.max_is_exact();
-        if !(all_null || is_whole) {
-            found
-                .problems
-                .push(format!("the statistics of column {name} are cut short"));
-        }
-        let filter = if is_looked_up(&name) {
-            let at = group
-                .columns()
-                .iter()
-                .position(|other| std::ptr::eq(other, column))
-                .unwrap_or_default();
-            let filter = builder.get_row_group_column_bloom_filter(number, at);
-            let filter =
-                filter.context(|| format!("failed to read the Bloom filter of column {name}"))?;
-            if filter.is_none() && !all_null {
-                found
-                    .problems
-                    .push(format!("column {name} has no Bloom filter"));
-            }
-            filter
-        } else {
-            None
-        };
-        looked_up.insert(name, Bounds::of(statistics, filter));
-    }
+    let mut checks = found.read_statistics(contract, &builder, number)?;
     let wanted = |name: &str| {
         contract.sort.iter().any(|key| key == name)
-            || is_looked_up(name)
-            || matches!(name, "fate" | "cost_usd" | "matched")
+            || bloom_filter(name).is_some()
+            || table.audited_column() == Some(name)
     };
     let roots = contract
         .columns
@@ -152,62 +114,105 @@ pub(super) fn audit_group(
         .with_batch_size(BATCH_ROWS)
         .with_projection(mask);
     let mut sorted = true;
-    for batch in rows.build().context(|| "failed to open it")? {
-        let batch = batch.context(|| "failed to decode it")?;
-        sorted &= found.in_order(contract, &batch)?;
+    for batch in rows.build().context(|| "failed to open the file")? {
+        let batch = batch.context(|| "failed to decode the row group")?;
+        sorted &= found.is_sorted(contract, &batch)?;
         found.counts.add_rows(table, &batch);
-        for (name, bounds) in &mut looked_up {
+        for (name, check) in &mut checks {
             if let Some(column) = batch.column_by_name(name) {
-                bounds.see(column);
+                check.add(column);
             }
         }
     }
     if !sorted {
-        found
-            .problems
-            .push(format!("is not sorted by {}", contract.sort.join(", ")));
+        let key = contract.sort.join(", ");
+        let problem = format!("the rows are not sorted by {key}");
+        found.problems.push(problem);
     }
-    for (name, bounds) in looked_up {
-        found.problems.extend(
-            bounds
-                .complaint()
-                .map(|complaint| format!("column {name}: {complaint}")),
-        );
+    for (name, check) in checks {
+        let complaint = check.complaint();
+        let problem = complaint.map(|complaint| format!("column {name}: {complaint}"));
+        found.problems.extend(problem);
     }
     Ok(found)
 }
 
 impl Group {
-    /// Whether the rows of a batch, and the row before them, are in order.
-    fn in_order(&mut self, contract: &Contract, batch: &RecordBatch) -> Result<bool> {
+    /// Reads the statistics and Bloom filters of the columns that readers skip by.
+    fn read_statistics(
+        &mut self,
+        contract: &Contract,
+        builder: &ParquetRecordBatchReaderBuilder<File>,
+        number: usize,
+    ) -> Result<BTreeMap<String, ColumnCheck>> {
+        let mut checks = BTreeMap::new();
+        let group = builder.metadata().row_group(number);
+        for (at, column) in group.columns().iter().enumerate() {
+            let name = column.column_path().string();
+            let has_filter = bloom_filter(&name).is_some();
+            if !has_filter && !contract.sort.contains(&name) {
+                continue;
+            }
+            let Some(statistics) = column.statistics() else {
+                let problem = format!("column {name} has no statistics");
+                self.problems.push(problem);
+                continue;
+            };
+            let all_null = statistics.null_count_opt() == Some(column.num_values() as u64);
+            let is_whole = statistics.min_is_exact() && statistics.max_is_exact();
+            if !(all_null || is_whole) {
+                let problem = format!("the statistics of column {name} are truncated");
+                self.problems.push(problem);
+            }
+            let filter = if has_filter {
+                builder
+                    .get_row_group_column_bloom_filter(number, at)
+                    .context(|| format!("failed to read the Bloom filter of column {name}"))?
+            } else {
+                None
+            };
+            if has_filter && filter.is_none() && !all_null {
+                let problem = format!("column {name} has no Bloom filter");
+                self.problems.push(problem);
+            }
+            checks.insert(name, ColumnCheck::of(statistics, filter));
+        }
+        Ok(checks)
+    }
+
+    /// Whether the rows of a batch are sorted and follow the last row before them.
+    fn is_sorted(&mut self, contract: &Contract, batch: &RecordBatch) -> Result<bool> {
         let rows = batch.num_rows();
         if rows == 0 {
             return Ok(true);
         }
         let keys = Keys::of(batch, &contract.sort)
-            .ok_or_else(|| Error::unexpected("its sort columns are of other types"))?;
+            .ok_or_else(|| Error::unexpected("a sort column has another type"))?;
         let (first, last) = (keys.owned(0), keys.owned(rows - 1));
         let follows = self
             .ends
             .as_ref()
-            .is_none_or(|(_, end)| super::key::compare_owned(end, &first).is_le());
+            .is_none_or(|(_, end)| compare_owned(end, &first).is_le());
         let start = self.ends.take().map_or(first, |(start, _)| start);
         self.ends = Some((start, last));
         Ok(follows && keys.ascend())
     }
 }
 
-/// What a column's statistics and Bloom filter say, and what stands there.
-struct Bounds {
-    told: Option<(String, String)>,
+/// Compares a column's statistics and Bloom filter with its values.
+struct ColumnCheck {
+    /// The least and greatest value according to the statistics.
+    expected: Option<(String, String)>,
+    /// The least and greatest value in the rows.
     found: Option<(String, String)>,
     filter: Option<Sbbf>,
+    /// A value that the filter does not contain.
     not_in_filter: Option<String>,
 }
 
-impl Bounds {
+impl ColumnCheck {
     fn of(statistics: &Statistics, filter: Option<Sbbf>) -> Self {
-        let told = match statistics {
+        let expected = match statistics {
             Statistics::ByteArray(bounds) => {
                 bounds
                     .min_opt()
@@ -222,14 +227,14 @@ impl Bounds {
             _ => None,
         };
         Self {
-            told,
+            expected,
             found: None,
             filter,
             not_in_filter: None,
         }
     }
 
-    fn see(&mut self, column: &ArrayRef) {
+    fn add(&mut self, column: &ArrayRef) {
         let mut found: Option<(&str, &str)> = None;
         changes(column, |text| {
             found = match found {
@@ -253,38 +258,46 @@ impl Bounds {
         }
     }
 
+    /// What is wrong, if anything.
     fn complaint(self) -> Option<String> {
         if let Some(text) = self.not_in_filter {
             return Some(format!(
-                "its Bloom filter does not find `{text}`, which is there"
+                "its Bloom filter does not contain the value `{text}`"
             ));
         }
         let (min, max) = self.found?;
-        match self.told {
-            Some((told_min, told_max)) if told_min == min && told_max == max => None,
+        match self.expected {
+            Some((least, greatest)) if least == min && greatest == max => None,
             _ => Some(format!(
-                "its statistics do not say that it spans `{min}` to `{max}`"
+                "its statistics do not match its values, which range from `{min}` to `{max}`"
             )),
         }
     }
 }
 
-/// What rows add up to.
+/// The sums that the manifest also has.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
+    /// Rows of targets by fate.
     pub(super) fates: BTreeMap<String, u64>,
+    /// The cost of all requests in millionths of a US dollar.
     pub(super) cost_micros: i128,
+    /// Rows of pages that match a requested target.
     pub(super) matched: u64,
 }
 
 impl Counts {
-    /// Adds rows of a table.
+    /// Adds the rows of a table: its audited column.
     pub(super) fn add_rows(&mut self, table: Table, batch: &RecordBatch) {
+        let column = table
+            .audited_column()
+            .and_then(|name| batch.column_by_name(name));
+        let Some(column) = column else {
+            return;
+        };
         match table {
             Table::Targets => {
-                let fates = batch
-                    .column_by_name("fate")
-                    .and_then(|column| column.as_string_opt::<i32>());
+                let fates = column.as_string_opt::<i32>();
                 for fate in fates.into_iter().flatten().flatten() {
                     if let Some(count) = self.fates.get_mut(fate) {
                         *count += 1;
@@ -294,20 +307,18 @@ impl Counts {
                 }
             }
             Table::Requests => {
-                let costs = batch.column_by_name("cost_usd");
-                let costs = costs.and_then(|column| column.as_primitive_opt::<Decimal128Type>());
+                let costs = column.as_primitive_opt::<Decimal128Type>();
                 self.cost_micros += costs.into_iter().flatten().flatten().sum::<i128>();
             }
             Table::Pages => {
-                let matched = batch
-                    .column_by_name("matched")
-                    .and_then(|column| column.as_boolean_opt());
+                let matched = column.as_boolean_opt();
                 self.matched += matched.map_or(0, |matched| matched.true_count() as u64);
             }
             Table::Breakdowns => {}
         }
     }
 
+    /// Adds the sums of other rows.
     pub(super) fn add(&mut self, other: Self) {
         for (fate, count) in other.fates {
             *self.fates.entry(fate).or_default() += count;

@@ -1,4 +1,4 @@
-//! The sort key of a table's rows, compared in place: what the writer cuts files by and the audit holds order to.
+//! Compares the sort keys of rows without copying them: for sorting, for cutting files and for auditing.
 
 use std::cmp::Ordering;
 
@@ -6,7 +6,7 @@ use arrow::array::AsArray as _;
 use arrow::array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Int32Type, Int64Type};
 
-/// A value of a sort column; null comes first.
+/// A value of a sort column. Null sorts first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum KeyPart<'a> {
     Null,
@@ -14,7 +14,7 @@ pub(super) enum KeyPart<'a> {
     Text(&'a str),
 }
 
-/// The same, kept from one batch to the next.
+/// A [`KeyPart`] that outlives its batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum OwnedPart {
     Null,
@@ -42,7 +42,7 @@ impl OwnedPart {
     }
 }
 
-/// Whether one key comes before another, is the same, or comes after it.
+/// The order of two keys.
 pub(super) fn compare_owned(left: &[OwnedPart], right: &[OwnedPart]) -> Ordering {
     left.iter()
         .map(OwnedPart::as_part)
@@ -54,7 +54,7 @@ pub(super) struct Keys<'a>(Vec<KeyColumn<'a>>);
 
 enum KeyColumn<'a> {
     Text(&'a StringArray),
-    /// Values that repeat.
+    /// The dictionary's indexes and values.
     Dictionary(&'a Int32Array, &'a StringArray),
     Count(&'a Int64Array),
 }
@@ -98,7 +98,7 @@ impl<'a> KeyColumn<'a> {
         }
     }
 
-    /// How each row but the first compares with the one before it: greater, where it comes after it.
+    /// How each row after the first compares with the row before it.
     fn steps(&self) -> Vec<Ordering> {
         let compare = |row: usize| self.part(row).cmp(&self.part(row - 1));
         match self {
@@ -110,7 +110,7 @@ impl<'a> KeyColumn<'a> {
                     .map(|pair| text(&pair[1..]).cmp(text(&pair[..2])))
                     .collect()
             }
-            // Where the numbers are the same, nothing else needs to be looked at.
+            // Equal indexes mean equal values, without comparing them.
             Self::Dictionary(numbers, _) if numbers.null_count() == 0 => {
                 let pairs = numbers.values().windows(2).zip(1..);
                 pairs
@@ -129,7 +129,7 @@ impl<'a> KeyColumn<'a> {
 }
 
 impl<'a> Keys<'a> {
-    /// The columns of these names; none if one is not there or of a type that nothing is sorted by.
+    /// The columns with these names; none if one is missing or has a type that cannot be sorted by.
     pub(super) fn of(batch: &'a RecordBatch, names: &[String]) -> Option<Self> {
         let columns = names
             .iter()
@@ -137,7 +137,7 @@ impl<'a> Keys<'a> {
         columns.collect::<Option<_>>().map(Self)
     }
 
-    /// Whether no row's key comes before that of the row before it.
+    /// Whether the rows are sorted.
     pub(super) fn ascend(&self) -> bool {
         let mut columns = self.0.iter().map(KeyColumn::steps);
         let mut steps = columns.next().unwrap_or_default();
@@ -157,7 +157,17 @@ impl<'a> Keys<'a> {
             .collect()
     }
 
-    /// The key of a row is this one.
+    /// Compares the key of a row with the key of a row in another batch.
+    pub(super) fn compare(&self, row: usize, other: &Keys<'_>, other_row: usize) -> Ordering {
+        self.0
+            .iter()
+            .zip(&other.0)
+            .map(|(left, right)| left.part(row).cmp(&right.part(other_row)))
+            .find(|order| order.is_ne())
+            .unwrap_or(Ordering::Equal)
+    }
+
+    /// Whether a row has this key.
     pub(super) fn is(&self, row: usize, key: &[OwnedPart]) -> bool {
         self.0
             .iter()
@@ -166,7 +176,8 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// A column of texts, plain or a dictionary, as far as rows differ from the row before.
+/// Calls `each` with the value of every row that differs from the row before it, in a column of strings, plain or
+/// dictionary-encoded.
 pub(super) fn changes<'a>(column: &'a ArrayRef, mut each: impl FnMut(&'a str)) {
     let Some(column) = KeyColumn::of(column) else {
         return;

@@ -1,4 +1,4 @@
-//! The manifest of a snapshot: what is in it, and the books that must balance.
+//! The manifest: the file that makes a snapshot visible. It lists the files, and the counts that must add up.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,90 +16,118 @@ use crate::money::Usd;
 use crate::question::Question;
 use crate::store::{Layout, Store};
 
-/// What a published snapshot holds.
+/// The content of a published snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The version of this file's form.
+    /// The version of the manifest's format.
     pub format: u32,
     /// The snapshot's date.
     pub snapshot: NaiveDate,
-    /// What was asked, and of whom.
+    /// What was requested, and from which provider.
     pub question: Question,
-    /// The run that filled it.
+    /// The run that fetched it.
     pub run: String,
-    /// The program that wrote it.
+    /// The program and version that wrote it.
     pub written_by: String,
     /// When the run was first started.
     pub started_at: DateTime<Utc>,
-    /// When it was published.
+    /// When this generation was published.
     pub published_at: DateTime<Utc>,
-    /// How many times this date has been published by now: 1, and one more with each replacement.
-    #[serde(default = "first")]
+    /// How often this date has been published, this time included.
+    #[serde(default = "first_generation")]
     pub generation: u32,
-    /// The tables by name.
+    /// The tables, by name.
     pub tables: BTreeMap<String, TableManifest>,
-    /// Input lines.
-    pub lines: u64,
-    /// What became of them; adds up to `lines`.
-    pub fates: Fates,
-    /// Items in the answers; `fates.returned` and `unmatched` add up to it.
-    pub items: u64,
-    /// Items that answer no asked target.
-    pub unmatched: u64,
-    /// What was sent and what it cost.
-    pub requests: RequestTotals,
-    /// Values and fields that did not fit the contract.
+    /// What the run counted; its fields are in the manifest's top level.
+    #[serde(flatten)]
+    pub tally: Tally,
+    /// Values and fields that do not fit the contract.
     pub irregularities: Irregularities,
-    /// What the columns of pages add up to, for the next snapshot to be compared with.
+    /// The sums of the columns of `pages`, to compare the next snapshot with.
     #[serde(default)]
     pub profile: Profile,
 }
 
-fn first() -> u32 {
+fn first_generation() -> u32 {
     1
 }
 
-/// What was sent and what it cost.
+/// What a run counted: lines, fates, items and requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tally {
+    /// Input lines.
+    pub lines: u64,
+    /// How many lines ended in each fate. The fates add up to `lines`.
+    pub fates: Fates,
+    /// Items in all responses. `fates.returned` and `unmatched` add up to it.
+    pub items: u64,
+    /// Items that match no requested target.
+    pub unmatched: u64,
+    /// The requests that were sent, and their cost.
+    pub requests: RequestTotals,
+}
+
+/// Names one publication of a date: the run, and how often the date has been published with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicationId {
+    /// The run that fetched the snapshot.
+    pub run: String,
+    /// The generation, from 1.
+    pub generation: u32,
+}
+
+impl PublicationId {
+    /// What the names of the publication's files begin with: the run, and from the second generation on its number.
+    pub(super) fn prefix(&self) -> String {
+        if self.generation <= 1 {
+            self.run.clone()
+        } else {
+            format!("{}.{}", self.run, self.generation)
+        }
+    }
+}
+
+/// The requests that were sent, and their cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RequestTotals {
     /// Requests sent.
     pub sent: u64,
-    /// Those of them that failed and were repeated, or broke off.
+    /// Requests that failed and were sent again, or were interrupted.
     pub retries: u64,
-    /// The fewest requests that could do.
+    /// The fewest requests that any packing can reach.
     pub lower_bound: u64,
-    /// What the answers say was charged.
+    /// The cost that the responses report.
     pub cost_usd: Usd,
-    /// What may have been charged besides, at the most: attempts of which no answer tells.
+    /// The most that may have been charged in addition: the price of attempts whose charge is unknown.
     pub cost_unknown_usd: Usd,
 }
 
 /// A table of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TableManifest {
-    /// Its contract: name and version.
+    /// The name and version of its contract.
     pub contract: String,
     /// Rows in all files.
     pub rows: u64,
-    /// Its files, in the order of the rows.
+    /// Its files, in the order of their rows.
     pub files: Vec<ManifestFile>,
 }
 
 /// A file of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestFile {
-    /// Relative to the lake.
+    /// The path relative to the lake.
     pub path: String,
-    /// Its rows.
+    /// The number of rows.
     pub rows: u64,
-    /// Its size.
+    /// The size in bytes.
     pub bytes: u64,
-    /// The SHA-256 of its bytes, in hexadecimal.
+    /// The SHA-256 of the content, in hexadecimal.
     pub sha256: String,
 }
 
 impl ManifestFile {
-    /// Its name without the folder.
+    /// The file's name without the folder.
     #[must_use]
     pub fn name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or(&self.path)
@@ -109,13 +137,13 @@ impl ManifestFile {
 const CHECKSUM: &str = "\"checksum\"";
 
 impl Manifest {
-    /// The version of the form that this program writes.
+    /// The version of the format that this program writes.
     pub const FORMAT: u32 = 1;
 
-    /// The manifest of a snapshot; none if it is not published.
+    /// Reads the manifest of a snapshot; none if it is not published.
     ///
     /// # Errors
-    /// A lake that fails, or a manifest that is broken.
+    /// A lake that fails, or a manifest that is damaged or has a newer format.
     pub async fn read(store: &Store, snapshot: NaiveDate) -> Result<Option<Self>> {
         let path = Layout { snapshot }.manifest();
         let Some(json) = store.get(&path).await? else {
@@ -125,15 +153,15 @@ impl Manifest {
             serde_json::from_slice(&json).context(|| format!("failed to read {path}"))?;
         if manifest.format > Self::FORMAT {
             return Err(Error::usage(format!(
-                "{path} has format {}, newer than this program",
+                "{path} has format {}, which is newer than this version of backlake reads",
                 manifest.format
             ))
-            .with_hint("use a newer backlake"));
+            .with_hint("use a newer version of backlake"));
         }
         Ok(Some(manifest))
     }
 
-    /// The manifest as it is written: its last line is the SHA-256 of all text before it, so that an edit shows.
+    /// The manifest's text. Its last entry is the SHA-256 of all text before it, so that a later edit is detected.
     ///
     /// # Errors
     /// A defect.
@@ -147,8 +175,8 @@ impl Manifest {
         Ok(json.into())
     }
 
-    /// Whether a manifest's text is as it was written.
-    pub(super) fn is_as_written(json: &[u8]) -> bool {
+    /// Whether a manifest's text is unchanged since it was written.
+    pub(super) fn is_unchanged(json: &[u8]) -> bool {
         let json = std::str::from_utf8(json).unwrap_or_default();
         let Some((text, checksum)) = json.rsplit_once(CHECKSUM) else {
             return false;
@@ -156,47 +184,59 @@ impl Manifest {
         checksum.trim_end() == format!(": \"{:x}\"\n}}", Sha256::digest(text.as_bytes()))
     }
 
-    /// All files of all tables.
+    /// The publication that this manifest describes.
+    #[must_use]
+    pub fn publication(&self) -> PublicationId {
+        PublicationId {
+            run: self.run.clone(),
+            generation: self.generation,
+        }
+    }
+
+    /// The files of all tables.
     pub fn files(&self) -> impl Iterator<Item = &ManifestFile> {
         self.tables.values().flat_map(|table| &table.files)
     }
 
-    /// Bytes of all files.
+    /// The size of all files in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.files().map(|file| file.bytes).sum()
     }
 
-    /// What in the books does not balance, in words; nothing if they do.
+    /// The counts that do not add up, each as a sentence; empty if all do.
     #[must_use]
     pub fn imbalances(&self) -> Vec<String> {
         let rows = |table: &str| self.tables.get(table).map_or(0, |table| table.rows);
         let mut found = Vec::new();
-        let mut hold = |name: &str, left: u64, right: u64| {
+        let Tally {
+            lines,
+            fates,
+            items,
+            unmatched,
+            requests,
+        } = self.tally;
+        let mut check = |name: &str, left: u64, right: u64| {
             if left != right {
                 found.push(format!("{name}: {left} is not {right}"));
             }
         };
-        hold(
-            "lines and the sum of their fates",
-            self.lines,
-            self.fates.total(),
-        );
-        hold("lines and rows of targets", self.lines, rows("targets"));
-        hold(
+        check("lines and the sum of their fates", lines, fates.total());
+        check("lines and rows of targets", lines, rows("targets"));
+        check(
             "items and returned targets plus unmatched items",
-            self.items,
-            self.fates.returned + self.unmatched,
+            items,
+            fates.returned + unmatched,
         );
-        hold("items and rows of pages", self.items, rows("pages"));
-        hold(
+        check("items and rows of pages", items, rows("pages"));
+        check(
             "requests sent and rows of requests",
-            self.requests.sent,
+            requests.sent,
             rows("requests"),
         );
         for (name, table) in &self.tables {
-            hold(
-                &format!("rows of {name} and those of its files"),
+            check(
+                &format!("rows of {name} and rows of its files"),
                 table.rows,
                 table.files.iter().map(|file| file.rows).sum(),
             );

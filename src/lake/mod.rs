@@ -1,12 +1,12 @@
-//! Rows in, a published snapshot out; and every path there is.
+//! What readers see: writes tables as Parquet files, audits them, and publishes them as a snapshot.
 //!
-//! What holds of the lake: under a table's path stand whole snapshots or nothing; a snapshot's manifest is written
-//! last, and names every file with its rows, bytes and hash; what was paid for is in the archive.
+//! Publishing follows the write-audit-publish pattern. Files are staged where no reader looks and audited there. Then
+//! they are moved to the tables' folders, and the manifest, written last, makes the snapshot visible. The manifest
+//! lists every file with its rows, size and hash, so a snapshot is published completely or not at all.
 
 mod audit;
 mod audit_group;
 mod contracts;
-mod copies;
 mod delta;
 mod key;
 mod manifest;
@@ -19,11 +19,12 @@ mod views;
 mod writer;
 
 pub use audit::{Audit, audit, log_differences, strays};
-pub use copies::LocalFiles;
 pub use delta::TableFormat;
 pub(crate) use delta::remove as remove_from_delta;
-pub use manifest::{Manifest, ManifestFile, RequestTotals, TableManifest, snapshots};
-pub use profile::{Bounds, Change, ColumnProfile, Profile};
+pub use manifest::{
+    Manifest, ManifestFile, PublicationId, RequestTotals, TableManifest, Tally, snapshots,
+};
+pub use profile::{ChangeBounds, ColumnProfile, Profile, ProfileChange};
 pub use publish::{Publishing, heal, is_untidy, publish};
 pub use rows::{LineFate, requests_batch, targets_batch};
 pub use sort::Sorter;

@@ -1,4 +1,4 @@
-//! What the columns of pages add up to, and whether a snapshot is of the same kind as the one before it.
+//! The profile of a snapshot: sums and null counts of its columns, to detect unusual changes between snapshots.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +7,21 @@ use arrow::array::{Array as _, RecordBatch};
 use arrow::datatypes::Int64Type;
 use serde::{Deserialize, Serialize};
 
-/// Rows, nulls and totals of a table.
+/// The row count of a table, and the nulls and totals of its columns.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Profile {
-    /// Rows.
+    /// The number of rows.
     pub rows: u64,
-    /// By column.
+    /// The columns by name.
     pub columns: BTreeMap<String, ColumnProfile>,
 }
 
-/// What a column adds up to.
+/// The nulls and the total of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ColumnProfile {
-    /// Rows in which it is null.
+    /// The number of nulls.
     pub nulls: u64,
-    /// The sum of a column of counts.
+    /// The sum of an integer column; none for other types.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -30,7 +30,7 @@ pub struct ColumnProfile {
     pub total: Option<i128>,
 }
 
-/// Sums outgrow what readers of JSON take for exact: they are written as strings.
+/// Writes sums as strings, because they exceed the integers that JSON readers represent exactly.
 mod decimal_string {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
@@ -55,112 +55,102 @@ impl Profile {
     pub fn add(&mut self, batch: &RecordBatch) {
         self.rows += batch.num_rows() as u64;
         for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-            let known = self.columns.entry(field.name().clone()).or_default();
-            known.nulls += column.null_count() as u64;
+            let profile = self.columns.entry(field.name().clone()).or_default();
+            profile.nulls += column.null_count() as u64;
             if let Some(counts) = column.as_primitive_opt::<Int64Type>() {
                 let sum: i128 = counts.iter().flatten().map(i128::from).sum();
-                known.total = Some(known.total.unwrap_or_default() + sum);
+                profile.total = Some(profile.total.unwrap_or_default() + sum);
             }
         }
     }
 
-    /// In what this snapshot differs from the one before it by more than these bounds.
+    /// The figures that differ from the previous snapshot by more than these bounds; empty if that one has no rows.
     #[must_use]
-    pub fn changes(&self, before: &Self, bounds: &Bounds) -> Vec<Change> {
-        let mut found = Vec::new();
+    pub fn changes(&self, before: &Self, bounds: &ChangeBounds) -> Vec<ProfileChange> {
         if before.rows == 0 {
-            return found;
+            return Vec::new();
         }
-        let relative = |before: f64, now: f64| {
-            if before == 0.0 {
+        let (rows_before, rows_now) = (before.rows as f64, self.rows as f64);
+        let share = |nulls: u64, rows: f64| {
+            if rows == 0.0 {
                 0.0
             } else {
-                (now - before) / before.abs()
+                nulls as f64 / rows
             }
         };
-        let mut hold = |figure: String, before: f64, now: f64, change: f64, bound: f64| {
-            if change.abs() > bound {
-                found.push(Change {
-                    figure,
-                    before,
-                    now,
-                    change,
-                    bound,
-                });
-            }
-        };
-        let (rows_before, rows_now) = (before.rows as f64, self.rows as f64);
-        hold(
-            "rows".to_owned(),
-            rows_before,
-            rows_now,
-            relative(rows_before, rows_now),
-            bounds.rows,
-        );
+        let rows = ProfileChange::relative("rows".to_owned(), rows_before, rows_now, bounds.rows);
+        let mut found = vec![rows];
         for (name, column) in &self.columns {
             let Some(earlier) = before.columns.get(name) else {
                 continue;
             };
-            let share = |nulls: u64, rows: f64| {
-                if rows == 0.0 {
-                    0.0
-                } else {
-                    nulls as f64 / rows
-                }
-            };
-            // What is noted only where something is wrong is no value that goes missing.
+            // `extra` is null for every regular item, so its null share says nothing about missing values.
             if name != "extra" {
-                let (then, now) = (
-                    share(earlier.nulls, rows_before),
-                    share(column.nulls, rows_now),
-                );
-                hold(
-                    format!("null share of {name}"),
-                    then,
-                    now,
-                    now - then,
-                    bounds.nulls,
-                );
+                let figure = format!("null share of {name}");
+                let then = share(earlier.nulls, rows_before);
+                let now = share(column.nulls, rows_now);
+                found.push(ProfileChange::absolute(figure, then, now, bounds.nulls));
             }
             if let (Some(then), Some(now)) = (earlier.total, column.total) {
+                let figure = format!("total of {name}");
                 let (then, now) = (then as f64, now as f64);
-                hold(
-                    format!("total of {name}"),
-                    then,
-                    now,
-                    relative(then, now),
-                    bounds.totals,
-                );
+                found.push(ProfileChange::relative(figure, then, now, bounds.totals));
             }
         }
+        found.retain(|change| change.change.abs() > change.bound);
         found
     }
 }
 
-/// How far a snapshot may differ from the one before it.
+/// How far a snapshot may differ from the previous one without a finding.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Bounds {
-    /// The number of rows, as a share of those before.
+pub struct ChangeBounds {
+    /// The change in the number of rows, as a share of the previous number.
     pub rows: f64,
-    /// The share of nulls of each column, as a difference of the two.
+    /// The change in the null share of a column, as the difference between the two shares.
     pub nulls: f64,
-    /// The total of each column of counts, as a share of the one before.
+    /// The change in the total of an integer column, as a share of the previous total.
     pub totals: f64,
 }
 
-/// A figure that differs from the snapshot before by more than its bound.
+/// A figure that differs from the previous snapshot by more than its bound.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Change {
-    /// Which.
+pub struct ProfileChange {
+    /// What the figure is: rows, the null share of a column or the total of a column.
     pub figure: String,
-    /// In the snapshot before.
+    /// Its value in the previous snapshot.
     pub before: f64,
-    /// In this one.
+    /// Its value in this snapshot.
     pub now: f64,
-    /// The difference, as the bound has it: a share of what was, or for null shares their difference.
+    /// The difference: a share of the previous value, or for null shares the difference between the two.
     pub change: f64,
-    /// The bound.
+    /// The bound that it exceeds.
     pub bound: f64,
+}
+
+impl ProfileChange {
+    /// The difference of two values.
+    fn absolute(figure: String, before: f64, now: f64, bound: f64) -> Self {
+        let change = now - before;
+        Self {
+            figure,
+            before,
+            now,
+            change,
+            bound,
+        }
+    }
+
+    /// The difference of two values as a share of the first one; zero if that is zero.
+    fn relative(figure: String, before: f64, now: f64, bound: f64) -> Self {
+        let mut found = Self::absolute(figure, before, now, bound);
+        found.change = if before == 0.0 {
+            0.0
+        } else {
+            found.change / before.abs()
+        };
+        found
+    }
 }
 
 #[cfg(test)]
@@ -179,8 +169,8 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_by_more_than_its_bound_is_named() {
-        let bounds = Bounds {
+    fn only_figures_that_differ_by_more_than_their_bound_are_reported() {
+        let bounds = ChangeBounds {
             rows: 0.5,
             nulls: 0.1,
             totals: 0.2,
@@ -200,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn totals_survive_json_whatever_their_size() {
+    fn totals_of_any_size_survive_json() {
         let large = profile(1, 0, i128::from(i64::MAX) * 7);
         let json = serde_json::to_string(&large).unwrap();
         assert_eq!(serde_json::from_str::<Profile>(&json).unwrap(), large);

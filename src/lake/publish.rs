@@ -1,11 +1,10 @@
-//! Publishes a snapshot: tables are staged whole on a local disk, audited, put in their places whole, and the manifest
-//! comes last.
+//! Publishes a staged snapshot: audits it, moves its files to the tables' folders, and writes the manifest last.
 //!
-//! On a local disk each table of a new snapshot appears by one rename, so a reader's glob sees all of a table's files or
-//! none; in an object store every file appears whole, those of a table in one burst. A replacement's files are put beside
-//! those they replace, under other names; then the manifest (and before it the Delta logs) names them in one step, and
-//! the replaced files go. A publication that was broken off is finished by the next start of the run: what it puts in
-//! place again is the same.
+//! On a local disk each table of a new snapshot appears by one rename, so a glob sees all of the table's files or none.
+//! In an object store every file appears completely, and those of a table at nearly the same time. A replacement's files
+//! are placed next to the files they replace, under different names. Then the Delta logs, if there are any, and the
+//! manifest switch to the new files atomically, and the replaced files are deleted. If publishing is interrupted, the
+//! next start of the run finishes it: it places the same files again.
 
 use std::path::PathBuf;
 
@@ -15,40 +14,40 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tracing::{info, warn};
 
 use super::audit::audit_staged;
-use super::contracts::{contracts_of, keep_contracts};
+use super::contracts::{contracts_of, store_contracts};
 use super::delta::{self, TableFormat};
-use super::manifest::{Manifest, snapshots};
-use super::staging::{Staging, prefix};
-use crate::clock::Stopwatch;
+use super::manifest::{Manifest, PublicationId, snapshots};
+use super::staging::Staging;
+use crate::clock::{Stage, Stopwatch};
 use crate::contract::{Contracts, Table};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::store::{Delivery, Layout, Lock, Store};
 
-/// Files that are shown at once.
+/// Files that are made visible at the same time.
 const AT_ONCE: usize = 16;
 
-/// How to publish what is staged.
+/// How to publish a staged snapshot.
 pub struct Publishing<'a> {
     /// The lock on the snapshot.
     pub lock: &'a Lock,
-    /// What is published of this date now; nothing else may have been published when the manifest is written.
-    pub over: Option<Manifest>,
-    /// Whether the tables have Delta logs.
+    /// The manifest that is published for this date now. Publishing fails if another one has replaced it.
+    pub published: Option<Manifest>,
+    /// Whether to commit to Delta logs.
     pub format: TableFormat,
-    /// Whether to put `_SUCCESS` into the partitions.
+    /// Whether to write `_SUCCESS` into each partition.
     pub success_file: bool,
-    /// Times the audit.
+    /// Measures the time of the audit.
     pub stages: &'a Stopwatch,
-    /// Is told of each table that stands in its place.
+    /// Called when a table is in its place.
     pub moved: &'a (dyn Fn() + Sync),
 }
 
-/// Puts all tables in place and writes the manifest. Returns it as published: over a snapshot whose files are the same,
-/// that one's, with its files put back in place.
+/// Audits the staged tables, moves them to their places and writes the manifest. Returns the manifest as published: if
+/// the date is already published with the same files, they are placed again and its manifest stays.
 ///
 /// # Errors
-/// Books that do not balance, staged files that are not sound, a lock that is lost, or a lake that fails; the snapshot
-/// is not published then.
+/// Counts that do not add up, staged files that fail the audit, a lock that is lost, or a lake that fails. In all these
+/// cases the snapshot is not published.
 pub async fn publish(
     staging: &Staging,
     manifest: Manifest,
@@ -57,10 +56,12 @@ pub async fn publish(
     let imbalances = manifest.imbalances();
     if !imbalances.is_empty() {
         return Err(Error::unexpected(format!(
-            "the books do not balance: {}",
+            "the counts do not add up: {}",
             imbalances.join("; ")
         ))
-        .with_hint("nothing was published; the answers are archived: report this as a defect"));
+        .with_hint(
+            "nothing was published, and the responses are archived; please report this defect",
+        ));
     }
     let Staging {
         store,
@@ -68,41 +69,40 @@ pub async fn publish(
         contracts,
         ..
     } = staging;
-    let start = std::time::Instant::now();
-    let audit = audit_staged(&manifest, contracts, |table| staging.folder(table)).await?;
-    how.stages.add("audit", start.elapsed());
+    let audit = audit_staged(&manifest, contracts, |table| staging.folder(table));
+    let audit = how.stages.time_async(Stage::Audit, audit).await?;
     if let Some(problem) = audit.problems.first() {
         let more = audit.problems.len() - 1;
         let message = format!(
-            "what was staged for snapshot {} is not sound: {problem}",
+            "the staged files of snapshot {} failed the audit: {problem}",
             layout.snapshot
         );
         let message = if more > 0 {
-            format!("{message}; and {more} problems more")
+            format!("{message}; and {more} more problems")
         } else {
             message
         };
         return Err(Error::unexpected(message).with_hint(format!(
-            "nothing was published; look at {}. The next start stages anew from the archive, for nothing",
+            "nothing was published; inspect {}. The next start stages the snapshot again from the archive, for free",
             staging.keep().await
         )));
     }
-    keep_contracts(store, contracts).await?;
-    let manifest = following(manifest, how.over.as_ref())?;
-    unchanged(staging, how).await?;
+    store_contracts(store, contracts).await?;
+    let manifest = following(manifest, how.published.as_ref())?;
+    ensure_unchanged(staging, how).await?;
     place(staging, &manifest, how).await?;
     if how.format == TableFormat::Delta {
         commit(store, &manifest, contracts, how.lock).await?;
     }
     how.lock.ensure().await?;
-    if !write_manifest(store, *layout, &manifest, how.over.as_ref()).await? {
-        return Err(published_meanwhile(*layout));
+    if !write_manifest(store, *layout, &manifest, how.published.as_ref()).await? {
+        return Err(published_by_another(*layout));
     }
-    // Published it is; what is left over is cleared by the next start.
+    // The snapshot is published. If this fails, the next start clears the leftovers.
     if let Err(error) = tidy(store, &manifest).await {
-        warn!(%error, "failed to clear what the publication has left over");
+        warn!(%error, "failed to clear leftovers of the publication");
     }
-    info!(snapshot = %layout.snapshot, run = staging.run, generation = manifest.generation, "published");
+    info!(snapshot = %layout.snapshot, run = staging.id.run, generation = manifest.generation, "published");
     Ok(manifest)
 }
 
@@ -113,9 +113,9 @@ async fn commit(
     contracts: &Contracts,
     lock: &Lock,
 ) -> Result<()> {
-    // What is wrong with an earlier snapshot is no reason to hold this one back.
+    // A problem with an earlier snapshot must not hold this one back.
     if let Err(error) = commit_earlier(store, manifest.snapshot, contracts).await {
-        warn!(%error, "snapshots that were published before there were Delta logs are not in them");
+        warn!(%error, "failed to add earlier snapshots to the Delta logs");
     }
     lock.ensure().await?;
     let commits = delta::commit(store, std::slice::from_ref(manifest), |table| {
@@ -144,21 +144,21 @@ async fn commit_earlier(store: &Store, snapshot: NaiveDate, contracts: &Contract
     Ok(())
 }
 
-/// The manifest as it follows the one that is published.
-fn following(mut manifest: Manifest, over: Option<&Manifest>) -> Result<Manifest> {
-    let Some(over) = over else {
+/// The manifest to publish, given the one that is published now.
+fn following(mut manifest: Manifest, published: Option<&Manifest>) -> Result<Manifest> {
+    let Some(published) = published else {
         return Ok(manifest);
     };
-    if manifest.generation == over.generation {
-        if manifest.tables == over.tables {
-            manifest.published_at = over.published_at;
+    if manifest.generation == published.generation {
+        if manifest.tables == published.tables {
+            manifest.published_at = published.published_at;
             return Ok(manifest);
         }
-        // Other files under the same names would not be what earlier readers of the manifest were told.
-        let (before, after) = (
-            prefix(&manifest.run, manifest.generation),
-            prefix(&manifest.run, over.generation + 1),
-        );
+        // The files differ, so they need different names: a reader may have read the published manifest already.
+        let mut id = manifest.publication();
+        let before = id.prefix();
+        id.generation = published.generation + 1;
+        let after = id.prefix();
         for file in manifest
             .tables
             .values_mut()
@@ -170,38 +170,39 @@ fn following(mut manifest: Manifest, over: Option<&Manifest>) -> Result<Manifest
         }
         manifest.generation += 1;
     }
-    if manifest.generation == over.generation + 1 {
+    if manifest.generation == published.generation + 1 {
         return Ok(manifest);
     }
     Err(Error::unexpected(format!(
-        "publication {} of snapshot {} cannot follow publication {}",
-        manifest.generation, manifest.snapshot, over.generation
+        "generation {} of snapshot {} cannot follow generation {}",
+        manifest.generation, manifest.snapshot, published.generation
     )))
 }
 
-fn published_meanwhile(layout: Layout) -> Error {
-    let message = format!(
-        "snapshot {} was published by another run meanwhile",
-        layout.snapshot
-    );
+fn published_by_another(layout: Layout) -> Error {
+    let message = format!("another run has published snapshot {}", layout.snapshot);
     Error::new(ErrorKind::Locked, message)
 }
 
-/// Whoever has taken the snapshot over may have published: that is not to be touched.
-async fn unchanged(staging: &Staging, how: &Publishing<'_>) -> Result<()> {
+/// Renews the lock, and checks that no other process has published the date: its publication must not be touched.
+async fn ensure_unchanged(staging: &Staging, how: &Publishing<'_>) -> Result<()> {
     how.lock.renew().await?;
-    let there = Manifest::read(&staging.store, staging.layout.snapshot).await?;
-    let same = |manifest: &Manifest| (manifest.run.clone(), manifest.generation);
-    if there.as_ref().map(same) == how.over.as_ref().map(same) {
+    let found = Manifest::read(&staging.store, staging.layout.snapshot).await?;
+    let id = |manifest: &Option<Manifest>| -> Option<PublicationId> {
+        manifest.as_ref().map(Manifest::publication)
+    };
+    if id(&found) == id(&how.published) {
         return Ok(());
     }
-    Err(published_meanwhile(staging.layout))
+    Err(published_by_another(staging.layout))
 }
 
-/// Puts all tables in their places.
+/// Moves all tables to their places.
 async fn place(staging: &Staging, manifest: &Manifest, how: &Publishing<'_>) -> Result<()> {
     let Staging { store, layout, .. } = staging;
+    // If this process ends before the manifest is written, the marker tells the next start to clear leftovers.
     store.put(&layout.placing(), Bytes::new()).await?;
+    // Transfer the bytes of all tables first, so that the tables then appear at nearly the same time.
     let mut ready = Vec::new();
     for table in Table::ALL {
         how.lock.ensure().await?;
@@ -218,10 +219,7 @@ async fn place(staging: &Staging, manifest: &Manifest, how: &Publishing<'_>) -> 
             .flat_map(|t| &t.files)
             .enumerate()
         {
-            let staged = folder.join(format!(
-                "{}-{number:05}.parquet",
-                prefix(&staging.run, staging.generation)
-            ));
+            let staged = folder.join(format!("{}-{number:05}.parquet", staging.id.prefix()));
             deliveries.push(
                 store
                     .deliver(&staged, &object_store::path::Path::from(file.path.as_str()))
@@ -230,6 +228,7 @@ async fn place(staging: &Staging, manifest: &Manifest, how: &Publishing<'_>) -> 
         }
         ready.push((table, Ready::Files(deliveries)));
     }
+    // After a failure the rest is not shown, but its uploads must be discarded: the provider bills for them.
     let mut failed = None;
     for (table, ready) in ready {
         let shown = match (ready, &failed) {
@@ -247,15 +246,16 @@ async fn place(staging: &Staging, manifest: &Manifest, how: &Publishing<'_>) -> 
     failed.map_or(Ok(()), Err)
 }
 
-/// A table whose files are as near to their places as can be.
+/// A table whose files only need to be made visible.
 enum Ready {
     Folder(PathBuf),
     Files(Vec<Delivery>),
 }
 
+/// Makes a table visible.
 async fn show(staging: &Staging, table: Table, ready: Ready, how: &Publishing<'_>) -> Result<()> {
     let Staging { store, layout, .. } = staging;
-    unchanged(staging, how).await?;
+    ensure_unchanged(staging, how).await?;
     match ready {
         Ready::Folder(folder) => store.move_folder(&folder, &layout.partition(table)).await?,
         Ready::Files(deliveries) => {
@@ -270,30 +270,30 @@ async fn show(staging: &Staging, table: Table, ready: Ready, how: &Publishing<'_
     Ok(())
 }
 
-/// Writes the manifest, if what is published is still what it replaces; false if not.
+/// Writes the manifest if the one that it replaces is still published; false if not.
 async fn write_manifest(
     store: &Store,
     layout: Layout,
     manifest: &Manifest,
-    over: Option<&Manifest>,
+    published: Option<&Manifest>,
 ) -> Result<bool> {
     let path = layout.manifest();
     let json = manifest.to_json()?;
-    let Some(over) = over else {
+    let Some(published) = published else {
         return store.put_new(&path, json).await;
     };
     let Some((bytes, version)) = store.get_version(&path).await? else {
         return Ok(false);
     };
-    let there: Manifest =
+    let found: Manifest =
         serde_json::from_slice(&bytes).context(|| format!("failed to read {path}"))?;
-    if (there.generation, &there.run) != (over.generation, &over.run) {
+    if found.publication() != published.publication() {
         return Ok(false);
     }
     store.replace(&path, json, version).await
 }
 
-/// Whether a publication of this snapshot was broken off after its manifest was written, or before.
+/// Whether a publication of this snapshot was interrupted and may have left files.
 ///
 /// # Errors
 /// A lake that fails.
@@ -301,8 +301,8 @@ pub async fn is_untidy(store: &Store, snapshot: NaiveDate) -> Result<bool> {
     Ok(store.get(&Layout { snapshot }.placing()).await?.is_some())
 }
 
-/// Mends what a publication that was broken off has left: the Delta logs, if there are any, name what the manifest names,
-/// before the files go that it does not name. For the one who holds the lock.
+/// Repairs a snapshot whose publication was interrupted: if there are Delta logs, makes them match the manifest, then
+/// deletes the files that the manifest does not list. The caller must hold the lock.
 ///
 /// # Errors
 /// A lake that fails.
@@ -317,8 +317,8 @@ pub async fn heal(store: &Store, manifest: &Manifest) -> Result<()> {
     tidy(store, manifest).await
 }
 
-/// Clears what a publication has left over: files in the snapshot's partitions that its manifest does not name, and what
-/// was staged. For the one who holds the lock.
+/// Deletes what a publication no longer needs: files in the snapshot's partitions that its manifest does not list, and
+/// staged files. The caller must hold the lock.
 ///
 /// # Errors
 /// A lake that fails.
@@ -331,11 +331,11 @@ async fn tidy(store: &Store, manifest: &Manifest) -> Result<()> {
             continue;
         };
         for object in store.list(&layout.partition(table)).await? {
-            let named = entry
+            let listed = entry
                 .files
                 .iter()
                 .any(|file| file.path == object.location.as_ref());
-            if !named && object.location != layout.success(table) {
+            if !listed && object.location != layout.success(table) {
                 store.delete(&object.location).await?;
             }
         }

@@ -1,12 +1,12 @@
-//! The rows of `targets` and `requests`, by contract.
+//! Makes the rows of the `targets` and `requests` tables.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::builder::{
-    Decimal128Builder, Int64Builder, MapBuilder, MapFieldNames, StringBuilder,
-    TimestampMicrosecondBuilder,
+    Decimal128Builder, MapBuilder, MapFieldNames, StringBuilder, TimestampMicrosecondBuilder,
 };
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use chrono::{DateTime, Utc};
 
@@ -14,69 +14,67 @@ use crate::contract::Table;
 use crate::error::{Context, Result};
 use crate::fate::Fate;
 use crate::ledger::Attempt;
-use crate::targets::{LineEnd, TargetList};
+use crate::targets::{Line, LineEnd, TargetList};
 
-/// What became of a line, besides what the list itself knows.
+/// The fate of an input line, with what the target list does not contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LineFate<'a> {
-    /// Its fate.
+    /// The fate.
     pub fate: Fate,
-    /// Why, where the fate does not say it all.
+    /// The reason, if the fate alone does not explain it.
     pub reason: Option<&'a str>,
-    /// The batch that asked for it.
+    /// The batch that requested the line's target.
     pub batch: Option<u32>,
-    /// The task that answered for it.
+    /// The id of the provider's task for that batch.
     pub request_id: Option<&'a str>,
 }
 
-/// Rows of the targets table for these lines, by their indexes.
+/// The rows of the targets table for the lines with these indexes.
 ///
 /// # Errors
-/// Columns that do not fit the contract: a defect.
+/// Columns that do not match the contract: a defect.
 pub fn targets_batch<'a>(
     list: &'a TargetList,
     lines: &[usize],
     fate_of: impl Fn(usize) -> LineFate<'a>,
 ) -> Result<RecordBatch> {
-    let mut text: [StringBuilder; 8] = Default::default();
-    let [
-        source,
-        input,
-        target,
-        kind,
-        root_domain,
-        fate,
-        reason,
-        request_id,
-    ] = &mut text;
-    let (mut number, mut batch) = (Int64Builder::new(), Int64Builder::new());
+    let rows: Vec<(Line<'a>, LineFate<'a>)> = lines
+        .iter()
+        .map(|&index| (list.line(index), fate_of(index)))
+        .collect();
+    let target = |line: &Line<'a>| match line.end {
+        LineEnd::Target(id) | LineEnd::Duplicate { of: id, .. } => Some(list.target(id)),
+        LineEnd::Invalid(_) => None,
+    };
+    // A duplicate names the line that it repeats.
+    let reason = |line: &Line<'a>, fate: &LineFate<'a>| match (fate.reason, line.end) {
+        (None, LineEnd::Duplicate { first, .. }) => {
+            let first = list.line(first);
+            Some(format!("the same as {} line {}", first.source, first.number).into())
+        }
+        (given, _) => given.map(Cow::Borrowed),
+    };
+    let columns: Vec<ArrayRef> = vec![
+        texts(&rows, |(line, _)| Some(line.source)),
+        counts(&rows, |(line, _)| Some(line.number as i64)),
+        texts(&rows, |(line, _)| Some(line.input)),
+        texts(&rows, |(line, _)| Some(target(line)?.text)),
+        texts(&rows, |(line, _)| Some(target(line)?.kind.name())),
+        texts(&rows, |(line, _)| Some(target(line)?.root_domain)),
+        texts(&rows, |(_, fate)| Some(fate.fate.name())),
+        texts(&rows, |(line, fate)| reason(line, fate)),
+        counts(&rows, |(_, fate)| fate.batch.map(i64::from)),
+        texts(&rows, |(_, fate)| fate.request_id),
+        labels(list, lines)?,
+    ];
+    RecordBatch::try_new(Table::Targets.contract().schema(), columns)
+        .context(|| "failed to make rows of the targets table")
+}
+
+/// The column of labels; null for a line without labels.
+fn labels(list: &TargetList, lines: &[usize]) -> Result<ArrayRef> {
     let mut labels = labels_builder();
     for &index in lines {
-        let line = list.line(index);
-        let end = fate_of(index);
-        source.append_value(line.source);
-        number.append_value(line.number as i64);
-        input.append_value(line.input);
-        let stands_for = match line.end {
-            LineEnd::Target(id) | LineEnd::Duplicate { of: id, .. } => Some(list.target(id)),
-            LineEnd::Invalid(_) => None,
-        };
-        target.append_option(stands_for.map(|target| target.text));
-        kind.append_option(stands_for.map(|target| target.kind.name()));
-        root_domain.append_option(stands_for.map(|target| target.root_domain));
-        fate.append_value(end.fate.name());
-        match (end.reason, line.end) {
-            (None, LineEnd::Duplicate { first, .. }) => {
-                let first = list.line(first);
-                reason.append_value(format!(
-                    "the same as {} line {}",
-                    first.source, first.number
-                ));
-            }
-            (given, _) => reason.append_option(given),
-        }
-        batch.append_option(end.batch.map(i64::from));
-        request_id.append_option(end.request_id);
         let mut any = false;
         for (name, value) in list.labels(index) {
             labels.keys().append_value(name);
@@ -85,33 +83,20 @@ pub fn targets_batch<'a>(
         }
         labels.append(any).context(|| "failed to write labels")?;
     }
-    let [
-        source,
-        input,
-        target,
-        kind,
-        root_domain,
-        fate,
-        reason,
-        request_id,
-    ] = text
-        .each_mut()
-        .map(|builder| -> ArrayRef { Arc::new(builder.finish()) });
-    let columns: Vec<ArrayRef> = vec![
-        source,
-        Arc::new(number.finish()),
-        input,
-        target,
-        kind,
-        root_domain,
-        fate,
-        reason,
-        Arc::new(batch.finish()),
-        request_id,
-        Arc::new(labels.finish()),
-    ];
-    RecordBatch::try_new(Table::Targets.contract().schema(), columns)
-        .context(|| "failed to fill the targets table")
+    Ok(Arc::new(labels.finish()))
+}
+
+/// A column of strings.
+fn texts<'r, Row, Text: AsRef<str>>(
+    rows: &'r [Row],
+    value: impl Fn(&'r Row) -> Option<Text>,
+) -> ArrayRef {
+    Arc::new(rows.iter().map(value).collect::<StringArray>())
+}
+
+/// A column of integers.
+fn counts<'r, Row>(rows: &'r [Row], value: impl Fn(&'r Row) -> Option<i64>) -> ArrayRef {
+    Arc::new(rows.iter().map(value).collect::<Int64Array>())
 }
 
 fn labels_builder() -> MapBuilder<StringBuilder, StringBuilder> {
@@ -123,25 +108,11 @@ fn labels_builder() -> MapBuilder<StringBuilder, StringBuilder> {
     MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
 }
 
-/// Rows of the requests table.
+/// The rows of the requests table for these attempts.
 ///
 /// # Errors
-/// Columns that do not fit the contract: a defect.
+/// Columns that do not match the contract: a defect.
 pub fn requests_batch(attempts: &[Attempt]) -> Result<RecordBatch> {
-    let count = |value: fn(&Attempt) -> Option<i64>| -> ArrayRef {
-        let mut builder = Int64Builder::with_capacity(attempts.len());
-        attempts
-            .iter()
-            .for_each(|attempt| builder.append_option(value(attempt)));
-        Arc::new(builder.finish())
-    };
-    let text = |value: fn(&Attempt) -> Option<&str>| -> ArrayRef {
-        let mut builder = StringBuilder::new();
-        attempts
-            .iter()
-            .for_each(|attempt| builder.append_option(value(attempt)));
-        Arc::new(builder.finish())
-    };
     let time = |value: fn(&Attempt) -> DateTime<Utc>| -> ArrayRef {
         let mut builder = TimestampMicrosecondBuilder::with_capacity(attempts.len());
         attempts
@@ -155,23 +126,27 @@ pub fn requests_batch(attempts: &[Attempt]) -> Result<RecordBatch> {
         .iter()
         .for_each(|attempt| cost.append_option(attempt.cost_usd.map(|cost| cost.micros())));
     let columns: Vec<ArrayRef> = vec![
-        count(|attempt| Some(i64::from(attempt.id.batch))),
-        count(|attempt| Some(i64::from(attempt.id.attempt))),
-        text(|attempt| Some(&attempt.tag)),
-        text(|attempt| attempt.request_id.as_deref()),
+        counts(attempts, |attempt| Some(i64::from(attempt.id.batch))),
+        counts(attempts, |attempt| Some(i64::from(attempt.id.attempt))),
+        texts(attempts, |attempt| Some(&attempt.tag)),
+        texts(attempts, |attempt| attempt.request_id.as_deref()),
         time(|attempt| attempt.sent_at),
-        count(|attempt| attempt.duration_ms.map(|duration| duration as i64)),
-        count(|attempt| Some(i64::from(attempt.targets))),
-        count(|attempt| Some(i64::from(attempt.root_domains))),
-        count(|attempt| attempt.http_status.map(i64::from)),
-        count(|attempt| attempt.status_code.map(i64::from)),
-        text(|attempt| attempt.status_message.as_deref()),
-        text(|attempt| Some(attempt.outcome.name())),
-        count(|attempt| attempt.items.map(|items| items as i64)),
+        counts(attempts, |attempt| {
+            attempt.duration_ms.map(|duration| duration as i64)
+        }),
+        counts(attempts, |attempt| Some(i64::from(attempt.targets))),
+        counts(attempts, |attempt| Some(i64::from(attempt.root_domains))),
+        counts(attempts, |attempt| attempt.http_status.map(i64::from)),
+        counts(attempts, |attempt| attempt.status_code.map(i64::from)),
+        texts(attempts, |attempt| attempt.status_message.as_deref()),
+        texts(attempts, |attempt| Some(attempt.outcome.name())),
+        counts(attempts, |attempt| attempt.items.map(|items| items as i64)),
         Arc::new(cost.finish()),
-        text(|attempt| Some(attempt.charged.name())),
-        count(|attempt| attempt.body_bytes.map(|bytes| bytes as i64)),
+        texts(attempts, |attempt| Some(attempt.charged.name())),
+        counts(attempts, |attempt| {
+            attempt.body_bytes.map(|bytes| bytes as i64)
+        }),
     ];
     RecordBatch::try_new(Table::Requests.contract().schema(), columns)
-        .context(|| "failed to fill the requests table")
+        .context(|| "failed to make rows of the requests table")
 }

@@ -1,17 +1,15 @@
-//! Sorts pages by (root_domain, target) in bounded memory: full buffers are spilled as sorted runs and merged.
+//! Sorts rows in bounded memory: a full buffer is spilled to disk as a sorted run, and the runs are merged.
 //!
 //! # Memory
-//! The budget for what is buffered, some batches that are put in order, and a few megabytes for each run while they are
-//! merged; it does not grow with the number of rows.
+//! The budget for buffered batches, a few batches of sorted rows, and a few megabytes per run while runs are merged. It
+//! does not grow with the number of rows.
 
-use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek as _, Write as _};
 use std::path::PathBuf;
 
-use arrow::array::AsArray as _;
-use arrow::array::{Array as _, RecordBatch, StringArray};
+use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
@@ -19,18 +17,20 @@ use arrow::ipc::writer::StreamWriter;
 use rayon::iter::ParallelIterator as _;
 use rayon::slice::{ParallelSlice as _, ParallelSliceMut as _};
 
+use super::key::Keys;
 use crate::error::{Context, Error, Result};
 
-/// Rows of one batch that is given back.
+/// Rows per sorted batch.
 const BATCH_ROWS: usize = 16384;
-/// Rows of one batch of a spilled run; while runs are merged, one of each is in memory.
+/// Rows per batch of a spilled run. While runs are merged, one batch of each is in memory.
 const SPILL_ROWS: usize = 1024;
 
-/// Takes batches in any order and gives their rows back in order. Equal keys keep the order of arrival.
+/// Takes batches in any order and returns their rows sorted. The sort is stable.
 #[derive(Debug)]
 pub struct Sorter {
     schema: SchemaRef,
-    key: Key,
+    /// The names of the columns to sort by.
+    key: Vec<String>,
     buffered: Vec<RecordBatch>,
     buffered_bytes: usize,
     budget: usize,
@@ -38,55 +38,20 @@ pub struct Sorter {
     runs: Vec<File>,
 }
 
-/// The two columns that rows are sorted by.
-#[derive(Debug, Clone, Copy)]
-struct Key {
-    root_domain: usize,
-    target: usize,
-}
-
-impl Key {
-    fn columns(self, batch: &RecordBatch) -> (&StringArray, &StringArray) {
-        (
-            batch.column(self.root_domain).as_string(),
-            batch.column(self.target).as_string(),
-        )
-    }
-}
-
-fn text(column: &StringArray, row: usize) -> Option<&str> {
-    column.is_valid(row).then(|| column.value(row))
-}
-
-fn compare(
-    left: (&StringArray, &StringArray),
-    at: usize,
-    right: (&StringArray, &StringArray),
-    and: usize,
-) -> Ordering {
-    text(left.0, at)
-        .cmp(&text(right.0, and))
-        .then_with(|| text(left.1, at).cmp(&text(right.1, and)))
-}
-
 impl Sorter {
-    /// A sorter that buffers about `budget` bytes and spills to files in `scratch`.
+    /// A sorter by these columns, which buffers about `budget` bytes and spills to files in `scratch`.
     ///
     /// # Errors
-    /// A schema without the two columns.
-    pub fn new(schema: SchemaRef, budget: usize, scratch: PathBuf) -> Result<Self> {
-        let column = |name: &str| {
+    /// A schema without one of the columns.
+    pub fn new(schema: SchemaRef, key: &[String], budget: usize, scratch: PathBuf) -> Result<Self> {
+        for name in key {
             schema
                 .index_of(name)
-                .context(|| "the rows cannot be sorted")
-        };
-        let key = Key {
-            root_domain: column("root_domain")?,
-            target: column("target")?,
-        };
+                .context(|| "the rows lack a sort column")?;
+        }
         Ok(Self {
             schema,
-            key,
+            key: key.to_vec(),
             buffered: Vec::new(),
             buffered_bytes: 0,
             budget,
@@ -95,10 +60,10 @@ impl Sorter {
         })
     }
 
-    /// Takes a batch.
+    /// Adds a batch.
     ///
     /// # Errors
-    /// A disk that fails when a full buffer is spilled.
+    /// A disk that fails while a full buffer is spilled.
     pub fn push(&mut self, batch: RecordBatch) -> Result<()> {
         self.buffered_bytes += batch.get_array_memory_size();
         self.buffered.push(batch);
@@ -120,7 +85,7 @@ impl Sorter {
         let mut writer =
             StreamWriter::try_new(BufWriter::new(&mut file), &self.schema).context(failed)?;
         let buffered = std::mem::take(&mut self.buffered);
-        for batch in InMemory::sort(buffered, self.key, SPILL_ROWS) {
+        for batch in InMemory::sort(buffered, &self.key, SPILL_ROWS)? {
             writer.write(&batch?).context(failed)?;
         }
         writer.finish().context(failed)?;
@@ -135,13 +100,13 @@ impl Sorter {
         Ok(())
     }
 
-    /// Gives all rows back in order.
+    /// Returns all rows, sorted.
     ///
     /// # Errors
     /// A disk that fails.
     pub fn finish(mut self) -> Result<impl Iterator<Item = Result<RecordBatch>> + Send> {
         if self.runs.is_empty() {
-            let sorted = InMemory::sort(self.buffered, self.key, BATCH_ROWS);
+            let sorted = InMemory::sort(self.buffered, &self.key, BATCH_ROWS)?;
             return Ok(Box::new(sorted) as Box<dyn Iterator<Item = Result<RecordBatch>> + Send>);
         }
         if !self.buffered.is_empty() {
@@ -151,7 +116,7 @@ impl Sorter {
     }
 }
 
-/// Batches that are put in order as they are taken out, a few stretches at once on all cores.
+/// Buffered batches, whose sorted rows are gathered on demand, a few batches at a time on all cores.
 struct InMemory {
     batches: Vec<RecordBatch>,
     order: Vec<(usize, usize)>,
@@ -160,32 +125,43 @@ struct InMemory {
     batch_rows: usize,
 }
 
-/// Stretches that are put in order at once.
-const STRETCHES: usize = 4;
+/// Sorted batches that are gathered at the same time.
+const GATHERED: usize = 4;
 
 impl InMemory {
-    fn sort(batches: Vec<RecordBatch>, key: Key, batch_rows: usize) -> Self {
+    fn sort(batches: Vec<RecordBatch>, key: &[String], batch_rows: usize) -> Result<Self> {
         let mut order: Vec<(usize, usize)> = batches
             .iter()
             .enumerate()
             .flat_map(|(number, batch)| (0..batch.num_rows()).map(move |row| (number, row)))
             .collect();
-        let columns: Vec<_> = batches.iter().map(|batch| key.columns(batch)).collect();
-        // Stable: equal keys keep the order of arrival.
-        order
-            .par_sort_by(|left, right| compare(columns[left.0], left.1, columns[right.0], right.1));
-        Self {
+        let keys = keys(&batches, key)?;
+        // A stable sort: rows with equal keys keep the order in which they arrived.
+        order.par_sort_by(|left, right| keys[left.0].compare(left.1, &keys[right.0], right.1));
+        drop(keys);
+        Ok(Self {
             order,
             taken: 0,
             ready: VecDeque::new(),
             batches,
             batch_rows,
-        }
+        })
     }
 }
 
-/// The rows of these numbers, batch and row, as a batch of their own. Only the batches they stand in are looked at:
-/// there may be thousands, and each that is named costs a comparison of its types.
+/// The sort keys of each batch.
+fn keys<'a>(
+    batches: impl IntoIterator<Item = &'a RecordBatch>,
+    names: &[String],
+) -> Result<Vec<Keys<'a>>> {
+    let missing = || Error::unexpected("the rows lack a sort column or have another type in it");
+    let keys = batches.into_iter();
+    keys.map(|batch| Keys::of(batch, names).ok_or_else(missing))
+        .collect()
+}
+
+/// Gathers rows, each given by batch and row number, into one batch. Only the batches with such rows are passed on:
+/// there may be thousands of batches, and each one costs a type check.
 fn gather(batches: &[RecordBatch], rows: &[(usize, usize)]) -> Result<RecordBatch> {
     let mut used: Vec<usize> = rows.iter().map(|&(batch, _)| batch).collect();
     used.sort_unstable();
@@ -196,7 +172,7 @@ fn gather(batches: &[RecordBatch], rows: &[(usize, usize)]) -> Result<RecordBatc
         .map(|&(batch, row)| (place(batch), row))
         .collect();
     let batches: Vec<&RecordBatch> = used.iter().map(|&batch| &batches[batch]).collect();
-    interleave_record_batch(&batches, &rows).context(|| "failed to put rows in order")
+    interleave_record_batch(&batches, &rows).context(|| "failed to gather sorted rows")
 }
 
 impl Iterator for InMemory {
@@ -207,9 +183,9 @@ impl Iterator for InMemory {
             let end = self
                 .order
                 .len()
-                .min(self.taken + STRETCHES * self.batch_rows);
-            let stretches = self.order[self.taken..end].par_chunks(self.batch_rows);
-            let ready: Vec<_> = stretches.map(|rows| gather(&self.batches, rows)).collect();
+                .min(self.taken + GATHERED * self.batch_rows);
+            let parts = self.order[self.taken..end].par_chunks(self.batch_rows);
+            let ready: Vec<_> = parts.map(|rows| gather(&self.batches, rows)).collect();
             self.ready.extend(ready);
             self.taken = end;
         }
@@ -217,21 +193,21 @@ impl Iterator for InMemory {
     }
 }
 
-/// A sorted run on disk, a batch of it in memory.
+/// A sorted run on disk, with its current batch in memory.
 struct Run {
     reader: StreamReader<BufReader<File>>,
     batch: RecordBatch,
     row: usize,
 }
 
-/// Merges sorted runs. There are few of them, so the smallest head is found by looking at each.
+/// Merges sorted runs. There are only a few, so the smallest head is found by comparing all of them.
 struct Merge {
     runs: Vec<Run>,
-    key: Key,
+    key: Vec<String>,
 }
 
 impl Merge {
-    fn new(files: Vec<File>, key: Key) -> Result<Self> {
+    fn new(files: Vec<File>, key: Vec<String>) -> Result<Self> {
         let mut runs = Vec::with_capacity(files.len());
         for file in files {
             let reader = StreamReader::try_new(BufReader::with_capacity(1 << 20, file), None);
@@ -247,21 +223,18 @@ impl Merge {
         Ok(Self { runs, key })
     }
 
-    /// The next rows in order, until one run's batch is used up or enough are there.
+    /// The next sorted rows: as many as a batch has, or fewer if a run's current batch ends.
     fn step(&mut self) -> Result<Option<RecordBatch>> {
         if self.runs.is_empty() {
             return Ok(None);
         }
-        let columns: Vec<_> = self
-            .runs
-            .iter()
-            .map(|run| self.key.columns(&run.batch))
-            .collect();
+        let keys = keys(self.runs.iter().map(|run| &run.batch), &self.key)?;
         let mut rows: Vec<usize> = self.runs.iter().map(|run| run.row).collect();
         let mut order = Vec::with_capacity(BATCH_ROWS);
         let used_up = loop {
             let first = |&left: &usize, &right: &usize| {
-                compare(columns[left], rows[left], columns[right], rows[right])
+                keys[left]
+                    .compare(rows[left], &keys[right], rows[right])
                     .then_with(|| left.cmp(&right))
             };
             let Some(least) = (0..rows.len()).min_by(first) else {
@@ -278,7 +251,7 @@ impl Merge {
         };
         let batches: Vec<&RecordBatch> = self.runs.iter().map(|run| &run.batch).collect();
         let merged =
-            interleave_record_batch(&batches, &order).context(|| "failed to put rows in order")?;
+            interleave_record_batch(&batches, &order).context(|| "failed to gather sorted rows")?;
         for (run, row) in self.runs.iter_mut().zip(rows) {
             run.row = row;
         }
@@ -289,7 +262,7 @@ impl Merge {
                     run.batch = batch.context(|| "failed to read a temporary file")?;
                     run.row = 0;
                 }
-                // Removed in place: the order of runs is the order of arrival.
+                // `remove` keeps the order of the runs, which makes the merge stable.
                 None => drop(self.runs.remove(at)),
             }
         }
@@ -311,7 +284,7 @@ impl Iterator for Merge {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::Int64Array;
+    use arrow::array::{Array as _, AsArray as _, Int64Array, StringArray};
     use arrow::datatypes::{DataType, Field, Schema};
     use proptest::prelude::*;
 
@@ -319,7 +292,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rows_come_back_in_order_and_complete_however_small_the_memory(
+        fn rows_come_back_sorted_and_complete_with_any_memory_budget(
             batches in prop::collection::vec(prop::collection::vec(("[ab]{0,2}", prop::option::of("[ab]{0,2}")), 1..40), 0..12),
             budget in prop_oneof![Just(1_usize), Just(4_000), Just(1 << 30)],
         ) {
@@ -328,7 +301,8 @@ mod tests {
                 Field::new("root_domain", DataType::Utf8, true),
                 Field::new("arrival", DataType::Int64, false),
             ]));
-            let mut sorter = Sorter::new(Arc::clone(&schema), budget, std::env::temp_dir()).unwrap();
+            let key = ["root_domain", "target"].map(str::to_owned);
+            let mut sorter = Sorter::new(Arc::clone(&schema), &key, budget, std::env::temp_dir()).unwrap();
             let mut expected = Vec::new();
             for rows in batches {
                 let from = expected.len() as i64;
@@ -349,7 +323,8 @@ mod tests {
                 let (roots, targets) = (batch.column(1).as_string::<i32>(), batch.column(0).as_string::<i32>());
                 let arrivals = batch.column(2).as_primitive::<arrow::datatypes::Int64Type>();
                 for row in 0..batch.num_rows() {
-                    sorted.push((text(roots, row).map(str::to_owned), targets.value(row).to_owned(), arrivals.value(row)));
+                    let root = roots.is_valid(row).then(|| roots.value(row).to_owned());
+                    sorted.push((root, targets.value(row).to_owned(), arrivals.value(row)));
                 }
             }
             prop_assert_eq!(sorted, expected);

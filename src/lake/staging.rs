@@ -1,47 +1,37 @@
-//! Where a run writes its tables before they are audited and published.
+//! The staging folder: where a run writes its tables before they are audited and published.
 
 use std::path::PathBuf;
 
 use chrono::NaiveDate;
 use tracing::warn;
 
-use super::manifest::ManifestFile;
+use super::manifest::{ManifestFile, PublicationId};
 use super::writer::TableWriter;
 use crate::contract::{Contracts, Table};
 use crate::error::{Context, Error, Result};
 use crate::store::{Layout, Lock, Scratch, Store};
 
-/// Where a run writes its tables before they are published.
+/// A publication's staging folder, on a local disk. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Staging {
     pub(super) store: Store,
     pub(super) layout: Layout,
-    pub(super) run: String,
-    pub(super) generation: u32,
+    pub(super) id: PublicationId,
     pub(super) contracts: Contracts,
     file_bytes: u64,
     scratch: Scratch,
 }
 
-/// The name that files of a publication begin with: that of the run, and from the second publication on its number.
-pub(super) fn prefix(run: &str, generation: u32) -> String {
-    if generation <= 1 {
-        run.to_owned()
-    } else {
-        format!("{run}.{generation}")
-    }
-}
-
 impl Staging {
-    /// An empty staging place for the nth publication of a date; what an earlier start left there is cleared. Files are
-    /// about `file_bytes` long at the most.
+    /// Creates an empty staging folder for a publication, and clears what an earlier start has left. A file is closed
+    /// once it has `file_bytes` bytes.
     ///
     /// # Errors
     /// A lake that fails, or a lock that is lost.
     pub async fn begin(
         store: &Store,
         snapshot: NaiveDate,
-        (run, generation): (&str, u32),
+        id: PublicationId,
         contracts: &Contracts,
         file_bytes: u64,
         lock: &Lock,
@@ -49,19 +39,17 @@ impl Staging {
         let layout = Layout { snapshot };
         lock.renew().await?;
         store.clear(&layout.staging_root()).await?;
-        let scratch = store.staging(&layout.staging_root().join(run))?;
+        let scratch = store.staging(&layout.staging_root().join(id.run.as_str()))?;
         for table in Table::ALL {
             let folder = scratch.path().join(table.name());
             std::fs::create_dir_all(&folder)
                 .context(|| format!("failed to create {}", folder.display()))?;
         }
-        let (run, contracts) = (run.to_owned(), contracts.clone());
         Ok(Self {
             store: store.clone(),
             layout,
-            run,
-            generation,
-            contracts,
+            id,
+            contracts: contracts.clone(),
             file_bytes,
             scratch,
         })
@@ -74,12 +62,12 @@ impl Staging {
             self.contracts.of(table),
             self.folder(table),
             self.layout.partition(table).to_string(),
-            (&prefix(&self.run, self.generation), &self.run),
+            &self.id,
             self.file_bytes,
         )
     }
 
-    /// Where a file of a table is staged.
+    /// The staged file of a table.
     #[must_use]
     pub fn file(&self, table: Table, file: &ManifestFile) -> PathBuf {
         self.folder(table).join(file.name())
@@ -90,7 +78,7 @@ impl Staging {
         self.scratch.path().join(table.name())
     }
 
-    /// Keeps what was staged for inspection and says where.
+    /// Keeps the staged files for inspection, and returns where they are.
     pub(super) async fn keep(&self) -> String {
         if !self.scratch.is_temporary() {
             return format!("{} in the lake", self.layout.staging_root());
@@ -99,15 +87,15 @@ impl Staging {
             for table in Table::ALL {
                 let folder = self.folder(table);
                 for entry in
-                    std::fs::read_dir(&folder).context(|| "failed to list what was staged")?
+                    std::fs::read_dir(&folder).context(|| "failed to list the staged files")?
                 {
-                    let path = entry.context(|| "failed to list what was staged")?.path();
+                    let path = entry.context(|| "failed to list the staged files")?.path();
                     let name = path
                         .file_name()
                         .map(|name| name.to_string_lossy().into_owned());
                     let place = self
                         .layout
-                        .staging(&self.run, table)
+                        .staging(&self.id.run, table)
                         .join(name.unwrap_or_default());
                     self.store.deliver(&path, &place).await?.complete().await?;
                 }
@@ -117,7 +105,7 @@ impl Staging {
         match kept.await {
             Ok(()) => format!("{} in the lake", self.layout.staging_root()),
             Err(error) => {
-                warn!(%error, "what was staged could not be kept");
+                warn!(%error, "failed to keep the staged files");
                 "the log".to_owned()
             }
         }

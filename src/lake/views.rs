@@ -1,32 +1,33 @@
-//! A DuckDB script with views of the lake: the tables over all published snapshots, and what analysts ask of them.
+//! The DuckDB script with views of the lake: each table over all published snapshots, and common questions of analysts.
 //!
-//! The script names the lake's place and no file: it reads the manifests when it is run, so it need not be made again
-//! for a new night. Files that no manifest names are never read, and a condition on the date spares all others.
+//! The script contains the lake's path, but no file names: it reads the manifests each time it runs, so it stays valid
+//! when snapshots are published. It never reads a file that no manifest lists, and with a condition on the date only the
+//! files of that date.
 
 use super::manifest::snapshots;
 use crate::contract::Table;
 use crate::error::{Error, Result};
 use crate::store::{Layout, Store};
 
-/// The script, but for what `{…}` stands for.
+/// The script, with placeholders in braces.
 const SCRIPT: &str = include_str!("views.sql");
 
 /// The DuckDB script for the lake.
 ///
 /// # Errors
-/// A lake that fails, or one in which nothing is published: its views would have no columns.
+/// A lake that fails, or in which no snapshot is published: the views would have no columns.
 pub async fn views(store: &Store) -> Result<String> {
     let place = store.display();
     if snapshots(store).await?.is_empty() {
         return Err(Error::usage(format!("no snapshot is published in {place}"))
-            .with_hint("publish one first: views take their columns from what is there"));
+            .with_hint("publish a snapshot first: the views take their columns from its files"));
     }
     Ok(script(&place))
 }
 
 fn script(place: &str) -> String {
     let place = place.trim_end_matches('/');
-    // Only remote lakes need more than DuckDB brings along.
+    // DuckDB needs an extension for remote lakes only.
     let extension = match place.split_once("://") {
         None => "",
         Some(("az" | "abfs" | "abfss", _)) => "INSTALL azure;\nLOAD azure;\n",
@@ -42,7 +43,7 @@ fn script(place: &str) -> String {
         .replace("{version}", env!("CARGO_PKG_VERSION"))
         .replace("{manifests}", Layout::manifests_pattern())
         .replace("{place}", &place.replace(['\n', '\r'], " "))
-        // Last, as it may hold anything.
+        // Last, because the path may contain a placeholder.
         .replace("{lake}", &quoted(place))
 }
 
@@ -64,7 +65,7 @@ FROM read_parquet(
     )
 }
 
-/// A path as it stands between apostrophes, for DuckDB to take it as it is and not as a pattern.
+/// A path for use between apostrophes in SQL, escaped so that DuckDB does not read it as a pattern.
 fn quoted(path: &str) -> String {
     let mut quoted = String::with_capacity(path.len());
     for character in path.chars() {
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_taken_as_it_is() {
+    fn a_path_with_special_characters_is_escaped() {
         let script = script("/srv/the team's [old] lake");
         assert!(
             script.contains("'/srv/the team''s [[]old] lake/_snapshots/[0-9]"),

@@ -1,9 +1,9 @@
--- Views of the lake {place} for DuckDB, made by backlake {version}.
+-- DuckDB views of the lake {place}, written by backlake {version}.
 --
--- Run this at the start of a session: `duckdb -init FILE`, `.read FILE`, or `execute` from a program. It reads the
--- manifests then, so a session sees the same snapshots for as long as it lasts; run it again, and it sees what was
--- published meanwhile. The script itself stays the same for as long as the lake stays in its place.
--- No file is read that a manifest does not name. A condition on snapshot_date spares the files of all other dates.
+-- Run this script at the start of a session: `duckdb -init FILE`, `.read FILE`, or `execute` from a program. It reads
+-- the manifests once, so all queries of a session see the same snapshots. Run it again to see snapshots published since
+-- then. The script only changes if the lake moves.
+-- Only files that a manifest lists are read. With a constant condition on snapshot_date, only files of those dates are.
 {extension}
 -- The manifests, newest first.
 SET VARIABLE backlake_manifests = (
@@ -28,7 +28,7 @@ SET VARIABLE backlake_manifests = (
 CREATE OR REPLACE TEMP VIEW backlake_manifests AS
 SELECT manifest.* FROM (SELECT unnest(getvariable('backlake_manifests')) AS manifest);
 
--- The newest date, and for each date the one after and the one before it.
+-- The latest date, and for each date the next and the previous one.
 SET VARIABLE backlake_latest = (SELECT max(snapshot) FROM backlake_manifests);
 SET VARIABLE backlake_next = (
     SELECT map(list(snapshot), list(next))
@@ -39,8 +39,8 @@ SET VARIABLE backlake_previous = (
     FROM (SELECT snapshot, lag(snapshot) OVER (ORDER BY snapshot) AS previous FROM backlake_manifests)
 );
 
--- A table's files; and whether they keep different versions of its contract, so that their columns must be matched by
--- name, for which all files are opened.
+-- The files of a table, and whether they follow different versions of its contract. If so, columns are matched by name,
+-- and for that DuckDB opens all files.
 CREATE OR REPLACE TEMP MACRO backlake_files(name) AS (
     SELECT list('{lake}/' || file.path)
     FROM (SELECT unnest(tables[name].files) AS file FROM backlake_manifests)
@@ -55,14 +55,15 @@ SELECT * FROM pages WHERE snapshot_date = getvariable('backlake_latest');
 CREATE OR REPLACE TEMP VIEW breakdowns_latest AS
 SELECT * FROM breakdowns WHERE snapshot_date = getvariable('backlake_latest');
 
--- A row per target and snapshot, from the second on, if it has a page in this snapshot or in the one before it. `change`:
---   same, changed      it has a page in both; one of the three numbers differs
---   new, lost          it was asked for in both, and has a page only in this one, or only in the one before
---   added, removed     it was asked for only in this one, or only in the one before
---   unanswered         it failed, was refused or was not sent in one of them, so nothing can be said
+-- One row per target and snapshot, from the second snapshot on, if the target has a page in this snapshot or in the
+-- previous one. The values of `change`:
+--   same, changed      the target has a page in both; `changed` if one of the three numbers differs
+--   new, lost          it was requested for both, and has a page only in this one (new) or only in the previous one (lost)
+--   added, removed     it was requested only for this one (added) or only for the previous one (removed)
+--   unanswered         it failed, was refused or was not sent in one of them, so they cannot be compared
 CREATE OR REPLACE TEMP VIEW page_changes AS
-WITH told AS (
-    -- Each row counts for its own date, and for the next one as what was before.
+WITH reported AS (
+    -- Each row appears twice: for its own date, and for the next date as the previous value.
     SELECT snapshot_date AS night, true AS now, target, root_domain, backlinks, referring_domains, rank, NULL AS fate
     FROM pages WHERE matched
     UNION ALL
@@ -89,7 +90,7 @@ compared AS (
         any_value(referring_domains) FILTER (NOT now) AS referring_domains_before,
         any_value(rank) FILTER (now) AS rank,
         any_value(rank) FILTER (NOT now) AS rank_before
-    FROM told
+    FROM reported
     GROUP BY night, target
 )
 SELECT
@@ -125,7 +126,7 @@ SELECT
 FROM compared
 WHERE previous_date IS NOT NULL AND (fate = 'returned' OR fate_before = 'returned');
 
--- A row per snapshot: what it was asked for and what it cost, from the manifests alone.
+-- One row per snapshot: its targets, requests and cost, from the manifests alone.
 CREATE OR REPLACE TEMP VIEW run_costs AS
 SELECT
     snapshot AS snapshot_date,

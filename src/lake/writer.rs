@@ -1,10 +1,11 @@
-//! Writes a table's sorted rows as Parquet files into a local staging folder, hashed as they are written.
+//! Writes a table's sorted rows as Parquet files into the staging folder, and hashes them while writing.
 //!
-//! Laid out for look-ups: files of a table cover disjoint ranges of its sort key, statistics are whole, and Bloom
-//! filters stand on what rows are looked up by. A batch's columns are encoded on all cores.
+//! The files are laid out for look-ups: the files of a table have disjoint ranges of its sort key, statistics are not
+//! truncated, and columns by which rows are looked up have Bloom filters. The columns of a batch are encoded on all
+//! cores.
 //!
 //! # Memory
-//! One row group's encoded columns.
+//! The encoded columns of one row group.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -29,24 +30,24 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::key::{Keys, OwnedPart, changes};
-use super::manifest::ManifestFile;
-use crate::contract::{Column, ColumnType, Contract};
+use super::manifest::{ManifestFile, PublicationId};
+use crate::contract::{Column, ColumnType, Contract, bloom_filter};
 use crate::error::{Context, Error, Result};
 
-/// Rows in one row group: the unit that DuckDB and other engines read at a time.
+/// Rows per row group: the unit that DuckDB and other engines read and skip.
 pub const ROW_GROUP_ROWS: usize = 122_880;
-/// The zstd level of the files' pages.
+/// The zstd level of data pages.
 const LEVEL: i32 = 3;
 
-/// Writes one table into as many files as it takes. For use on a blocking thread.
+/// Writes one table into as many files as it needs. For use on a thread that may block.
 pub struct TableWriter {
     contract: Arc<Contract>,
     folder: PathBuf,
-    /// Where the files will stand in the lake.
+    /// The folder in the lake to which the files will be published.
     partition: String,
-    /// What their names begin with.
+    /// What the names of the files begin with.
     prefix: String,
-    /// Bytes of a file after which the next is begun.
+    /// The size at which a file is closed and the next one is started.
     file_bytes: u64,
     properties: WriterProperties,
     open: Option<OpenFile>,
@@ -64,45 +65,45 @@ struct OpenFile {
     last: Vec<OwnedPart>,
 }
 
-/// A leaf column of the row group that is being written.
+/// A leaf column of the current row group.
 struct GroupColumn {
     writer: ArrowColumnWriter,
     filter: Option<Filter>,
 }
 
-/// The Bloom filter of a column. Values that repeat from row to row enter it once, where the encoder's own would hash
-/// each of them: in breakdowns most do.
+/// The Bloom filter of a column. A value that repeats from row to row is added once. The encoder's own filter would hash
+/// it for every row, and in breakdowns most values repeat.
 struct Filter {
     values: Sbbf,
     false_positives: f64,
 }
 
 impl TableWriter {
-    /// A writer of files that begin with `prefix`, staged in a folder that is there.
+    /// A writer for a table of this publication. `folder` must exist; `partition` is the place in the lake.
     pub(super) fn new(
         contract: &Arc<Contract>,
         folder: PathBuf,
         partition: String,
-        (prefix, run): (&str, &str),
+        id: &PublicationId,
         file_bytes: u64,
     ) -> Self {
         Self {
             contract: Arc::clone(contract),
             folder,
             partition,
-            prefix: prefix.to_owned(),
+            prefix: id.prefix(),
             file_bytes,
-            properties: properties(contract, run),
+            properties: properties(contract, &id.run),
             open: None,
             done: Vec::new(),
         }
     }
 
-    /// Appends rows, which must follow those before in the table's order. Columns may be dictionaries of what the
-    /// contract says, the same ones in each batch.
+    /// Appends rows, which must be sorted and follow the rows before them. A column may be a dictionary of the
+    /// contract's type, in all batches or in none.
     ///
     /// # Errors
-    /// A disk that fails, or rows that do not keep the contract.
+    /// A disk that fails, or rows that do not match the contract.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let rows = batch.num_rows();
         if rows == 0 {
@@ -110,7 +111,7 @@ impl TableWriter {
         }
         let defect = || {
             Error::unexpected(format!(
-                "{} are not sorted by columns they have",
+                "the rows of {} lack a sort column or have another type in it",
                 self.contract.table
             ))
         };
@@ -121,7 +122,7 @@ impl TableWriter {
             .open
             .take_if(|file| file.writer.bytes_written() as u64 >= self.file_bytes)
         {
-            // A key that goes on here stays in one file, so that files cover disjoint ranges.
+            // Rows with the same key stay in one file, so that the ranges of files are disjoint.
             from = (0..rows)
                 .find(|&row| !keys.is(row, &file.last))
                 .unwrap_or(rows);
@@ -130,11 +131,11 @@ impl TableWriter {
                 self.open = Some(file);
                 return Ok(());
             }
-            self.end(file)?;
+            self.finish(file)?;
         }
         let mut file = match self.open.take() {
             Some(file) => file,
-            None => self.begin(batch)?,
+            None => self.start(batch)?,
         };
         self.append(&mut file, &batch.slice(from, rows - from))?;
         file.last = keys.owned(rows - 1);
@@ -142,30 +143,30 @@ impl TableWriter {
         Ok(())
     }
 
-    /// Ends the last file, and names all that were written. A table without rows has one empty file, so that readers
-    /// find its columns.
+    /// Closes the last file, and lists all files. A table without rows has one empty file, so that readers find its
+    /// columns.
     ///
     /// # Errors
     /// A disk that fails.
     pub fn close(mut self) -> Result<Vec<ManifestFile>> {
         match self.open.take() {
-            Some(file) => self.end(file)?,
+            Some(file) => self.finish(file)?,
             None if self.done.is_empty() => {
-                let file = self.begin(&RecordBatch::new_empty(self.contract.schema()))?;
-                self.end(file)?;
+                let file = self.start(&RecordBatch::new_empty(self.contract.schema()))?;
+                self.finish(file)?;
             }
             None => {}
         }
         Ok(self.done)
     }
 
-    fn begin(&self, batch: &RecordBatch) -> Result<OpenFile> {
+    fn start(&self, batch: &RecordBatch) -> Result<OpenFile> {
         let name = format!("{}-{:05}.parquet", self.prefix, self.done.len());
-        let failed = || format!("failed to begin {}", self.folder.join(&name).display());
+        let failed = || format!("failed to create {}", self.folder.join(&name).display());
         let file = Hashing::new(BufWriter::new(
             File::create(self.folder.join(&name)).context(failed)?,
         ));
-        // Plain Parquet types say all that readers need; Arrow's own schema would only name our in-memory choices.
+        // Parquet's types tell readers everything. Arrow's schema would only add backlake's in-memory types.
         let options = ArrowWriterOptions::new()
             .with_properties(self.properties.clone())
             .with_skip_arrow_metadata(true);
@@ -184,27 +185,27 @@ impl TableWriter {
     }
 
     fn append(&self, file: &mut OpenFile, batch: &RecordBatch) -> Result<()> {
-        let failed = || format!("failed to write to table {}", self.contract.table);
+        let failed = || format!("failed to write rows of {}", self.contract.table);
         let mut from = 0;
         while from < batch.num_rows() {
             if file.group.is_empty() {
-                file.begin_group().context(failed)?;
+                file.start_group().context(failed)?;
             }
             let rows = (batch.num_rows() - from).min(ROW_GROUP_ROWS - file.group_rows);
             encode(&mut file.group, &batch.slice(from, rows)).context(failed)?;
             (file.group_rows, from) = (file.group_rows + rows, from + rows);
             file.rows += rows as u64;
             if file.group_rows == ROW_GROUP_ROWS {
-                file.end_group().context(failed)?;
+                file.finish_group().context(failed)?;
             }
         }
         Ok(())
     }
 
-    fn end(&mut self, mut file: OpenFile) -> Result<()> {
+    fn finish(&mut self, mut file: OpenFile) -> Result<()> {
         let name = file.name.clone();
         let failed = || format!("failed to write {}", self.folder.join(&name).display());
-        file.end_group().context(failed)?;
+        file.finish_group().context(failed)?;
         let OpenFile { writer, rows, .. } = file;
         let (bytes, sha256) = writer
             .into_inner()
@@ -222,13 +223,13 @@ impl TableWriter {
 }
 
 impl OpenFile {
-    fn begin_group(&mut self) -> parquet::errors::Result<()> {
+    fn start_group(&mut self) -> parquet::errors::Result<()> {
         let number = self.writer.flushed_row_groups().len();
         let writers = self.groups.create_column_writers(number)?;
         let columns = self.writer.schema_descr().columns();
         let filters = columns.iter().map(|column| {
-            let false_positives = false_positives(&column.path().string());
-            // Sized for a row group of distinct values, and folded to what there is.
+            let false_positives = bloom_filter(&column.path().string());
+            // Sized for a row group of distinct values; `close` folds it to the number of values found.
             let sized = |false_positives| {
                 let values = Sbbf::new_with_ndv_fpp(ROW_GROUP_ROWS as u64, false_positives)?;
                 Ok::<_, ParquetError>(Filter {
@@ -247,8 +248,8 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Ends the row group, if one is begun.
-    fn end_group(&mut self) -> parquet::errors::Result<()> {
+    /// Finishes the current row group, if there is one.
+    fn finish_group(&mut self) -> parquet::errors::Result<()> {
         if self.group.is_empty() {
             return Ok(());
         }
@@ -289,7 +290,7 @@ impl GroupColumn {
     }
 }
 
-/// Encodes a batch's columns, each into its own writers.
+/// Encodes the columns of a batch in parallel, each with its own writers.
 fn encode(group: &mut [GroupColumn], batch: &RecordBatch) -> parquet::errors::Result<()> {
     let schema = batch.schema();
     let mut work = Vec::with_capacity(batch.num_columns());
@@ -312,31 +313,13 @@ fn encode(group: &mut [GroupColumn], batch: &RecordBatch) -> parquet::errors::Re
     })
 }
 
-/// The share of row groups that a look-up by this column reads in vain; none if rows are not looked up by it.
-///
-/// A filter for a whole row group of distinct targets takes 512 KiB at one in ten thousand: then a look-up over a
-/// month of snapshots reads no second row group in any of them but for one time in some hundred. It takes 256 KiB at
-/// one in a thousand.
-fn false_positives(column: &str) -> Option<f64> {
-    match column {
-        "target" => Some(0.0001),
-        "url" => Some(0.001),
-        _ => None,
-    }
-}
-
-/// Whether rows are looked up by this column, so that a Bloom filter spares reading row groups.
-pub(super) fn is_looked_up(column: &str) -> bool {
-    false_positives(column).is_some()
-}
-
-/// Whether a column's values stand in a dictionary: where they repeat, but for targets. Those repeat only next to each
-/// other, where prefixes say as much, take an eighth less of a file, and need no hashing.
+/// Whether a column is encoded with a dictionary: if its values repeat, except for columns with a Bloom filter. Targets
+/// only repeat in adjacent rows. There, prefix encoding makes a file an eighth smaller and needs no hashing.
 pub(super) fn has_dictionary(column: &Column) -> bool {
-    column.dictionary && !is_looked_up(&column.name)
+    column.dictionary && bloom_filter(&column.name).is_none()
 }
 
-/// How the files of a table are written, by its contract.
+/// The Parquet properties of a table's files.
 fn properties(contract: &Contract, run: &str) -> WriterProperties {
     let mut leaf = 0;
     let mut sorting = vec![None; contract.sort.len()];
@@ -357,7 +340,7 @@ fn properties(contract: &Contract, run: &str) -> WriterProperties {
         let path = || ColumnPath::from(column.name.as_str());
         if !has_dictionary(column) {
             properties = properties.set_column_dictionary_enabled(path(), false);
-            // Sorted as they are, most of a text stands in the one before it.
+            // Strings with a long common prefix follow each other in sorted rows.
             if column.kind == ColumnType::Utf8 {
                 properties = properties.set_column_encoding(path(), Encoding::DELTA_BYTE_ARRAY);
             }
@@ -371,7 +354,7 @@ fn properties(contract: &Contract, run: &str) -> WriterProperties {
         }
         leaf += match column.kind {
             ColumnType::CountsByKey | ColumnType::TextsByKey => {
-                // No reader skips by what is in a map; to compare each of its keys costs as much as to encode it.
+                // No reader skips by statistics of map entries, and computing them costs as much as encoding.
                 for part in ["key", "value"] {
                     let path = [column.name.as_str(), "key_value", part]
                         .map(str::to_owned)
@@ -390,7 +373,7 @@ fn properties(contract: &Contract, run: &str) -> WriterProperties {
         .build()
 }
 
-/// Counts and hashes what passes.
+/// Counts and hashes the bytes that are written through it.
 struct Hashing<W> {
     inner: W,
     hash: Sha256,
@@ -406,7 +389,7 @@ impl<W: Write> Hashing<W> {
         }
     }
 
-    /// How many bytes have passed, and their SHA-256.
+    /// The number of bytes written, and their SHA-256.
     fn finish(mut self) -> io::Result<(u64, String)> {
         self.inner.flush()?;
         Ok((self.bytes, format!("{:x}", self.hash.finalize())))

@@ -1,48 +1,56 @@
-//! Whom a run asks: the host, the credentials, and what the account may do and pays.
+//! Checks everything that a run needs besides its target lists, and compares recorded costs with the provider's.
 
 use std::collections::{HashMap, HashSet};
 
 use chrono::Duration;
 
 use super::connect::{connect, credentials_for};
+use super::ready::{Pipeline, Provider};
 use super::report::{CheckReport, Reconciled};
-use super::spec::{Api, Pipeline};
 use super::surroundings::Surroundings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fetch::{Client, fetch_account, list_tasks};
-use crate::ledger::{Charged, Ledger};
+use crate::ledger::{Attempt, Charged, Ledger};
 use crate::money::Usd;
+use crate::provider::Listed;
 use crate::store::Store;
 
-/// Checks credentials, prices, balance and that the lake is writable; nothing is paid. With `reconcile`, holds the books
-/// of the snapshot to the provider's list of tasks, too.
+/// How far a check goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CheckScope {
+    /// Credentials, prices, balance and the lake.
+    #[default]
+    Setup,
+    /// These, and the recorded costs of the snapshot against the provider's task list.
+    Reconcile,
+}
+
+/// Checks credentials, prices, balance and that the lake can be written. Nothing is paid.
 ///
 /// # Errors
-/// The first of these that does not hold.
+/// The first of these that fails. Differences in costs are not an error: they are in the report.
 pub async fn check(
     pipeline: &Pipeline,
+    scope: CheckScope,
     env: &Surroundings<'_>,
-    reconcile: bool,
 ) -> Result<CheckReport> {
     let store = env.lake(pipeline)?;
     store.probe().await?;
-    let (client, _simulator) = connect(pipeline, &credentials_for(pipeline, env)?, env).await?;
-    let account = fetch_account(&client, &env.clock).await?.ok_or_else(|| {
-        Error::new(
-            ErrorKind::Account,
-            "failed to ask for the account: the provider gives no answer that makes sense",
-        )
-        .with_hint("check [api] base_url and the network between; the log above says what came")
-    })?;
-    let reconciled = match reconcile {
-        false => None,
-        true => Some(reconcile_books(pipeline, &store, &client, env).await?),
+    let connection = connect(pipeline, &credentials_for(pipeline, env)?, env).await?;
+    let account = fetch_account(&connection.client, &env.clock).await?;
+    let account = account.ok_or_else(|| unexpected_response("the account"))?;
+    let reconciled = match scope {
+        CheckScope::Setup => None,
+        CheckScope::Reconcile => Some(reconcile(pipeline, &store, &connection.client, env).await?),
     };
+    let provider = &pipeline.api.provider;
     Ok(CheckReport {
         pipeline: pipeline.name.clone(),
-        base_url: match &pipeline.api {
-            Api::Simulator(_) => "simulator".to_owned(),
-            Api::Remote(url) => url.clone(),
+        provider: provider.name(),
+        invented: provider.is_invented(),
+        base_url: match provider {
+            Provider::Simulator(_) => "simulator".to_owned(),
+            Provider::Remote(url) => url.clone(),
         },
         lake: store.display(),
         balance_usd: account.balance,
@@ -53,112 +61,217 @@ pub async fn check(
     })
 }
 
-/// Tasks that a reconciliation names of each kind.
+fn unexpected_response(to: &str) -> Error {
+    let message = format!("failed to read {to}: unexpected response from the provider");
+    let hint = "check [api] base_url and the network; the log above shows the response";
+    Error::new(ErrorKind::Account, message).with_hint(hint)
+}
+
+/// How many differences a reconciliation shows.
 const FIRST_DIFFERENCES: usize = 5;
 
-/// Holds the books of a snapshot to the provider's list of tasks, by tag.
-async fn reconcile_books(
+/// Compares the recorded costs of a snapshot with the provider's task list.
+async fn reconcile(
     pipeline: &Pipeline,
     store: &Store,
     client: &Client,
     env: &Surroundings<'_>,
 ) -> Result<Reconciled> {
-    let snapshot = pipeline.snapshot;
-    if let Api::Simulator(_) = pipeline.api {
-        return Err(
-            Error::usage("the embedded simulator forgets its books when a run ends").with_hint(
-                "reconcile against the API, or against `backlake simulate` with --base-url",
-            ),
-        );
+    if let Provider::Simulator(_) = pipeline.api.provider {
+        let message = "the embedded simulator forgets its tasks when a run ends";
+        let hint = "reconcile against the API, or against `backlake simulate` with --base-url";
+        return Err(Error::usage(message).with_hint(hint));
     }
-    let ledger = Ledger::new(store.clone(), snapshot);
-    // Those of the run that fills or has filled it last.
-    let first = ledger
-        .run_records()
-        .await?
-        .last()
-        .map_or(0, |record| record.first_batch);
+    let ours = our_attempts(pipeline, store).await?;
+    let theirs = their_tasks(client, env, &ours).await?;
+    let comparison = compare(&ours, &theirs);
+    let different = comparison.differences.len() as u64;
+    let mut first_differences = comparison.differences;
+    first_differences.truncate(FIRST_DIFFERENCES);
+    Ok(Reconciled {
+        snapshot: pipeline.snapshot,
+        requests: ours.len() as u64,
+        recorded_usd: comparison.recorded_usd,
+        charged_usd: comparison.charged_usd,
+        different,
+        first_differences,
+    })
+}
+
+/// The attempts of the newest run of the snapshot; at least one.
+async fn our_attempts(pipeline: &Pipeline, store: &Store) -> Result<Vec<Attempt>> {
+    let ledger = Ledger::new(store.clone(), pipeline.snapshot);
+    let records = ledger.run_records().await?;
+    let first = records.last().map_or(0, |record| record.first_batch);
     let (earlier, _) = ledger
-        .earlier_attempts(pipeline.endpoint, first..u32::MAX)
+        .earlier_attempts(pipeline.request.endpoint, first..u32::MAX)
         .await?;
-    let attempts: Vec<_> = earlier
-        .into_iter()
-        .map(|earlier| (earlier.attempt, earlier.reserved))
-        .collect();
-    let times = attempts.iter().map(|(attempt, _)| attempt.sent_at);
-    let (Some(first), Some(last)) = (times.clone().min(), times.max()) else {
-        return Err(Error::usage(format!(
-            "there are no books of snapshot {snapshot} in {}",
+    if earlier.is_empty() {
+        let message = format!(
+            "no request of snapshot {} is recorded in {}",
+            pipeline.snapshot,
             store.display()
-        ))
-        .with_hint("pass --snapshot with the date of a run that was started"));
-    };
-    let listed = list_tasks(
-        client,
-        &env.clock,
-        first - Duration::hours(1),
-        last + Duration::hours(1),
-    )
-    .await?;
-    let listed = listed.ok_or_else(|| {
-        Error::new(
-            ErrorKind::Account,
-            "failed to ask for the list of tasks: no answer that makes sense",
-        )
-    })?;
-    let Some(run) = attempts
-        .iter()
-        .find_map(|(attempt, _)| attempt.tag.rsplit_once('/'))
-    else {
-        return Err(Error::unexpected("an attempt has no tag of ours"));
-    };
-    let ours = format!("{}/", run.0);
+        );
+        let hint = "pass --snapshot with the date of a run that was started";
+        return Err(Error::usage(message).with_hint(hint));
+    }
+    let attempts = earlier.into_iter().map(|earlier| earlier.attempt);
+    Ok(attempts.collect())
+}
+
+/// The provider's tasks from the time of these attempts.
+async fn their_tasks(
+    client: &Client,
+    env: &Surroundings<'_>,
+    ours: &[Attempt],
+) -> Result<Vec<Listed>> {
+    let times = ours.iter().map(|attempt| attempt.sent_at);
+    let now = env.clock.now();
+    let first = times.clone().min().unwrap_or(now);
+    let last = times.max().unwrap_or(now);
+    // The clocks of the two sides may differ.
+    let margin = Duration::hours(1);
+    let listed = list_tasks(client, &env.clock, first - margin, last + margin).await?;
+    listed.ok_or_else(|| unexpected_response("the task list"))
+}
+
+/// The difference between the two sides.
+struct Comparison {
+    recorded_usd: Usd,
+    charged_usd: Usd,
+    differences: Vec<String>,
+}
+
+/// Compares attempts with the tasks of the same run, by tag. Several tasks with one tag count together.
+fn compare(ours: &[Attempt], theirs: &[Listed]) -> Comparison {
+    // The tag of an attempt is the name of its run, a slash and its number.
+    let run = |tag: &str| tag.rsplit_once('/').map(|(run, _)| run.to_owned());
+    let run_of_ours = ours.iter().find_map(|attempt| run(&attempt.tag));
     let mut charged: HashMap<&str, Usd> = HashMap::new();
-    let mut untold = HashSet::new();
-    for task in &listed {
-        if let Some(tag) = task.tag.as_deref().filter(|tag| tag.starts_with(&ours)) {
+    let mut without_cost = HashSet::new();
+    for task in theirs {
+        let Some(tag) = task.tag.as_deref() else {
+            continue;
+        };
+        if run(tag).is_some() && run(tag) == run_of_ours {
             *charged.entry(tag).or_default() += task.cost.unwrap_or_default().to_scale();
             if task.cost.is_none() {
-                untold.insert(tag);
+                without_cost.insert(tag);
             }
         }
     }
-    let booked_usd = attempts
-        .iter()
-        .filter_map(|(attempt, _)| attempt.cost_usd)
-        .sum();
     let charged_usd = charged.values().copied().sum();
     let mut differences = Vec::new();
-    for (attempt, _) in &attempts {
-        let listed = charged.remove(attempt.tag.as_str());
-        let (booked, listed) = (attempt.cost_usd, listed.unwrap_or_default());
-        if untold.contains(attempt.tag.as_str()) {
+    for attempt in ours {
+        let tag = attempt.tag.as_str();
+        let listed = charged.remove(tag).unwrap_or_default();
+        let recorded = attempt.cost_usd;
+        if without_cost.contains(tag) {
+            differences.push(format!("{tag}: the provider does not show its cost yet"));
+        } else if attempt.charged == Charged::Unknown || recorded.unwrap_or_default() != listed {
+            let recorded = recorded.map_or_else(|| "unknown".to_owned(), |usd| format!("${usd}"));
             differences.push(format!(
-                "{}: the provider does not say yet what it cost",
-                attempt.tag
-            ));
-        } else if attempt.charged == Charged::Unknown || booked.unwrap_or_default() != listed {
-            let booked = booked.map_or_else(|| "unknown".to_owned(), |usd| format!("${usd}"));
-            differences.push(format!(
-                "{}: {booked} in the books, ${listed} at the provider",
-                attempt.tag
+                "{tag}: {recorded} in the ledger, ${listed} at the provider"
             ));
         }
     }
-    let mut strange: Vec<_> = charged
+    // Left over: tasks of this run that the ledger does not have.
+    let mut foreign: Vec<_> = charged
         .into_iter()
-        .map(|(tag, usd)| format!("{tag}: not in the books, ${usd} at the provider"))
+        .map(|(tag, usd)| format!("{tag}: not in the ledger, ${usd} at the provider"))
         .collect();
-    strange.sort_unstable();
-    differences.extend(strange);
-    let different = differences.len() as u64;
-    differences.truncate(FIRST_DIFFERENCES);
-    Ok(Reconciled {
-        snapshot,
-        requests: attempts.len() as u64,
-        booked_usd,
+    foreign.sort_unstable();
+    differences.extend(foreign);
+    let recorded = ours.iter().filter_map(|attempt| attempt.cost_usd);
+    Comparison {
+        recorded_usd: recorded.sum(),
         charged_usd,
-        different,
-        first_differences: differences,
-    })
+        differences,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Intent;
+    use crate::store::AttemptId;
+
+    fn attempt(batch: u32, cost: Option<&str>) -> Attempt {
+        let id = AttemptId { batch, attempt: 1 };
+        let intent = Intent {
+            id,
+            tag: format!("run/{id}"),
+            sent_at: chrono::DateTime::UNIX_EPOCH,
+            targets: Vec::new(),
+            root_domains: 0,
+            reserved: Usd::ZERO,
+        };
+        Attempt {
+            cost_usd: cost.map(|usd| usd.parse().unwrap()),
+            charged: if cost.is_some() {
+                Charged::Yes
+            } else {
+                Charged::Unknown
+            },
+            ..Attempt::of(&intent)
+        }
+    }
+
+    fn task(tag: &str, cost: Option<&str>) -> Listed {
+        Listed {
+            id: None,
+            tag: Some(tag.to_owned()),
+            cost: cost.map(|usd| usd.parse().unwrap()),
+        }
+    }
+
+    #[test]
+    fn each_kind_of_difference_is_reported_once() {
+        let ours = [
+            attempt(0, Some("0.06")),
+            attempt(1, Some("0.06")),
+            attempt(2, None),
+            attempt(3, Some("0.02")),
+        ];
+        let tags: Vec<&str> = ours.iter().map(|attempt| attempt.tag.as_str()).collect();
+        let theirs = [
+            // The same cost; another cost, from two tasks; unknown to us; unknown to them.
+            task(tags[0], Some("0.06")),
+            task(tags[1], Some("0.05")),
+            task(tags[1], Some("0.02")),
+            task(tags[2], Some("0.03")),
+            task(tags[3], None),
+            // Only there; and one of another run.
+            task("run/9-1", Some("0.01")),
+            task("other/0-1", Some("5.00")),
+        ];
+        let found = compare(&ours, &theirs);
+        assert_eq!(found.recorded_usd, "0.14".parse().unwrap());
+        assert_eq!(found.charged_usd, "0.17".parse().unwrap());
+        let expected = [
+            ("$0.06 in the ledger", "$0.07 at the provider"),
+            ("unknown in the ledger", "$0.03 at the provider"),
+            ("does not show its cost", "yet"),
+            ("not in the ledger", "$0.01 at the provider"),
+        ];
+        assert_eq!(
+            found.differences.len(),
+            expected.len(),
+            "{:?}",
+            found.differences
+        );
+        for (difference, (left, right)) in found.differences.iter().zip(expected) {
+            assert!(
+                difference.contains(left) && difference.contains(right),
+                "{difference}"
+            );
+        }
+    }
+
+    #[test]
+    fn equal_costs_are_not_a_difference() {
+        let ours = [attempt(0, Some("0.06"))];
+        let theirs = [task(&ours[0].tag, Some("0.06"))];
+        assert_eq!(compare(&ours, &theirs).differences, [""; 0]);
+    }
 }

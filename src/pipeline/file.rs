@@ -1,10 +1,10 @@
-//! The pipeline file as it is written: its tables and keys, and what stands for those that are left out. What they may say
-//! is checked where a [`super::Pipeline`] is made of them.
+//! The pipeline file as written: its tables and keys, before any value is checked.
+//!
+//! [`super::resolve`] turns it into a [`Pipeline`](super::Pipeline); [`super::keys`] documents every key.
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::spec::OnFinding;
 use crate::lake::TableFormat;
 use crate::money::Usd;
 use crate::provider::{Endpoint, RankScale};
@@ -13,7 +13,7 @@ use crate::targets::{BareUrl, Format, SuffixList};
 /// The pipeline file as written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Spec {
+pub(super) struct PipelineSpec {
     pub(super) name: Spanned<String>,
     pub(super) endpoint: Endpoint,
     pub(super) snapshot: Option<Spanned<String>>,
@@ -32,6 +32,7 @@ pub(super) struct Spec {
     pub(super) publish: PublishSpec,
 }
 
+/// The table `[targets]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TargetsSpec {
@@ -51,6 +52,7 @@ fn default_column() -> String {
     "url".to_owned()
 }
 
+/// The table `[request]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RequestSpec {
@@ -67,6 +69,7 @@ impl Default for RequestSpec {
     }
 }
 
+/// The table `[api]`. `base_url` is optional here because a flag can replace it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ApiSpec {
@@ -81,6 +84,7 @@ pub(super) struct ApiSpec {
     pub(super) max_attempts: Option<Spanned<i64>>,
 }
 
+/// The table `[simulator]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct SimulatorSpec {
@@ -88,6 +92,7 @@ pub(super) struct SimulatorSpec {
     pub(super) latency_ms: Option<u64>,
 }
 
+/// The table `[price]`: both prices or none.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PriceSpec {
@@ -95,6 +100,7 @@ pub(super) struct PriceSpec {
     pub(super) per_row_usd: Spanned<Usd>,
 }
 
+/// The table `[budget]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct BudgetSpec {
@@ -102,6 +108,7 @@ pub(super) struct BudgetSpec {
     pub(super) max_minutes: Option<Spanned<i64>>,
 }
 
+/// The table `[lake]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LakeSpec {
@@ -113,6 +120,7 @@ pub(super) struct LakeSpec {
     pub(super) memory_mib: Option<Spanned<i64>>,
 }
 
+/// The table `[publish]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct PublishSpec {
@@ -123,4 +131,15 @@ pub(super) struct PublishSpec {
     pub(super) max_null_change: Option<Spanned<f64>>,
     pub(super) max_total_change: Option<Spanned<f64>>,
     pub(super) success_file: bool,
+}
+
+/// What to do with a snapshot in which something was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFinding {
+    /// Report the finding and publish the snapshot.
+    #[default]
+    Report,
+    /// Hold the snapshot until someone accepts it.
+    Hold,
 }

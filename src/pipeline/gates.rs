@@ -1,32 +1,186 @@
-//! What keeps a snapshot from being published, or a run from being continued.
+//! What stops a run from being continued or a snapshot from being published, each with a hint that fits the cause.
 
+use chrono::NaiveDate;
+
+use super::file::OnFinding;
+use super::ready::Pipeline;
 use super::report::Findings;
-use super::spec::{OnFinding, Pipeline};
+use super::run_mode::FindingsMode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fate::Fates;
+use crate::lake::{Manifest, snapshots};
+use crate::ledger::Ledger;
+use crate::money::Usd;
 use crate::question::Question;
+use crate::store::Store;
 
-/// Why a snapshot is held open, if it is.
-pub(super) fn too_many_failed(fates: &Fates, pipeline: &Pipeline) -> Option<Error> {
-    let targets = fates.total() - fates.duplicate - fates.invalid;
-    let ratio = fates.failed as f64 / targets as f64;
-    let message = if ratio > pipeline.max_failed_ratio {
-        let allowed = pipeline.max_failed_ratio;
-        format!(
-            "{} of {targets} targets failed, more than [publish] max_failed_ratio = {allowed} allows",
-            fates.failed
-        )
-    } else if fates.refused == targets {
-        let message = format!("the provider refuses every one of {targets} targets");
-        let hint = "the targets are probably not the cause: look at the refusals in the log and at the account's access to the endpoint; the next start asks again";
-        return Some(Error::new(ErrorKind::Held, message).with_hint(hint));
-    } else {
-        return None;
-    };
-    Some(Error::new(ErrorKind::Held, message))
+/// Refuses to mix invented and real data in one lake: looks at the newest published snapshot and at the open ones.
+pub(super) async fn same_kind_of_data(
+    pipeline: &Pipeline,
+    store: &Store,
+    open: &[NaiveDate],
+) -> Result<()> {
+    for date in snapshots(store).await?.into_iter().rev() {
+        // `verify` reports a manifest that cannot be read; an older one says the same about the lake.
+        if let Ok(Some(manifest)) = Manifest::read(store, date).await {
+            same_kind(pipeline, date, &manifest.question)?;
+            break;
+        }
+    }
+    for &date in open {
+        let records = Ledger::new(store.clone(), date).run_records().await;
+        if let Some(record) = records.unwrap_or_default().last() {
+            same_kind(pipeline, date, &record.question)?;
+        }
+    }
+    Ok(())
 }
 
-/// Says in the hint which snapshot it is that the next start continues: the date may be another by then.
+fn same_kind(pipeline: &Pipeline, date: NaiveDate, existing: &Question) -> Result<()> {
+    let question = pipeline.question();
+    // Runs before the field `invented` existed have only the name of their provider.
+    let host = existing.asked_of.as_str();
+    let invented = existing.invented
+        || host.starts_with("simulator")
+        || ["127.0.0.1", "localhost", "[::1]"].contains(&host);
+    if invented == question.invented {
+        return Ok(());
+    }
+    let (lake, asked) = (&pipeline.lake.url, &question.asked_of);
+    let message = if invented {
+        format!(
+            "snapshot {date} in {lake} holds the simulator's invented data; this run would ask {asked}"
+        )
+    } else {
+        format!(
+            "snapshot {date} in {lake} holds data from {host}; this run would ask {asked}, which invents its data"
+        )
+    };
+    let hint =
+        "nothing was sent; use another [lake] url: a lake never mixes invented and real data";
+    Err(Error::usage(message).with_hint(hint))
+}
+
+/// Refuses to mix responses to different questions in one snapshot.
+pub(super) fn same_question(pipeline: &Pipeline, existing: &Question) -> Result<()> {
+    let Some(difference) = existing.difference(&pipeline.question()) else {
+        return Ok(());
+    };
+    let message = format!(
+        "snapshot {} in {} was started with different settings: {difference}",
+        pipeline.snapshot, pipeline.lake.url
+    );
+    let hint = "nothing was sent; use another [lake] url, another --snapshot, or the settings that it was started with";
+    Err(Error::usage(message).with_hint(hint))
+}
+
+/// Holds a snapshot in which too many targets failed, or all are refused. `example` is the reason of one failure.
+pub(super) fn too_many_failed(
+    fates: &Fates,
+    example: Option<&str>,
+    pipeline: &Pipeline,
+) -> Option<Error> {
+    let targets = fates.total() - fates.duplicate - fates.invalid;
+    let allowed = pipeline.publish.max_failed_ratio;
+    if fates.failed as f64 / targets as f64 > allowed {
+        let example =
+            example.map_or_else(String::new, |reason| format!(" (for example: {reason})"));
+        let message = format!(
+            "{} of {targets} targets failed{example}, more than [publish] max_failed_ratio = {allowed} allows",
+            fates.failed
+        );
+        let hint = if fates.failed == targets {
+            "no target got a response: check that the provider can be reached, then run the same command again"
+        } else {
+            "responses are archived; run the same command again: it asks only for the targets that failed; or raise [publish] max_failed_ratio"
+        };
+        return Some(Error::new(ErrorKind::Held, message).with_hint(hint));
+    }
+    if fates.refused == targets {
+        let message = format!("the provider refuses all {targets} targets");
+        let hint = "the targets are probably not the cause: look at the refusals in the log and check that the account may use the endpoint; the next start asks for them again";
+        return Some(Error::new(ErrorKind::Held, message).with_hint(hint));
+    }
+    None
+}
+
+/// Holds a replay of a run that has not asked for all its targets.
+pub(super) fn incomplete(fates: &Fates, pipeline: &Pipeline) -> Option<Error> {
+    (fates.unsent > 0).then(|| {
+        let message = format!(
+            "{} targets of snapshot {} were not asked for yet",
+            fates.unsent, pipeline.snapshot
+        );
+        let hint =
+            "`backlake run` asks for them; to publish what is archived, for free, pass --accept";
+        Error::new(ErrorKind::Held, message).with_hint(hint)
+    })
+}
+
+/// Holds a snapshot whose findings the pipeline file wants to be held, unless they are accepted.
+pub(super) fn held(findings: &Findings, mode: FindingsMode, pipeline: &Pipeline) -> Option<Error> {
+    let publish = &pipeline.publish;
+    let drifted = publish.on_drift == OnFinding::Hold && !findings.drift.is_empty();
+    let changed = publish.on_change == OnFinding::Hold && !findings.changes.is_empty();
+    if mode == FindingsMode::Accept || !(drifted || changed) {
+        return None;
+    }
+    let mut reasons = Vec::new();
+    if drifted {
+        let fields = findings.drift.iter();
+        let fields: Vec<_> = fields
+            .map(|drift| format!("`{}` {}", drift.field, drift.what.words()))
+            .collect();
+        reasons.push(format!(
+            "the responses differ from the contract: {}",
+            fields.join(", ")
+        ));
+    }
+    if changed {
+        let figures = findings.changes.iter();
+        let figures: Vec<_> = figures
+            .map(|change| {
+                let verb = if change.change < 0.0 { "fell" } else { "rose" };
+                let percent = change.change.abs() * 100.0;
+                format!("{} {verb} by {percent:.1} %", change.figure)
+            })
+            .collect();
+        reasons.push(format!(
+            "it differs from the previous snapshot: {}",
+            figures.join(", ")
+        ));
+    }
+    let (snapshot, reasons) = (pipeline.snapshot, reasons.join("; "));
+    let hint = match (drifted, changed) {
+        (true, false) => {
+            "everything is paid for and archived; publish it as it is with `--accept`, or adopt the new fields in [lake] contracts and run the same command again"
+        }
+        _ => {
+            "everything is paid for and archived; look at the summary, then publish it as it is with `--accept`, or change [publish] and run the same command again"
+        }
+    };
+    let message = format!("snapshot {snapshot} is held: {reasons}");
+    Some(Error::new(ErrorKind::Held, message).with_hint(hint))
+}
+
+/// Says how far the budget went and how much the rest needs.
+pub(super) fn over_budget(ceiling: Usd, spent: Usd, rest: Usd) -> Error {
+    let message = format!(
+        "stopped at the budget: ${spent} of ${ceiling} is spent, the rest needs up to ${rest}"
+    );
+    // Rounded up to whole cents.
+    let cents = u64::try_from((spent + rest).micros())
+        .unwrap_or(0)
+        .div_ceil(10_000);
+    let hint = format!(
+        "paid responses are archived; continue with --max-cost-usd {}.{:02}",
+        cents / 100,
+        cents % 100
+    );
+    Error::new(ErrorKind::Budget, message).with_hint(hint)
+}
+
+/// Adds to the hint which snapshot the next start continues, because the date may have changed by then.
 pub(super) fn with_date(error: Error, pipeline: &Pipeline) -> Error {
     let hint = format!(
         "{} (after midnight UTC with --snapshot {})",
@@ -36,58 +190,25 @@ pub(super) fn with_date(error: Error, pipeline: &Pipeline) -> Error {
     error.with_hint(hint)
 }
 
-/// Refuses to mix answers to different questions in one snapshot.
-pub(super) fn same_question(pipeline: &Pipeline, there: &Question) -> Result<()> {
-    match there.difference(&pipeline.question()) {
-        None => Ok(()),
-        Some(difference) => Err(Error::usage(format!(
-            "snapshot {} in {} is of another question: {difference}",
-            pipeline.snapshot, pipeline.lake
-        ))
-        .with_hint("nothing was sent; use another [lake] url for it, another --snapshot, or the options it was begun with")),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Why a snapshot is held, if what was found in it is not accepted.
-pub(super) fn held(findings: &Findings, pipeline: &Pipeline) -> Option<Error> {
-    let drifted = pipeline.on_drift == OnFinding::Hold && !findings.drift.is_empty();
-    let changed = pipeline.on_change == OnFinding::Hold && !findings.changes.is_empty();
-    if pipeline.accept || !(drifted || changed) {
-        return None;
+    #[test]
+    fn the_budget_hint_covers_what_is_spent_and_the_rest() {
+        let usd = |text: &str| text.parse::<Usd>().unwrap();
+        let error = over_budget(usd("0.10"), usd("0.059784"), usd("0.234132"));
+        assert!(error.to_string().contains("$0.059784 of $0.1"), "{error}");
+        assert!(
+            error.hint().ends_with("--max-cost-usd 0.30"),
+            "{}",
+            error.hint()
+        );
+        let error = over_budget(usd("1.00"), usd("1.00"), usd("2.00"));
+        assert!(
+            error.hint().ends_with("--max-cost-usd 3.00"),
+            "{}",
+            error.hint()
+        );
     }
-    let mut reasons = Vec::new();
-    if drifted {
-        let fields: Vec<String> = findings
-            .drift
-            .iter()
-            .map(|drift| format!("`{}` {}", drift.field, drift.what.words()))
-            .collect();
-        reasons.push(format!(
-            "the answers are not as the contract says: {}",
-            fields.join(", ")
-        ));
-    }
-    if changed {
-        let figures: Vec<String> = findings
-            .changes
-            .iter()
-            .map(|change| {
-                format!(
-                    "{} went from {} to {}",
-                    change.figure, change.before, change.now
-                )
-            })
-            .collect();
-        reasons.push(format!(
-            "it is not as the snapshot before: {}",
-            figures.join(", ")
-        ));
-    }
-    let message = format!(
-        "snapshot {} is held: {}",
-        pipeline.snapshot,
-        reasons.join("; ")
-    );
-    let hint = "everything is paid for and archived; look at the summary, then publish it as it is with `--accept`, or change [publish] or [lake] contracts and run the same command";
-    Some(Error::new(ErrorKind::Held, message).with_hint(hint))
 }

@@ -1,31 +1,43 @@
-//! From a pipeline file to a published snapshot: what to do, as written and ready to run, and the doing of it.
+//! The pipeline file and the commands on it: plan, run, replay and check. The only module that knows every stage.
 
-mod books;
+mod attempts;
 mod check;
 mod connect;
 mod credentials;
 mod file;
 mod gates;
+mod gathered;
+mod keys;
 mod means;
 mod plan;
 mod publish;
+mod ready;
 mod replay;
 mod report;
+mod resolve;
 mod run;
-mod spec;
+mod run_mode;
+mod session;
+mod start;
 mod surroundings;
 mod target_states;
 mod write_tables;
 
-pub use check::check;
+pub use check::{CheckScope, check};
 pub use credentials::credentials;
+pub use file::OnFinding;
+pub use keys::configuration_markdown;
 pub use means::{Means, PricesFrom};
 pub use plan::plan;
+pub use ready::{
+    ApiSettings, Budget, LakeSettings, Overrides, Pipeline, Provider, PublishSettings,
+    RequestSettings, SimulatorOptions, TargetSettings,
+};
 pub use replay::replay;
 pub use report::{
     CheckReport, Findings, InvalidLine, PlanReport, Progress, Reconciled, RunEnd, RunReport,
     RunState,
 };
 pub use run::run;
-pub use spec::{Api, OnFinding, Overrides, Pipeline, SimulatorOptions};
+pub use run_mode::{BalanceMode, FindingsMode, RunMode, StartMode};
 pub use surroundings::Surroundings;

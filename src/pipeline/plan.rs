@@ -1,36 +1,39 @@
-//! Reads the target lists, and says what a first run would send and cost.
+//! Reads the target lists, and estimates what a first run would send and cost.
 
-use super::means::means_for_plan;
+use super::connect::{connect, credentials_for};
+use super::means::Means;
+use super::ready::{Pipeline, TargetSettings};
 use super::report::{InvalidLine, PlanReport};
-use super::spec::Pipeline;
 use super::surroundings::Surroundings;
 use crate::error::{Context, Error, Result};
+use crate::fetch::fetch_account;
 use crate::plan::{Estimate, Plan, requests_in_input_order};
 use crate::targets::{LineEnd, TargetList};
 
-/// Invalid lines that reports show.
+/// How many invalid lines reports show.
 const FIRST_INVALID: usize = 5;
 
-/// Reads the target lists and plans. Nothing is sent, but that the account is asked for its prices, free of charge,
-/// where credentials are there.
+/// Reads the target lists and plans. Nothing is sent; if there are credentials, the account is read for its prices,
+/// which is free.
 ///
 /// # Errors
-/// Target lists that are missing, broken or empty, or that hold no valid target.
+/// Target lists that are missing, damaged or empty, or that have no valid target.
 pub async fn plan(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<PlanReport> {
-    let reader = pipeline.clone();
-    let read = tokio::task::spawn_blocking(move || {
-        let list = read_targets(&reader)?;
+    let list = read_targets(&pipeline.targets).await?;
+    let planned = tokio::task::spawn_blocking(move || {
         let plan = Plan::of(&list);
-        Ok::<_, Error>((list, plan))
+        (list, plan)
     });
-    let (list, plan) = read.await.context(|| "planning panicked")??;
-    let means = means_for_plan(pipeline, env).await?;
+    let (list, plan) = planned.await.context(|| "planning panicked")?;
+    let means = read_means(pipeline, env).await?;
     let targets = list.target_count() as u64;
     let estimate = |requests| Estimate::of(requests, targets, &means.prices(), &pipeline.pace());
     let (planned, bound) = (estimate(plan.requests()), estimate(plan.lower_bound()));
     let in_input_order = estimate(requests_in_input_order(&list));
     Ok(PlanReport {
         pipeline: pipeline.name.clone(),
+        provider: pipeline.api.provider.name(),
+        invented: pipeline.api.provider.is_invented(),
         snapshot: pipeline.snapshot,
         lines: list.line_count() as u64,
         targets,
@@ -47,38 +50,66 @@ pub async fn plan(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<PlanRep
         means,
         balance_covers: means.balance_usd.map(|balance| balance >= planned.cost),
         seconds: planned.seconds,
-        max_cost_usd: pipeline.max_cost_usd,
+        max_cost_usd: pipeline.budget.max_cost_usd,
     })
 }
 
-pub(super) fn read_targets(pipeline: &Pipeline) -> Result<TargetList> {
-    let list = TargetList::read(&pipeline.sources, &pipeline.rules)?;
-    let sources = pipeline.sources.paths.join(", ");
+/// Reads the account for its prices. Without credentials, or if that fails, the list prices apply.
+async fn read_means(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<Means> {
+    let Ok(credentials) = credentials_for(pipeline, env) else {
+        return Ok(Means::of(pipeline, None));
+    };
+    let connection = connect(pipeline, &credentials, env).await?;
+    let account = fetch_account(&connection.client, &env.clock).await;
+    let account = account.unwrap_or_else(|error| {
+        tracing::warn!(%error, "failed to read the account; using the provider's list prices");
+        None
+    });
+    Ok(Means::of(pipeline, account.as_ref()))
+}
+
+/// Reads the target lists.
+///
+/// # Errors
+/// Target lists that are missing, damaged or empty, or that have no valid target.
+pub(super) async fn read_targets(settings: &TargetSettings) -> Result<TargetList> {
+    let settings = settings.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let list = TargetList::read(&settings.sources, &settings.rules)?;
+        refuse_empty(&list, &settings).map_or(Ok(list), Err)
+    });
+    read.await.context(|| "reading the target lists panicked")?
+}
+
+fn refuse_empty(list: &TargetList, settings: &TargetSettings) -> Option<Error> {
     if list.line_count() == 0 {
-        return Err(Error::usage(format!("the target list is empty: {sources}"))
-            .with_hint("nothing was sent; put one target a line into it"));
+        let message = format!(
+            "the target list is empty: {}",
+            settings.sources.paths.join(", ")
+        );
+        let hint = "nothing was sent; write one target per line";
+        return Some(Error::usage(message).with_hint(hint));
     }
-    if list.target_count() == 0 {
-        let first: Vec<String> = first_invalid(&list)
-            .iter()
-            .map(|line| {
-                format!(
-                    "{} line {}: `{}`: {}",
-                    line.source,
-                    line.line,
-                    line.input.escape_debug(),
-                    line.reason.escape_debug()
-                )
-            })
-            .collect();
-        return Err(Error::usage(format!(
-            "none of {} lines is a valid target; the first: {}",
-            list.line_count(),
-            first.join("; ")
-        ))
-        .with_hint("nothing was sent; check the list's format and [targets] column"));
+    if list.target_count() > 0 {
+        return None;
     }
-    Ok(list)
+    let first = first_invalid(list).into_iter().map(|line| {
+        format!(
+            "{} line {}: `{}`: {}",
+            line.source,
+            line.line,
+            line.input.escape_debug(),
+            line.reason.escape_debug()
+        )
+    });
+    let first: Vec<String> = first.collect();
+    let message = format!(
+        "none of {} lines is a valid target; the first: {}",
+        list.line_count(),
+        first.join("; ")
+    );
+    let hint = "nothing was sent; check the format of the list and [targets] column";
+    Some(Error::usage(message).with_hint(hint))
 }
 
 fn first_invalid(list: &TargetList) -> Vec<InvalidLine> {

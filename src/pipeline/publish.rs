@@ -1,8 +1,8 @@
-//! From the archive to a published snapshot: flatten every answer, write the four tables, hold them to what is expected,
-//! publish. What a run does when all is fetched, and all that a replay does.
+//! From the archive to a published snapshot: flattens every response, writes the four tables, checks them, publishes
+//! them (write-audit-publish). A run does this when everything is fetched; a replay does nothing else.
 //!
 //! # Memory
-//! A few answers at a time and what [`super::staging`] takes; it does not grow with the number of answers.
+//! A few responses at a time, and what [`super::write_tables`] needs; it does not grow with the number of responses.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,394 +12,464 @@ use futures::StreamExt as _;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-use super::books::{Answered, Books};
+use super::attempts::ArchivedBatch;
 use super::gates::held;
-use super::report::{Findings, Progress, Published};
-use super::spec::Pipeline;
-use super::surroundings::Surroundings;
+use super::gathered::Gathered;
+use super::means::Means;
+use super::report::{Findings, Progress, RunEnd, RunReport, RunState};
+use super::start::Start;
 use super::target_states::TargetStates;
-use super::write_tables::{Written, write_pages, write_requests, write_targets};
-use crate::clock::Stopwatch;
+use super::write_tables::{MemoryBudget, Written, write_pages, write_requests, write_targets};
+use crate::clock::{Stage, Stopwatch};
 use crate::contract::{Contract, Table};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::Fate;
 use crate::flatten::{Drift, Flattened, Irregularities, Requested, flatten};
 use crate::lake::{
-    Change, Manifest, ManifestFile, Publishing, RequestTotals, Staging, TableManifest, publish,
-    snapshots,
+    Manifest, ManifestFile, ProfileChange, PublicationId, Publishing, RequestTotals, Staging,
+    TableManifest, Tally, publish, snapshots,
 };
-use crate::ledger::{Attempt, Ledger, RunRecord};
-use crate::store::{AttemptId, Lock, Store};
-use crate::targets::{Rules, Target, TargetList};
+use crate::ledger::Attempt;
+use crate::store::AttemptId;
+use crate::targets::Target;
 
-/// Answers that are read and flattened at once.
+/// How many responses are read and flattened at once.
 const AT_ONCE: usize = 16;
-/// Batches between two threads.
+/// How many batches of rows wait between flattening and sorting.
 const BETWEEN: usize = 2;
 
-/// Everything a run has gathered, ready to become a snapshot.
+/// A snapshot on its way from the archive to its readers.
 pub(super) struct Publication<'a> {
-    pub(super) pipeline: &'a Pipeline,
-    pub(super) env: &'a Surroundings<'a>,
-    pub(super) store: &'a Store,
-    pub(super) ledger: &'a Ledger,
-    pub(super) lock: &'a Lock,
-    pub(super) record: RunRecord,
-    pub(super) list: Arc<TargetList>,
-    /// By which the list was read.
-    pub(super) rules: Rules,
-    pub(super) states: TargetStates,
-    pub(super) books: Books,
-    pub(super) requests: RequestTotals,
+    start: Start<'a>,
+    gathered: Gathered,
+    /// The attempts of the run, for the tables.
+    attempts: Vec<Attempt>,
+    requests: RequestTotals,
     /// What is published of this date now.
-    pub(super) over: Option<Manifest>,
-    pub(super) when_damaged: WhenDamaged,
-    pub(super) stages: Stopwatch,
+    published: Option<Manifest>,
+    when_damaged: WhenDamaged,
+    stages: Stopwatch,
 }
 
-/// What becomes of an archived answer that cannot be used.
+/// What to do about an archived response that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WhenDamaged {
-    /// It is entered as such, and the next start asks for its targets again.
+    /// Record it as damaged, so that the next start asks for its targets again.
     AskAgain,
-    /// The books stay as they are: nothing is asked.
+    /// Fail and leave the ledger as it is.
     Refuse,
 }
 
-impl Publication<'_> {
-    /// Writes the tables, looks at them, and publishes them.
-    pub(super) async fn publish(mut self) -> Result<Published> {
-        // A replay writes what is published anew, under the same names if it is the same.
-        let generation = match &self.over {
-            Some(over) if over.run == self.record.run => over.generation,
-            Some(over) => over.generation + 1,
-            None => 1,
-        };
-        let Self {
+impl<'a> Publication<'a> {
+    pub(super) fn new(
+        start: &Start<'a>,
+        mut gathered: Gathered,
+        published: Option<Manifest>,
+        when_damaged: WhenDamaged,
+    ) -> Self {
+        let requests = gathered.requests();
+        let entries = std::mem::take(&mut gathered.attempts.entries);
+        Self {
+            start: *start,
+            gathered,
+            attempts: entries.into_iter().map(|entry| entry.attempt).collect(),
+            requests,
+            published,
+            when_damaged,
+            stages: Stopwatch::default(),
+        }
+    }
+
+    /// Writes the tables, checks them and publishes them. `means` is for the report.
+    pub(super) async fn publish(mut self, means: Option<Means>) -> Result<RunEnd> {
+        let Start {
             pipeline,
             env,
-            store,
             lock,
             ..
-        } = self;
-        let stages = self.stages.clone();
+        } = self.start;
+        let generation = self.generation();
+        let run = self.gathered.record.run.clone();
         let staging = Staging::begin(
-            store,
+            self.start.store,
             pipeline.snapshot,
-            (&self.record.run, generation),
-            &pipeline.contracts,
-            pipeline.file_bytes,
+            PublicationId { run, generation },
+            &pipeline.lake.contracts,
+            pipeline.lake.file_bytes,
             lock,
         )
         .await?;
-        let attempts: Vec<Attempt> = std::mem::take(&mut self.books.entries)
-            .into_iter()
-            .map(|entry| entry.attempt)
-            .collect();
-        let manifest = self.stage(&staging, attempts, generation).await?;
+        let manifest = self.stage(&staging, generation).await?;
         (env.on_progress)(Progress::Staged);
-        let findings = self.look_at(&manifest).await?;
-        if let Some(held) = held(&findings, pipeline) {
-            return Ok(Published {
-                manifest,
-                findings,
-                held: Some(held),
-                stages,
+        let findings = self.inspect(&manifest).await?;
+        if let Some(held) = held(&findings, self.start.mode.findings, pipeline) {
+            let report = self.report(&manifest, RunState::Open, findings, means);
+            return Ok(RunEnd {
+                report,
+                error: Some(held),
             });
         }
         let how = Publishing {
             lock,
-            over: self.over,
-            format: pipeline.table_format,
-            success_file: pipeline.success_file,
-            stages: &stages,
+            published: self.published.take(),
+            format: pipeline.lake.table_format,
+            success_file: pipeline.publish.success_file,
+            stages: &self.stages,
             moved: &|| (env.on_progress)(Progress::Moved),
         };
         let manifest = publish(&staging, manifest, &how).await?;
         (env.on_progress)(Progress::Manifested);
-        Ok(Published {
-            manifest,
-            findings,
-            held: None,
-            stages,
+        Ok(RunEnd {
+            report: self.report(&manifest, RunState::Published, findings, means),
+            error: None,
         })
     }
 
-    /// Writes the four tables.
-    async fn stage(
-        &mut self,
-        staging: &Staging,
-        attempts: Vec<Attempt>,
-        generation: u32,
-    ) -> Result<Manifest> {
+    /// Which publication of the date this is. A replay of the published run keeps its number, so that equal files get
+    /// equal names.
+    fn generation(&self) -> u32 {
+        match &self.published {
+            Some(published) if published.run == self.gathered.record.run => published.generation,
+            Some(published) => published.generation + 1,
+            None => 1,
+        }
+    }
+
+    fn report(
+        &self,
+        manifest: &Manifest,
+        state: RunState,
+        findings: Findings,
+        means: Option<Means>,
+    ) -> RunReport {
+        RunReport {
+            seconds: self.start.seconds(),
+            findings,
+            stage_seconds: self.stages.seconds(),
+            vanished: self.gathered.attempts.vanished,
+            means,
+            ..RunReport::of_manifest(manifest, state)
+        }
+    }
+
+    /// Writes the four tables into the staging place.
+    async fn stage(&mut self, staging: &Staging, generation: u32) -> Result<Manifest> {
+        let responses = self.flatten(staging).await?;
+        if let Some(damaged) = responses.damaged {
+            // What the writer says about the rows so far no longer matters.
+            let _ = responses.written.await;
+            return Err(self.reject(damaged).await?);
+        }
+        let fates = self.gathered.fates();
+        // On another thread, while pages are still being sorted and written.
+        let rest = self.write_rest(staging);
+        let pages = responses
+            .written
+            .await
+            .context(|| "writing the pages panicked")??;
+        let rest = rest.await.context(|| "writing the tables panicked")??;
         let mut tables: BTreeMap<String, TableManifest> = BTreeMap::new();
-        let contracts = &self.pipeline.contracts;
-        let mut add = |table: Table, files: Vec<ManifestFile>| {
+        for (table, files) in [
+            (Table::Pages, pages.pages),
+            (Table::Breakdowns, pages.breakdowns),
+            (Table::Targets, rest.targets),
+            (Table::Requests, rest.requests),
+        ] {
+            let contract = self.start.pipeline.lake.contracts.of(table).id();
             let rows = files.iter().map(|file| file.rows).sum();
-            let contract = contracts.of(table).id();
-            tables.insert(
-                table.name().to_owned(),
-                TableManifest {
-                    contract,
-                    rows,
-                    files,
-                },
-            );
-        };
-        let Rows {
-            written,
-            items,
-            unmatched,
-            irregularities,
-        } = self.flatten(staging, &attempts).await?;
-        let (lines, fates) = (self.list.line_count() as u64, self.states.fates(&self.list));
-        let (files, list) = (staging.clone(), Arc::clone(&self.list));
-        let states = std::mem::replace(&mut self.states, TargetStates::new(0));
-        let stages = self.stages.clone();
-        let rest = tokio::task::spawn_blocking(move || {
-            stages.time("targets and requests", || -> Result<_> {
-                Ok((
-                    write_targets(&files, &list, &states, &attempts)?,
-                    write_requests(&files, &attempts)?,
-                ))
-            })
-        });
-        // Beside the pages, which are sorted and written meanwhile.
-        let (pages, breakdowns, profile) =
-            written.await.context(|| "writing the pages panicked")??;
-        let (targets, attempts) = rest.await.context(|| "writing the tables panicked")??;
-        add(Table::Pages, pages);
-        add(Table::Breakdowns, breakdowns);
-        add(Table::Targets, targets);
-        add(Table::Requests, attempts);
+            let entry = TableManifest {
+                contract,
+                rows,
+                files,
+            };
+            tables.insert(table.name().to_owned(), entry);
+        }
+        let record = &self.gathered.record;
         Ok(Manifest {
             format: Manifest::FORMAT,
-            snapshot: self.pipeline.snapshot,
-            question: self.record.question.clone(),
-            run: self.record.run.clone(),
+            snapshot: self.start.pipeline.snapshot,
+            question: record.question.clone(),
+            run: record.run.clone(),
             written_by: concat!("backlake ", env!("CARGO_PKG_VERSION")).to_owned(),
-            started_at: self.record.started_at,
-            published_at: self.env.clock.now(),
+            started_at: record.started_at,
+            published_at: self.start.env.clock.now(),
             generation,
             tables,
-            lines,
-            fates,
-            items,
-            unmatched,
-            requests: self.requests,
-            irregularities,
-            profile,
+            tally: Tally {
+                lines: self.gathered.list.line_count() as u64,
+                fates,
+                items: responses.items,
+                unmatched: responses.unmatched,
+                requests: self.requests,
+            },
+            irregularities: responses.irregularities,
+            profile: pages.profile,
         })
     }
 
-    /// Flattens every answer and begins to write pages and breakdowns; sets the fates of the targets that are returned.
-    async fn flatten(&mut self, staging: &Staging, attempts: &[Attempt]) -> Result<Rows> {
-        let Self {
-            pipeline,
-            env,
-            store,
-            ledger,
-            ..
-        } = *self;
-        let answered = std::mem::take(&mut self.books.answered);
-        let fetched: HashMap<AttemptId, (i64, Option<String>)> = attempts
-            .iter()
-            .map(|attempt| {
-                let arrived = attempt.sent_at.timestamp_micros()
-                    + attempt.duration_ms.unwrap_or(0) as i64 * 1000;
-                (attempt.id, (arrived, attempt.request_id.clone()))
+    /// Writes targets and requests on a thread of their own.
+    fn write_rest(&mut self, staging: &Staging) -> JoinHandle<Result<Rest>> {
+        let (staging, list) = (staging.clone(), Arc::clone(&self.gathered.list));
+        // Neither is needed after this, and the states of a long list are large.
+        let states = std::mem::replace(&mut self.gathered.states, TargetStates::new(0));
+        let attempts = std::mem::take(&mut self.attempts);
+        let stages = self.stages.clone();
+        tokio::task::spawn_blocking(move || {
+            stages.time(Stage::TargetsAndRequests, || {
+                Ok(Rest {
+                    targets: write_targets(&staging, &list, &states, &attempts)?,
+                    requests: write_requests(&staging, &attempts)?,
+                })
             })
-            .collect();
-        let contract = pipeline.contracts.of(Table::Pages);
+        })
+    }
+
+    /// Flattens every response and starts to write pages and breakdowns. Sets the fates of the targets whose rows it
+    /// finds. Ends early at a response that cannot be used.
+    async fn flatten(&mut self, staging: &Staging) -> Result<Responses> {
+        let Start { pipeline, env, .. } = self.start;
+        let archived = std::mem::take(&mut self.gathered.attempts.archived);
+        let contract = pipeline.lake.contracts.of(Table::Pages);
         let (rows, unsorted) = tokio::sync::mpsc::channel::<RecordBatch>(BETWEEN);
-        let memory = (pipeline.memory_bytes, self.list.as_ref());
-        let writer = write_pages(staging, store, contract, memory, unsorted, &self.stages);
-        let (list, rules, stages) = (Arc::clone(&self.list), self.rules, self.stages.clone());
-        let mut flattened = futures::stream::iter(&answered)
-            .map(|answered| {
-                let (arrived, request_id) = fetched.get(&answered.id).cloned().unwrap_or_default();
-                flatten_answer(
-                    ledger,
-                    contract,
-                    &list,
-                    &rules,
-                    answered,
-                    (arrived, request_id),
-                    &stages,
-                )
-            })
+        let memory = MemoryBudget::new(pipeline.lake.memory_bytes, &self.gathered.list);
+        let written = write_pages(
+            staging,
+            self.start.store,
+            contract,
+            memory,
+            unsorted,
+            &self.stages,
+        );
+        let mut found = Responses::new(written);
+        let arrivals = Arrival::of(&self.attempts);
+        let source = Source {
+            start: self.start,
+            contract,
+            gathered: &self.gathered,
+            stages: &self.stages,
+        };
+        // In the order of the archive, so that the same archive gives the same files.
+        let mut flattened = futures::stream::iter(&archived)
+            .map(|batch| source.read(batch, arrivals.get(&batch.id)))
             .buffered(AT_ONCE);
-        let (mut items, mut unmatched, mut irregularities) = (0, 0, Irregularities::default());
-        let mut number = 0;
-        let mut broken = None;
-        while let Some(answer) = flattened.next().await {
+        let mut returned = Vec::new();
+        for batch in &archived {
+            let Some(read) = flattened.next().await else {
+                break;
+            };
             if let Some(reason) = env.stop.reason() {
                 // The archive has everything: the next start publishes.
                 return Err(reason.error());
             }
-            // A lake that fails now says nothing of the answer.
-            let answer = match answer? {
-                Ok(answer) => answer,
-                Err(error) => {
-                    broken = Some((answered[number].id, error));
+            let response = match read? {
+                ReadResponse::Flattened(response) => response,
+                ReadResponse::Damaged(error) => {
+                    let id = batch.id;
+                    found.damaged = Some(Damaged { id, error });
                     break;
                 }
             };
-            for (target, _) in answered[number]
-                .targets
-                .iter()
-                .zip(&answer.returned)
-                .filter(|(_, returned)| **returned)
-            {
-                self.states.set_fate(*target, Fate::Returned);
-            }
-            number += 1;
-            items += answer.pages.num_rows() as u64;
-            unmatched += answer.unmatched;
-            irregularities.add(answer.irregularities);
+            let targets = batch.targets.iter().zip(&response.returned);
+            returned.extend(targets.filter_map(|(id, returned)| returned.then_some(*id)));
+            found.items += response.pages.num_rows() as u64;
+            found.unmatched += response.unmatched;
+            found.irregularities.add(response.irregularities);
             (env.on_progress)(Progress::Flattened);
-            // A writer that has failed hangs up; it says why below.
-            if rows.send(answer.pages).await.is_err() {
+            // A writer that has failed hangs up; awaiting it says why.
+            if rows.send(response.pages).await.is_err() {
                 break;
             }
         }
         drop(flattened);
-        drop(rows);
-        if let Some((id, error)) = broken {
-            // What it says of the rows so far does not matter any more.
-            let _ = writer.await;
-            if self.when_damaged == WhenDamaged::Refuse {
-                let message = format!("the archived answer to attempt {id} cannot be used");
-                let hint = "nothing was changed; restore its file in _archive from a copy, or ask for the date anew with `backlake run --replace`, which is paid";
-                return Err(Error::unexpected(message).caused_by(error).with_hint(hint));
-            }
-            if let Some(attempt) = attempts.iter().find(|attempt| attempt.id == id) {
-                ledger
-                    .reject_response(attempt.clone(), &error.to_string())
-                    .await?;
-            }
-            let message =
-                "an archived answer cannot be used; the next start asks for its targets again";
-            let hint = "run the same command again: its targets, at most 1000, are asked and paid for once more; look at what has damaged _archive";
-            return Err(Error::new(ErrorKind::Held, message)
-                .caused_by(error)
-                .with_hint(hint));
+        for target in returned {
+            self.gathered.states.set_fate(target, Fate::Returned);
         }
-        Ok(Rows {
-            written: writer,
-            items,
-            unmatched,
-            irregularities,
-        })
+        Ok(found)
     }
 
-    /// Looks at what was staged: is it as the contract says, and of the same kind as the snapshot before it?
-    async fn look_at(&self, manifest: &Manifest) -> Result<Findings> {
-        let Self {
-            pipeline, store, ..
-        } = self;
-        let contract = pipeline.contracts.of(Table::Pages);
-        let drift = Drift::of(&manifest.irregularities, contract, manifest.items);
+    /// The error of a response that cannot be used, after the ledger has recorded it.
+    async fn reject(&self, damaged: Damaged) -> Result<Error> {
+        let Damaged { id, error } = damaged;
+        if self.when_damaged == WhenDamaged::Refuse {
+            let message = format!("the archived response to attempt {id} cannot be used");
+            let hint = "nothing was changed; restore the file in _archive from a backup, or fetch the date again with `backlake run --replace` (this costs money)";
+            return Ok(Error::unexpected(message).caused_by(error).with_hint(hint));
+        }
+        let mut attempts = self.attempts.iter();
+        if let Some(attempt) = attempts.find(|attempt| attempt.id == id) {
+            let reason = error.to_string();
+            let ledger = self.start.ledger;
+            ledger.reject_response(attempt.clone(), &reason).await?;
+        }
+        let message = format!(
+            "the archived response to attempt {id} cannot be used; the next start asks for its targets again"
+        );
+        let hint = "run the same command again: it asks and pays for at most 1000 targets once more; find out what damaged _archive";
+        let error = Error::new(ErrorKind::Held, message).caused_by(error);
+        Ok(error.with_hint(hint))
+    }
+
+    /// Looks for findings in the staged tables: does the data follow the contract, and is it like the previous
+    /// snapshot?
+    async fn inspect(&self, manifest: &Manifest) -> Result<Findings> {
+        let contract = self.start.pipeline.lake.contracts.of(Table::Pages);
+        let drift = Drift::of(&manifest.irregularities, contract, manifest.tally.items);
         for found in &drift {
             warn!(
                 field = found.field,
                 items = found.items,
                 example = found.example,
-                "a field of the answers {}; the summary says more",
+                "a field of the responses {}; see the summary",
                 found.what.words()
             );
         }
-        let mut changes = Vec::new();
-        for date in snapshots(store)
-            .await?
-            .into_iter()
-            .rev()
-            .filter(|date| *date < pipeline.snapshot)
-        {
-            // One that cannot be read is `verify`'s to name.
-            let Ok(Some(before)) = Manifest::read(store, date).await else {
-                continue;
-            };
-            if before.question.difference(&manifest.question).is_none() && before.profile.rows > 0 {
-                changes = manifest
-                    .profile
-                    .changes(&before.profile, &pipeline.change_bounds);
-                break;
-            }
-        }
-        for Change {
+        let changes = self.changes(manifest).await?;
+        for ProfileChange {
             figure,
             before,
             now,
             ..
         } in &changes
         {
-            warn!(
-                before,
-                now, "{figure} is not what it was in the snapshot before"
-            );
+            warn!(before, now, "{figure} differs from the previous snapshot");
         }
         Ok(Findings { drift, changes })
     }
+
+    /// How the snapshot differs from the previous one that asked the same question.
+    async fn changes(&self, manifest: &Manifest) -> Result<Vec<ProfileChange>> {
+        let Start {
+            pipeline, store, ..
+        } = self.start;
+        let dates = snapshots(store).await?.into_iter().rev();
+        for date in dates.filter(|date| *date < pipeline.snapshot) {
+            // `verify` reports a manifest that cannot be read.
+            let Ok(Some(previous)) = Manifest::read(store, date).await else {
+                continue;
+            };
+            let same = previous.question.difference(&manifest.question).is_none();
+            if same && previous.profile.rows > 0 {
+                let bounds = &pipeline.publish.change_bounds;
+                return Ok(manifest.profile.changes(&previous.profile, bounds));
+            }
+        }
+        Ok(Vec::new())
+    }
 }
 
-/// What came of the answers.
-struct Rows {
+/// The files of the tables that are not made from responses.
+struct Rest {
+    targets: Vec<ManifestFile>,
+    requests: Vec<ManifestFile>,
+}
+
+/// What was found in the responses.
+struct Responses {
     /// Pages and breakdowns, which are still being written.
-    written: JoinHandle<Written>,
+    written: JoinHandle<Result<Written>>,
     items: u64,
     unmatched: u64,
     irregularities: Irregularities,
+    /// The response at which flattening ended early.
+    damaged: Option<Damaged>,
 }
 
-async fn flatten_answer(
-    ledger: &Ledger,
-    contract: &Arc<Contract>,
-    list: &Arc<TargetList>,
-    rules: &Rules,
-    answered: &Answered,
-    (fetched_at, request_id): (i64, Option<String>),
-    stages: &Stopwatch,
-) -> Result<Result<Flattened>> {
-    let id = answered.id;
-    let start = std::time::Instant::now();
-    let packed = ledger.packed_response(id).await?;
-    stages.add("read", start.elapsed());
-    let packed = match packed {
-        Some(packed) => packed,
-        None => {
-            let message = format!("the answer to attempt {id} has vanished from the archive");
-            return Ok(Err(Error::unexpected(message)));
+/// A response that cannot be used.
+struct Damaged {
+    id: AttemptId,
+    error: Error,
+}
+
+impl Responses {
+    fn new(written: JoinHandle<Result<Written>>) -> Self {
+        Self {
+            written,
+            items: 0,
+            unmatched: 0,
+            irregularities: Irregularities::default(),
+            damaged: None,
         }
-    };
-    let (contract, list) = (Arc::clone(contract), Arc::clone(list));
-    let (ids, rules, stages) = (answered.targets.clone(), *rules, stages.clone());
-    let work = on_a_core(move || {
-        let targets: Vec<Target<'_>> = ids.iter().map(|&id| list.target(id)).collect();
-        let request_id = request_id.as_deref();
-        let asked = Requested {
-            contract: &contract,
-            targets: &targets,
-            rules: &rules,
-            request_id,
-            fetched_at,
-        };
-        let body = stages.time("decompress", || packed.unpack())?;
-        let flattened = stages.time("flatten", || flatten(&body, &asked));
-        flattened.context(|| format!("failed to flatten the answer to attempt {id}"))
-    });
-    work.await
-        .context(|| format!("flattening the answer to attempt {id} panicked"))
+    }
 }
 
-/// Does work on one of as many threads as there are cores, first come first served. More threads than cores would only
-/// take memory and each other's caches.
+/// When a response arrived, and the provider's id for it.
+#[derive(Clone, Default)]
+struct Arrival {
+    /// Microseconds since 1970.
+    at: i64,
+    request_id: Option<String>,
+}
+
+impl Arrival {
+    fn of(attempts: &[Attempt]) -> HashMap<AttemptId, Self> {
+        let arrivals = attempts.iter().map(|attempt| {
+            let took = attempt.duration_ms.unwrap_or(0) as i64 * 1000;
+            let arrival = Self {
+                at: attempt.sent_at.timestamp_micros() + took,
+                request_id: attempt.request_id.clone(),
+            };
+            (attempt.id, arrival)
+        });
+        arrivals.collect()
+    }
+}
+
+/// A response from the archive. A lake that fails says nothing about the response and is an error instead.
+enum ReadResponse {
+    Flattened(Flattened),
+    Damaged(Error),
+}
+
+/// Where responses are read from, and how.
+struct Source<'a> {
+    start: Start<'a>,
+    contract: &'a Arc<Contract>,
+    gathered: &'a Gathered,
+    stages: &'a Stopwatch,
+}
+
+impl Source<'_> {
+    /// Reads a response from the archive and flattens it.
+    async fn read(&self, batch: &ArchivedBatch, arrival: Option<&Arrival>) -> Result<ReadResponse> {
+        let id = batch.id;
+        let packed = self.start.ledger.packed_response(id);
+        let packed = self.stages.time_async(Stage::Read, packed).await?;
+        let Some(packed) = packed else {
+            let message = format!("the response to attempt {id} is missing in the archive");
+            return Ok(ReadResponse::Damaged(Error::unexpected(message)));
+        };
+        let Arrival { at, request_id } = arrival.cloned().unwrap_or_default();
+        let (contract, list) = (Arc::clone(self.contract), Arc::clone(&self.gathered.list));
+        let (ids, rules) = (batch.targets.clone(), self.gathered.rules);
+        let stages = self.stages.clone();
+        let flattened = on_a_core(move || {
+            let targets: Vec<Target<'_>> = ids.iter().map(|&id| list.target(id)).collect();
+            let requested = Requested {
+                contract: &contract,
+                targets: &targets,
+                rules: &rules,
+                request_id: request_id.as_deref(),
+                fetched_at: at,
+            };
+            let body = stages.time(Stage::Decompress, || packed.unpack())?;
+            let flattened = stages.time(Stage::Flatten, || flatten(&body, &requested));
+            flattened.context(|| format!("failed to flatten the response to attempt {id}"))
+        });
+        let flattened = flattened
+            .await
+            .context(|| format!("flattening the response to attempt {id} panicked"))?;
+        Ok(flattened.map_or_else(ReadResponse::Damaged, ReadResponse::Flattened))
+    }
+}
+
+/// Runs `work` on one of as many threads as there are cores, in the order of the calls. More threads would only take
+/// memory and evict each other's caches.
 async fn on_a_core<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> std::result::Result<T, tokio::sync::oneshot::error::RecvError> {
     let (done, result) = tokio::sync::oneshot::channel();
     rayon::spawn_fifo(move || {
-        // Who waits hears of a panic by the end of the channel, and of nothing if nobody waits any more.
+        // After a panic the channel closes without a value. If no one waits any more, the value is dropped.
         if let Ok(result) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
             let _ = done.send(result);
         }

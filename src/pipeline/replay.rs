@@ -1,128 +1,158 @@
-//! Rebuilds a snapshot from its ledger: after a contract has changed, a bug is mended or a table is lost. Nothing is
-//! sent and nothing is paid.
+//! Rebuilds a snapshot from its ledger after a contract has changed, a bug is fixed or a table is lost. Nothing is sent
+//! and nothing is paid.
 //!
-//! A published snapshot is rebuilt as the run left it that has filled it: from its answers, its books, and the target
-//! list as it was read then. If that gives the files that are published, they are put back in place; otherwise they are
-//! published in their stead. One that is held open is published, if nothing holds it any more.
+//! A published snapshot is rebuilt as the run that filled it left it: from its responses, its attempts and the target
+//! list as it was read then. If the result equals the published files, they are put back in place; otherwise the new
+//! files replace them. An open snapshot is published if nothing holds it any more.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use tracing::warn;
 
-use super::books::Books;
-use super::gates::{same_question, too_many_failed, with_date};
+use super::attempts::RunAttempts;
+use super::gates::{incomplete, same_kind_of_data, same_question, too_many_failed, with_date};
+use super::gathered::Gathered;
 use super::plan::read_targets;
 use super::publish::{Publication, WhenDamaged};
+use super::ready::{Pipeline, TargetSettings};
 use super::report::{Progress, RunEnd, write_summary};
-use super::spec::Pipeline;
+use super::run_mode::{FindingsMode, RunMode};
+use super::start::Start;
 use super::surroundings::{Surroundings, locked};
 use super::target_states::TargetStates;
-use crate::clock::Stopwatch;
-use crate::error::{Context, Error, ErrorKind, Result};
-use crate::fate::Fates;
+use crate::error::{Error, Result};
 use crate::lake::Manifest;
 use crate::ledger::{Ledger, RunRecord};
-use crate::plan::lower_bound;
-use crate::store::{Lock, Store};
+use crate::store::Store;
 use crate::targets::{Rules, TargetList};
+use crate::upkeep::open_snapshots;
 
-/// Rebuilds the pipeline's snapshot.
+/// Rebuilds the snapshot of the pipeline.
 ///
 /// # Errors
-/// A snapshot of which nothing is archived; one whose targets are not all asked for, unless that is accepted; whatever
-/// keeps a run from publishing.
-pub async fn replay(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<RunEnd> {
+/// A snapshot without an archive; a snapshot whose targets were not all asked for, unless `findings` accepts that;
+/// whatever keeps a run from publishing.
+pub async fn replay(
+    pipeline: &Pipeline,
+    findings: FindingsMode,
+    env: &Surroundings<'_>,
+) -> Result<RunEnd> {
     let store = env.lake(pipeline)?;
     store.probe().await?;
+    same_kind_of_data(pipeline, &store, &open_snapshots(&store).await?).await?;
+    let mode = RunMode {
+        findings,
+        ..RunMode::default()
+    };
     locked(&store, pipeline, env, async |lock| {
-        rebuild(pipeline, env, &store, lock).await
+        let ledger = Ledger::locked(store.clone(), pipeline.snapshot, Arc::clone(&lock));
+        let start = Start {
+            pipeline,
+            mode,
+            env,
+            store: &store,
+            ledger: &ledger,
+            lock: &lock,
+            started_at: env.clock.now(),
+        };
+        rebuild(&start).await
     })
     .await
 }
 
-async fn rebuild(
-    pipeline: &Pipeline,
-    env: &Surroundings<'_>,
-    store: &Store,
-    lock: Arc<Lock>,
-) -> Result<RunEnd> {
-    let start = env.clock.now();
-    let ledger = Ledger::locked(store.clone(), pipeline.snapshot, Arc::clone(&lock));
-    let over = Manifest::read(store, pipeline.snapshot).await?;
-    let (record, batches) = run_of(&ledger, over.as_ref(), pipeline, store).await?;
-    same_question(pipeline, &record.question)?;
-    let (kept, earlier) = tokio::join!(
-        lines(&ledger, &record, pipeline),
-        ledger.earlier_attempts(pipeline.endpoint, batches)
-    );
-    let (mut list, rules) = kept?;
-
-    let mut books = Books::default();
-    let mut states = TargetStates::new(list.target_count());
-    books.take_earlier(earlier?, &list, &mut states, &env.clock);
-    if over.is_none() && books.answered.is_empty() {
-        return Err(nothing_archived(pipeline, store));
-    }
-    if let Some(over) = &over {
-        complete(over, &books, states.fates(&list).absent)?;
-    }
-    states.take_unanswered(&ledger.unanswered(&record.run).await?, &list);
-    list.seal();
-    if over.is_none()
-        && !pipeline.accept
-        && let Some(error) = not_complete(&states.fates(&list), pipeline)
-    {
-        return Err(with_date(error, pipeline));
-    }
-    let requests = books.totals(lower_bound(&list.root_domain_sizes()));
-    (env.on_progress)(Progress::Publishing {
-        answers: books.answered.len() as u64,
-    });
-    let vanished = books.vanished;
-    let list = Arc::new(list);
-    let publication = Publication {
+async fn rebuild(start: &Start<'_>) -> Result<RunEnd> {
+    let Start {
         pipeline,
         env,
-        store,
-        ledger: &ledger,
-        lock: &lock,
-        record,
-        list,
-        rules,
-        states,
-        books,
-        requests,
-        over,
-        when_damaged: WhenDamaged::Refuse,
-        stages: Stopwatch::default(),
-    };
-    let end = publication
-        .publish()
-        .await?
-        .end(start, &env.clock, vanished, None);
-    write_summary(&ledger, &end.report, end.error.as_ref()).await;
+        ledger,
+        ..
+    } = *start;
+    let published = Manifest::read(start.store, pipeline.snapshot).await?;
+    let ArchivedRun { record, batches } = archived_run(start, published.as_ref()).await?;
+    same_question(pipeline, &record.question)?;
+    let gathered = gather(start, record, batches).await?;
+
+    let fates = gathered.fates();
+    match &published {
+        Some(published) => refuse_holes(published, &gathered.attempts, fates.absent)?,
+        None if gathered.attempts.archived.is_empty() => {
+            return Err(nothing_archived(pipeline, start.store));
+        }
+        None if start.mode.findings == FindingsMode::Hold => {
+            let example = gathered.states.failure();
+            let held =
+                incomplete(&fates, pipeline).or_else(|| too_many_failed(&fates, example, pipeline));
+            if let Some(error) = held {
+                return Err(with_date(error, pipeline));
+            }
+        }
+        None => {}
+    }
+    (env.on_progress)(Progress::Publishing {
+        responses: gathered.attempts.archived.len() as u64,
+    });
+    let publication = Publication::new(start, gathered, published, WhenDamaged::Refuse);
+    let end = publication.publish(None).await?;
+    write_summary(ledger, &end.report, end.error.as_ref()).await;
     Ok(end)
 }
 
-/// The run that has filled the snapshot, or fills it; and its batches.
-async fn run_of(
-    ledger: &Ledger,
-    over: Option<&Manifest>,
-    pipeline: &Pipeline,
-    store: &Store,
-) -> Result<(RunRecord, Range<u32>)> {
-    let records = ledger.run_records().await?;
-    let at = match over {
-        Some(over) => records.iter().position(|record| record.run == over.run),
+/// What the ledger and the kept target list say about a run.
+async fn gather(start: &Start<'_>, record: RunRecord, batches: Range<u32>) -> Result<Gathered> {
+    let Start {
+        pipeline,
+        env,
+        ledger,
+        ..
+    } = *start;
+    let (kept, earlier) = tokio::join!(
+        kept_list(ledger, &record, &pipeline.targets),
+        ledger.earlier_attempts(pipeline.request.endpoint, batches)
+    );
+    let KeptList { mut list, rules } = kept?;
+    let (earlier, next_batch) = earlier?;
+    let mut states = TargetStates::new(list.target_count());
+    let mut attempts = RunAttempts {
+        next_batch,
+        ..RunAttempts::default()
+    };
+    attempts.add_earlier(earlier, &list, &mut states, &env.clock);
+    states.restore(&ledger.unanswered(&record.run).await?, &list);
+    list.seal();
+    Ok(Gathered {
+        record,
+        list: Arc::new(list),
+        rules,
+        states,
+        attempts,
+    })
+}
+
+/// A run and the numbers of its batches.
+struct ArchivedRun {
+    record: RunRecord,
+    batches: Range<u32>,
+}
+
+/// The run that has filled the snapshot or fills it.
+async fn archived_run(start: &Start<'_>, published: Option<&Manifest>) -> Result<ArchivedRun> {
+    let records = start.ledger.run_records().await?;
+    let at = match published {
+        Some(published) => records
+            .iter()
+            .position(|record| record.run == published.run),
         None => records.len().checked_sub(1),
     };
-    let at = at.ok_or_else(|| nothing_archived(pipeline, store))?;
-    let end = records
-        .get(at + 1)
-        .map_or(u32::MAX, |next| next.first_batch);
+    let at = at.ok_or_else(|| nothing_archived(start.pipeline, start.store))?;
+    // The batches of a replacement follow those of the run that it replaces.
+    let next = records.get(at + 1);
+    let end = next.map_or(u32::MAX, |next| next.first_batch);
     let record = records[at].clone();
-    Ok((record.clone(), record.first_batch..end))
+    Ok(ArchivedRun {
+        batches: record.first_batch..end,
+        record,
+    })
 }
 
 fn nothing_archived(pipeline: &Pipeline, store: &Store) -> Error {
@@ -135,60 +165,54 @@ fn nothing_archived(pipeline: &Pipeline, store: &Store) -> Error {
         .with_hint("pass --snapshot with a date that was fetched and whose archive was not pruned")
 }
 
-/// The target list as the run has read it; for runs of earlier versions, which kept none, as it stands now.
-async fn lines(
-    ledger: &Ledger,
-    record: &RunRecord,
-    pipeline: &Pipeline,
-) -> Result<(TargetList, Rules)> {
-    if let Some(kept) = ledger.target_list(&record.run).await? {
-        return Ok(kept);
-    }
-    warn!(
-        "the run has not kept its target list; it is read anew, and answers for targets that are no longer in it count as unmatched"
-    );
-    let reader = pipeline.clone();
-    let list = tokio::task::spawn_blocking(move || read_targets(&reader)).await;
-    Ok((
-        list.context(|| "reading the target lists panicked")??,
-        pipeline.rules,
-    ))
+/// A target list and the rules by which it was read.
+struct KeptList {
+    list: TargetList,
+    rules: Rules,
 }
 
-/// Holds the archive to what was published from it: a published snapshot is never replaced by less.
+/// The target list as the run has read it. Runs of earlier versions kept none: then it is read as it is now.
+async fn kept_list(
+    ledger: &Ledger,
+    record: &RunRecord,
+    settings: &TargetSettings,
+) -> Result<KeptList> {
+    if let Some((list, rules)) = ledger.target_list(&record.run).await? {
+        return Ok(KeptList { list, rules });
+    }
+    warn!(
+        "the run has not kept its target list; reading the current list: responses for targets that are no longer in it count as unmatched"
+    );
+    Ok(KeptList {
+        list: read_targets(settings).await?,
+        rules: settings.rules,
+    })
+}
+
+/// Checks the archive against what was published from it: a published snapshot is never replaced by less.
 ///
-/// Until they are flattened all targets that were answered count as `answered`: a lost intent leaves rows without them.
-fn complete(over: &Manifest, books: &Books, answered: u64) -> Result<()> {
-    for (what, archived, published) in [
-        ("items", books.items(), over.items),
-        ("requests", books.entries.len() as u64, over.requests.sent),
+/// `with_response` counts the targets that have a response, before any row is found: a lost intent leaves rows without
+/// targets.
+fn refuse_holes(published: &Manifest, attempts: &RunAttempts, with_response: u64) -> Result<()> {
+    let fates = &published.tally.fates;
+    let sent = attempts.entries.len() as u64;
+    for (things, archived, expected) in [
+        ("items", attempts.items(), published.tally.items),
+        ("requests", sent, published.tally.requests.sent),
         (
-            "answered targets",
-            answered,
-            over.fates.returned + over.fates.absent,
+            "targets with a response",
+            with_response,
+            fates.returned + fates.absent,
         ),
     ] {
-        if archived < published {
+        if archived < expected {
             let message = format!(
-                "the archive of snapshot {} is not complete: it has {archived} {what}, and {published} are published",
-                over.snapshot
+                "the archive of snapshot {} is incomplete: it has {archived} {things}, but {expected} are published",
+                published.snapshot
             );
-            let hint = "what is published stays as it is; look at what was pruned or lost of _archive and _runs";
+            let hint = "nothing was changed; check whether files in _archive and _runs were pruned or lost";
             return Err(Error::unexpected(message).with_hint(hint));
         }
     }
     Ok(())
-}
-
-/// Why a snapshot that was never published is not to be published as it is.
-fn not_complete(fates: &Fates, pipeline: &Pipeline) -> Option<Error> {
-    if fates.unsent == 0 {
-        return too_many_failed(fates, pipeline);
-    }
-    let message = format!(
-        "{} targets of snapshot {} were not asked for yet",
-        fates.unsent, pipeline.snapshot
-    );
-    let hint = "`backlake run` asks for them; to publish what is there, for nothing, pass --accept";
-    Some(Error::new(ErrorKind::Held, message).with_hint(hint))
 }

@@ -1,27 +1,31 @@
-//! What plan, run and check have to say, for people and machines, and how a run goes.
+//! The reports of plan, run and check, for people and machines, and the progress of a run.
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::NaiveDate;
 use serde::Serialize;
 use tracing::warn;
 
 use super::means::Means;
-use crate::clock::{Clock, Stopwatch};
 use crate::error::Error;
 use crate::fate::Fates;
 use crate::fetch::Event;
 use crate::flatten::{Drift, Irregularities};
-use crate::lake::{Change, Manifest};
+use crate::lake::{Manifest, ProfileChange, Tally};
 use crate::ledger::Ledger;
 use crate::money::Usd;
+use crate::question::Question;
 
-/// What `plan` finds: nothing is sent.
+/// The report of `plan`: nothing is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlanReport {
-    /// The pipeline's name.
+    /// The name of the pipeline.
     pub pipeline: String,
-    /// The snapshot it is for.
+    /// The provider: its host, or the simulator and its seed.
+    pub provider: String,
+    /// Whether the provider invents its data.
+    pub invented: bool,
+    /// The date of the snapshot.
     pub snapshot: NaiveDate,
     /// Input lines.
     pub lines: u64,
@@ -31,283 +35,257 @@ pub struct PlanReport {
     pub root_domains: u64,
     /// Lines that repeat an earlier line's target.
     pub duplicates: u64,
-    /// Lines that are no target.
+    /// Lines that are not a target.
     pub invalid: u64,
-    /// The first few of them.
+    /// The first few invalid lines.
     pub first_invalid: Vec<InvalidLine>,
-    /// Requests it takes.
+    /// Requests that the plan needs.
     pub requests: u64,
-    /// The fewest that could do.
+    /// The fewest requests that any packing can reach.
     pub lower_bound: u64,
-    /// Requests that filling batches in the order of the list would take.
+    /// Requests that batches in the order of the list would need.
     pub requests_in_input_order: u64,
-    /// What the requests cost at the most.
+    /// What the plan costs, at most.
     pub cost_usd: Usd,
-    /// What the lower bound would cost.
+    /// What the lower bound would cost, at most.
     pub cost_usd_lower_bound: Usd,
-    /// What filling in the order of the list would cost.
+    /// What batches in the order of the list would cost, at most.
     pub cost_usd_in_input_order: Usd,
-    /// The prices this is reckoned with, and the balance.
+    /// The prices behind these costs, and the balance.
     #[serde(flatten)]
     pub means: Means,
-    /// Whether the balance covers the plan, if it is known.
+    /// Whether the balance covers the plan, if the balance is known.
     pub balance_covers: Option<bool>,
-    /// Seconds it takes at the account's pace.
+    /// How long the plan takes at the pace of the pipeline, in seconds.
     pub seconds: u64,
-    /// The ceiling, if the pipeline has one.
+    /// `[budget] max_cost_usd`.
     pub max_cost_usd: Option<Usd>,
 }
 
-/// A line that is no target.
+/// A line that is not a target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InvalidLine {
-    /// The file it stands in.
+    /// The file that it is in.
     pub source: String,
-    /// Its number there.
+    /// Its number in that file.
     pub line: u64,
     /// As written.
     pub input: String,
-    /// Why it is no target.
+    /// Why it is not a target.
     pub reason: String,
 }
 
-/// How a run stands when it ends.
+/// The state of a snapshot when a run ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
     /// The snapshot is published.
     Published,
-    /// It was before; nothing was sent.
+    /// The snapshot was published before this start; nothing was sent.
     AlreadyPublished,
-    /// It is held open: the same command continues.
+    /// The snapshot is not published: the same command continues.
     Open,
 }
 
-/// What `run` has done.
+/// The report of `run` and `replay`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunReport {
-    /// The run's name.
+    /// The name of the run.
     pub run: String,
-    /// The pipeline's name.
+    /// The name of the pipeline.
     pub pipeline: String,
-    /// The snapshot.
+    /// The provider: its host, or the simulator and its seed.
+    pub provider: String,
+    /// Whether the provider invents its data.
+    pub invented: bool,
+    /// The date of the snapshot.
     pub snapshot: NaiveDate,
-    /// How it stands.
+    /// The state of the snapshot.
     pub state: RunState,
     /// Input lines.
     pub lines: u64,
-    /// What became of them.
+    /// The fates of the lines.
     pub fates: Fates,
-    /// Requests sent, by all starts of the run.
+    /// Requests that all starts of the run have sent.
     pub requests: u64,
-    /// Those of them that failed and were repeated, or broke off.
+    /// Requests that failed and were repeated, or were interrupted.
     pub retries: u64,
-    /// The fewest requests that could do.
+    /// The fewest requests that any packing can reach.
     pub lower_bound: u64,
-    /// Items in the answers.
+    /// Items in the responses.
     pub items: u64,
-    /// Items that answer no asked target.
+    /// Items that match no requested target.
     pub unmatched: u64,
-    /// What the answers say was charged.
+    /// What is known to be charged.
     pub cost_usd: Usd,
-    /// What may have been charged besides, at the most.
+    /// What may be charged in addition, at most.
     pub cost_unknown_usd: Usd,
     /// Files published.
     pub files: u64,
-    /// Bytes of them.
+    /// Bytes of these files.
     pub bytes: u64,
-    /// Seconds since this start.
+    /// How long this start took, in seconds.
     pub seconds: f64,
-    /// Values and fields that did not fit the contract.
+    /// Values and fields that do not fit the contract.
     pub irregularities: Irregularities,
-    /// What the snapshot shows that its reader should know.
+    /// What readers of the snapshot should know about it.
     #[serde(flatten)]
     pub findings: Findings,
-    /// Seconds that each stage of publishing took, summed over its threads.
+    /// How long each stage of publishing took in seconds, summed over threads.
     pub stage_seconds: BTreeMap<&'static str, f64>,
-    /// Targets of earlier answers that are no longer in the list.
+    /// Targets of earlier responses that are no longer in the list.
     pub vanished: u64,
-    /// What was known of the account at the start; none if nothing was to be asked.
+    /// What was known about the account; `None` if nothing was to be asked.
     pub means: Option<Means>,
 }
 
-/// A run's end: what it has done, and why it ended early, if it did.
+/// The end of a run: its report, and why it ended early, if it did.
 #[derive(Debug)]
 pub struct RunEnd {
-    /// What it has done.
+    /// The report.
     pub report: RunReport,
     /// Why the snapshot is not published.
     pub error: Option<Error>,
 }
 
-/// What `check` finds: what a run needs besides its target lists is there.
+/// The report of `check`: everything that a run needs besides its target lists works.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
-    /// The pipeline's name.
+    /// The name of the pipeline.
     pub pipeline: String,
-    /// Whom it asks.
+    /// The provider: its host, or the simulator and its seed.
+    pub provider: String,
+    /// Whether the provider invents its data.
+    pub invented: bool,
+    /// The URL of the API, or `simulator`.
     pub base_url: String,
-    /// Where it writes; it was tried.
+    /// The lake; writing to it was tried.
     pub lake: String,
-    /// What the account holds.
+    /// The balance of the account, if the provider reports it.
     pub balance_usd: Option<Usd>,
-    /// What the account pays for a request.
+    /// The price of a request, if the provider reports it.
     pub price_per_request_usd: Option<Usd>,
-    /// What the account pays for a row.
+    /// The price of a returned row, if the provider reports it.
     pub price_per_row_usd: Option<Usd>,
-    /// Requests the account may send a minute.
+    /// How many requests per minute the account allows, if the provider reports it.
     pub requests_per_minute: Option<u32>,
-    /// The books of the snapshot beside the provider's, if that was asked for.
+    /// The comparison with the provider's task list, if it was requested.
     pub reconciled: Option<Reconciled>,
 }
 
-/// The books of a snapshot beside the provider's list of tasks.
+/// The recorded requests of a snapshot, compared with the provider's task list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reconciled {
-    /// The snapshot.
+    /// The date of the snapshot.
     pub snapshot: NaiveDate,
-    /// Requests in the books.
+    /// Recorded requests.
     pub requests: u64,
-    /// What they cost by the books.
-    pub booked_usd: Usd,
-    /// What they cost by the provider's list.
+    /// What they cost according to the ledger.
+    pub recorded_usd: Usd,
+    /// What they cost according to the provider.
     pub charged_usd: Usd,
-    /// Requests of which the two differ, or that are in one only.
+    /// Requests whose costs differ, or that only one side has.
     pub different: u64,
-    /// The first few of them.
+    /// The first few differences.
     pub first_differences: Vec<String>,
 }
 
-/// How a run goes, for the one who watches.
+/// The progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Progress {
-    /// What is to be sent is known.
+    /// A plan is ready to be sent.
     Planned {
-        /// Targets to be asked for.
+        /// Targets to ask for.
         targets: u64,
-        /// Requests planned.
+        /// Requests to send.
         requests: u64,
-        /// What they cost at the most.
+        /// What they cost, at most.
         max_cost: Usd,
-        /// What is known of the account.
+        /// What is known about the account.
         means: Means,
     },
-    /// Something came of a request.
+    /// A step of a request.
     Fetch(Event),
-    /// All is fetched; the tables are written.
+    /// Everything is fetched; the tables are written next.
     Publishing {
-        /// Answers to be flattened.
-        answers: u64,
+        /// Responses to flatten.
+        responses: u64,
     },
-    /// An answer is flattened.
+    /// A response is flattened.
     Flattened,
     /// All tables are staged.
     Staged,
-    /// A table stands in its place.
+    /// A table is in its place.
     Moved,
     /// The manifest is written: the snapshot is published.
     Manifested,
 }
 
 impl RunReport {
-    /// Of a snapshot that is published.
-    pub(super) fn of_manifest(
-        manifest: &Manifest,
+    /// A report with these figures and nothing else.
+    pub(super) fn new(
+        run: &str,
+        question: &Question,
+        snapshot: NaiveDate,
         state: RunState,
-        start: DateTime<Utc>,
-        clock: &Clock,
+        tally: Tally,
     ) -> Self {
         Self {
-            run: manifest.run.clone(),
-            pipeline: manifest.question.pipeline.clone(),
-            snapshot: manifest.snapshot,
+            run: run.to_owned(),
+            pipeline: question.pipeline.clone(),
+            provider: question.asked_of.clone(),
+            invented: question.invented,
+            snapshot,
             state,
-            lines: manifest.lines,
-            fates: manifest.fates,
-            requests: manifest.requests.sent,
-            retries: manifest.requests.retries,
-            lower_bound: manifest.requests.lower_bound,
-            items: manifest.items,
-            unmatched: manifest.unmatched,
-            cost_usd: manifest.requests.cost_usd,
-            cost_unknown_usd: manifest.requests.cost_unknown_usd,
-            files: manifest.files().count() as u64,
-            bytes: manifest.bytes(),
-            seconds: seconds(start, clock),
-            irregularities: manifest.irregularities.clone(),
+            lines: tally.lines,
+            fates: tally.fates,
+            requests: tally.requests.sent,
+            retries: tally.requests.retries,
+            lower_bound: tally.requests.lower_bound,
+            items: tally.items,
+            unmatched: tally.unmatched,
+            cost_usd: tally.requests.cost_usd,
+            cost_unknown_usd: tally.requests.cost_unknown_usd,
+            files: 0,
+            bytes: 0,
+            seconds: 0.0,
+            irregularities: Irregularities::default(),
             findings: Findings::default(),
             stage_seconds: BTreeMap::new(),
             vanished: 0,
             means: None,
         }
     }
-}
 
-impl Published {
-    /// What a run or a replay that came to this says.
-    pub(super) fn end(
-        self,
-        start: DateTime<Utc>,
-        clock: &Clock,
-        vanished: u64,
-        means: Option<Means>,
-    ) -> RunEnd {
-        let Self {
-            manifest,
-            findings,
-            held,
-            stages,
-        } = self;
-        let state = if held.is_some() {
-            RunState::Open
-        } else {
-            RunState::Published
-        };
-        let report = RunReport {
-            findings,
-            stage_seconds: stages.seconds(),
-            vanished,
-            means,
-            ..RunReport::of_manifest(&manifest, state, start, clock)
-        };
-        RunEnd {
-            report,
-            error: held,
+    /// The report of a snapshot whose tables are written.
+    pub(super) fn of_manifest(manifest: &Manifest, state: RunState) -> Self {
+        let tally = manifest.tally;
+        let (run, question) = (&manifest.run, &manifest.question);
+        Self {
+            files: manifest.files().count() as u64,
+            bytes: manifest.bytes(),
+            irregularities: manifest.irregularities.clone(),
+            ..Self::new(run, question, manifest.snapshot, state, tally)
         }
     }
 }
 
-pub(super) fn seconds(start: DateTime<Utc>, clock: &Clock) -> f64 {
-    (clock.now() - start).num_milliseconds() as f64 / 1000.0
-}
-
-/// Keeps the summary in the lake; a run that has done its work does not fail for want of one.
+/// Writes the summary into the lake. A run that has done its work does not fail because of it.
 pub(super) async fn write_summary(ledger: &Ledger, report: &RunReport, error: Option<&Error>) {
     let mut summary = serde_json::to_value(report).unwrap_or_default();
     summary["exit_code"] = error.map_or(0, |error| error.kind().exit_code()).into();
     summary["error"] = error.map(ToString::to_string).into();
     let published = report.state == RunState::Published;
     if let Err(error) = ledger.write_summary(&summary, published).await {
-        warn!(%error, "failed to keep the run's summary");
+        warn!(%error, "failed to write the summary of the run");
     }
 }
 
-/// What a snapshot shows that its reader should know.
+/// What readers of a snapshot should know about it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Findings {
-    /// Fields that are not as the contract says.
+    /// Fields that differ from the contract.
     pub drift: Vec<Drift>,
-    /// Figures that differ from the snapshot before by more than [publish] allows.
-    pub changes: Vec<Change>,
-}
-
-/// What came of a publication.
-pub(super) struct Published {
-    /// The manifest, as published or as it would be.
-    pub(super) manifest: Manifest,
-    pub(super) findings: Findings,
-    /// Why the snapshot is held, if it is.
-    pub(super) held: Option<Error>,
-    /// How long the stages took.
-    pub(super) stages: Stopwatch,
+    /// Figures that differ from the previous snapshot by more than `[publish]` allows.
+    pub changes: Vec<ProfileChange>,
 }

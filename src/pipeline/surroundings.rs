@@ -1,39 +1,39 @@
-//! What a run takes from outside: clock, seed, environment, listener, lock.
+//! Everything that a run takes from outside: clock, seed, environment, progress, lock owner.
 
 use std::sync::Arc;
 
 use tracing::{Instrument as _, info_span};
 
+use super::ready::Pipeline;
 use super::report::Progress;
-use super::spec::Pipeline;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::fetch::Transport;
 use crate::stop::Stop;
 use crate::store::{Lock, Owner, Store};
 
-/// What a run takes from outside, so that a test can set it.
+/// Everything that a run takes from outside.
 pub struct Surroundings<'a> {
     /// Tells the time and waits.
     pub clock: Clock,
-    /// Names the run and draws the jitter.
+    /// Decides the name of the run and the jitter of its waits.
     pub seed: u64,
-    /// The value of an environment variable.
+    /// Returns the value of an environment variable.
     pub variable: &'a (dyn Fn(&str) -> Option<String> + Sync),
-    /// Hears how it goes.
+    /// Is called with each step of the run.
     pub on_progress: &'a (dyn Fn(Progress) + Sync),
-    /// Asks to stop.
+    /// Asks the run to stop.
     pub stop: Stop,
-    /// The process, for the lock.
+    /// The process that holds the lock.
     pub owner: Owner,
-    /// Carries requests in place of HTTP.
+    /// For tests: carries requests instead of HTTP.
     pub transport: Option<Arc<dyn Transport>>,
-    /// The lake in place of the one at `[lake] url`.
+    /// For tests: the lake, instead of the one at `[lake] url`.
     pub store: Option<Store>,
 }
 
 impl Surroundings<'_> {
-    /// Those of a process: the machine's clock, its environment, and nobody listening.
+    /// The surroundings of a process: the clock and the environment of the machine, and no progress.
     #[must_use]
     pub fn of_process(clock: &Clock, seed: u64) -> Self {
         Self {
@@ -51,11 +51,11 @@ impl Surroundings<'_> {
     pub(super) fn lake(&self, pipeline: &Pipeline) -> Result<Store> {
         self.store
             .clone()
-            .map_or_else(|| Store::create(&pipeline.lake), Ok)
+            .map_or_else(|| Store::create(&pipeline.lake.url), Ok)
     }
 }
 
-/// Does what needs the lock on the pipeline's snapshot, and keeps the lock meanwhile.
+/// Runs `work` while it holds the lock on the pipeline's snapshot.
 pub(super) async fn locked<T>(
     store: &Store,
     pipeline: &Pipeline,

@@ -1,4 +1,4 @@
-//! What became of each target.
+//! The state of every target: its fate, the reason and the batch that asked for it.
 
 use std::num::NonZeroU32;
 
@@ -6,115 +6,135 @@ use crate::fate::{Fate, Fates};
 use crate::ledger::Unanswered;
 use crate::targets::{TargetId, TargetList};
 
-/// What became of each target, by its number.
+/// The state of every target, by its number. Twelve bytes per target.
 #[derive(Debug)]
 pub(super) struct TargetStates {
-    states: Vec<TargetState>,
+    states: Vec<PackedState>,
     reasons: Vec<String>,
 }
 
+/// The state of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TargetState<'a> {
+    pub(super) fate: Fate,
+    /// Why, if the fate alone does not say it.
+    pub(super) reason: Option<&'a str>,
+    /// The batch that asked last.
+    pub(super) batch: Option<u32>,
+}
+
 #[derive(Debug, Clone, Copy)]
-struct TargetState {
+struct PackedState {
     fate: Fate,
+    /// The number of the batch, plus one.
     batch: Option<NonZeroU32>,
+    /// The index of the reason, plus one.
     reason: Option<NonZeroU32>,
 }
 
+const UNSENT: PackedState = PackedState {
+    fate: Fate::Unsent,
+    batch: None,
+    reason: None,
+};
+
 impl TargetStates {
+    /// The states of targets of which none is sent yet.
     pub(super) fn new(targets: usize) -> Self {
         Self {
-            states: vec![
-                TargetState {
-                    fate: Fate::Unsent,
-                    batch: None,
-                    reason: None
-                };
-                targets
-            ],
+            states: vec![UNSENT; targets],
             reasons: Vec::new(),
         }
     }
 
-    pub(super) fn set(
-        &mut self,
-        targets: &[TargetId],
-        fate: Fate,
-        batch: Option<u32>,
-        reason: Option<&str>,
-    ) {
-        let batch = batch.and_then(|batch| NonZeroU32::new(batch + 1));
-        let reason = reason.and_then(|reason| {
+    /// Sets the state of targets that were asked for together.
+    pub(super) fn set(&mut self, targets: &[TargetId], state: TargetState<'_>) {
+        let reason = state.reason.and_then(|reason| {
             self.reasons.push(reason.to_owned());
             NonZeroU32::new(self.reasons.len() as u32)
         });
+        let packed = PackedState {
+            fate: state.fate,
+            batch: state.batch.and_then(|batch| NonZeroU32::new(batch + 1)),
+            reason,
+        };
         for target in targets {
-            self.states[target.0 as usize] = TargetState {
-                fate,
-                batch,
-                reason,
-            };
+            self.states[target.0 as usize] = packed;
         }
     }
 
+    /// Changes the fate of a target and keeps the rest.
     pub(super) fn set_fate(&mut self, target: TargetId, fate: Fate) {
         self.states[target.0 as usize].fate = fate;
     }
 
-    /// The targets that were not answered, and what became of them.
+    /// The state of a target.
+    pub(super) fn of(&self, target: TargetId) -> TargetState<'_> {
+        let packed = self.states[target.0 as usize];
+        TargetState {
+            fate: packed.fate,
+            reason: packed
+                .reason
+                .map(|reason| self.reasons[reason.get() as usize - 1].as_str()),
+            batch: packed.batch.map(|batch| batch.get() - 1),
+        }
+    }
+
+    /// The targets without a response, and their states.
     pub(super) fn unanswered(&self, list: &TargetList) -> Vec<Unanswered> {
-        let open = list
-            .targets()
-            .filter_map(|target| match self.of(target.id) {
-                (Fate::Absent | Fate::Returned, ..) => None,
-                (fate, reason, batch) => {
-                    let reason = reason.map(str::to_owned);
-                    Some(Unanswered {
-                        target: target.text.to_owned(),
-                        fate,
-                        reason,
-                        batch,
-                    })
-                }
-            });
+        let open = list.targets().filter_map(|target| {
+            let state = self.of(target.id);
+            (!matches!(state.fate, Fate::Absent | Fate::Returned)).then(|| Unanswered {
+                target: target.text.to_owned(),
+                fate: state.fate,
+                reason: state.reason.map(str::to_owned),
+                batch: state.batch,
+            })
+        });
         open.collect()
     }
 
-    /// Takes over what an earlier start has kept of targets that were not answered.
-    pub(super) fn take_unanswered(&mut self, kept: &[Unanswered], list: &TargetList) {
+    /// Restores what an earlier start recorded about targets without a response.
+    pub(super) fn restore(&mut self, recorded: &[Unanswered], list: &TargetList) {
         for Unanswered {
             target,
             fate,
             reason,
             batch,
-        } in kept
+        } in recorded
         {
-            if let Some(id) = list
-                .find(target)
-                .filter(|id| self.of(*id).0 != Fate::Absent)
-            {
-                self.set(&[id], *fate, *batch, reason.as_deref());
+            let target = list.find(target);
+            if let Some(id) = target.filter(|id| self.of(*id).fate != Fate::Absent) {
+                let state = TargetState {
+                    fate: *fate,
+                    reason: reason.as_deref(),
+                    batch: *batch,
+                };
+                self.set(&[id], state);
             }
         }
     }
 
-    /// A provider that refused every target has had a bad hour: they are asked again.
-    pub(super) fn forgive_if_all_are_refused(&mut self) {
+    /// Resets all targets if every one is refused: then the cause was the provider, and they are asked for again.
+    pub(super) fn reset_if_all_are_refused(&mut self) {
         if self.states.iter().all(|state| state.fate == Fate::Refused) {
-            self.states.fill(TargetState {
-                fate: Fate::Unsent,
-                batch: None,
-                reason: None,
-            });
+            self.states.fill(UNSENT);
         }
     }
 
-    /// Fate, reason and batch of a target.
-    pub(super) fn of(&self, target: TargetId) -> (Fate, Option<&str>, Option<u32>) {
-        let state = self.states[target.0 as usize];
-        let reason = state
-            .reason
-            .map(|reason| self.reasons[reason.get() as usize - 1].as_str());
-        (state.fate, reason, state.batch.map(|batch| batch.get() - 1))
+    /// Whether each target is still to be sent, by its number.
+    pub(super) fn unsent(&self) -> Vec<bool> {
+        let states = self.states.iter();
+        states.map(|state| state.fate == Fate::Unsent).collect()
+    }
+
+    /// The reason of the first target that failed: an example for messages.
+    pub(super) fn failure(&self) -> Option<&str> {
+        let failed = self
+            .states
+            .iter()
+            .find(|state| state.fate == Fate::Failed)?;
+        Some(self.reasons[failed.reason?.get() as usize - 1].as_str())
     }
 
     /// The fates of all lines of the list.

@@ -1,9 +1,10 @@
-//! Writes a snapshot's tables into its staging place, sorted.
+//! Writes the tables of a snapshot into its staging place, sorted.
 //!
-//! Pages are sorted and written; breakdowns are read from them, a pass for each dimension, and so need no sort.
+//! Pages are sorted and written. Breakdowns are read back from the sorted pages, one pass per dimension, and so need no
+//! sort of their own.
 //!
 //! # Memory
-//! What is left of the bound beside the target list, which grows with its lines: the sorter's part, a row group of the table that is being written, and two batches of its rows.
+//! [`MemoryBudget`] gives the formula.
 
 use std::fs::File;
 use std::path::Path;
@@ -13,10 +14,11 @@ use arrow::array::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
+use tokio::task::JoinHandle;
 
-use super::books::request_ids;
+use super::attempts::request_ids;
 use super::target_states::TargetStates;
-use crate::clock::Stopwatch;
+use crate::clock::{Stage, Stopwatch};
 use crate::contract::{Contract, DIMENSIONS, Table};
 use crate::error::{Context, Result};
 use crate::fate::Fate;
@@ -29,60 +31,90 @@ use crate::plan::sorted;
 use crate::store::Store;
 use crate::targets::{LineEnd, TargetList};
 
-/// Bytes for each line besides the list, as measured: its target's batch and fate, the order in which its table is written,
-/// and what the reading of the books has left in pieces.
-const LINE_BYTES: usize = 64;
-
-/// What of the memory the sorter may buffer: five eighths, less what a long list takes beyond one eighth. A quarter is for
-/// a row group, answers under way and what is put in order.
-fn sorter_bytes(memory: usize, list: &TargetList) -> usize {
-    let held = list.memory_bytes() + list.line_count() * LINE_BYTES;
-    let eighth = memory / 8;
-    (6 * eighth)
-        .saturating_sub(held)
-        .clamp(eighth / 2, 5 * eighth)
-}
 /// Rows of a batch of targets or requests.
 const BATCH_ROWS: usize = 8192;
-/// Pages that are unfolded at once: enough that cores seldom wait for each other between two batches.
+/// Pages that are unfolded at once: enough that the two threads seldom wait for each other between batches.
 const UNFOLDED_PAGES: usize = 32_768;
+/// Bytes per line besides the list, as measured: the state of its target, the order of its table, and the fragments
+/// that reading the ledger leaves.
+const LINE_BYTES: usize = 64;
 
-/// The files of pages and breakdowns, and what pages add up to.
-pub(super) type Written = Result<(Vec<ManifestFile>, Vec<ManifestFile>, Profile)>;
+/// The memory that publishing may use, and the part of it that the sorter of pages gets.
+///
+/// With `m = memory_mib` and `l` = the bytes of the target list, 64 bytes per line included:
+///
+/// ```text
+/// sorter = 6/8 m - l,   at least 1/16 m,   at most 5/8 m
+/// ```
+///
+/// So 2/8 of `m` are for a row group, the responses in work and the batches being sorted; a list of up to 1/8 of `m`
+/// costs the sorter nothing, and a longer one makes it spill to disk earlier.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MemoryBudget {
+    memory: usize,
+    list: usize,
+}
 
-/// Sorts what comes and writes pages and breakdowns.
+impl MemoryBudget {
+    /// The budget of `memory` bytes for a snapshot of this list.
+    pub(super) fn new(memory: usize, list: &TargetList) -> Self {
+        let list = list.memory_bytes() + list.line_count() * LINE_BYTES;
+        Self { memory, list }
+    }
+
+    /// Bytes that the sorter may buffer before it spills to disk.
+    fn sorter(self) -> usize {
+        let eighth = self.memory / 8;
+        (6 * eighth)
+            .saturating_sub(self.list)
+            .clamp(eighth / 2, 5 * eighth)
+    }
+}
+
+/// The files of the tables that are made from responses.
+pub(super) struct Written {
+    pub(super) pages: Vec<ManifestFile>,
+    pub(super) breakdowns: Vec<ManifestFile>,
+    pub(super) profile: Profile,
+}
+
+/// Sorts the rows that arrive, then writes pages and breakdowns.
 pub(super) fn write_pages(
     staging: &Staging,
     store: &Store,
     contract: &Arc<Contract>,
-    (memory, list): (usize, &TargetList),
+    memory: MemoryBudget,
     mut rows: tokio::sync::mpsc::Receiver<RecordBatch>,
     stages: &Stopwatch,
-) -> tokio::task::JoinHandle<Written> {
+) -> JoinHandle<Result<Written>> {
     let (staging, scratch, contract) = (staging.clone(), store.scratch(), Arc::clone(contract));
-    let (stages, budget) = (stages.clone(), sorter_bytes(memory, list));
+    let stages = stages.clone();
     tokio::task::spawn_blocking(move || {
-        let mut sorter = Sorter::new(contract.schema(), budget, scratch)?;
+        let mut sorter = Sorter::new(contract.schema(), &contract.sort, memory.sorter(), scratch)?;
         while let Some(batch) = rows.blocking_recv() {
-            stages.time("sort", || sorter.push(batch))?;
+            stages.time(Stage::Sort, || sorter.push(batch))?;
         }
         let mut profile = Profile::default();
         let mut writer = staging.writer(Table::Pages);
-        let mut sorted = stages.time("sort", || sorter.finish())?;
-        beside(
-            || stages.time("sort", || sorted.next()),
+        let mut sorted = stages.time(Stage::Sort, || sorter.finish())?;
+        side_by_side(
+            || stages.time(Stage::Sort, || sorted.next()),
             |batch| {
                 profile.add(&batch);
-                stages.time("encode pages", || writer.write(&batch))
+                stages.time(Stage::EncodePages, || writer.write(&batch))
             },
         )?;
-        let pages = stages.time("encode pages", || writer.close())?;
+        let pages = stages.time(Stage::EncodePages, || writer.close())?;
         let breakdowns = write_breakdowns(&staging, &pages, &stages)?;
-        Ok((pages, breakdowns, profile))
+        Ok(Written {
+            pages,
+            breakdowns,
+            profile,
+        })
     })
 }
 
-/// Unfolds the staged pages, a pass for each dimension: what comes is in order.
+/// Unfolds the staged pages, one pass per dimension: the rows come out in order.
 fn write_breakdowns(
     staging: &Staging,
     pages: &[ManifestFile],
@@ -100,11 +132,11 @@ fn write_breakdowns(
         .map(move |batch| batch.context(|| format!("failed to unfold {}", path.display())))
     });
     let mut writer = staging.writer(Table::Breakdowns);
-    beside(
+    side_by_side(
         || unfolded.next(),
-        |batch| stages.time("encode breakdowns", || writer.write(&batch)),
+        |batch| stages.time(Stage::EncodeBreakdowns, || writer.write(&batch)),
     )?;
-    stages.time("encode breakdowns", || writer.close())
+    stages.time(Stage::EncodeBreakdowns, || writer.close())
 }
 
 /// The breakdowns of one dimension of a file of pages.
@@ -130,15 +162,17 @@ fn unfold<'s>(
             .and_then(|batch| breakdowns(&batch, field, dimension));
         Some(unfolded.map_err(ParquetError::from))
     };
-    Ok(std::iter::from_fn(move || stages.time("unfold", &mut next)))
+    Ok(std::iter::from_fn(move || {
+        stages.time(Stage::Unfold, &mut next)
+    }))
 }
 
-/// Makes the next batch beside the one that is taken; whichever core is free helps.
-fn beside(
+/// Makes the next batch while the previous one is taken; whichever core is free helps.
+fn side_by_side(
     mut make: impl FnMut() -> Option<Result<RecordBatch>> + Send,
     mut take: impl FnMut(RecordBatch) -> Result<()> + Send,
 ) -> Result<()> {
-    // On a thread of the pool, so that each step begins without waking one.
+    // On a thread of the pool, so that no step has to wake one.
     rayon::scope(|_| {
         let mut next = make();
         while let Some(batch) = next {
@@ -160,64 +194,77 @@ pub(super) fn write_requests(staging: &Staging, attempts: &[Attempt]) -> Result<
     writer.close()
 }
 
-/// Writes the targets table: lines by root domain, target, source and number, invalid ones first.
+/// Writes the targets table: lines sorted by root domain, target, source and number, invalid lines first.
 pub(super) fn write_targets(
     staging: &Staging,
     list: &TargetList,
     states: &TargetStates,
     attempts: &[Attempt],
 ) -> Result<Vec<ManifestFile>> {
-    let mut place = vec![0_u32; list.target_count()];
-    for (at, id) in sorted(list).into_iter().enumerate() {
-        place[id.0 as usize] = at as u32 + 1;
-    }
-    let mut order: Vec<(u32, u32)> = list
-        .lines()
-        .zip(0..)
-        .map(|(line, index)| match line.end {
-            LineEnd::Target(id) | LineEnd::Duplicate { of: id, .. } => {
-                (place[id.0 as usize], index)
-            }
-            LineEnd::Invalid(_) => (0, index),
-        })
-        .collect();
-    drop(place);
-    // Lines of one target, and the invalid ones, stand by source and number.
-    order.sort_unstable_by(|left, right| {
-        left.0.cmp(&right.0).then_with(|| {
-            let (left, right) = (list.line(left.1 as usize), list.line(right.1 as usize));
-            (left.source, left.number).cmp(&(right.source, right.number))
-        })
-    });
+    let order = line_order(list);
     let request_ids = request_ids(attempts);
+    let of_line = |fate, reason| LineFate {
+        fate,
+        reason,
+        batch: None,
+        request_id: None,
+    };
     let fate_of = |index: usize| match list.line(index).end {
-        LineEnd::Invalid(reason) => LineFate {
-            fate: Fate::Invalid,
-            reason: Some(reason),
-            batch: None,
-            request_id: None,
-        },
-        LineEnd::Duplicate { .. } => LineFate {
-            fate: Fate::Duplicate,
-            reason: None,
-            batch: None,
-            request_id: None,
-        },
+        LineEnd::Invalid(reason) => of_line(Fate::Invalid, Some(reason)),
+        LineEnd::Duplicate { .. } => of_line(Fate::Duplicate, None),
         LineEnd::Target(id) => {
-            let (fate, reason, batch) = states.of(id);
-            let request_id = batch.and_then(|batch| request_ids.get(&batch).copied());
+            let state = states.of(id);
             LineFate {
-                fate,
-                reason,
-                batch,
-                request_id,
+                fate: state.fate,
+                reason: state.reason,
+                batch: state.batch,
+                request_id: state
+                    .batch
+                    .and_then(|batch| request_ids.get(&batch).copied()),
             }
         }
     };
     let mut writer = staging.writer(Table::Targets);
     for lines in order.chunks(BATCH_ROWS) {
-        let lines: Vec<usize> = lines.iter().map(|&(_, index)| index as usize).collect();
+        let lines: Vec<usize> = lines.iter().map(|line| line.index as usize).collect();
         writer.write(&targets_batch(list, &lines, fate_of)?)?;
     }
     writer.close()
+}
+
+/// A line and the place of its target in the sorted list: 0 for an invalid line.
+struct PlacedLine {
+    place: u32,
+    index: u32,
+}
+
+/// The lines of a list in the order of the targets table.
+fn line_order(list: &TargetList) -> Vec<PlacedLine> {
+    let mut places = vec![0_u32; list.target_count()];
+    for (at, id) in sorted(list).into_iter().enumerate() {
+        places[id.0 as usize] = at as u32 + 1;
+    }
+    let mut order: Vec<PlacedLine> = list
+        .lines()
+        .zip(0..)
+        .map(|(line, index)| {
+            let place = match line.end {
+                LineEnd::Target(id) | LineEnd::Duplicate { of: id, .. } => places[id.0 as usize],
+                LineEnd::Invalid(_) => 0,
+            };
+            PlacedLine { place, index }
+        })
+        .collect();
+    drop(places);
+    // Lines of one target, and invalid lines, are sorted by source and number.
+    order.sort_unstable_by(|left, right| {
+        left.place.cmp(&right.place).then_with(|| {
+            let (left, right) = (
+                list.line(left.index as usize),
+                list.line(right.index as usize),
+            );
+            (left.source, left.number).cmp(&(right.source, right.number))
+        })
+    });
+    order
 }

@@ -1,4 +1,7 @@
-//! Brings a file that was written on a local disk to its place in the lake, where it appears whole.
+//! Moves a local file to its place in the lake, where it appears completely or not at all.
+//!
+//! A delivery has two steps, so that many files can appear at nearly the same time: [`Store::deliver`] transfers the
+//! bytes, and [`Delivery::complete`] makes the file visible.
 
 use std::io::Read as _;
 use std::path::{Path as FsPath, PathBuf};
@@ -10,15 +13,16 @@ use futures::stream::FuturesUnordered;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _};
 
-use super::objects::{Store, blocking, sync_directory};
+use super::objects::Store;
+use super::whole::{blocking, sync_directory};
 use crate::error::{Context, Result};
 
-/// Bytes of a part of an upload; a smaller file is written at once.
+/// Bytes per part of a multipart upload. A file of at most this size is written by a single request.
 const PART_BYTES: usize = 8 << 20;
-/// Parts under way at once.
+/// Parts that are uploaded at the same time.
 const PARTS: usize = 4;
 
-/// A file that is about to appear in its place.
+/// A file whose bytes are transferred and which is not visible yet.
 pub(crate) struct Delivery {
     to: Path,
     by: By,
@@ -31,7 +35,7 @@ enum By {
 }
 
 impl Delivery {
-    /// Shows the file in its place, whole.
+    /// Makes the file visible, completely and durably.
     pub(crate) async fn complete(self) -> Result<()> {
         let Self { to, by } = self;
         let failed = || format!("failed to write {to} to the lake");
@@ -52,7 +56,7 @@ impl Delivery {
         }
     }
 
-    /// Lets go of what was sent: it takes room that is paid for.
+    /// Discards the uploaded parts: the provider bills for them until they are deleted.
     pub(crate) async fn abandon(self) {
         if let By::Upload(mut upload) = self.by {
             let _ = upload.abort().await;
@@ -61,9 +65,13 @@ impl Delivery {
 }
 
 impl Store {
-    /// Brings a staged file as near to its place as can be without showing it; [`Delivery::complete`] shows it, whole.
+    /// Transfers a staged file without making it visible; [`Delivery::complete`] does that.
+    ///
+    /// On a local disk nothing is copied, so the staged file must exist until then. In an object store the parts of a
+    /// large file are uploaded; a small one is kept in memory.
     pub(crate) async fn deliver(&self, staged: &FsPath, to: &Path) -> Result<Delivery> {
         let failed = || format!("failed to write {to} to the lake");
+        // On a local disk, the content is made durable now, so that only a rename is left.
         if let Some(target) = self.on_disk(to) {
             let source = staged.to_owned();
             let (file, parent) = (
@@ -80,6 +88,7 @@ impl Store {
                 by: By::Rename(source, target),
             });
         }
+        // A small file needs a single request, which also makes it visible, so it is sent on completion.
         let mut file = std::fs::File::open(staged).context(failed)?;
         if file.metadata().context(failed)?.len() <= PART_BYTES as u64 {
             let mut bytes = Vec::new();
@@ -89,13 +98,13 @@ impl Store {
                 by: By::Put(Arc::clone(self.objects()), bytes.into()),
             });
         }
+        // The parts of an upload stay invisible until it is completed.
         let mut upload = self.objects().put_multipart(to).await.context(failed)?;
         let mut parts = FuturesUnordered::new();
         let sent = async {
             loop {
-                let mut part = vec![0; PART_BYTES];
-                let length = read_full(&mut file, &mut part)?;
-                part.truncate(length);
+                let mut part = Vec::with_capacity(PART_BYTES);
+                let length = (&mut file).take(PART_BYTES as u64).read_to_end(&mut part)?;
                 if length > 0 {
                     parts.push(upload.put_part(part.into()));
                 }
@@ -113,7 +122,7 @@ impl Store {
         };
         if let Err(error) = sent.await {
             drop(parts);
-            // What was sent takes room that is paid for.
+            // The provider bills for uploaded parts until they are deleted.
             let _ = upload.abort().await;
             return Err(error).context(failed);
         }
@@ -123,15 +132,4 @@ impl Store {
             by: By::Upload(upload),
         })
     }
-}
-
-fn read_full(file: &mut std::fs::File, part: &mut [u8]) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while filled < part.len() {
-        match file.read(&mut part[filled..])? {
-            0 => break,
-            read => filled += read,
-        }
-    }
-    Ok(filled)
 }

@@ -1,4 +1,4 @@
-//! The SHA-256 of a file.
+//! Hashes files with SHA-256.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -6,7 +6,7 @@ use std::path::Path as FsPath;
 
 use sha2::{Digest as _, Sha256};
 
-/// The bytes of a file, and their SHA-256.
+/// The size of a file in bytes, and its SHA-256 in hexadecimal.
 pub(crate) fn hash(path: &FsPath) -> std::io::Result<(u64, String)> {
     let mut file = File::open(path)?;
     let (mut hash, mut bytes) = (Sha256::new(), 0);

@@ -1,4 +1,4 @@
-//! Every path in the lake, and nothing else knows one.
+//! The path of every object in the lake. No other file contains a path.
 
 use std::fmt;
 
@@ -21,12 +21,12 @@ impl Layout {
         Path::from("_snapshots")
     }
 
-    /// What matches all manifests in DuckDB, and not the reports beside them.
+    /// A glob pattern that matches all manifests in DuckDB, and nothing else in their folder.
     pub(crate) fn manifests_pattern() -> &'static str {
         "_snapshots/[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9].json"
     }
 
-    /// The manifest: written last, so the snapshot is published if and only if it is there.
+    /// The manifest. It is written last: the snapshot is published if and only if it exists.
     pub(crate) fn manifest(self) -> Path {
         Path::from(format!("_snapshots/{}.json", self.snapshot))
     }
@@ -36,7 +36,7 @@ impl Layout {
         Path::from(format!("{}/snapshot_date={}", table.name(), self.snapshot))
     }
 
-    /// The folder of a table, which a Delta reader opens.
+    /// The folder of a table, which is also the path of its Delta table.
     pub(crate) fn table(table: Table) -> Path {
         Path::from(table.name())
     }
@@ -69,27 +69,27 @@ impl Layout {
         Path::from(format!("_staging/{}", self.snapshot))
     }
 
-    /// Says that files are being put in place, and that some may be left over.
+    /// A marker that exists while files are moved to their places: if publishing is interrupted, some may be left over.
     pub(crate) fn placing(self) -> Path {
         Path::from(format!("_staging/{}/placing", self.snapshot))
     }
 
-    /// The answer to an attempt as received.
+    /// The response to an attempt, as received.
     pub(crate) fn response(self, id: AttemptId) -> Path {
         Path::from(format!("_archive/{}/{id}.json.zst", self.snapshot))
     }
 
-    /// The folder of what all runs need to continue, a folder a date.
+    /// The folder of what runs need to continue, with one folder per date.
     pub(crate) fn runs() -> Path {
         Path::from("_runs")
     }
 
-    /// The folder of what the runs of this snapshot need to continue.
+    /// The folder of what runs of this snapshot need to continue.
     pub(crate) fn run_root(self) -> Path {
         Path::from(format!("_runs/{}", self.snapshot))
     }
 
-    /// What names the run that fills this snapshot for the first time, or replaces it for the nth.
+    /// The record of the run that fills this generation of the snapshot.
     pub(crate) fn run(self, generation: u32) -> Path {
         let number = if generation <= 1 {
             String::new()
@@ -112,37 +112,37 @@ impl Layout {
         }
     }
 
-    /// The input lines of a run as it has read them.
+    /// The input lines of a run, as it has read them.
     pub(crate) fn lines(self, run: &str) -> Path {
         Path::from(format!("_runs/{}/{run}.lines.ndjson.zst", self.snapshot))
     }
 
-    /// What became of the targets of a run that were not answered.
+    /// The fates of a run's targets that have no response.
     pub(crate) fn unanswered(self, run: &str) -> Path {
         Path::from(format!("_runs/{}/{run}.unanswered.json.zst", self.snapshot))
     }
 
-    /// Says that this snapshot was taken away, and is not one that was begun and never published.
+    /// A marker that the snapshot was deleted, to tell it from a snapshot that was started and never published.
     pub(crate) fn pruned(self) -> Path {
         Path::from(format!("_runs/{}/pruned", self.snapshot))
     }
 
-    /// The folder of the answers.
+    /// The folder of the archived responses.
     pub(crate) fn archive(self) -> Path {
         Path::from(format!("_archive/{}", self.snapshot))
     }
 
-    /// Answers and books of this snapshot, bundled.
+    /// A bundle of this snapshot's responses, intents and attempts.
     pub(crate) fn bundle(self, number: u32) -> Path {
         self.archive().join(format!("bundle-{number:05}.tar"))
     }
 
-    /// Where in a bundle each object stands.
+    /// The index of a bundle: where each object begins.
     pub(crate) fn bundle_index(self, number: u32) -> Path {
         self.archive().join(format!("bundle-{number:05}.json"))
     }
 
-    /// The number in the name of a bundle, or of its index, by how the name ends.
+    /// The number in the name of a bundle (ending `tar`) or of its index (ending `json`).
     pub(crate) fn bundle_number(path: &Path, ending: &str) -> Option<u32> {
         let name = path
             .filename()?
@@ -151,31 +151,31 @@ impl Layout {
         name.strip_suffix('.')?.parse().ok()
     }
 
-    /// Whether it is a bundle or the index of one.
+    /// Whether an object is a bundle or a bundle's index.
     pub(crate) fn is_bundle(path: &Path) -> bool {
         ["tar", "json"]
             .iter()
             .any(|ending| Self::bundle_number(path, ending).is_some())
     }
 
-    /// The folder of all answers, a folder a date.
+    /// The folder of all archives, with one folder per date.
     pub(crate) fn archives() -> Path {
         Path::from("_archive")
     }
 
-    /// A contract that files of the lake keep.
+    /// A contract that files of the lake follow.
     pub(crate) fn contract(id: &str) -> Path {
         Path::from(format!("_contracts/{id}.toml"))
     }
 
-    /// Whether it is part of a table's Delta log.
+    /// Whether an object is part of a table's Delta log.
     pub(crate) fn is_log(path: &Path) -> bool {
         path.parts()
             .nth(1)
             .is_some_and(|part| part.as_ref() == "_delta_log")
     }
 
-    /// Says to readers of a partition that it is whole.
+    /// The marker that tells readers that a partition is complete.
     pub(crate) fn success(self, table: Table) -> Path {
         self.partition(table).join("_SUCCESS")
     }
@@ -185,7 +185,7 @@ impl Layout {
         Path::from(format!("_runs/{}/locks", self.snapshot))
     }
 
-    /// A lock on this snapshot: the one with the highest number holds.
+    /// A lock on this snapshot. The highest number holds it.
     pub(crate) fn lock(self, number: u32) -> Path {
         Path::from(format!("_runs/{}/locks/{number:06}.json", self.snapshot))
     }
@@ -205,12 +205,12 @@ impl Layout {
         Path::from(format!("_snapshots/{}.summary.json", self.snapshot))
     }
 
-    /// The folder of the targets that were refused, an object a snapshot.
+    /// The folder of the refused targets, with one object per snapshot.
     pub(crate) fn all_refused() -> Path {
         Path::from("_runs/refused")
     }
 
-    /// The targets that were refused while this snapshot was fetched.
+    /// The targets that the provider refused while this snapshot was fetched.
     pub(crate) fn refused(self) -> Path {
         Path::from(format!("_runs/refused/{}.json.zst", self.snapshot))
     }
@@ -235,7 +235,7 @@ impl Layout {
         Path::from(format!("_runs/{}/attempts/{id}.json", self.snapshot))
     }
 
-    /// The batch that the name of an intent's or an attempt's file begins with; 0 for a stranger.
+    /// The batch in the name of an intent or attempt; 0 if the name has none.
     pub(crate) fn batch_of(path: &Path) -> u32 {
         let name = path.filename().unwrap_or_default();
         name.split_once('-')
@@ -243,23 +243,23 @@ impl Layout {
             .unwrap_or_default()
     }
 
-    /// The date that a manifest's path names.
+    /// The date in the name of a manifest; none for other objects.
     pub(crate) fn date_of(path: &Path) -> Option<NaiveDate> {
         path.filename()?.strip_suffix(".json")?.parse().ok()
     }
 }
 
-/// Names an attempt within a run: the batch, from 0, and the attempt at it, from 1.
+/// Identifies an attempt within a run: the batch, from 0, and the number of its attempt, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptId {
     /// The batch.
     pub batch: u32,
-    /// The attempt at it.
+    /// The number of the attempt at this batch.
     pub attempt: u32,
 }
 
 impl fmt::Display for AttemptId {
-    /// `00012-1`: sorts as it counts, and is the name of the attempt's files.
+    /// `00012-1`: sorts in numeric order, and is the name of the attempt's objects.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:05}-{}", self.batch, self.attempt)
     }

@@ -1,91 +1,37 @@
-//! One run at a time: the lock on a snapshot.
+//! The lock on a snapshot, so that only one process works on it at a time.
 //!
-//! Locks are objects with numbers, each written only if it is not there yet, which every object store and disk can do;
-//! the highest number holds. Its owner renews it every few seconds. It is taken over with the next number: at once if it
-//! was released or its owner is a process of this machine that is gone, or else when it was not renewed for long and
-//! stays so while it is watched. An owner that comes back sees the higher number and stops.
+//! A lock is an object with a number, created only if it does not exist yet; every object store and disk can do that.
+//! The highest number holds the lock. Its owner renews it every ten seconds. Another process takes it over by creating
+//! the next number: at once if the lock was released, or if its owner was a process on this machine that has ended;
+//! otherwise only if the lock was not renewed for a minute and stays so for another minute. An owner that resumes
+//! after that finds the higher number and stops.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::layout::Layout;
 use super::objects::Store;
+use super::owner::Owner;
 use crate::clock::Clock;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::stop::{Stop, StopReason};
 
 /// How often a lock is renewed.
 const RENEWED_EVERY: Duration = Duration::from_secs(10);
-/// After so long without renewal the owner sends nothing more before it has renewed it.
+/// After this time without a renewal, the owner sends nothing until it has renewed the lock.
 const DOUBTFUL_AFTER: Duration = Duration::from_secs(40);
-/// After so long without renewal another may take it over.
+/// After this time without a renewal, another process may take the lock over.
 const STALE_AFTER: Duration = Duration::from_secs(60);
-/// How long it is watched before it is taken over: clocks may differ, a renewal tells. Longer than an owner goes on
-/// without one.
+/// How long a stale lock is watched before it is taken over. Clocks may differ, so only a renewal proves that the owner
+/// is alive. Longer than an owner continues without one.
 const WATCHED_FOR: Duration = Duration::from_secs(60);
 
-/// A process that may hold a lock.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owner {
-    /// The machine's name.
-    pub host: String,
-    /// The process.
-    pub pid: u32,
-    /// When it started, in the system's own terms.
-    pub started: Option<String>,
-    /// Where its number means this process: the machine's boot and the space of process numbers.
-    pub place: Option<String>,
-}
-
-impl Owner {
-    /// This process.
-    #[must_use]
-    pub fn this_process() -> Self {
-        let pid = std::process::id();
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-        let space = std::fs::read_link("/proc/self/ns/pid").ok();
-        Self {
-            host: rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .into_owned(),
-            pid,
-            started: start_of(pid),
-            place: boot
-                .zip(space)
-                .map(|(boot, space)| format!("{} {}", boot.trim(), space.display())),
-        }
-    }
-
-    /// Whether it is known to be gone, as seen from `here`: only a process of the same machine can tell.
-    fn is_gone(&self, here: &Self) -> bool {
-        self.place.is_some()
-            && self.place == here.place
-            && self.started.is_some()
-            && start_of(self.pid) != self.started
-    }
-}
-
-/// When a process of this machine started, in ticks since the boot; none if there is none, or no `/proc`.
-fn start_of(pid: u32) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may hold anything; the start is the 20th field after it.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_whitespace();
-    // A zombie is gone, though it has a number still.
-    let state = fields.next()?;
-    if state == "Z" {
-        None
-    } else {
-        fields.nth(18).map(str::to_owned)
-    }
-}
-
-/// A lock as it is written.
+/// A lock as its object stores it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
     owner: Owner,
@@ -95,7 +41,7 @@ struct Record {
     released: bool,
 }
 
-/// A lock that is held.
+/// A lock that this process holds.
 #[derive(Debug)]
 pub struct Lock {
     store: Store,
@@ -108,15 +54,15 @@ pub struct Lock {
 #[derive(Debug, Clone)]
 struct Held {
     record: Record,
-    /// When the clock had run so long it was renewed last.
+    /// How long the clock had been running at the last renewal.
     at: Duration,
 }
 
 impl Lock {
-    /// Takes the lock on a snapshot.
+    /// Takes the lock on a snapshot. Waits up to a minute if the current owner seems dead.
     ///
     /// # Errors
-    /// [`ErrorKind::Locked`] if another run holds it, with what is known of that; a lake that fails.
+    /// [`ErrorKind::Locked`] if another process holds the lock, with its host, process and age; a lake that fails.
     pub async fn take(
         store: &Store,
         snapshot: chrono::NaiveDate,
@@ -124,7 +70,7 @@ impl Lock {
         clock: &Clock,
     ) -> Result<Self> {
         let layout = Layout { snapshot };
-        // Each round that fails was lost to someone who has it now.
+        // A round only fails if another process took the lock in the same moment.
         for _ in 0..3 {
             let locks = store.list(&layout.locks()).await?;
             let last = locks
@@ -132,10 +78,10 @@ impl Lock {
                 .filter_map(|object| Layout::lock_number(&object.location))
                 .max();
             if let Some(number) = last
-                && let Some(there) = read(store, layout, number).await?
-                && !may_be_taken(store, layout, number, &there, &owner, clock).await?
+                && let Some(existing) = read(store, layout, number).await?
+                && !may_be_taken(store, layout, number, &existing, &owner, clock).await?
             {
-                return Err(held_by(&there, snapshot, clock.now()));
+                return Err(held_by(&existing, snapshot, clock.now()));
             }
             let number = last.map_or(0, |last| last + 1);
             let now = clock.now();
@@ -149,7 +95,7 @@ impl Lock {
             if store.put_new(&layout.lock(number), json(&record)?).await? {
                 for object in locks {
                     if let Err(error) = store.delete(&object.location).await {
-                        warn!(%error, "an old lock stays; it means nothing");
+                        warn!(%error, "failed to delete an expired lock (harmless)");
                     }
                 }
                 let held = Mutex::new(Held {
@@ -163,21 +109,21 @@ impl Lock {
                     number,
                     held,
                 };
-                // What was listed may have been old.
+                // The listing may be outdated: renewing checks that no higher number exists.
                 lock.renew().await?;
                 return Ok(lock);
             }
         }
         Err(Error::new(
             ErrorKind::Locked,
-            format!("snapshot {snapshot} is being taken by other runs"),
+            format!("other processes are taking the lock on snapshot {snapshot}"),
         ))
     }
 
-    /// Takes the lock, does work while it is renewed, and gives it back.
+    /// Takes the lock, does work while renewing the lock, and releases it.
     ///
     /// # Errors
-    /// As [`Lock::take`]; a stop that was asked for while waiting for the lock; and what the work says.
+    /// The errors of [`Lock::take`] and of the work; the stop's error if a stop is requested before the lock is taken.
     pub async fn hold<T>(
         store: &Store,
         snapshot: chrono::NaiveDate,
@@ -192,8 +138,8 @@ impl Lock {
         };
         let end = tokio::select! {
             end = work(Arc::clone(&lock)) => end,
-            // It never ends by itself.
-            () = lock.keep(stop) => Err(Error::unexpected("the lock is no longer kept")),
+            // `keep` never returns.
+            () = lock.keep(stop) => Err(Error::unexpected("the lock is no longer renewed")),
         };
         if let Some(lock) = Arc::into_inner(lock) {
             lock.release().await;
@@ -201,7 +147,7 @@ impl Lock {
         end
     }
 
-    /// Renews the lock for as long as it is awaited; asks the run to stop if it is lost.
+    /// Renews the lock until this future is dropped. Requests a stop if the lock is lost or cannot be renewed for long.
     pub async fn keep(&self, stop: &Stop) {
         loop {
             self.clock.sleep(RENEWED_EVERY).await;
@@ -214,16 +160,16 @@ impl Lock {
                     stop.request(StopReason::LakeFails(error.to_string()));
                 }
                 Err(error) => {
-                    warn!(%error, "failed to renew the lock on the snapshot; trying again")
+                    warn!(%error, "failed to renew the lock on the snapshot; retrying")
                 }
             }
         }
     }
 
-    /// Returns if the lock is held beyond doubt.
+    /// Makes sure that this process still holds the lock.
     ///
     /// # Errors
-    /// [`ErrorKind::Locked`] if another run has taken it over; a lake that fails.
+    /// [`ErrorKind::Locked`] if another process has taken the lock over; a lake that fails.
     pub async fn ensure(&self) -> Result<()> {
         if self.is_doubtful() {
             self.renew().await
@@ -232,7 +178,7 @@ impl Lock {
         }
     }
 
-    /// Renews the lock, unless another run has taken it over.
+    /// Renews the lock, unless another process has taken it over.
     ///
     /// # Errors
     /// As [`Lock::ensure`].
@@ -248,7 +194,7 @@ impl Lock {
                 Some(other) => held_by(&other, snapshot, now),
                 None => Error::new(
                     ErrorKind::Locked,
-                    format!("another run has taken snapshot {snapshot} over"),
+                    format!("another process has taken over the lock on snapshot {snapshot}"),
                 ),
             });
         }
@@ -259,11 +205,11 @@ impl Lock {
         self.store
             .put(&self.layout.lock(self.number), json(&held.record)?)
             .await?;
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+        *self.held.lock() = held;
         Ok(())
     }
 
-    /// Gives the lock back. What is not given back is taken over later.
+    /// Releases the lock. If that fails, the lock expires and can be taken over later.
     pub async fn release(self) {
         let record = Record {
             released: true,
@@ -280,14 +226,11 @@ impl Lock {
     }
 
     fn held(&self) -> Held {
-        self.held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.held.lock().clone()
     }
 
-    /// Whether it was not renewed for so long that another may think of taking it over. A process that was stopped
-    /// knows by the wall clock only.
+    /// Whether the lock was not renewed for so long that another process may be about to take it over. After the process
+    /// was suspended, only the wall clock shows that.
     fn is_doubtful(&self) -> bool {
         let held = self.held();
         let by_wall = (self.clock.now() - held.record.renewed_at)
@@ -303,7 +246,7 @@ async fn read(store: &Store, layout: Layout, number: u32) -> Result<Option<Recor
     };
     let read = serde_json::from_slice(&bytes);
     if let Err(error) = &read {
-        warn!(%error, "{} is no lock; it is taken over", layout.lock(number));
+        warn!(%error, "{} is not a valid lock; taking it over", layout.lock(number));
     }
     Ok(read.ok())
 }
@@ -312,22 +255,22 @@ async fn may_be_taken(
     store: &Store,
     layout: Layout,
     number: u32,
-    there: &Record,
+    existing: &Record,
     here: &Owner,
     clock: &Clock,
 ) -> Result<bool> {
-    let Owner { host, pid, .. } = &there.owner;
-    if there.released {
+    let Owner { host, pid, .. } = &existing.owner;
+    if existing.released {
         return Ok(true);
     }
-    if there.owner.is_gone(here) {
+    if existing.owner.has_ended(here) {
         info!(
             host,
-            pid, "the run that held the snapshot is gone; taking over"
+            pid, "the process that held the lock has ended; taking the lock over"
         );
         return Ok(true);
     }
-    let age = (clock.now() - there.renewed_at)
+    let age = (clock.now() - existing.renewed_at)
         .abs()
         .to_std()
         .unwrap_or(Duration::MAX);
@@ -338,30 +281,30 @@ async fn may_be_taken(
         host,
         pid,
         age_seconds = age.as_secs(),
-        "the run that holds the snapshot gives no sign of life; watching it"
+        "the process that holds the lock does not renew it; watching the lock for a minute"
     );
     clock.sleep(WATCHED_FOR).await;
     let again = read(store, layout, number).await?;
-    Ok(again.is_none_or(|again| again.released || again.renewals == there.renewals))
+    Ok(again.is_none_or(|again| again.released || again.renewals == existing.renewals))
 }
 
-fn held_by(there: &Record, snapshot: chrono::NaiveDate, now: DateTime<Utc>) -> Error {
+fn held_by(existing: &Record, snapshot: chrono::NaiveDate, now: DateTime<Utc>) -> Error {
     let Record {
         owner: Owner { host, pid, .. },
         taken_at,
         renewed_at,
         ..
-    } = there;
+    } = existing;
     let age = (now - *renewed_at).num_seconds().max(0);
     Error::new(
         ErrorKind::Locked,
         format!(
-            "another run holds snapshot {snapshot}: process {pid} on {host}, since {}, last sign of life {age} s ago",
+            "another run holds snapshot {snapshot}: process {pid} on {host}, since {}, last renewed {age} s ago",
             taken_at.format("%Y-%m-%d %H:%M:%S UTC")
         ),
     )
     .with_hint(format!(
-        "nothing is lost; let it finish, then run the same command. If it is dead, start again {} s after its last sign of life: that start watches it for another minute and takes over",
+        "nothing is lost; wait until that run finishes, then run the same command. If its process is dead, run the same command {} s after the last renewal: it watches the lock for another minute, then takes over",
         STALE_AFTER.as_secs()
     ))
 }
@@ -419,7 +362,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_dead_owner_s_lock_is_taken_over_and_an_owner_that_comes_back_stops() {
+    async fn a_dead_owner_s_lock_is_taken_over_and_an_owner_that_resumes_stops() {
         let (store, clock, date) = lake();
         let dead = Lock::take(&store, date, owner(1), &clock).await.unwrap();
         clock.sleep(Duration::from_secs(59)).await;
@@ -443,7 +386,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lock_whose_place_was_left_behind_is_not_held() {
+    async fn a_lock_with_an_outdated_number_is_not_held() {
         let (store, clock, date) = lake();
         let old = Lock::take(&store, date, owner(1), &clock).await.unwrap();
         old.release().await;
@@ -451,7 +394,7 @@ mod tests {
         first.release().await;
         let second = Lock::take(&store, date, owner(3), &clock).await.unwrap();
         assert_eq!(second.number, 2);
-        // Someone who listed long ago finds the place of the first free again.
+        // A process with an outdated listing creates the number of the first lock again.
         let late = Lock {
             store: store.clone(),
             layout: Layout { snapshot: date },
@@ -464,11 +407,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_owner_that_is_alive_keeps_it_whatever_the_clocks_say() {
+    async fn an_owner_that_is_alive_keeps_the_lock_even_if_clocks_differ() {
         let (store, clock, date) = lake();
         let (theirs, stop) = (clock.clone(), Stop::default());
         let lock = Lock::take(&store, date, owner(1), &theirs).await.unwrap();
-        // A clock of its own that is an hour ahead.
+        // The other process has a clock that is an hour ahead.
         let ahead = Clock::simulated(clock.now() + chrono::Duration::hours(1));
         tokio::select! {
             () = lock.keep(&stop) => {}
@@ -480,14 +423,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_lock_of_a_process_of_this_machine_that_is_gone_is_taken_over_at_once() {
+    async fn the_lock_of_a_process_on_this_machine_that_has_ended_is_taken_over_at_once() {
         let (store, clock, date) = lake();
         let here = Owner::this_process();
-        let gone = Owner {
+        let ended = Owner {
             started: Some("1".to_owned()),
             ..here.clone()
         };
-        let _lock = Lock::take(&store, date, gone, &clock).await.unwrap();
+        let _lock = Lock::take(&store, date, ended, &clock).await.unwrap();
         let taken = Lock::take(&store, date, here.clone(), &clock).await;
         assert_eq!(
             taken.is_ok(),

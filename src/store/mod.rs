@@ -1,14 +1,19 @@
-//! Where a lake is kept: an object store or a local disk, every path in it, and the lock on a snapshot.
+//! Where a lake is stored: an object store or a local disk, the path of every object, and the lock on a snapshot.
 
 mod delivery;
 mod digest;
+mod disk;
 mod layout;
 mod lock;
 mod objects;
+mod owner;
+mod whole;
 
 pub(crate) use delivery::Delivery;
 pub(crate) use digest::hash;
+pub(crate) use disk::{LocalFile, Scratch};
 pub use layout::{AttemptId, Layout};
-pub use lock::{Lock, Owner};
+pub use lock::Lock;
 pub use objects::Store;
-pub(crate) use objects::{LocalFile, Scratch};
+pub use owner::Owner;
+pub use whole::write_whole;

@@ -1,10 +1,8 @@
-//! Where the lake stands: `object_store`, and on a local disk what makes a write durable and a move atomic.
+//! Reads and writes the lake's objects, in an object store or on a local disk.
 
-use std::io::Write as _;
 use std::ops::Range;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -19,23 +17,37 @@ use object_store::{
 };
 use url::Url;
 
+use super::whole::{blocking, sync_directory, write_whole};
 use crate::error::{Context, Error, Result};
 
 /// The lake's storage. Cheap to clone.
+///
+/// # What this guarantees
+/// An object store does what the provider promises: a write is durable when it returns, and readers see an object
+/// completely or not at all. On a local disk this type adds what `object_store` lacks:
+/// - `put`, `put_new` and `replace` return when content and name are on the disk. Readers see an object completely or
+///   not at all.
+/// - `put_new` is atomic everywhere: if several processes create the same object, exactly one succeeds.
+/// - `replace` is atomic in an object store. A local disk has no conditional write, so there the caller must hold the
+///   lock on the snapshot.
+/// - `deliver` and then `complete` make a file appear completely and durably, `move_folder` a whole folder.
+/// - `delete`, `delete_all` and `clear` are not synced: after a crash a deleted object can exist again, so each caller
+///   can repeat its deletions. They succeed if an object does not exist.
+/// - A listing shows every object whose write returned before the listing began, sorted by path.
 #[derive(Debug, Clone)]
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
-    /// The lake's place, for people.
+    /// The lake's path or URL, for messages.
     name: Arc<str>,
-    /// The folder, if it is on a local disk.
+    /// The lake's folder if it is on a local disk.
     disk: Option<Arc<PathBuf>>,
 }
 
 impl Store {
-    /// Opens the lake at a path or URL; a local folder is created if it is not there.
+    /// Opens the lake at a path or URL, and creates a local folder if it does not exist.
     ///
     /// # Errors
-    /// A URL of a kind that is not supported, or a path that cannot be created.
+    /// A URL scheme that is not supported, or a folder that cannot be created.
     pub fn create(url: &str) -> Result<Self> {
         if let Some(folder) = local(url) {
             std::fs::create_dir_all(folder)
@@ -44,11 +56,11 @@ impl Store {
         Self::open(url)
     }
 
-    /// Opens the lake at a path or URL. Credentials for `s3://`, `gs://` and `az://` come the standard way of each
-    /// cloud: environment, workload identity, instance role.
+    /// Opens the lake at a path or URL. Credentials for `s3://`, `gs://` and `az://` are found in each cloud's standard
+    /// way: environment, workload identity, instance role.
     ///
     /// # Errors
-    /// A URL of a kind that is not supported, or a path that is no directory.
+    /// A URL scheme that is not supported, or a path that is not a directory.
     pub fn open(url: &str) -> Result<Self> {
         let failed = || format!("failed to open the lake at {url}");
         if let Some(folder) = local(url) {
@@ -92,7 +104,7 @@ impl Store {
         Ok(Self::over(Arc::new(PrefixStore::new(objects, folder)), url))
     }
 
-    /// A lake in any object store; `name` is for people.
+    /// A lake in any object store; `name` is what messages call it.
     #[must_use]
     pub fn over(objects: Arc<dyn ObjectStore>, name: &str) -> Self {
         Self {
@@ -102,10 +114,10 @@ impl Store {
         }
     }
 
-    /// Tries whether the lake can be written, by writing.
+    /// Checks that the lake is writable by writing an object.
     ///
     /// # Errors
-    /// A lake that may not be written, which its owner must settle; one that fails now.
+    /// A usage error if the lake does not permit writes; an unexpected error if the write fails for another reason.
     pub async fn probe(&self) -> Result<()> {
         let path = Path::from(format!("_runs/.writable-{}", std::process::id()));
         let failed = || format!("[lake] url: failed to write to {}", self.name);
@@ -116,38 +128,18 @@ impl Store {
         }
     }
 
-    /// A directory for temporary files: beside the lake, or the system's.
-    #[must_use]
-    pub fn scratch(&self) -> PathBuf {
-        self.disk
-            .as_deref()
-            .cloned()
-            .unwrap_or_else(std::env::temp_dir)
-    }
-
-    /// A file in that directory that is gone with its handle, or becomes an object by [`Store::deliver`]; whoever may read
-    /// the lake's other objects may then read it, too.
-    pub(crate) fn temporary(&self) -> Result<tempfile::NamedTempFile> {
-        let scratch = self.scratch();
-        let mut file = tempfile::Builder::new();
-        file.prefix(".backlake-");
-        #[cfg(unix)]
-        file.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        file.tempfile_in(&scratch)
-            .context(|| format!("failed to create a temporary file in {}", scratch.display()))
-    }
-
-    /// The lake's place, for people.
+    /// The lake's path or URL, for messages.
     #[must_use]
     pub fn display(&self) -> String {
         self.name.to_string()
     }
 
+    /// The underlying object store. Its writes to a local disk are not durable: see [`Store::sync`].
     pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {
         &self.objects
     }
 
-    /// Writes an object; returns when it is durable. Readers see all of it or none.
+    /// Writes or overwrites an object, durably and atomically.
     pub(crate) async fn put(&self, path: &Path, bytes: Bytes) -> Result<()> {
         let failed = || format!("failed to write {path} to the lake");
         match self.on_disk(path) {
@@ -157,27 +149,33 @@ impl Store {
                 .await
                 .map(|_| ())
                 .context(failed),
-            Some(file) => blocking(move || write_durably(&file, &bytes))
-                .await
-                .context(failed),
+            Some(file) => {
+                let written = blocking(move || {
+                    if let Some(folder) = file.parent() {
+                        std::fs::create_dir_all(folder)?;
+                    }
+                    write_whole(&file, &bytes)
+                });
+                written.await.context(failed)
+            }
         }
     }
 
-    /// Writes an object that must not be there yet; false if it is.
+    /// Writes an object that must not exist yet, durably and atomically; false if it exists with other content.
     pub(crate) async fn put_new(&self, path: &Path, bytes: Bytes) -> Result<bool> {
         let options = PutOptions::from(PutMode::Create);
         let ours = bytes.clone();
         match self.objects.put_opts(path, bytes.into(), options).await {
             Ok(_) => self.sync(path).await.map(|()| true),
-            // A put that was repeated after its answer was lost finds itself.
+            // A put that was retried because its response was lost finds its own object.
             Err(object_store::Error::AlreadyExists { .. }) => {
-                Ok(self.get(path).await?.is_some_and(|there| there == ours))
+                Ok(self.get(path).await?.is_some_and(|found| found == ours))
             }
             Err(error) => Err(error).context(|| format!("failed to write {path} to the lake")),
         }
     }
 
-    /// An object's bytes, and by what to tell whether it has changed since; none if it is not there.
+    /// An object's bytes and its version, for [`Store::replace`]; none if it does not exist.
     pub(crate) async fn get_version(&self, path: &Path) -> Result<Option<(Bytes, UpdateVersion)>> {
         let failed = || format!("failed to read {path} from the lake");
         let object = match self.objects.get(path).await {
@@ -192,8 +190,8 @@ impl Store {
         Ok(Some((object.bytes().await.context(failed)?, version)))
     }
 
-    /// Writes an object in the place of the one of this version; false if it has changed. On a local disk, which knows
-    /// no such condition, the lock on the snapshot must do.
+    /// Overwrites an object if it still has this version; false if it has changed. A local disk has no conditional
+    /// write: there, the caller must hold the lock on the snapshot, and this always overwrites.
     pub(crate) async fn replace(
         &self,
         path: &Path,
@@ -211,15 +209,15 @@ impl Store {
             .await
         {
             Ok(_) => Ok(true),
-            // A put that was repeated after its answer was lost finds itself.
+            // A put that was retried because its response was lost finds its own object.
             Err(object_store::Error::Precondition { .. }) => {
-                Ok(self.get(path).await?.is_some_and(|there| there == ours))
+                Ok(self.get(path).await?.is_some_and(|found| found == ours))
             }
             Err(error) => Err(error).context(failed),
         }
     }
 
-    /// Deletes an object, if it is there.
+    /// Deletes an object if it exists.
     pub(crate) async fn delete(&self, path: &Path) -> Result<()> {
         match self.objects.delete(path).await {
             Err(object_store::Error::NotFound { .. }) | Ok(()) => Ok(()),
@@ -227,7 +225,7 @@ impl Store {
         }
     }
 
-    /// An object's bytes; none if it is not there.
+    /// An object's bytes; none if it does not exist.
     pub(crate) async fn get(&self, path: &Path) -> Result<Option<Bytes>> {
         let failed = || format!("failed to read {path} from the lake");
         match self.objects.get(path).await {
@@ -237,9 +235,9 @@ impl Store {
         }
     }
 
-    /// A stretch of an object; none if the object is not there.
+    /// A range of an object's bytes; none if the object does not exist.
     pub(crate) async fn get_range(&self, path: &Path, bytes: Range<u64>) -> Result<Option<Bytes>> {
-        // Object stores refuse to read nothing.
+        // Object stores reject an empty range.
         if bytes.is_empty() {
             return Ok(Some(Bytes::new()));
         }
@@ -250,7 +248,7 @@ impl Store {
         }
     }
 
-    /// The objects below a folder, by name.
+    /// All objects below a folder, sorted by path.
     pub(crate) async fn list(&self, folder: &Path) -> Result<Vec<ObjectMeta>> {
         let listed = self
             .objects
@@ -262,7 +260,7 @@ impl Store {
         Ok(objects)
     }
 
-    /// The objects right in a folder, by name.
+    /// The objects directly in a folder, sorted by path.
     pub(crate) async fn list_here(&self, folder: &Path) -> Result<Vec<ObjectMeta>> {
         let listed = self.objects.list_with_delimiter(Some(folder)).await;
         let mut objects = listed
@@ -272,7 +270,7 @@ impl Store {
         Ok(objects)
     }
 
-    /// The folders right below a folder, by name.
+    /// The folders directly in a folder, sorted by path.
     pub(crate) async fn folders(&self, folder: &Path) -> Result<Vec<Path>> {
         let listed = self.objects.list_with_delimiter(Some(folder)).await;
         let mut folders = listed
@@ -282,7 +280,7 @@ impl Store {
         Ok(folders)
     }
 
-    /// Deletes objects, many in one request where the store can.
+    /// Deletes objects, many per request if the store supports it.
     pub(crate) async fn delete_all(&self, paths: Vec<Path>) -> Result<()> {
         let paths = futures::stream::iter(paths).map(Ok).boxed();
         let deleted = self
@@ -322,104 +320,7 @@ impl Store {
         .context(failed)
     }
 
-    /// Takes a folder away with all that is below it: at once on a local disk, where it is first renamed to `aside`.
-    pub(crate) async fn take_away(&self, folder: &Path, aside: &Path) -> Result<()> {
-        if let (Some(from), Some(to)) = (self.on_disk(folder), self.on_disk(aside)) {
-            self.clear(aside).await?;
-            let renamed = blocking(move || {
-                std::fs::create_dir_all(to.parent().unwrap_or(&to))?;
-                match std::fs::rename(&from, &to) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-                    _ => Ok(()),
-                }
-            });
-            renamed
-                .await
-                .context(|| format!("failed to take {folder} away"))?;
-            return self.clear(aside).await;
-        }
-        self.clear(folder).await
-    }
-
-    /// Where the lake's files can be staged on a local disk: a folder of the lake if that is on one, which is then moved
-    /// and not copied, or else a temporary one.
-    pub(crate) fn staging(&self, folder: &Path) -> Result<Scratch> {
-        let failed = || format!("failed to create {folder} for staging");
-        match self.on_disk(folder) {
-            Some(path) => {
-                std::fs::create_dir_all(&path).context(failed)?;
-                Ok(Scratch {
-                    path,
-                    temporary: None,
-                })
-            }
-            None => {
-                let temporary = tempfile::Builder::new()
-                    .prefix("backlake-staging-")
-                    .tempdir_in(self.scratch());
-                let temporary = temporary.context(failed)?;
-                Ok(Scratch {
-                    path: temporary.path().to_owned(),
-                    temporary: Some(Arc::new(temporary)),
-                })
-            }
-        }
-    }
-
-    /// An object as a local file: as it stands if the lake is on a local disk, or else a copy of it. None if it is not
-    /// there.
-    pub(crate) async fn as_file(&self, path: &Path) -> Result<Option<LocalFile>> {
-        let failed = || format!("failed to read {path} from the lake");
-        if let Some(file) = self.on_disk(path) {
-            return Ok(file.is_file().then_some(LocalFile {
-                path: file,
-                _temporary: None,
-            }));
-        }
-        let mut bytes = match self.objects.get(path).await {
-            Ok(object) => object.into_stream(),
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error).context(failed),
-        };
-        let mut temporary = tempfile::NamedTempFile::new_in(self.scratch()).context(failed)?;
-        while let Some(bytes) = bytes.next().await {
-            temporary
-                .write_all(&bytes.context(failed)?)
-                .context(failed)?;
-        }
-        let temporary = temporary.into_temp_path();
-        Ok(Some(LocalFile {
-            path: temporary.to_path_buf(),
-            _temporary: Some(temporary),
-        }))
-    }
-
-    /// Whether nothing stands below a folder of a local lake, so that a staged one can be renamed to it.
-    pub(crate) fn is_free(&self, folder: &Path) -> bool {
-        self.on_disk(folder).is_some_and(|folder| !folder.exists())
-    }
-
-    /// Moves a staged folder to its place in a local lake, which must be free: it appears there whole, by one rename.
-    pub(crate) async fn move_folder(&self, staged: &FsPath, to: &Path) -> Result<()> {
-        let failed = || format!("failed to move {} to {to} in the lake", staged.display());
-        let Some(target) = self.on_disk(to) else {
-            return Err(Error::unexpected(failed()));
-        };
-        let source = staged.to_owned();
-        let moved = blocking(move || {
-            for entry in std::fs::read_dir(&source)? {
-                std::fs::File::open(entry?.path())?.sync_all()?;
-            }
-            sync_directory(&source)?;
-            let parent = target.parent().unwrap_or(&target).to_owned();
-            std::fs::create_dir_all(&parent)?;
-            std::fs::rename(&source, &target)?;
-            sync_directory(&parent)
-        });
-        moved.await.context(failed)
-    }
-
-    /// Returns when an object just written is on the disk, not only in its cache.
+    /// Makes an object that `object_store` has written durable. Has no effect in an object store.
     pub(crate) async fn sync(&self, path: &Path) -> Result<()> {
         let Some(file) = self.on_disk(path) else {
             return Ok(());
@@ -432,37 +333,18 @@ impl Store {
         .context(|| format!("failed to make {path} durable"))
     }
 
-    pub(crate) fn on_disk(&self, path: &Path) -> Option<PathBuf> {
+    /// The lake's folder if it is on a local disk.
+    pub(super) fn root(&self) -> Option<&FsPath> {
+        self.disk.as_deref().map(PathBuf::as_path)
+    }
+
+    /// The file of an object if the lake is on a local disk.
+    pub(super) fn on_disk(&self, path: &Path) -> Option<PathBuf> {
         self.disk.as_ref().map(|root| root.join(path.as_ref()))
     }
 }
 
-/// A folder on a local disk in which files are staged; a temporary one goes with the last of its owners.
-#[derive(Debug, Clone)]
-pub(crate) struct Scratch {
-    path: PathBuf,
-    temporary: Option<Arc<tempfile::TempDir>>,
-}
-
-impl Scratch {
-    pub(crate) fn path(&self) -> &FsPath {
-        &self.path
-    }
-
-    /// Whether it is not part of the lake.
-    pub(crate) fn is_temporary(&self) -> bool {
-        self.temporary.is_some()
-    }
-}
-
-/// An object of the lake on a local disk.
-#[derive(Debug)]
-pub(crate) struct LocalFile {
-    pub(crate) path: PathBuf,
-    _temporary: Option<tempfile::TempPath>,
-}
-
-/// Whether trying again later would fail in the same way.
+/// Whether a retry would fail in the same way.
 fn is_lasting(error: &object_store::Error) -> bool {
     use object_store::Error as E;
     let mut cause = std::error::Error::source(error);
@@ -485,48 +367,11 @@ fn is_lasting(error: &object_store::Error) -> bool {
     )
 }
 
-/// The folder that a URL means on a local disk.
+/// The folder that a path or `file://` URL names; none for other URLs.
 fn local(url: &str) -> Option<&FsPath> {
     match url.split_once("://") {
         None => Some(FsPath::new(url)),
         Some(("file", path)) => Some(FsPath::new(path)),
         Some(_) => None,
     }
-}
-
-/// Writes a file beside its place, makes it durable, and moves it there: whatever happens, a file under its own name is
-/// whole.
-fn write_durably(file: &FsPath, bytes: &[u8]) -> std::io::Result<()> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let folder = file.parent().unwrap_or(file);
-    std::fs::create_dir_all(folder)?;
-    // Names that end like this are what `object_store` leaves out of its listings.
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let mut name = file.as_os_str().to_owned();
-    name.push(format!("#{}{number:06}", std::process::id()));
-    let written = std::fs::File::create(&name)
-        .and_then(|mut open| open.write_all(bytes).and_then(|()| open.sync_all()))
-        .and_then(|()| std::fs::rename(&name, file));
-    if written.is_err() {
-        // What is half written takes room that may be short.
-        let _ = std::fs::remove_file(&name);
-    }
-    written.and_then(|()| sync_directory(folder))
-}
-
-/// A directory's entries, made durable; where the system has no such thing, nothing.
-pub(crate) fn sync_directory(directory: &FsPath) -> std::io::Result<()> {
-    if cfg!(unix) {
-        std::fs::File::open(directory)?.sync_all()
-    } else {
-        Ok(())
-    }
-}
-
-pub(crate) async fn blocking(
-    work: impl FnOnce() -> std::io::Result<()> + Send + 'static,
-) -> std::io::Result<()> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(std::io::Error::other)?
 }

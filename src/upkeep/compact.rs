@@ -1,16 +1,17 @@
-//! Bundles: the many small objects that a run leaves, its answers and its books, in one tar.
+//! Compacts a lake: packs the many small objects of a run's ledger into one tar file, a bundle.
 //!
-//! A night of a million targets leaves three thousand objects, and a year of them a million, each of which takes a
-//! request to copy, to move to colder storage or to delete. Once a snapshot is published they can be bundled. They stand
-//! in the tar under the paths they had in the lake, so `tar -x` brings them back, and an index beside it says where each
-//! begins, so that one can be read without the others.
+//! A night of a million targets leaves three thousand objects, and a year leaves a million. Each of them takes a request
+//! to copy, to move to colder storage or to delete. Once a snapshot is published, its objects can be bundled. In the tar
+//! they have the paths that they have in the lake, so `tar -x` restores them. The bundle's index says where each object
+//! begins, so that one object can be read without the others.
 //!
-//! # What survives
-//! The tar is read back and held to the objects before it is delivered; the index comes after it, and only then do the
-//! objects go. Until they have gone they are there twice, and the next compaction takes them away.
+//! # What an interruption leaves
+//! The tar is read back and compared with the objects before it is delivered. Then the index is written, and only then
+//! the objects are deleted. If compacting is interrupted before that, they exist twice, and the next compaction deletes
+//! them.
 //!
 //! # Memory
-//! A few objects at a time, and about 150 bytes for each of them.
+//! A few objects at a time, and about 150 bytes per object.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -30,15 +31,15 @@ use crate::ledger::{Bundles, FORMAT, Index, indexes};
 use crate::stop::Stop;
 use crate::store::{Layout, Lock, Owner, Store, hash};
 
-/// Objects that are read at once.
+/// Objects that are read at the same time.
 const READ_AT_ONCE: usize = 16;
-/// A bundle and its index are two objects: fewer than this are not worth it.
+/// The fewest objects that are worth a bundle, because a bundle and its index are two objects.
 const FEWEST: usize = 3;
-/// Bytes of a tar that are written or read at once.
+/// The size of the buffer for reading and writing a tar, in bytes.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// What can be bundled: the answers and books of published snapshots of which no replacement was begun. Those of the last
-/// days stay as they are, if so many are given.
+/// Plans what to bundle, and changes nothing: the responses, intents and attempts of published snapshots that are not
+/// being replaced, except those of the last `keep_days` days.
 ///
 /// # Errors
 /// A lake that fails.
@@ -66,33 +67,40 @@ pub async fn to_compact(
     Ok(found)
 }
 
-/// Bundles what [`to_compact`] has named.
+/// Bundles the objects of these dates, which [`to_compact`] has planned.
 ///
 /// # Errors
-/// A date that a run holds; a lake or a disk that fails. Whatever was not finished is by the next compaction.
+/// A date whose lock another process holds; a lake or a disk that fails; a requested stop, which takes effect between
+/// two objects or deletions. The next compaction finishes what is left.
 pub async fn compact(
     store: &Store,
     dates: &[NaiveDate],
     owner: &Owner,
     clock: &Clock,
+    stop: &Stop,
 ) -> Result<()> {
     for &snapshot in dates {
-        let stop = Stop::default();
+        proceed(stop)?;
         let work = async |lock: std::sync::Arc<Lock>| {
-            // What was named may have changed until the lock was taken.
+            // A replacement may have been started since the plan was made.
             let replaced = being_replaced(store, &[snapshot].into()).await?;
             if replaced.is_empty() {
-                bundle(store, Layout { snapshot }, &lock).await
+                bundle(store, Layout { snapshot }, &lock, stop).await
             } else {
                 Ok(())
             }
         };
-        Lock::hold(store, snapshot, owner.clone(), clock, &stop, work).await?;
+        Lock::hold(store, snapshot, owner.clone(), clock, stop, work).await?;
     }
     Ok(())
 }
 
-/// The objects of a run that are not bundled, by path.
+/// Fails if a stop was requested.
+fn proceed(stop: &Stop) -> Result<()> {
+    stop.reason().map_or(Ok(()), |reason| Err(reason.error()))
+}
+
+/// The objects of a date's ledger that exist outside of bundles, sorted by path.
 async fn loose(store: &Store, layout: Layout) -> Result<Vec<ObjectMeta>> {
     let mut found = Vec::new();
     for folder in [layout.archive(), layout.intents(), layout.attempts()] {
@@ -102,46 +110,53 @@ async fn loose(store: &Store, layout: Layout) -> Result<Vec<ObjectMeta>> {
     Ok(found)
 }
 
-async fn bundle(store: &Store, layout: Layout, lock: &Lock) -> Result<()> {
+/// Bundles the loose objects of a date and deletes them.
+async fn bundle(store: &Store, layout: Layout, lock: &Lock, stop: &Stop) -> Result<()> {
     let archive = store.list_here(&layout.archive()).await?;
     let number = indexes(&archive).last().map_or(0, |last| last + 1);
-    let loose = loose(store, layout).await?;
-    let (there_twice, new): (Vec<_>, Vec<_>) = {
-        let bundled = Bundles::read(store, layout, &archive).await?;
-        let mut sorted = (Vec::new(), Vec::new());
-        for object in loose {
-            // Of what was broken off before it went; an entry that was written since is another.
-            let twice = match bundled.place(&object.location) {
-                Some(place) => place.read(store).await? == store.get(&object.location).await?,
-                None => false,
-            };
-            if twice {
-                sorted.0.push(object.location)
-            } else {
-                sorted.1.push(object.location)
-            }
-        }
-        sorted
-    };
-    if new.len() >= FEWEST {
-        write(store, layout, number, &new, lock).await?;
+    let bundled = Bundles::read(store, layout, &archive).await?;
+    let (mut duplicates, mut new) = (Vec::new(), Vec::new());
+    for object in loose(store, layout).await? {
+        // An interrupted compaction leaves objects that are bundled already. A different content is a newer object.
+        let is_duplicate = match bundled.place(&object.location) {
+            Some(place) => place.read(store).await? == store.get(&object.location).await?,
+            None => false,
+        };
+        let objects = if is_duplicate {
+            &mut duplicates
+        } else {
+            &mut new
+        };
+        objects.push(object.location);
     }
-    lock.ensure().await?;
-    store.delete_all(there_twice).await?;
     if new.len() >= FEWEST {
-        store.delete_all(new).await
+        write(store, layout, number, &new, Guard { lock, stop }).await?;
     } else {
-        Ok(())
+        new.clear();
     }
+    // From here on, every object in the two lists is in a bundle.
+    for objects in [duplicates, new] {
+        proceed(stop)?;
+        lock.ensure().await?;
+        store.delete_all(objects).await?;
+    }
+    Ok(())
 }
 
-/// Writes a bundle of these objects, reads it back, and puts it and then its index in place.
+/// What can end the writing of a bundle early.
+#[derive(Clone, Copy)]
+struct Guard<'a> {
+    lock: &'a Lock,
+    stop: &'a Stop,
+}
+
+/// Writes a bundle of these objects, reads it back, and delivers it and then its index.
 async fn write(
     store: &Store,
     layout: Layout,
     number: u32,
     objects: &[Path],
-    lock: &Lock,
+    guard: Guard<'_>,
 ) -> Result<()> {
     let (path, file) = (layout.bundle(number), store.temporary()?);
     let failed = || format!("failed to write {}", file.path().display());
@@ -152,8 +167,9 @@ async fn write(
         .map(read)
         .buffered(READ_AT_ONCE);
     while let Some((content, object)) = contents.next().await {
-        let vanished = || Error::unexpected(format!("{object} has vanished from the lake"));
-        let content = content?.ok_or_else(vanished)?;
+        proceed(guard.stop)?;
+        let missing = || Error::unexpected(format!("{object} is missing in the lake"));
+        let content = content?.ok_or_else(missing)?;
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
@@ -164,6 +180,8 @@ async fn write(
     let mut buffer = tar.into_inner().context(failed)?;
     buffer.flush().context(failed)?;
     drop(buffer);
+
+    // The objects are deleted once they are bundled, so the tar is read back from the disk and compared with them.
     let again = file.reopen().context(failed)?;
     let local = file.path().to_owned();
     let read_back = tokio::task::spawn_blocking(move || -> io::Result<_> {
@@ -178,15 +196,16 @@ async fn write(
     let index = read_back
         .await
         .context(|| "reading a bundle back panicked")?;
-    let index =
-        index.context(|| format!("{path} was not written as it should be; nothing was changed"))?;
+    let index = index.context(|| {
+        format!("{path} differs from its objects when read back; nothing was changed")
+    })?;
+
+    // Readers find a bundle by its index, so the index comes last.
     store.deliver(file.path(), &path).await?.complete().await?;
-    lock.ensure().await?;
+    guard.lock.ensure().await?;
     let json = serde_json::to_vec(&index).context(|| "failed to write the index of a bundle")?;
-    if store
-        .put_new(&layout.bundle_index(number), json.into())
-        .await?
-    {
+    let path = layout.bundle_index(number);
+    if store.put_new(&path, json.into()).await? {
         return Ok(());
     }
     Err(Error::new(
@@ -195,7 +214,7 @@ async fn write(
     ))
 }
 
-/// Where each object stands in a tar, which is to hold these and nothing else.
+/// Where each object begins in a tar, and its size in bytes. The tar must contain exactly the expected objects.
 fn places(
     tar: File,
     expected: &[(String, impl AsRef<[u8]>)],
@@ -216,14 +235,12 @@ fn places(
                 objects.insert(path, [start, bytes]);
             }
             _ => {
-                return Err(io::Error::other(format!(
-                    "{path} reads back as another object"
-                )));
+                return Err(io::Error::other(format!("{path} differs in the tar")));
             }
         }
     }
     match expected.next() {
         None => Ok(objects),
-        Some((object, _)) => Err(io::Error::other(format!("{object} is missing"))),
+        Some((object, _)) => Err(io::Error::other(format!("{object} is missing in the tar"))),
     }
 }

@@ -1,4 +1,4 @@
-//! Keeps a lake in shape: deletes old snapshots and archives, and packs the small objects of a ledger.
+//! Maintains a lake: deletes old snapshots and archives, and packs the small objects of a ledger.
 
 mod compact;
 mod prune;

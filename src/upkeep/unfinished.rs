@@ -1,4 +1,4 @@
-//! Which dates have something under way: a run whose snapshot is not published yet, or a replacement that is not.
+//! Finds unfinished work: snapshots that are not published yet, and replacements that are not published yet.
 
 use std::collections::BTreeSet;
 
@@ -11,18 +11,18 @@ use crate::lake::{Manifest, snapshots};
 use crate::ledger::Ledger;
 use crate::store::{Layout, Store};
 
-/// The dates of runs that were begun and whose snapshot was never published, oldest first.
+/// The dates of snapshots that were started and never published, oldest first.
 ///
 /// # Errors
 /// A lake that fails.
 pub async fn open_snapshots(store: &Store) -> Result<Vec<NaiveDate>> {
     let published = snapshots(store).await?;
-    let begun = store.folders(&Layout::runs()).await?;
-    let begun = begun
+    let folders = store.folders(&Layout::runs()).await?;
+    let started = folders
         .iter()
         .filter_map(|folder| folder.filename()?.parse().ok());
     let mut open = Vec::new();
-    for snapshot in begun.filter(|date| !published.contains(date)) {
+    for snapshot in started.filter(|date| !published.contains(date)) {
         if store.get(&Layout { snapshot }.pruned()).await?.is_none() {
             open.push(snapshot);
         }
@@ -30,14 +30,14 @@ pub async fn open_snapshots(store: &Store) -> Result<Vec<NaiveDate>> {
     Ok(open)
 }
 
-/// The dates of which a replacement was begun and is not published: what it has paid for is needed.
+/// The published dates whose replacement was started and is not published yet: it needs what it has paid for.
 pub(crate) async fn being_replaced(
     store: &Store,
     published: &BTreeSet<NaiveDate>,
 ) -> Result<BTreeSet<NaiveDate>> {
     let mut found = BTreeSet::new();
     for &date in published {
-        // A manifest that cannot be read is `verify`'s to name; what is said of it stays.
+        // `verify` reports a manifest that cannot be read. Until it is fixed, everything of its date stays.
         let Ok(Some(manifest)) = Manifest::read(store, date).await else {
             found.insert(date);
             continue;
@@ -53,18 +53,19 @@ pub(crate) async fn being_replaced(
     Ok(found)
 }
 
-/// Objects of a date.
+/// How many objects a date has, and their size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Objects {
     /// The date.
     pub snapshot: NaiveDate,
-    /// How many there are.
+    /// The number of objects.
     pub objects: u64,
-    /// Their bytes.
+    /// Their size in bytes.
     pub bytes: u64,
 }
 
 impl Objects {
+    /// Counts the listed objects of a date.
     pub(crate) fn of(snapshot: NaiveDate, objects: &[ObjectMeta]) -> Self {
         let bytes = objects.iter().map(|object| object.size).sum();
         Self {

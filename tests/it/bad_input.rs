@@ -238,7 +238,7 @@ fn mistakes_in_a_pipeline_file_are_told_by_line_and_key() {
         ),
         (
             "[api]\nbase_url = \"https://me:secret@example.com\"",
-            &["credentials do not belong into a URL"],
+            &["credentials do not belong in a URL"],
         ),
         ("[api\n", &["pipeline.toml, line 8"]),
     ] {
@@ -276,7 +276,7 @@ fn a_column_that_is_kept_twice_and_a_table_that_is_missing_are_told() {
         .output()
         .unwrap();
     assert!(
-        text(&output.stderr).contains("none.toml: missing field `lake`"),
+        text(&output.stderr).contains("none.toml needs [api] base_url"),
         "{}",
         text(&output.stderr)
     );

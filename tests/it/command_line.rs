@@ -17,7 +17,8 @@ fn help_shows_examples_and_exit_codes() {
         "Examples:",
         "backlake plan pipelines/nightly.toml",
         "Exit codes:",
-        "5 targets failed",
+        "5    the snapshot is held",
+        "7    a check found problems",
     ] {
         assert!(help.contains(word), "`{word}` is not in: {help}");
     }
@@ -221,6 +222,77 @@ fn a_flag_counts_before_the_environment_and_that_before_the_file() {
 #[test]
 fn the_shipped_pipelines_are_valid() {
     for file in ["pipelines/demo.toml", "pipelines/nightly.toml"] {
-        assert_eq!(out(&["plan", file, "-q"]), "");
+        assert!(out(&["plan", file, "-q"]).contains("lower bound"), "{file}");
     }
+}
+
+#[test]
+fn results_go_to_standard_output_and_errors_to_standard_error() {
+    let site = Site::new(["https://example.com/"]);
+    let lake = site.lake().display().to_string();
+    let run = site.program("run", &["-q"]);
+    assert!(text(&run.stdout).starts_with("snapshot 2026-11-23 is published in"));
+    assert_eq!(text(&run.stderr), "");
+    for (args, result) in [
+        (vec!["snapshots", &lake], "2026-11-23"),
+        (vec!["verify", &lake], "ok"),
+        (vec!["diff", &lake], ""),
+        (
+            vec!["prune", &lake, "--keep-snapshots", "1"],
+            "nothing to delete",
+        ),
+        (vec!["compact", &lake], "would pack"),
+    ] {
+        let output = program().args(&args).arg("-q").output().unwrap();
+        let (shown, errors) = (text(&output.stdout), text(&output.stderr));
+        if output.status.success() {
+            assert!(shown.contains(result), "{args:?}: {shown}");
+            assert_eq!(errors, "", "{args:?}");
+        } else {
+            assert_eq!(shown, "", "{args:?}");
+            assert!(
+                errors.starts_with("error: ") && errors.contains("\nhint: "),
+                "{args:?}: {errors}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_check_that_finds_problems_exits_with_7_and_says_how_to_fix_them() {
+    let site = Site::new(["https://example.com/"]);
+    assert!(site.program("run", &["-q"]).status.success());
+    let lake = site.lake();
+    std::fs::write(lake.join("pages/stray.parquet"), "x").unwrap();
+    let output = program().arg("verify").arg(&lake).output().unwrap();
+    assert_eq!(output.status.code(), Some(7));
+    assert!(
+        text(&output.stdout).contains("stray.parquet"),
+        "{}",
+        text(&output.stdout)
+    );
+    assert!(
+        text(&output.stderr).contains("backlake replay FILE"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn the_documented_exit_codes_are_those_of_the_program() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
+    let written = std::fs::read_to_string(&file).unwrap();
+    let (before, rest) = written
+        .split_once("<!-- exit codes: generated -->\n")
+        .unwrap();
+    let (_, after) = rest.split_once("<!-- end -->").unwrap();
+    let table = backlake::cli::exit_codes_markdown();
+    let expected = format!("{before}<!-- exit codes: generated -->\n{table}<!-- end -->{after}");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&file, &expected).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(&file).unwrap() == expected,
+        "run UPDATE_DOCS=1 cargo test --test it the_documented_exit_codes"
+    );
 }

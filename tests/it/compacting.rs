@@ -1,20 +1,23 @@
-//! The small objects of a published run can be bundled, and nothing that reads them sees a difference.
+//! `compact` bundles the small objects of a published run, and replays read bundles like loose objects.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use backlake::clock::Clock;
-use backlake::pipeline::{Overrides, Pipeline, RunEnd, RunState, Surroundings, replay, run};
-use backlake::simulator::{Behaviour, Simulator};
+use backlake::error::ErrorKind;
+use backlake::pipeline::{
+    FindingsMode, RunEnd, RunMode, RunState, StartMode, Surroundings, replay, run,
+};
+use backlake::simulator::Behaviour;
+use backlake::stop::{Stop, StopReason};
 use backlake::store::{Owner, Store};
 use backlake::upkeep::{compact, to_compact};
 use object_store::local::LocalFileSystem;
 
 use crate::faulty::{Faulty, Troubles};
-use crate::harness::{Site, date, noon, program, simulator, surroundings};
+use crate::harness::{Site, date, program, simulator, surroundings};
 
-/// Every file of the lake by its path, but for locks and reports, which each command writes anew.
+/// Every file of the lake by its path, except locks and reports, which each command rewrites.
 fn tree(lake: &Path) -> BTreeMap<String, Vec<u8>> {
     fn walk(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -37,7 +40,7 @@ fn tree(lake: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// What `compact` is to bundle: answers and books that stand alone.
+/// The objects that `compact` bundles: responses, intents and attempts outside of bundles.
 fn loose(tree: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
     let is_loose = |path: &str| {
         (path.starts_with("_archive/") && !path.contains("bundle-"))
@@ -50,14 +53,14 @@ fn loose(tree: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// Everything else.
+/// All other files, except bundles.
 fn rest(tree: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
     let mut rest = tree.clone();
     rest.retain(|path, _| !path.starts_with("_archive/") && !loose(tree).contains_key(path));
     rest
 }
 
-/// The objects in the bundles of the lake, as any tar reader finds them.
+/// The objects in the lake's bundles, as any tar reader finds them.
 fn bundled(lake: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for (path, bytes) in tree(lake)
@@ -79,7 +82,7 @@ fn bundled(lake: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// What the program says that it does, or would.
+/// What the program reports as bundled, or as planned without `--yes`.
 fn program_compacts(site: &Site, more: &[&str]) -> Vec<(String, u64)> {
     let output = program()
         .arg("compact")
@@ -94,7 +97,7 @@ fn program_compacts(site: &Site, more: &[&str]) -> Vec<(String, u64)> {
         String::from_utf8_lossy(&output.stderr)
     );
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["bundled"].as_bool(), Some(more.contains(&"--yes")));
+    assert_eq!(report["packed"].as_bool(), Some(more.contains(&"--yes")));
     let archives = report["archives"].as_array().unwrap().iter();
     archives
         .map(|found| {
@@ -106,19 +109,11 @@ fn program_compacts(site: &Site, more: &[&str]) -> Vec<(String, u64)> {
         .collect()
 }
 
-fn pipeline(site: &Site, simulator: &Arc<Simulator>, replace: bool) -> Pipeline {
-    let overrides = Overrides {
-        base_url: Some(simulator.url()),
-        replace,
-        ..Overrides::default()
-    };
-    Pipeline::parse(
-        "test.toml",
-        &site.text(),
-        overrides,
-        &Clock::simulated(noon()),
-    )
-    .unwrap()
+fn replacing() -> RunMode {
+    RunMode {
+        start: StartMode::Replace,
+        ..RunMode::default()
+    }
 }
 
 fn published(end: backlake::error::Result<RunEnd>) -> RunEnd {
@@ -142,7 +137,7 @@ fn site() -> Site {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bundle_holds_every_object_under_its_path_and_a_replay_reads_it() {
+async fn a_bundle_contains_every_object_under_its_path_and_a_replay_reads_it() {
     let site = site();
     let (simulator, clock) = simulator(Behaviour::default()).await;
     published(site.run(&simulator, &clock).await);
@@ -172,7 +167,8 @@ async fn a_bundle_holds_every_object_under_its_path_and_a_replay_reads_it() {
     std::fs::remove_dir_all(site.lake().join("pages")).unwrap();
     published(
         replay(
-            &pipeline(&site, &simulator, false),
+            &site.pipeline(&simulator.url()),
+            FindingsMode::Hold,
             &surroundings(&simulator, &clock),
         )
         .await,
@@ -192,7 +188,7 @@ async fn a_date_that_was_bundled_can_be_replaced_and_bundled_again() {
     let first = loose(&tree(&site.lake()));
     program_compacts(&site, &["--yes"]);
 
-    // What is paid for a replacement that is under way stays as it is.
+    // While a replacement is in progress, nothing is bundled.
     let again = || Surroundings {
         seed: 8,
         ..surroundings(&simulator, &clock)
@@ -203,7 +199,8 @@ async fn a_date_that_was_bundled_can_be_replaced_and_bundled_again() {
         stop.request(backlake::stop::StopReason::Terminated);
     };
     let stopped = run(
-        &pipeline(&site, &simulator, true),
+        &site.pipeline(&simulator.url()),
+        replacing(),
         &Surroundings {
             on_progress: &on_progress,
             ..env
@@ -213,11 +210,11 @@ async fn a_date_that_was_bundled_can_be_replaced_and_bundled_again() {
     assert!(stopped.is_err() || stopped.unwrap().error.is_some());
     assert_eq!(program_compacts(&site, &["--yes"]), []);
 
-    published(run(&pipeline(&site, &simulator, true), &again()).await);
+    published(run(&site.pipeline(&simulator.url()), replacing(), &again()).await);
     let second = loose(&tree(&site.lake()));
     assert!(
         second.keys().all(|path| !first.contains_key(path)),
-        "a number was given twice"
+        "an attempt number was used twice"
     );
     assert_eq!(
         program_compacts(&site, &["--yes"]),
@@ -229,22 +226,24 @@ async fn a_date_that_was_bundled_can_be_replaced_and_bundled_again() {
     let tables = rest(&tree(&site.lake()));
     published(
         replay(
-            &pipeline(&site, &simulator, false),
+            &site.pipeline(&simulator.url()),
+            FindingsMode::Hold,
             &surroundings(&simulator, &clock),
         )
         .await,
     );
     assert!(rest(&tree(&site.lake())) == tables);
 
-    // Pruned, nothing is left of it.
-    let other = Overrides {
-        base_url: Some(simulator.url()),
-        snapshot: Some("2026-11-24".parse().unwrap()),
-        ..Overrides::default()
-    };
-    let other =
-        Pipeline::parse("test.toml", &site.text(), other, &Clock::simulated(noon())).unwrap();
-    published(run(&other, &surroundings(&simulator, &clock)).await);
+    // Pruning deletes the bundles, too.
+    let other = site.pipeline_of("2026-11-24".parse().unwrap(), &simulator.url());
+    published(
+        run(
+            &other,
+            Default::default(),
+            &surroundings(&simulator, &clock),
+        )
+        .await,
+    );
     let pruned = program()
         .arg("prune")
         .arg(site.lake())
@@ -259,12 +258,12 @@ async fn a_date_that_was_bundled_can_be_replaced_and_bundled_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_compaction_that_breaks_off_anywhere_loses_nothing_and_is_finished_by_the_next() {
+async fn an_interrupted_compaction_loses_nothing_and_the_next_one_finishes_it() {
     let site = site();
     let (simulator, clock) = simulator(Behaviour::default()).await;
     published(site.run(&simulator, &clock).await);
     let before = tree(&site.lake());
-    let mut broke_off = 0;
+    let mut interrupted = 0;
     for fails_from in 0.. {
         let disk = Arc::new(LocalFileSystem::new_with_prefix(site.lake()).unwrap());
         let troubles = Troubles {
@@ -272,25 +271,32 @@ async fn a_compaction_that_breaks_off_anywhere_loses_nothing_and_is_finished_by_
             ..Troubles::default()
         };
         let store = Store::over(Arc::new(Faulty::new(disk, &clock, troubles)), "faulty");
-        let ended = compact(&store, &[date()], &Owner::this_process(), &clock).await;
-        // As if the lock that it could not give back had grown old.
+        let ended = compact(
+            &store,
+            &[date()],
+            &Owner::this_process(),
+            &clock,
+            &Stop::default(),
+        )
+        .await;
+        // As if the lock that it could not release had expired.
         std::fs::remove_dir_all(site.lake().join("_runs/2026-11-23/locks")).unwrap();
-        // Whatever is there, bundled or loose, is all there was.
-        let mut there = bundled(&site.lake());
+        // Bundled and loose objects together are all objects.
+        let mut found = bundled(&site.lake());
         let now = tree(&site.lake());
-        there.extend(loose(&now));
+        found.extend(loose(&now));
         assert!(
-            there == loose(&before) && rest(&now) == rest(&before),
-            "broken off at write {fails_from}"
+            found == loose(&before) && rest(&now) == rest(&before),
+            "interrupted at write {fails_from}"
         );
         if ended.is_ok() && loose(&now).is_empty() {
             break;
         }
-        broke_off += 1;
+        interrupted += 1;
     }
-    assert!(broke_off >= 3, "{broke_off}");
+    assert!(interrupted >= 3, "{interrupted}");
 
-    // Broken off before the objects went, they are there twice; the next compaction takes them away.
+    // Interrupted before the deletions, objects exist twice; the next compaction deletes them.
     for (path, bytes) in loose(&before) {
         std::fs::create_dir_all(site.lake().join(&path).parent().unwrap()).unwrap();
         std::fs::write(site.lake().join(path), bytes).unwrap();
@@ -298,14 +304,27 @@ async fn a_compaction_that_breaks_off_anywhere_loses_nothing_and_is_finished_by_
     let bundles = bundled(&site.lake());
     let store = Store::open(site.lake().to_str().unwrap()).unwrap();
     assert_eq!(to_compact(&store, None, date()).await.unwrap().len(), 1);
-    compact(&store, &[date()], &Owner::this_process(), &clock)
+    let stopped = Stop::default();
+    stopped.request(StopReason::Interrupted);
+    let error = compact(&store, &[date()], &Owner::this_process(), &clock, &stopped)
         .await
-        .unwrap();
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    assert_eq!(to_compact(&store, None, date()).await.unwrap().len(), 1);
+    compact(
+        &store,
+        &[date()],
+        &Owner::this_process(),
+        &clock,
+        &Stop::default(),
+    )
+    .await
+    .unwrap();
     assert!(loose(&tree(&site.lake())).is_empty() && bundled(&site.lake()) == bundles);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_damaged_index_is_named_and_the_tar_brings_everything_back() {
+async fn a_damaged_index_is_reported_and_the_tar_restores_everything() {
     let site = site();
     let (simulator, clock) = simulator(Behaviour::default()).await;
     published(site.run(&simulator, &clock).await);
@@ -314,7 +333,8 @@ async fn a_damaged_index_is_named_and_the_tar_brings_everything_back() {
     let index = site.lake().join("_archive/2026-11-23/bundle-00000.json");
     std::fs::write(&index, "rubbish").unwrap();
     let failed = replay(
-        &pipeline(&site, &simulator, false),
+        &site.pipeline(&simulator.url()),
+        FindingsMode::Hold,
         &surroundings(&simulator, &clock),
     )
     .await;
@@ -327,10 +347,10 @@ async fn a_damaged_index_is_named_and_the_tar_brings_everything_back() {
     );
     assert!(
         rest(&tree(&site.lake())) == rest(&before),
-        "what is published stays"
+        "published files stay"
     );
 
-    // As the hint says.
+    // As the hint advises.
     let bundle = std::fs::File::open(index.with_extension("tar")).unwrap();
     tar::Archive::new(bundle).unpack(site.lake()).unwrap();
     std::fs::remove_file(&index).unwrap();
@@ -338,7 +358,8 @@ async fn a_damaged_index_is_named_and_the_tar_brings_everything_back() {
     assert!(tree(&site.lake()) == before);
     published(
         replay(
-            &pipeline(&site, &simulator, false),
+            &site.pipeline(&simulator.url()),
+            FindingsMode::Hold,
             &surroundings(&simulator, &clock),
         )
         .await,
@@ -346,38 +367,39 @@ async fn a_damaged_index_is_named_and_the_tar_brings_everything_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_put_back_beside_a_damaged_bundle_counts() {
+async fn a_response_that_is_restored_next_to_a_damaged_bundle_is_used() {
     let site = site();
     let (simulator, clock) = simulator(Behaviour::default()).await;
     published(site.run(&simulator, &clock).await);
     let before = tree(&site.lake());
     program_compacts(&site, &["--yes"]);
-    let (path, answer) = loose(&before)
+    let (path, response) = loose(&before)
         .into_iter()
         .find(|(path, _)| path.starts_with("_archive/"))
         .unwrap();
     let bundle = site.lake().join("_archive/2026-11-23/bundle-00000.tar");
     let mut tar = std::fs::read(&bundle).unwrap();
     let at = tar
-        .windows(answer.len())
-        .position(|bytes| bytes == answer)
+        .windows(response.len())
+        .position(|bytes| bytes == response)
         .unwrap();
-    tar[at..at + answer.len()].fill(0);
+    tar[at..at + response.len()].fill(0);
     std::fs::write(&bundle, tar).unwrap();
     let replayed = async || {
         replay(
-            &pipeline(&site, &simulator, false),
+            &site.pipeline(&simulator.url()),
+            FindingsMode::Hold,
             &surroundings(&simulator, &clock),
         )
         .await
     };
     let error = replayed().await.err().unwrap();
     assert!(
-        error.hint().contains("restore its file in _archive"),
+        error.hint().contains("restore the file in _archive"),
         "{error}"
     );
 
-    std::fs::write(site.lake().join(path), answer).unwrap();
+    std::fs::write(site.lake().join(path), response).unwrap();
     published(replayed().await);
     assert!(rest(&tree(&site.lake())) == rest(&before));
 }

@@ -1,9 +1,9 @@
-//! With `table_format = "delta"` a snapshot is one commit in the log of every table, whatever breaks off in between.
+//! With `table_format = "delta"`, a snapshot is one commit in the log of every table, even if publishing is interrupted.
 
 use std::path::PathBuf;
 
 use backlake::contract::Table;
-use backlake::pipeline::RunState;
+use backlake::pipeline::{RunMode, RunState, StartMode};
 use backlake::simulator::Behaviour;
 use serde_json::Value;
 
@@ -64,11 +64,11 @@ async fn a_published_snapshot_is_one_commit_in_the_log_of_every_table() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_publication_that_broke_off_between_two_logs_is_committed_once() {
+async fn a_publication_interrupted_between_two_logs_is_committed_once() {
     let site = site();
     let (simulator, clock) = simulator(Behaviour::default()).await;
     site.run(&simulator, &clock).await.unwrap();
-    // As if the machine had gone down after the logs of two tables.
+    // As if the machine had failed after the logs of two tables.
     std::fs::remove_file(site.lake().join("_snapshots/2026-11-23.json")).unwrap();
     for table in [Table::Targets, Table::Requests] {
         std::fs::remove_dir_all(site.lake().join(table.name()).join("_delta_log")).unwrap();
@@ -81,7 +81,7 @@ async fn a_publication_that_broke_off_between_two_logs_is_committed_once() {
 }
 
 #[test]
-fn snapshots_from_before_there_were_logs_are_committed_along() {
+fn snapshots_published_before_there_were_logs_are_also_committed() {
     let run = |site: &Site, date: &str| {
         let output = site.program("run", &["--snapshot", date]);
         assert!(output.status.success(), "{}", text(&output.stderr));
@@ -105,7 +105,7 @@ fn snapshots_from_before_there_were_logs_are_committed_along() {
 }
 
 #[test]
-fn a_table_format_that_is_none_is_refused_with_what_is_allowed() {
+fn an_unknown_table_format_is_rejected_with_what_is_allowed() {
     let site = Site::new(["d.com"]).with_lake("table_format = \"iceberg\"");
     let output = site.program("plan", &[]);
     let message = text(&output.stderr);
@@ -121,7 +121,7 @@ fn a_table_format_that_is_none_is_refused_with_what_is_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replacement_that_broke_off_after_the_logs_is_mended_by_the_next_start() {
+async fn a_replacement_interrupted_after_the_logs_is_fixed_by_the_next_start() {
     let site = site();
     let (simulator, clock) = simulator(Behaviour::default()).await;
     site.run(&simulator, &clock).await.unwrap();
@@ -135,25 +135,19 @@ async fn a_replacement_that_broke_off_after_the_logs_is_mended_by_the_next_start
         .chain([manifest])
         .map(|path| (path.clone(), std::fs::read(path).unwrap()))
         .collect();
-    let replacing = backlake::pipeline::Pipeline::parse(
-        "test.toml",
-        &site.text(),
-        backlake::pipeline::Overrides {
-            base_url: Some(simulator.url()),
-            replace: true,
-            ..backlake::pipeline::Overrides::default()
-        },
-        &clock,
-    );
+    let replacing = RunMode {
+        start: StartMode::Replace,
+        ..RunMode::default()
+    };
     let env = backlake::pipeline::Surroundings {
         seed: 8,
         ..crate::harness::surroundings(&simulator, &clock)
     };
-    backlake::pipeline::run(&replacing.unwrap(), &env)
+    backlake::pipeline::run(&site.pipeline(&simulator.url()), replacing, &env)
         .await
         .unwrap();
     assert_eq!(commits(&site, Table::Pages).len(), 2);
-    // As if the machine had gone down between the logs and the manifest: files of both stand there.
+    // As if the machine had failed between the logs and the manifest, with files of both generations.
     for (path, bytes) in &before {
         std::fs::write(path, bytes).unwrap();
     }

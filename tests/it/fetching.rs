@@ -8,7 +8,9 @@ use backlake::contract::Table;
 use backlake::error::ErrorKind;
 use backlake::fate::Fates;
 use backlake::money::Usd;
-use backlake::pipeline::{PricesFrom, Progress, RunEnd, RunState, Surroundings, run};
+use backlake::pipeline::{
+    BalanceMode, PricesFrom, Progress, RunEnd, RunMode, RunState, Surroundings, run,
+};
 use backlake::simulator::{Behaviour, Fault, LOGIN, PASSWORD, Poison, Scripted, Simulator, What};
 
 use crate::harness::{Site, noon, program, simulator, surroundings, text};
@@ -365,9 +367,13 @@ async fn at_the_budget_the_run_stops_before_the_request_that_it_does_not_cover()
     };
     let pipeline =
         backlake::pipeline::Pipeline::parse("richer.toml", &text, overrides, &clock).unwrap();
-    let end = run(&pipeline, &surroundings(&simulator, &clock))
-        .await
-        .unwrap();
+    let end = run(
+        &pipeline,
+        Default::default(),
+        &surroundings(&simulator, &clock),
+    )
+    .await
+    .unwrap();
     published(&end);
     assert_eq!(simulator.ledger().len(), 5);
 }
@@ -416,9 +422,12 @@ async fn a_balance_that_does_not_cover_the_plan_is_said_before_the_first_request
             && error.hint().contains("--spend")
     );
 
-    let mut pipeline = site.pipeline(&simulator.url());
-    pipeline.spend_what_is_left = true;
-    let end = run(&pipeline, &surroundings(&simulator, &clock))
+    let pipeline = site.pipeline(&simulator.url());
+    let mode = RunMode {
+        balance: BalanceMode::SpendWhatIsLeft,
+        ..RunMode::default()
+    };
+    let end = run(&pipeline, mode, &surroundings(&simulator, &clock))
         .await
         .unwrap();
     assert_eq!(kind(&end), Some(ErrorKind::Account));
@@ -599,9 +608,13 @@ async fn a_refused_target_is_remembered_and_asked_again_after_a_month() {
     })
     .await;
     let mut pipeline = site.pipeline(&simulator.url());
-    let first = run(&pipeline, &surroundings(&simulator, &clock))
-        .await
-        .unwrap();
+    let first = run(
+        &pipeline,
+        Default::default(),
+        &surroundings(&simulator, &clock),
+    )
+    .await
+    .unwrap();
     published(&first);
     assert!(
         first.report.requests > 5 && first.report.fates.refused == 1,
@@ -614,9 +627,13 @@ async fn a_refused_target_is_remembered_and_asked_again_after_a_month() {
             .sleep((snapshot - clock.now()).to_std().unwrap())
             .await;
         pipeline.snapshot = snapshot.date_naive();
-        let end = run(&pipeline, &surroundings(&simulator, &clock))
-            .await
-            .unwrap();
+        let end = run(
+            &pipeline,
+            Default::default(),
+            &surroundings(&simulator, &clock),
+        )
+        .await
+        .unwrap();
         published(&end);
         assert_eq!(
             (end.report.requests, end.report.fates.refused),
@@ -625,11 +642,15 @@ async fn a_refused_target_is_remembered_and_asked_again_after_a_month() {
         );
     }
     // Another host's refusals, or a memory that is switched off, keep nobody from asking.
-    pipeline.retry_refused_after = chrono::Duration::zero();
+    pipeline.targets.retry_refused_after = chrono::Duration::zero();
     pipeline.snapshot = (noon() + chrono::Duration::days(42)).date_naive();
-    let end = run(&pipeline, &surroundings(&simulator, &clock))
-        .await
-        .unwrap();
+    let end = run(
+        &pipeline,
+        Default::default(),
+        &surroundings(&simulator, &clock),
+    )
+    .await
+    .unwrap();
     assert_eq!(end.report.requests, first.report.requests);
 }
 
@@ -760,7 +781,7 @@ async fn reconciling_finds_what_the_books_have_wrong() {
     let pipeline = site.pipeline(&simulator.url());
     let reconcile = || async {
         let env = surroundings(&simulator, &clock);
-        backlake::pipeline::check(&pipeline, &env, true)
+        backlake::pipeline::check(&pipeline, backlake::pipeline::CheckScope::Reconcile, &env)
             .await
             .unwrap()
             .reconciled
@@ -787,13 +808,13 @@ async fn reconciling_finds_what_the_books_have_wrong() {
         found
             .first_differences
             .iter()
-            .any(|line| line.contains("00001-1: $0.01 in the books"))
+            .any(|line| line.contains("00001-1: $0.01 in the ledger"))
     );
     assert!(
         found
             .first_differences
             .iter()
-            .any(|line| line.contains("00002-1: not in the books"))
+            .any(|line| line.contains("00002-1: not in the ledger"))
     );
 }
 
@@ -852,7 +873,7 @@ async fn what_is_under_way_at_a_signal_is_awaited_for_so_long_and_then_settled_b
         clock.sleep(std::time::Duration::from_secs(5)).await;
         stop.request(backlake::stop::StopReason::Terminated);
     };
-    let (end, ()) = tokio::join!(run(&pipeline, &env), signal);
+    let (end, ()) = tokio::join!(run(&pipeline, Default::default(), &env), signal);
     let end = end.unwrap();
     assert_eq!(
         (kind(&end), clock.running().as_secs()),
@@ -894,6 +915,7 @@ async fn what_was_answered_after_a_night_of_refusals_is_not_asked_again() {
     };
     let stopped = run(
         &site.pipeline(&simulator.url()),
+        Default::default(),
         &Surroundings {
             on_progress: &on_progress,
             ..env

@@ -1,5 +1,6 @@
-//! What the tests share: a pipeline in a folder of its own, run in this process or as the real program.
+//! Shared by all tests: a pipeline in a folder of its own, run in this process or as the real program.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -11,7 +12,9 @@ use backlake::clock::Clock;
 use backlake::contract::Table;
 use backlake::error::Result;
 use backlake::fetch::{SendError, StreamingResponse, Transport};
-use backlake::pipeline::{Overrides, Pipeline, RunEnd, Surroundings, run};
+use backlake::pipeline::{
+    FindingsMode, Overrides, Pipeline, RunEnd, RunMode, Surroundings, replay, run,
+};
 use backlake::simulator::{Behaviour, LOGIN, PASSWORD, Reaction, Scripted, Simulator};
 use backlake::stop::Stop;
 use backlake::store::Owner;
@@ -38,13 +41,13 @@ pub(crate) fn date() -> NaiveDate {
     "2026-11-23".parse().unwrap()
 }
 
-/// When all tests take place.
+/// The time at which all tests start.
 pub(crate) fn noon() -> DateTime<Utc> {
     date().and_hms_opt(12, 0, 0).unwrap().and_utc()
 }
 
 impl Site {
-    /// A site with this target list, one a line.
+    /// A site with this target list, one target per line.
     pub(crate) fn new(targets: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut list = String::new();
@@ -62,14 +65,14 @@ impl Site {
         }
     }
 
-    /// Says more in the pipeline file.
+    /// Adds lines to the pipeline file.
     pub(crate) fn with(mut self, extra: &str) -> Self {
         self.extra.push_str(extra);
         self.extra.push('\n');
         self
     }
 
-    /// Says something else in the pipeline file.
+    /// Replaces a text of the added lines.
     pub(crate) fn replaced(mut self, before: &str, after: &str) -> Self {
         self.extra = self.extra.replace(before, after);
         self
@@ -81,7 +84,7 @@ impl Site {
         self
     }
 
-    /// Says more in the `[lake]` table.
+    /// Adds lines to the `[lake]` table.
     pub(crate) fn with_lake(mut self, lines: &str) -> Self {
         self.lake = format!("{lines}\n");
         self
@@ -98,39 +101,118 @@ impl Site {
         self.folder.path().join("lake")
     }
 
-    /// The pipeline file as text.
+    /// The pipeline file as text. It asks the embedded simulator, unless it says otherwise.
     pub(crate) fn text(&self) -> String {
-        format!(
+        let text = format!(
             "name = \"test\"\nendpoint = \"backlinks/bulk_pages_summary\"\nsnapshot = \"2026-11-23\"\n\
              [lake]\nurl = \"{}\"\n{}[targets]\n{}\n{}",
             self.lake().display(),
             self.lake,
             self.targets,
             self.extra
-        )
+        );
+        if text.contains("base_url") {
+            return text;
+        }
+        // At the end of [api], so that tests can count lines.
+        let Some(api) = text.find("[api]\n") else {
+            return text + "[api]\nbase_url = \"simulator\"\n";
+        };
+        let end = text[api..]
+            .find("\n[")
+            .map_or(text.len(), |at| api + at + 1);
+        let (before, after) = text.split_at(end);
+        format!("{before}base_url = \"simulator\"\n{after}")
+    }
+
+    /// The pipeline, as if these flags were on the command line.
+    pub(crate) fn pipeline_with(&self, overrides: Overrides) -> Pipeline {
+        let clock = Clock::simulated(noon());
+        Pipeline::parse("test.toml", &self.text(), overrides, &clock).unwrap()
     }
 
     pub(crate) fn pipeline(&self, base_url: &str) -> Pipeline {
-        let overrides = Overrides {
+        self.pipeline_with(Overrides {
             base_url: Some(base_url.to_owned()),
             ..Overrides::default()
-        };
-        Pipeline::parse(
-            "test.toml",
-            &self.text(),
-            overrides,
-            &Clock::simulated(noon()),
-        )
-        .unwrap()
+        })
+    }
+
+    /// The pipeline for the snapshot of another date.
+    pub(crate) fn pipeline_of(&self, snapshot: NaiveDate, base_url: &str) -> Pipeline {
+        self.pipeline_with(Overrides {
+            base_url: Some(base_url.to_owned()),
+            snapshot: Some(snapshot),
+            ..Overrides::default()
+        })
     }
 
     /// Runs the pipeline against this simulator, in this process and without sockets.
     pub(crate) async fn run(&self, simulator: &Arc<Simulator>, clock: &Clock) -> Result<RunEnd> {
-        run(
-            &self.pipeline(&simulator.url()),
-            &surroundings(simulator, clock),
-        )
-        .await
+        let pipeline = self.pipeline(&simulator.url());
+        let env = surroundings(simulator, clock);
+        run(&pipeline, RunMode::default(), &env).await
+    }
+
+    /// Rebuilds the snapshot from its archive.
+    pub(crate) async fn replay(&self, simulator: &Arc<Simulator>, clock: &Clock) -> Result<RunEnd> {
+        let pipeline = self.pipeline(&simulator.url());
+        let env = surroundings(simulator, clock);
+        replay(&pipeline, FindingsMode::Hold, &env).await
+    }
+
+    /// The problems that `verify` finds in the lake.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let output = program()
+            .arg("verify")
+            .arg(self.lake())
+            .args(["--output", "json"])
+            .output()
+            .unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let audits = report["snapshots"].as_array().unwrap().iter();
+        let problems: Vec<String> = audits
+            .flat_map(|audit| audit["problems"].as_array().unwrap())
+            .chain(report["strays"].as_array().unwrap())
+            .map(|found| found.as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(output.status.success(), problems.is_empty());
+        problems
+    }
+
+    /// The manifest of the published snapshot.
+    pub(crate) fn manifest(&self) -> serde_json::Value {
+        let path = self.lake().join("_snapshots/2026-11-23.json");
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    /// Every file of the four published tables, by its path in the lake.
+    pub(crate) fn published_files(&self) -> BTreeMap<String, Vec<u8>> {
+        let lake = self.lake();
+        let paths = Table::ALL.into_iter().flat_map(|table| files(&lake, table));
+        let files = paths.map(|path| {
+            let name = path.strip_prefix(&lake).unwrap().display().to_string();
+            (name, std::fs::read(&path).unwrap())
+        });
+        files.collect()
+    }
+
+    /// Every file of the lake, by its path in it.
+    pub(crate) fn tree(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut found = BTreeMap::new();
+        let mut folders = vec![self.lake()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let name = path.strip_prefix(self.lake()).unwrap();
+                    found.insert(name.display().to_string(), std::fs::read(&path).unwrap());
+                }
+            }
+        }
+        found
     }
 
     /// Runs the real program on this site's pipeline file.
@@ -206,7 +288,7 @@ impl std::fmt::Debug for Within {
 impl Transport for Within {
     fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<StreamingResponse, SendError>> {
         let simulator = Arc::clone(&self.0);
-        // The provider does what it was asked, whether or not the client waits for it.
+        // The provider does its work whether or not the client waits for it.
         let reaction = tokio::spawn(async move { simulator.react(request).await });
         Box::pin(async move {
             let half = |answer: &Scripted| Ok(answer.body.slice(..answer.body.len() / 2));
@@ -248,7 +330,7 @@ fn response(
     }
 }
 
-/// The real program, without what the environment might say.
+/// The real program, without the settings of the environment.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_backlake"));
     for (name, _) in std::env::vars()
@@ -291,7 +373,7 @@ pub(crate) fn read_snapshot(lake: &Path, table: Table, date: NaiveDate) -> Recor
         let reader =
             ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file).unwrap()).unwrap();
         for batch in reader.build().unwrap() {
-            // Readers name the inner fields of maps in their own way; here they bear the contract's names.
+            // Readers name the inner fields of maps in their own way; here they get the contract's names.
             let batch = batch.unwrap();
             let columns = batch
                 .columns()
@@ -304,7 +386,35 @@ pub(crate) fn read_snapshot(lake: &Path, table: Table, date: NaiveDate) -> Recor
     concat_batches(&schema, &batches).unwrap()
 }
 
-/// What a program printed, for messages and comparisons.
+/// The output of a program as text.
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A target list with domains and pages, several of them per root domain.
+pub(crate) fn mixed_targets(count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(|n| {
+        if n % 3 == 0 {
+            format!("d{n}.com")
+        } else {
+            format!("https://e{}.org/{n}", n % 40)
+        }
+    })
+}
+
+/// Adds a field to every archived item, as if the provider had sent it.
+pub(crate) fn add_field(site: &Site, field: &str, value: impl Fn(usize) -> serde_json::Value) {
+    for entry in std::fs::read_dir(site.lake().join("_archive/2026-11-23")).unwrap() {
+        let path = entry.unwrap().path();
+        let body = zstd::decode_all(std::fs::File::open(&path).unwrap()).unwrap();
+        let mut response: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let items = response["tasks"][0]["result"][0]["items"]
+            .as_array_mut()
+            .unwrap();
+        for (n, item) in items.iter_mut().enumerate() {
+            item[field] = value(n);
+        }
+        let body = serde_json::to_vec(&response).unwrap();
+        std::fs::write(path, zstd::bulk::compress(&body, 3).unwrap()).unwrap();
+    }
 }

@@ -104,7 +104,7 @@ async fn run_or_die(
     tokio::select! {
         biased;
         () = death.notified() => None,
-        end = run(pipeline, &env) => Some(end),
+        end = run(pipeline, Default::default(), &env) => Some(end),
     }
 }
 
@@ -165,8 +165,9 @@ async fn play(seed: u64) -> BTreeSet<Branch> {
         let wild = start < 12;
         ceiling += Usd::from_micros(random.i64(1..400_000));
         let mut pipeline = site.pipeline(&simulator.url());
-        pipeline.max_cost_usd = (wild && random.bool()).then_some(ceiling.max(spent(&simulator)));
-        pipeline.max_time =
+        pipeline.budget.max_cost_usd =
+            (wild && random.bool()).then_some(ceiling.max(spent(&simulator)));
+        pipeline.budget.max_time =
             (wild && random.u8(0..4) == 0).then(|| Duration::from_secs(random.u64(1..100)));
         let env = Surroundings {
             seed: random.u64(..),
@@ -179,7 +180,7 @@ async fn play(seed: u64) -> BTreeSet<Branch> {
             u64::MAX
         };
         let end = run_or_die(&pipeline, env, dies_after).await;
-        if let Some(limit) = pipeline.max_cost_usd {
+        if let Some(limit) = pipeline.budget.max_cost_usd {
             assert!(
                 spent(&simulator) <= limit,
                 "seed {seed}: {} of {limit} spent",

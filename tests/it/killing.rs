@@ -154,7 +154,7 @@ fn a_process_that_kills_itself() {
         on_progress: &on_progress,
         ..Surroundings::of_process(&clock, 1)
     };
-    let _ = runtime.block_on(run(&pipeline, &env));
+    let _ = runtime.block_on(run(&pipeline, Default::default(), &env));
 }
 
 fn kill(pid: u32, signal: &str) {
@@ -239,7 +239,7 @@ async fn a_run_that_is_killed_while_the_provider_works_or_answers_is_continued()
     };
     for (at, faults, moment) in [
         ("request sent", vec![], Milestone::Request(7)),
-        ("half an answer", vec![stall], Milestone::HalfResponse(7)),
+        ("half a response", vec![stall], Milestone::HalfResponse(7)),
     ] {
         let (site, simulator) = (
             site(batches),

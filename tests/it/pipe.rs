@@ -21,9 +21,13 @@ async fn run(batches: usize, settings: &str, behaviour: Behaviour) -> (f64, u64)
     let simulator = Arc::new(Simulator::new(behaviour, &clock));
     let before = clock.running();
     let pipeline = site.pipeline(&simulator.url());
-    let end = backlake::pipeline::run(&pipeline, &surroundings(&simulator, &clock))
-        .await
-        .unwrap();
+    let end = backlake::pipeline::run(
+        &pipeline,
+        Default::default(),
+        &surroundings(&simulator, &clock),
+    )
+    .await
+    .unwrap();
     assert_eq!(end.report.state, RunState::Published, "{:?}", end.error);
     (
         (clock.running() - before).as_secs_f64(),

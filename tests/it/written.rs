@@ -1,4 +1,4 @@
-//! Snapshots written by hand, without a run: any rows, cut into row groups and files of any size.
+//! Writes snapshots for tests without a run: any rows, in row groups and files of any size.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
 
-/// A row of `pages`; what is not named is null.
+/// A row of `pages`; all other columns are null.
 #[derive(Debug, Clone)]
 pub(crate) struct Page {
     pub(crate) root_domain: Option<String>,
@@ -33,7 +33,7 @@ pub(crate) struct Links {
     pub(crate) links: Option<i64>,
 }
 
-/// Writes a snapshot with so many rows a row group and so many row groups a file.
+/// Writes a snapshot; `cut` is the number of rows per row group and of row groups per file.
 pub(crate) fn write_snapshot(
     lake: &Path,
     date: NaiveDate,
@@ -44,7 +44,7 @@ pub(crate) fn write_snapshot(
     write_snapshot_with(lake, date, pages, links, cut, None);
 }
 
-/// The same, with a column of counts more than the contract has.
+/// The same, with an additional integer column that the contract does not have.
 pub(crate) fn write_snapshot_with(
     lake: &Path,
     date: NaiveDate,

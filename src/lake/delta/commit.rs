@@ -1,4 +1,4 @@
-//! Makes the logs name what the manifests name, by one commit a table; and says where they do not.
+//! Makes the Delta logs match the manifests, by one commit per table, and finds where they differ.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,38 +10,39 @@ use object_store::path::Path;
 use serde::Deserialize;
 
 use super::super::manifest::{Manifest, ManifestFile};
-use super::log::Log;
+use super::log::{Log, LogChange};
 use super::schema::{PARTITION, new_metadata, widened};
+use super::stats;
 use crate::contract::{Contract, Table};
 use crate::error::{Error, Result};
-use crate::lake::delta::log::Change;
-use crate::lake::delta::stats;
 use crate::store::{Layout, Store};
 
-/// Commits that are tried before others, which were quicker each time, are too many.
+/// How often a commit is tried if other writers commit the same version first.
 const ATTEMPTS: usize = 20;
-/// Footers that are read at once.
+/// Parquet footers that are read at the same time.
 const FOOTERS_AT_ONCE: usize = 8;
 
-/// How the lake's tables are told to readers.
+/// The table format for readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TableFormat {
-    /// Folders of Parquet files, a partition a snapshot.
+    /// Folders of Parquet files, with one partition per snapshot.
     #[default]
     Parquet,
-    /// The same, and a Delta log of them.
+    /// The same folders, and a Delta log per table.
     Delta,
 }
 
-/// Makes the Delta log of every table name exactly the files of these snapshots, by one commit a snapshot and table,
-/// and none where it does already; returns the number of commits. Files are neither written nor moved, and a log is
-/// read once for all snapshots: with the manifests of the whole lake this brings a lake without logs up to date.
-/// `contract_of` is what the tables are to have at least; a log that has more columns keeps them.
+/// Makes the Delta log of every table list exactly the files of these snapshots, and returns the number of commits: one
+/// per snapshot and table, or none if the log matches already.
+///
+/// No file is written or moved. Each log is read once for all snapshots, so with the manifests of the whole lake this
+/// also creates the logs of a lake without logs. `contract_of` has the columns that a table must have; a log with more
+/// columns keeps them.
 ///
 /// # Errors
-/// A lake that fails, files that are not as the manifest says, a log that is not the table's, or others who commit all
-/// the time. Repeated, it goes on where it stopped.
+/// A lake that fails, a file that differs from the manifest, a log that does not match the contract, or too many
+/// conflicting commits. A repeated call continues where this one stopped.
 pub(in crate::lake) async fn commit<'a>(
     store: &Store,
     manifests: &[Manifest],
@@ -55,22 +56,22 @@ pub(in crate::lake) async fn commit<'a>(
             let Some(entry) = manifest.tables.get(table.name()) else {
                 continue;
             };
-            let mut publication = Publication {
+            let mut snapshot = SnapshotFiles {
                 contract,
                 manifest,
                 files: BTreeMap::new(),
             };
             for file in &entry.files {
-                publication.files.insert(within(table, &file.path)?, file);
+                snapshot.files.insert(within(table, &file.path)?, file);
             }
-            commits += usize::from(attempt(&mut log, &Goal::Published(publication)).await?);
+            commits += usize::from(reach(&mut log, &Goal::Published(snapshot)).await?);
         }
         log.sync().await?;
     }
     Ok(commits)
 }
 
-/// Whether any table has a log.
+/// Whether any table has a Delta log.
 ///
 /// # Errors
 /// A lake that fails.
@@ -83,8 +84,8 @@ pub(in crate::lake) async fn exists(store: &Store) -> Result<bool> {
     Ok(false)
 }
 
-/// Those of these snapshots of which the log of some table knows nothing, in their order: all of them where a lake has
-/// no logs yet.
+/// The snapshots that are missing in the log of at least one table, in the given order; all of them if the lake has no
+/// logs.
 ///
 /// # Errors
 /// A lake that fails, or a log that cannot be read.
@@ -108,8 +109,8 @@ pub(in crate::lake) async fn missing(
         .collect())
 }
 
-/// Takes snapshots out of the logs, by one commit a table, and none where it names none of their files; returns the
-/// number of commits. `at` is the time from which a reader's VACUUM counts.
+/// Removes snapshots from the logs, and returns the number of commits: one per table, or none if its log lists none of
+/// their files. `at` is the deletion time, from which the retention period of VACUUM counts.
 ///
 /// # Errors
 /// As [`commit`].
@@ -121,13 +122,13 @@ pub(crate) async fn remove(
     let mut commits = 0;
     for table in Table::ALL {
         let mut log = Log::open(store, table).await?;
-        commits += usize::from(attempt(&mut log, &Goal::Removed(snapshots, at)).await?);
+        commits += usize::from(reach(&mut log, &Goal::Removed(snapshots, at)).await?);
         log.sync().await?;
     }
     Ok(commits)
 }
 
-/// What in the logs differs from the manifests, in words; nothing where no table has a log.
+/// The differences between the logs and the manifests, each as a sentence; empty if no table has a log.
 ///
 /// # Errors
 /// A lake that fails, or a log that cannot be read.
@@ -147,10 +148,11 @@ pub(in crate::lake) async fn differences(
             files.map(|file| (file.path.as_str(), file))
         });
         let mut named: BTreeMap<&str, &ManifestFile> = named.collect();
+        // A lake without any log is fine, but with one, every table needs a log.
         if log.metadata().is_none() {
             if !named.is_empty() {
                 without.push(format!(
-                    "{} has no Delta log, other tables have",
+                    "{} has no Delta log, but other tables have one",
                     table.name()
                 ));
             }
@@ -161,19 +163,17 @@ pub(in crate::lake) async fn differences(
             for (path, active) in files {
                 let path = format!("{}/{path}", Layout::table(table));
                 let Some(file) = named.remove(path.as_str()) else {
-                    found.push(format!(
-                        "the Delta log names {path}, which no manifest does"
-                    ));
+                    found.push(format!("the Delta log lists {path}, but no manifest does"));
                     continue;
                 };
-                let at_home =
+                let in_partition =
                     partition.is_some_and(|date| path.contains(&format!("/{PARTITION}={date}/")));
-                let as_told = file.bytes == active.bytes as u64
+                let same_content = file.bytes == active.bytes as u64
                     && active.rows.is_none_or(|rows| rows as u64 == file.rows)
                     && active.is_whole();
-                if !(at_home && as_told) {
+                if !(in_partition && same_content) {
                     found.push(format!(
-                        "the Delta log has {path} otherwise than the manifest"
+                        "the Delta log disagrees with the manifest about {path}"
                     ));
                 }
             }
@@ -181,7 +181,7 @@ pub(in crate::lake) async fn differences(
         found.extend(
             named
                 .into_keys()
-                .map(|path| format!("the Delta log does not name {path}")),
+                .map(|path| format!("the Delta log does not list {path}")),
         );
     }
     if any {
@@ -190,25 +190,27 @@ pub(in crate::lake) async fn differences(
     Ok(found)
 }
 
-/// What a log is to say.
+/// The state that a log should have.
 enum Goal<'a> {
-    Published(Publication<'a>),
+    /// It lists exactly these files of a snapshot.
+    Published(SnapshotFiles<'a>),
+    /// It lists no file of these snapshots, which are deleted at this time.
     Removed(&'a [NaiveDate], DateTime<Utc>),
 }
 
-/// One table of a snapshot that is to be in its log.
-struct Publication<'a> {
+/// One table of a published snapshot.
+struct SnapshotFiles<'a> {
     contract: &'a Contract,
     manifest: &'a Manifest,
-    /// By path relative to the table.
+    /// The files by path relative to the table.
     files: BTreeMap<String, &'a ManifestFile>,
 }
 
-/// Reads, compares and commits, again and again until none was quicker; false if there is nothing to commit.
-async fn attempt(log: &mut Log, goal: &Goal<'_>) -> Result<bool> {
+/// Commits what is missing to reach the goal, and retries if another writer commits first. False if nothing is missing.
+async fn reach(log: &mut Log, goal: &Goal<'_>) -> Result<bool> {
     for _ in 0..ATTEMPTS {
         let change = match goal {
-            Goal::Published(publication) => publication.change(log).await?,
+            Goal::Published(snapshot) => snapshot.change(log).await?,
             Goal::Removed(snapshots, at) => removal(log, snapshots, *at),
         };
         let Some(change) = change else {
@@ -220,16 +222,17 @@ async fn attempt(log: &mut Log, goal: &Goal<'_>) -> Result<bool> {
         log.reload().await?;
     }
     let table = log.table.name();
-    let message =
-        format!("others have committed to the Delta table {table} {ATTEMPTS} times meanwhile");
+    let message = format!(
+        "gave up after {ATTEMPTS} conflicting commits by other writers to the Delta table {table}"
+    );
     Err(Error::unexpected(message).with_hint(format!(
-        "nothing is lost, and what is committed is not committed again; run the same command again when whoever writes to {table} is done"
+        "nothing is lost; run the same command again when the other writers of {table} are done, and it continues where it stopped"
     )))
 }
 
-impl Publication<'_> {
-    /// What is to be committed for the log to name exactly this; nothing if it does.
-    async fn change(&self, log: &Log) -> Result<Option<Change>> {
+impl SnapshotFiles<'_> {
+    /// The change that makes the log list exactly these files; none if it does already.
+    async fn change(&self, log: &Log) -> Result<Option<LogChange>> {
         let Self {
             contract,
             manifest,
@@ -237,21 +240,23 @@ impl Publication<'_> {
         } = self;
         let date = manifest.snapshot.to_string();
         let at = manifest.published_at;
-        let (mut removes, mut stand): (Vec<Remove>, BTreeSet<&str>) = (Vec::new(), BTreeSet::new());
+        // Compare the files in the log with the snapshot's.
+        let (mut removes, mut unchanged): (Vec<Remove>, BTreeSet<&str>) = Default::default();
         for (path, active) in log.partition(&date) {
             match files.get(path) {
                 Some(file) if file.bytes == active.bytes as u64 && active.is_whole() => {
-                    stand.insert(path);
+                    unchanged.insert(path);
                 }
-                // The same path is added anew, which replaces what the log says of it.
+                // The file was rewritten: adding its path again replaces the log's entry.
                 Some(_) if active.is_whole() => {}
                 _ => removes.push(Log::remove(&date, path, active, at)),
             }
         }
+        // A replacement with the same files still needs its transaction.
         let application = format!("backlake/{}/{date}", manifest.question.pipeline);
         let generation = i64::from(manifest.generation);
-        if removes.is_empty() && stand.len() == files.len() {
-            // Files come with a transaction of generation 1 or later; only a later one must be looked for.
+        if removes.is_empty() && unchanged.len() == files.len() {
+            // Files were committed with a transaction, so generation 1 is there; only a later one may be missing.
             if generation <= 1
                 || log
                     .transaction(&application)
@@ -261,9 +266,10 @@ impl Publication<'_> {
                 return Ok(None);
             }
         }
+        // Only a new file's footer is read.
         let mut new = Vec::new();
         for (path, file) in files {
-            if !stand.contains(path.as_str()) {
+            if !unchanged.contains(path.as_str()) {
                 new.push(self.add(log, path, file, &date));
             }
         }
@@ -271,16 +277,18 @@ impl Publication<'_> {
             .buffered(FOOTERS_AT_ONCE)
             .try_collect()
             .await?;
+        // A later contract may have more columns than the table.
         let metadata = match log.metadata() {
             None => Some(new_metadata(contract, &manifest.run, at)?),
             Some(metadata) => widened(metadata, contract)?,
         };
+        // Readers of the history see whether the commit replaces files.
         let (mode, predicate) = if removes.is_empty() {
             (SaveMode::Append, None)
         } else {
             (SaveMode::Overwrite, Some(format!("{PARTITION} = '{date}'")))
         };
-        Ok(Some(Change {
+        Ok(Some(LogChange {
             operation: DeltaOperation::Write {
                 mode,
                 partition_by: Some(vec![PARTITION.to_owned()]),
@@ -302,6 +310,7 @@ impl Publication<'_> {
         }))
     }
 
+    /// The action that adds a file, with its statistics.
     async fn add(&self, log: &Log, path: &str, file: &ManifestFile, date: &str) -> Result<Add> {
         let (rows, stats) = stats::read(
             log.store(),
@@ -316,7 +325,7 @@ impl Publication<'_> {
                 file.path, file.rows
             );
             return Err(Error::unexpected(message).with_hint(
-                "nothing was committed for it; `backlake verify` says what else is wrong with the snapshot",
+                "the snapshot was not committed to the Delta log; run `backlake verify` to audit it",
             ));
         }
         Ok(Add {
@@ -331,7 +340,8 @@ impl Publication<'_> {
     }
 }
 
-fn removal(log: &Log, snapshots: &[NaiveDate], at: DateTime<Utc>) -> Option<Change> {
+/// The change that removes snapshots; none if the log lists none of their files.
+fn removal(log: &Log, snapshots: &[NaiveDate], at: DateTime<Utc>) -> Option<LogChange> {
     let mut removes = Vec::new();
     let mut dates = Vec::new();
     for date in snapshots.iter().map(NaiveDate::to_string) {
@@ -348,12 +358,12 @@ fn removal(log: &Log, snapshots: &[NaiveDate], at: DateTime<Utc>) -> Option<Chan
         return None;
     }
     let predicate = format!("{PARTITION} IN ({})", dates.join(", "));
-    Some(Change {
+    Some(LogChange {
         operation: DeltaOperation::Delete {
             predicate: Some(predicate),
         },
         at,
-        note: format!("{} snapshots taken out", dates.len()),
+        note: format!("{} snapshots removed", dates.len()),
         metadata: None,
         transaction: None,
         removes,
@@ -361,14 +371,14 @@ fn removal(log: &Log, snapshots: &[NaiveDate], at: DateTime<Utc>) -> Option<Chan
     })
 }
 
-/// A file's path relative to its table, from one relative to the lake.
+/// A path relative to its table, made from a path relative to the lake.
 fn within(table: Table, path: &str) -> Result<String> {
     let relative = path
         .strip_prefix(table.name())
         .and_then(|rest| rest.strip_prefix('/'));
     relative.map(str::to_owned).ok_or_else(|| {
         Error::unexpected(format!(
-            "the manifest names {path}, which is no file of {}",
+            "the manifest lists {path}, which is not a file of {}",
             table.name()
         ))
     })

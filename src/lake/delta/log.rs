@@ -1,4 +1,4 @@
-//! The Delta log of one table: replayed by deltalake, written by the lake's own put-if-absent.
+//! The Delta log of one table: read by deltalake, written by the lake's own put-if-absent.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,48 +17,48 @@ use serde_json::json;
 use tracing::{info, warn};
 use url::Url;
 
-use super::objects::Objects;
 use super::schema::{CHECKPOINT_INTERVAL, PARTITION};
+use super::store::DeltaStore;
 use crate::contract::Table;
 use crate::error::{Context, Result};
 use crate::store::{Layout, Store};
 
-/// The log of a table, as it was when it was last read.
+/// The log of a table, as of the last time it was read.
 pub(super) struct Log {
     store: Store,
     pub(super) table: Table,
     log_store: LogStoreRef,
-    /// What was replayed; none where there is no log.
+    /// The replayed log; none if the table has no log.
     snapshot: Option<EagerSnapshot>,
-    /// The version that the next commit makes.
+    /// The version of the next commit.
     next: Version,
     metadata: Option<Metadata>,
-    /// The active files by partition and path relative to the table.
+    /// The active files, by partition and by path relative to the table.
     files: BTreeMap<Option<String>, BTreeMap<String, Active>>,
 }
 
-/// An active file.
+/// A file that the log lists.
 #[derive(Debug)]
 pub(super) struct Active {
     pub(super) bytes: i64,
-    /// None where the log does not say.
+    /// The number of rows; none if the log does not have it.
     pub(super) rows: Option<usize>,
-    /// The rows that another writer has deleted from it.
+    /// The rows that another writer has deleted from the file.
     deleted: Option<DeletionVectorDescriptor>,
 }
 
 impl Active {
-    /// Whether all rows of the file are the table's.
+    /// Whether no row of the file is deleted.
     pub(super) fn is_whole(&self) -> bool {
         self.deleted.is_none()
     }
 }
 
-/// What a commit changes.
-pub(super) struct Change {
+/// The changes of one commit.
+pub(super) struct LogChange {
     pub(super) operation: DeltaOperation,
     pub(super) at: DateTime<Utc>,
-    /// For people who read the table's history.
+    /// A description for people who read the table's history.
     pub(super) note: String,
     pub(super) metadata: Option<Metadata>,
     pub(super) transaction: Option<Transaction>,
@@ -69,11 +69,11 @@ pub(super) struct Change {
 impl Log {
     /// Reads the log of a table, if it has one.
     pub(super) async fn open(store: &Store, table: Table) -> Result<Self> {
-        // Only a label: the path counts, within the lake's own store. By this scheme deltalake opens no other.
+        // The URL is only a label: with this scheme, deltalake uses the lake's store and opens no other.
         let label: Url = format!("memory:///{}", Layout::table(table))
             .parse()
-            .context(|| "failed to name a table")?;
-        let objects = Arc::new(Objects(store.clone()));
+            .context(|| "failed to make the URL of a table")?;
+        let objects = Arc::new(DeltaStore(store.clone()));
         let log_store = logstore_with(objects, &label, StorageConfig::default())
             .context(|| "failed to set up the Delta log")?;
         let mut log = Self {
@@ -89,10 +89,10 @@ impl Log {
         Ok(log)
     }
 
-    /// Reads again what others may have changed.
+    /// Reads the log again, because another writer may have changed it.
     pub(super) async fn reload(&mut self) -> Result<()> {
         let failed = || format!("failed to read the Delta log of {}", self.table.name());
-        // The kernel would say so in the log, as an error.
+        // For a missing log, the Delta kernel would write an error to the program's log.
         if self
             .store
             .list_here(&Layout::delta_log(self.table))
@@ -130,7 +130,7 @@ impl Log {
         &self.store
     }
 
-    /// What the log says of its table; none if there is no log.
+    /// The table's metadata; none if there is no log.
     pub(super) fn metadata(&self) -> Option<&Metadata> {
         self.metadata.as_ref()
     }
@@ -153,7 +153,7 @@ impl Log {
             .map(|(path, active)| (path.as_str(), active))
     }
 
-    /// The version of an application's last transaction that was in the log when it was read; none if there is none.
+    /// The version of an application's last transaction when the log was read; none if there is none.
     pub(super) async fn transaction(&self, application: &str) -> Result<Option<i64>> {
         let Some(snapshot) = &self.snapshot else {
             return Ok(None);
@@ -168,7 +168,7 @@ impl Log {
         })
     }
 
-    /// The action that takes a file out of the table.
+    /// The action that removes a file from the table.
     pub(super) fn remove(
         partition: &str,
         path: &str,
@@ -187,9 +187,9 @@ impl Log {
         }
     }
 
-    /// Commits a change as the next version, durably; false if another has taken that version: nothing is changed
-    /// then, and the log is to be read again.
-    pub(super) async fn put(&mut self, change: Change) -> Result<bool> {
+    /// Commits a change durably as the next version. False if another writer has committed that version: then nothing is
+    /// changed, and the caller must reload the log.
+    pub(super) async fn put(&mut self, change: LogChange) -> Result<bool> {
         let failed = || format!("failed to write to the Delta log of {}", self.table.name());
         let (metadata, adds, removes) = (
             change.metadata.clone(),
@@ -203,7 +203,7 @@ impl Log {
                 .can_commit(snapshot, &actions.actions, &operation)
                 .usage(|| {
                     format!(
-                        "the Delta table {} asks for more than backlake can write",
+                        "the Delta table {} requires a writer feature that backlake does not support",
                         self.table.name()
                     )
                 })?;
@@ -224,12 +224,12 @@ impl Log {
             removed,
             "committed to the Delta log"
         );
-        self.follow(metadata, adds, removes);
+        self.apply(metadata, adds, removes);
         self.checkpoint(self.next - 1).await;
         Ok(true)
     }
 
-    fn actions(&self, change: Change) -> Result<CommitData, serde_json::Error> {
+    fn actions(&self, change: LogChange) -> Result<CommitData, serde_json::Error> {
         let info = CommitInfo {
             timestamp: Some(change.at.timestamp_millis()),
             read_version: self.next.checked_sub(1),
@@ -241,7 +241,7 @@ impl Log {
         };
         let mut actions = vec![Action::CommitInfo(info)];
         if self.metadata.is_none() {
-            // What every reader of the last years knows.
+            // Every Delta reader of recent years supports these versions.
             let protocol: Protocol =
                 serde_json::from_value(json!({ "minReaderVersion": 1, "minWriterVersion": 2 }))?;
             actions.push(protocol.into());
@@ -258,8 +258,8 @@ impl Log {
         ))
     }
 
-    /// Takes in what was just committed, which spares reading it again.
-    fn follow(&mut self, metadata: Option<Metadata>, adds: Vec<Add>, removes: Vec<Remove>) {
+    /// Applies a change that was just committed, to avoid reading it back.
+    fn apply(&mut self, metadata: Option<Metadata>, adds: Vec<Add>, removes: Vec<Remove>) {
         self.next += 1;
         self.metadata = metadata.or_else(|| self.metadata.take());
         for remove in removes {
@@ -287,7 +287,7 @@ impl Log {
         self.files.retain(|_, files| !files.is_empty());
     }
 
-    /// Writes a checkpoint if one is due. The commit stands without it: readers only replay more.
+    /// Writes a checkpoint if one is due. A failure is harmless: readers then replay more commits.
     async fn checkpoint(&self, version: Version) {
         if version == 0 || !version.is_multiple_of(CHECKPOINT_INTERVAL) {
             return;
@@ -296,18 +296,18 @@ impl Log {
             let mut table = DeltaTable::new(self.log_store.clone());
             Box::pin(table.load()).await?;
             Box::pin(create_checkpoint(&table, None)).await?;
-            // One of many parts was not on the disk yet.
+            // A checkpoint that was written as a multipart upload is not durable yet.
             self.store
                 .sync(&Layout::delta_checkpoint(self.table, version))
                 .await?;
             Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
         };
         if let Err(error) = Box::pin(write).await {
-            warn!(table = self.table.name(), version, %error, "the Delta log goes on without a checkpoint");
+            warn!(table = self.table.name(), version, %error, "failed to write a checkpoint of the Delta log (harmless)");
         }
     }
 
-    /// Returns when the newest commit is durable: whoever made it may have broken off before.
+    /// Makes the newest commit durable: its writer may have been interrupted before that.
     pub(super) async fn sync(&self) -> Result<()> {
         match self.next.checked_sub(1) {
             Some(version) => {

@@ -1,20 +1,24 @@
-//! The Delta logs of the tables: the same Parquet files that a snapshot publishes, named once more, never copied.
+//! Delta logs: they list the Parquet files of the published snapshots for Delta readers. Files are never copied.
 //!
-//! What holds of a log: a snapshot enters it by one commit a table, and is replaced or taken out by one; the commit
-//! carries the application transaction `backlake/<pipeline>/<date>` with the manifest's generation, so one that was
-//! broken off and is repeated changes nothing. The log of a table names all published snapshots or there is none: a
-//! reader's VACUUM deletes what lies in the folder and not in the log, so [`missing`] is committed along.
+//! Each snapshot is added, replaced or removed by one commit per table. The commit has the application transaction
+//! `backlake/<pipeline>/<date>` with the manifest's generation, so repeating an interrupted commit changes nothing. The
+//! log of a table lists all published snapshots, because VACUUM deletes files that are in the folder and not in the log:
+//! the first commit of a table therefore also adds the snapshots in [`missing`].
 //!
-//! Replay and checkpoints are deltalake's; the commit itself is the lake's own put of an object that must not be there
-//! yet, durable when it returns.
+//! The deltalake crate replays logs and writes checkpoints. The commit itself uses the lake's own
+//! [`put_new`](crate::store::Store), which is durable when it returns.
 
 mod commit;
+#[cfg(test)]
+mod commit_tests;
 mod log;
-mod objects;
+#[cfg(test)]
+mod log_tests;
 mod schema;
 mod stats;
+mod store;
 #[cfg(test)]
-mod tests;
+mod testing;
 
 pub use commit::TableFormat;
 pub(crate) use commit::remove;

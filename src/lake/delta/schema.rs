@@ -1,33 +1,32 @@
-//! A contract as a Delta schema, and what a later contract makes of the schema that is in a log.
-
-use std::fmt::Write as _;
+//! Delta schemas: made from a contract, and widened for a later contract.
 
 use chrono::{DateTime, Utc};
 use deltalake::kernel::{Metadata, MetadataExt as _, StructField, StructType};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use crate::contract::{ColumnType, Contract};
 use crate::error::{Context, Error, Result};
 
-/// The column by which every table is partitioned: it stands in the paths and not in the files.
+/// The partition column of every table. It is in the paths, not in the files.
 pub(super) const PARTITION: &str = "snapshot_date";
-/// Commits from one checkpoint to the next: what a reader replays at the most.
+/// Commits between two checkpoints: the most that a reader replays.
 pub(super) const CHECKPOINT_INTERVAL: u64 = 50;
 
-/// The contract's columns as Delta has them, the partition column last.
+/// The contract's columns as a Delta schema, with the partition column last.
 fn schema(contract: &Contract) -> Result<StructType> {
     let mut fields: Vec<Value> = contract
         .columns
         .iter()
         .map(|column| {
-            // Snapshots of an earlier contract lack what a later one brought.
+            // Snapshots of an earlier contract do not have the column.
             let nullable = column.nullable || column.since > 1;
             let comment = json!({ "comment": column.meaning });
             json!({ "name": column.name, "type": data_type(column.kind), "nullable": nullable, "metadata": comment })
         })
         .collect();
-    let comment = json!({ "comment": "the snapshot's date" });
+    let comment = json!({ "comment": "date of the snapshot" });
     fields
         .push(json!({ "name": PARTITION, "type": "date", "nullable": false, "metadata": comment }));
     serde_json::from_value(json!({ "type": "struct", "fields": fields }))
@@ -47,7 +46,7 @@ fn data_type(kind: ColumnType) -> Value {
     }
 }
 
-/// What a new log says of its table. `seed` decides the table's id.
+/// The metadata action of a new log. `seed` determines the table's id.
 pub(super) fn new_metadata(
     contract: &Contract,
     seed: &str,
@@ -68,33 +67,24 @@ pub(super) fn new_metadata(
     serde_json::from_value(metadata).context(failed)
 }
 
-/// A UUID of version 8, which is any 122 bits of one's own: here a hash, so that a table's id is no matter of chance.
+/// The id of a table: a UUID made from a hash, so that it does not depend on chance.
 fn table_id(table: &str, seed: &str) -> String {
-    let mut bytes = Sha256::digest(format!("{table}\n{seed}"));
-    bytes[6] = bytes[6] & 0x0f | 0x80;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let mut id = String::new();
-    for (at, byte) in bytes.iter().take(16).enumerate() {
-        let dash = if matches!(at, 4 | 6 | 8 | 10) {
-            "-"
-        } else {
-            ""
-        };
-        let _ = write!(id, "{dash}{byte:02x}");
-    }
-    id
+    let hash: [u8; 32] = Sha256::digest(format!("{table}\n{seed}")).into();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    Uuid::new_v8(bytes).to_string()
 }
 
-/// The metadata with every column of the contract in its schema; none if they are all there. A column is never taken
-/// away: an earlier program commits to the table of a later one.
+/// The metadata with the contract's missing columns added to its schema; none if no column is missing. A column is never
+/// removed, so that an earlier version of backlake can commit to the table of a later one.
 ///
 /// # Errors
-/// A table that is partitioned otherwise, or has a column of another type than the contract says.
+/// A table with other partition columns, or with a column whose type differs from the contract's.
 pub(super) fn widened(metadata: &Metadata, contract: &Contract) -> Result<Option<Metadata>> {
     let table = &contract.table;
     let foreign = |what: String| {
-        Error::usage(format!("the Delta log of {table} is not that of {}: {what}", contract.id())).with_hint(
-            format!("the snapshots are whole without it: move {table}/_delta_log out of the lake; the next publication begins a new log"),
+        Error::usage(format!("the Delta log of {table} does not match {}: {what}", contract.id())).with_hint(
+            format!("the snapshots do not need the log: move {table}/_delta_log out of the lake, and the next publication creates a new one"),
         )
     };
     if metadata.partition_columns() != [PARTITION] {
@@ -103,16 +93,16 @@ pub(super) fn widened(metadata: &Metadata, contract: &Contract) -> Result<Option
             "it is partitioned by ({columns}) instead of {PARTITION}"
         )));
     }
-    let there = metadata
+    let existing = metadata
         .parse_schema()
         .context(|| format!("failed to read the Delta schema of {table}"))?;
-    let mut fields: Vec<StructField> = there.fields().cloned().collect();
+    let mut fields: Vec<StructField> = existing.fields().cloned().collect();
     let mut wider = false;
     for column in schema(contract)?.fields() {
         match fields.iter_mut().find(|field| field.name == column.name) {
             Some(field) if field.data_type != column.data_type => {
                 return Err(foreign(format!(
-                    "its column {} is {}",
+                    "its column {} has the type {}",
                     field.name, field.data_type
                 )));
             }
@@ -121,7 +111,7 @@ pub(super) fn widened(metadata: &Metadata, contract: &Contract) -> Result<Option
                 field.nullable |= column.nullable;
             }
             None => {
-                // Before the partition column, where a new log has it; the files so far do not.
+                // Before the partition column, as in a new log. Nullable, because existing files lack the column.
                 let end = fields
                     .iter()
                     .position(|field| field.name == PARTITION)
@@ -146,4 +136,17 @@ pub(super) fn widened(metadata: &Metadata, contract: &Contract) -> Result<Option
     widened
         .map(Some)
         .context(|| format!("failed to widen the schema of {table}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_s_id_only_depends_on_its_name_and_the_run() {
+        assert_eq!(
+            table_id("pages", "run"),
+            "bfbaffe0-0f72-8be0-ba50-24be2e726b72"
+        );
+    }
 }

@@ -1,8 +1,8 @@
-//! What a file holds, for readers that skip files: counts, least and greatest values, from the Parquet footer alone.
+//! The statistics of a file in the Delta log, which let readers skip files: counts, and the least and greatest values.
 //!
-//! Only what is known exactly or bounds from outside is said: a text longer than [`TEXT_CHARS`] is cut short for the
-//! least and raised for the greatest value, a time is rounded away to the millisecond that Delta has, and of a column
-//! whose statistics are not whole nothing is said.
+//! They are read from the Parquet footer alone, and each bound is exact or wider than the values. A string longer than
+//! [`TEXT_CHARS`] is truncated for the least and raised for the greatest value. A time is rounded outward to Delta's
+//! milliseconds. A column without complete Parquet statistics gets no bounds.
 
 use std::collections::BTreeMap;
 
@@ -20,14 +20,14 @@ use crate::contract::{ColumnType, Contract};
 use crate::error::{Context, Error, Result};
 use crate::store::Store;
 
-/// The bytes at the end of a file that are read at first: most footers are in them.
+/// The bytes at the end of a file that are read first. They contain most footers completely.
 const FOOTER_BYTES: u64 = 64 << 10;
-/// Characters of a text that are kept, as Spark and delta-rs do.
+/// The characters of a string that are kept, as in Spark and delta-rs.
 const TEXT_CHARS: usize = 32;
-/// Digits after the point of a decimal, and the power of ten that makes.
+/// The fractional digits of a decimal, and the matching power of ten.
 const SCALE: (usize, u64) = (6, 1_000_000);
 
-/// Statistics as a Delta log has them.
+/// Statistics in the format of the Delta log.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Stats {
@@ -37,10 +37,10 @@ struct Stats {
     null_count: BTreeMap<String, i64>,
 }
 
-/// The rows of a file and its statistics as JSON.
+/// The number of rows in a file, and its statistics as JSON.
 ///
 /// # Errors
-/// A lake that fails, or a file that is no Parquet.
+/// A lake that fails, or a file that is not Parquet.
 pub(super) async fn read(
     store: &Store,
     path: &Path,
@@ -89,7 +89,7 @@ fn of_footer(footer: &ParquetMetaData, contract: &Contract) -> Stats {
                 .filter(|chunk| chunk.column_path().parts() == [column.name.as_str()])
         });
         let chunks: Vec<&ColumnChunkMetaData> = chunks.collect();
-        // A file without rows may have no row group; one of an earlier contract lacks the column.
+        // A file without rows may have no row group. A file of an earlier contract may lack the column.
         if chunks.len() != footer.num_row_groups() || chunks.is_empty() {
             continue;
         }
@@ -115,7 +115,7 @@ fn nulls(chunk: &ColumnChunkMetaData) -> Option<i64> {
     chunk.statistics()?.null_count_opt()?.try_into().ok()
 }
 
-/// A value as Parquet's statistics have it; decimals as millionths, times as microseconds.
+/// A value in Parquet statistics. Decimals are millionths, times are microseconds.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Bound {
     Number(i64),
@@ -124,7 +124,7 @@ enum Bound {
 
 type Json = Option<Box<RawValue>>;
 
-/// The least and the greatest value of all row groups, written for the log; none if one of them is silent on it.
+/// The least and the greatest value of all row groups, as JSON; none if a row group has no statistics.
 fn bounds(chunks: &[&ColumnChunkMetaData], kind: ColumnType) -> Option<(Json, Json)> {
     let mut range: Option<(Bound, Bound)> = None;
     for chunk in chunks {
@@ -160,7 +160,7 @@ enum End {
     Greatest,
 }
 
-/// A bound as the log's JSON has it; none where readers know none of this type.
+/// A bound as JSON; none if Delta has no statistics for the type or the value is out of range.
 fn written(bound: Bound, kind: ColumnType, end: End) -> Json {
     match (kind, bound) {
         (ColumnType::Int64, Bound::Number(number)) => to_raw_value(&number).ok(),
@@ -192,14 +192,15 @@ fn written(bound: Bound, kind: ColumnType, end: End) -> Json {
     }
 }
 
+/// The first [`TEXT_CHARS`] characters of a string.
 fn shortened(text: &str) -> &str {
     text.char_indices()
         .nth(TEXT_CHARS)
         .map_or(text, |(at, _)| &text[..at])
 }
 
-/// The text itself if it is short, else one that is short and not less than it: as Spark's, the beginning and a
-/// character after all that may follow. None if there is no such character.
+/// The string itself if it is short. Otherwise a short string that is not less, as in Spark: its beginning, and a
+/// character that sorts after the next one. None if there is no such character.
 fn raised(text: &str) -> Option<String> {
     let start = shortened(text);
     let Some(next) = text[start.len()..].chars().next() else {
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_exact_or_outside() {
+    fn bounds_are_exact_or_wider() {
         use ColumnType::{Bool, Decimal, Int64, Timestamp};
         for (number, kind, least, greatest) in [
             (
@@ -257,7 +258,7 @@ mod tests {
                 r#""1969-12-31T23:59:59.999Z""#,
                 r#""1970-01-01T00:00:00.000Z""#,
             ),
-            // Beyond what others read.
+            // Out of the range that other readers accept.
             (i64::MAX, Timestamp, "", ""),
             (1, Bool, "", ""),
         ] {
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut_short_and_raised() {
+    fn a_long_string_is_truncated_and_raised() {
         let thirty_two = "ä".repeat(TEXT_CHARS);
         for (rest, greatest) in [
             ("", Some(thirty_two.clone())),

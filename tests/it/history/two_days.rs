@@ -53,9 +53,13 @@ pub(super) async fn run_on(site: &Site, number: usize) {
         ..Overrides::default()
     };
     let pipeline = Pipeline::parse("test.toml", &site.text(), overrides, &clock).unwrap();
-    let end = run(&pipeline, &surroundings(&simulator, &clock))
-        .await
-        .unwrap();
+    let end = run(
+        &pipeline,
+        Default::default(),
+        &surroundings(&simulator, &clock),
+    )
+    .await
+    .unwrap();
     assert!(end.error.is_none(), "{:?}", end.error);
 }
 

@@ -1,4 +1,4 @@
-//! The lake's objects as deltalake takes them for granted: listed in order, and durable once they are written.
+//! The lake's store as deltalake expects an object store: listings are sorted and writes are durable.
 
 use std::fmt;
 use std::ops::Range;
@@ -14,18 +14,18 @@ use object_store::{
 
 use crate::store::Store;
 
-/// The lake's store, for deltalake.
+/// An object store for deltalake, on top of the lake's store.
 #[derive(Debug, Clone)]
-pub(super) struct Objects(pub(super) Store);
+pub(super) struct DeltaStore(pub(super) Store);
 
-impl fmt::Display for Objects {
+impl fmt::Display for DeltaStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.display())
     }
 }
 
 #[async_trait]
-impl ObjectStore for Objects {
+impl ObjectStore for DeltaStore {
     async fn put_opts(
         &self,
         location: &Path,
@@ -33,7 +33,7 @@ impl ObjectStore for Objects {
         opts: PutOptions,
     ) -> Result<PutResult> {
         let put = self.0.objects().put_opts(location, payload, opts).await?;
-        // A checkpoint is on the disk before `_last_checkpoint` sends readers to it.
+        // A checkpoint must be on the disk before `_last_checkpoint` points to it.
         let durable = self.0.sync(location).await;
         durable.map_err(|error| object_store::Error::Generic {
             store: "lake",

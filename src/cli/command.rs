@@ -1,0 +1,97 @@
+//! The commands, and which file runs each.
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use super::args::Global;
+use super::check::CheckArgs;
+use super::compact::CompactArgs;
+use super::completions::CompletionsArgs;
+use super::console::{Console, Failure};
+use super::diff::DiffArgs;
+use super::exit_codes::exit_codes_help;
+use super::plan::PlanArgs;
+use super::prune::PruneArgs;
+use super::replay::ReplayArgs;
+use super::run::RunArgs;
+use super::schema::SchemaArgs;
+use super::simulate::SimulateArgs;
+use super::snapshots::SnapshotsArgs;
+use super::sql::SqlArgs;
+use super::verify::VerifyArgs;
+
+/// Nightly snapshots of backlink profiles: target lists in, the fewest paid requests out, Parquet published
+#[derive(Debug, Parser)]
+#[command(name = "backlake", version, max_term_width = 100, after_long_help = help())]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+    #[command(flatten)]
+    pub(super) global: Global,
+}
+
+fn help() -> String {
+    format!("{EXAMPLES}\n{}", exit_codes_help())
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  backlake plan pipelines/nightly.toml            show requests and cost; send nothing
+  backlake run pipelines/demo.toml                fetch from the embedded simulator and publish
+  backlake run pipelines/nightly.toml --max-cost-usd 25
+  backlake replay pipelines/nightly.toml          rebuild a snapshot from its archive, for free
+  backlake snapshots lake                         list published snapshots
+  backlake diff lake                              show what changed since the previous snapshot
+  backlake verify lake --output json              audit published snapshots
+  backlake sql lake --write lake.sql              create views for DuckDB
+";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show what a first run would send and cost; send nothing
+    Plan(PlanArgs),
+    /// Fetch what is missing and publish the snapshot; run it again to continue
+    Run(RunArgs),
+    /// Rebuild a snapshot from its archive, for free; send nothing
+    Replay(ReplayArgs),
+    /// Check configuration, credentials, prices, balance and write access to the lake, for free
+    Check(CheckArgs),
+    /// Audit published snapshots: files, hashes, counts, order, fates, money
+    Verify(VerifyArgs),
+    /// List published snapshots
+    Snapshots(SnapshotsArgs),
+    /// Show what changed between two published snapshots
+    Diff(DiffArgs),
+    /// Print a DuckDB script that creates views of the lake
+    Sql(SqlArgs),
+    /// Delete old snapshots and archives (dry run unless --yes)
+    Prune(PruneArgs),
+    /// Pack the small objects of published snapshots, one tar per date (dry run unless --yes)
+    Compact(CompactArgs),
+    /// Serve the simulated provider on loopback until it is stopped
+    Simulate(SimulateArgs),
+    /// Show the columns of the tables: type, unit, meaning, source
+    Schema(SchemaArgs),
+    /// Print shell completions
+    Completions(CompletionsArgs),
+}
+
+impl Command {
+    /// Runs the command.
+    pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
+        match self {
+            Self::Plan(args) => args.exec(console).await,
+            Self::Run(args) => args.exec(console).await,
+            Self::Replay(args) => args.exec(console).await,
+            Self::Check(args) => args.exec(console).await,
+            Self::Verify(args) => args.exec(console).await,
+            Self::Snapshots(args) => args.exec(console).await,
+            Self::Diff(args) => args.exec(console).await,
+            Self::Sql(args) => args.exec(console).await,
+            Self::Prune(args) => args.exec(console).await,
+            Self::Compact(args) => args.exec(console).await,
+            Self::Simulate(args) => args.exec(console).await,
+            Self::Schema(args) => args.exec(),
+            Self::Completions(args) => args.exec(&mut Cli::command()),
+        }
+    }
+}

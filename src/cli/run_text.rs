@@ -1,0 +1,149 @@
+//! The text of the report of `run` and `replay`.
+
+use std::fmt::Write as _;
+
+use super::format::{bytes, count, counted, duration, rounded};
+use crate::fate::Fate;
+use crate::flatten::Drifted;
+use crate::lake::ProfileChange;
+use crate::money::Usd;
+use crate::pipeline::{Findings, Pipeline, RunReport, RunState};
+
+/// Whom a pipeline asks, and whether the data is invented.
+pub(super) fn provider(name: &str, invented: bool) -> String {
+    let note = if invented { " (invented data)" } else { "" };
+    format!("{name}{note}")
+}
+
+/// The report for people; `published` says how the snapshot was published.
+pub(super) fn text(report: &RunReport, pipeline: &Pipeline, published: &str) -> String {
+    let (snapshot, lake) = (report.snapshot, &pipeline.lake.url);
+    let mut text = match report.state {
+        RunState::Published => format!("snapshot {snapshot} is {published} {lake}\n\n"),
+        RunState::AlreadyPublished => {
+            return format!(
+                "snapshot {snapshot} is already published in {lake}, by run {}: nothing was sent\n",
+                report.run
+            );
+        }
+        RunState::Open => format!("snapshot {snapshot} is not published in {lake}\n\n"),
+    };
+    let asked = provider(&report.provider, report.invented);
+    let _ = writeln!(text, "  {:<14}{asked}", "provider");
+    lines(report, &mut text);
+    requests(report, &mut text);
+    if report.vanished > 0 {
+        let vanished = counted(report.vanished, "target");
+        let _ = writeln!(
+            text,
+            "  {vanished} of earlier responses are no longer in the list; their rows are kept"
+        );
+    }
+    if let Some(balance) = report.means.and_then(|means| means.balance_usd) {
+        let balance = rounded(balance);
+        row(&mut text, "balance", &balance, "before the first request");
+    }
+    drift(&report.findings, report.items, &mut text);
+    changes(&report.findings, &mut text);
+    text
+}
+
+/// A name, a figure to the right, and a note.
+fn row(text: &mut String, name: &str, figure: &str, note: &str) {
+    let line = format!("  {name:<14}{figure:>13}  {note}");
+    let _ = writeln!(text, "{}", line.trim_end());
+}
+
+fn lines(report: &RunReport, text: &mut String) {
+    row(text, "lines", &count(report.lines), "");
+    for fate in Fate::ALL {
+        let number = report.fates.of(fate);
+        if number > 0 {
+            row(text, &format!("  {}", fate.name()), &count(number), "");
+        }
+    }
+    let unmatched = match report.unmatched {
+        0 => String::new(),
+        unmatched => format!("{} match no requested target", count(unmatched)),
+    };
+    row(text, "items", &count(report.items), &unmatched);
+}
+
+fn requests(report: &RunReport, text: &mut String) {
+    let retried = match report.retries {
+        0 => String::new(),
+        retries => format!(", {} retried", count(retries)),
+    };
+    let bound = format!("lower bound {}{retried}", count(report.lower_bound));
+    row(text, "requests", &count(report.requests), &bound);
+    let unknown = if report.cost_unknown_usd > Usd::ZERO {
+        format!("and up to ${} not settled yet", report.cost_unknown_usd)
+    } else {
+        String::new()
+    };
+    row(text, "cost", &format!("${}", report.cost_usd), &unknown);
+    if report.files > 0 {
+        row(text, "files", &count(report.files), &bytes(report.bytes));
+    }
+    let time = duration(report.seconds.round() as u64);
+    row(text, "time", &time, &format!("run {}", report.run));
+}
+
+/// How many characters of an example are shown.
+const EXAMPLE: usize = 60;
+
+/// The fields that differ from the contract, with the lines that would adopt them.
+fn drift(findings: &Findings, items: u64, text: &mut String) {
+    if findings.drift.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n  the responses differ from the contract:");
+    for drift in &findings.drift {
+        let kept = match drift.what {
+            Drifted::Unknown | Drifted::Misfit => ", kept in pages.extra",
+            Drifted::Missing | Drifted::Vanished => ", null in the table",
+        };
+        let of = format!("{} of {} items{kept}", count(drift.items), count(items));
+        let _ = writeln!(text, "    `{}` {}: {of}", drift.field, drift.what.words());
+        if let Some(example) = &drift.example {
+            let cut: String = example.chars().take(EXAMPLE).collect();
+            let more = if cut.len() < example.len() { "…" } else { "" };
+            let _ = writeln!(text, "      for example {cut}{more}");
+        }
+    }
+    let adopting: Vec<&str> = findings
+        .drift
+        .iter()
+        .filter_map(|drift| drift.adopt.as_deref())
+        .collect();
+    if !adopting.is_empty() {
+        let _ = writeln!(
+            text,
+            "    to adopt: copy the contract (`backlake schema pages --toml`), raise its version, append\n    these lines, name the file in [lake] contracts, and replay the snapshot:"
+        );
+        for line in adopting.iter().flat_map(|lines| lines.lines()) {
+            let _ = writeln!(text, "      {line}");
+        }
+    }
+}
+
+/// The figures that differ from the previous snapshot by more than the pipeline file allows.
+fn changes(findings: &Findings, text: &mut String) {
+    if !findings.changes.is_empty() {
+        let _ = writeln!(text, "\n  the data differs from the previous snapshot:");
+    }
+    for change in &findings.changes {
+        let ProfileChange {
+            figure,
+            before,
+            now,
+            change,
+            ..
+        } = change;
+        let _ = writeln!(
+            text,
+            "    {figure}: {before} before, {now} now ({:+.1} %)",
+            change * 100.0
+        );
+    }
+}

@@ -1,0 +1,53 @@
+//! Everything that a run knows over all its starts: its record, its target list, its attempts and the state of each
+//! target. This is what becomes a snapshot.
+
+use std::sync::Arc;
+
+use super::attempts::RunAttempts;
+use super::target_states::TargetStates;
+use crate::error::{Context, Result};
+use crate::fate::Fates;
+use crate::lake::RequestTotals;
+use crate::ledger::{RefusedTarget, RunRecord};
+use crate::plan::{Plan, lower_bound, sorted};
+use crate::targets::{Rules, TargetList};
+
+/// Everything that a run knows over all its starts.
+pub(super) struct Gathered {
+    pub(super) record: RunRecord,
+    /// The target list, sealed: no target can be looked up by its text any more.
+    pub(super) list: Arc<TargetList>,
+    /// The rules by which the list was read.
+    pub(super) rules: Rules,
+    pub(super) states: TargetStates,
+    pub(super) attempts: RunAttempts,
+}
+
+impl Gathered {
+    /// The fates of all lines. A target with a response counts as absent until its row is found.
+    pub(super) fn fates(&self) -> Fates {
+        self.states.fates(&self.list)
+    }
+
+    /// How many requests were sent and what they cost.
+    pub(super) fn requests(&self) -> RequestTotals {
+        self.attempts
+            .totals(lower_bound(&self.list.root_domain_sizes()))
+    }
+
+    /// The targets that the provider refused, for later runs to skip.
+    pub(super) fn refused(&self) -> Vec<RefusedTarget> {
+        self.attempts.refused(&self.list, &self.states)
+    }
+
+    /// The plan for all targets that are still to be sent.
+    pub(super) async fn plan_unsent(&self) -> Result<Plan> {
+        let (list, unsent) = (Arc::clone(&self.list), self.states.unsent());
+        let planned = tokio::task::spawn_blocking(move || {
+            let mut order = sorted(&list);
+            order.retain(|id| unsent[id.0 as usize]);
+            Plan::of_some(&list, order)
+        });
+        planned.await.context(|| "planning panicked")
+    }
+}

@@ -1,0 +1,450 @@
+//! Every key of the pipeline file: type, default, allowed values and meaning.
+//!
+//! The parser takes bounds and defaults of numbers from here, and `docs/configuration.md` is generated from
+//! [`KEYS`], so the documentation and the program cannot disagree.
+
+use std::ops::RangeInclusive;
+
+use crate::fetch::LISTED_AFTER;
+use crate::provider::{MAX_IN_FLIGHT as API_IN_FLIGHT, MAX_REQUESTS_PER_MINUTE, SERVER_TIMEOUT};
+
+/// The name of a key and the whole numbers that it allows.
+pub(super) struct Bounded {
+    pub(super) key: &'static str,
+    pub(super) range: RangeInclusive<u32>,
+}
+
+/// A whole number with a default.
+pub(super) struct Whole {
+    pub(super) bounds: Bounded,
+    pub(super) default: u32,
+}
+
+/// A number from zero to `max` with a default.
+pub(super) struct Ratio {
+    pub(super) key: &'static str,
+    pub(super) max: f64,
+    pub(super) default: f64,
+}
+
+const fn whole(key: &'static str, range: RangeInclusive<u32>, default: u32) -> Whole {
+    let bounds = Bounded { key, range };
+    Whole { bounds, default }
+}
+
+const fn ratio(key: &'static str, max: f64, default: f64) -> Ratio {
+    Ratio { key, max, default }
+}
+
+const SERVER_SECONDS: u32 = SERVER_TIMEOUT.as_secs() as u32;
+const LISTED_SECONDS: u32 = LISTED_AFTER.as_secs() as u32;
+/// A week.
+const MOST_MINUTES: u32 = 7 * 24 * 60;
+/// A tebibyte.
+const MOST_MEMORY_MIB: u32 = 1 << 20;
+
+pub(super) const RETRY_REFUSED_AFTER_DAYS: Whole =
+    whole("targets.retry_refused_after_days", 0..=3650, 30);
+pub(super) const MAX_IN_FLIGHT: Whole =
+    whole("api.max_in_flight", 1..=API_IN_FLIGHT, API_IN_FLIGHT);
+pub(super) const REQUESTS_PER_MINUTE: Whole =
+    whole("api.requests_per_minute", 1..=MAX_REQUESTS_PER_MINUTE, 2000);
+pub(super) const TIMEOUT_SECONDS: Whole = whole(
+    "api.timeout_seconds",
+    SERVER_SECONDS + 1..=3600,
+    SERVER_SECONDS + 30,
+);
+pub(super) const STALL_SECONDS: Whole = whole("api.stall_seconds", 5..=600, 60);
+pub(super) const DRAIN_SECONDS: Whole = whole("api.drain_seconds", 1..=3600, 60);
+pub(super) const LISTED_AFTER_SECONDS: Whole =
+    whole("api.listed_after_seconds", 1..=3600, LISTED_SECONDS);
+pub(super) const MAX_RESPONSE_MIB: Whole = whole("api.max_response_mib", 1..=1024, 256);
+pub(super) const MAX_ATTEMPTS: Whole = whole("api.max_attempts", 1..=20, 8);
+pub(super) const MAX_MINUTES: Bounded = Bounded {
+    key: "budget.max_minutes",
+    range: 1..=MOST_MINUTES,
+};
+pub(super) const FILE_MIB: Whole = whole("lake.file_mib", 1..=4096, 256);
+pub(super) const MEMORY_MIB: Whole = whole("lake.memory_mib", 256..=MOST_MEMORY_MIB, 1024);
+pub(super) const MAX_FAILED_RATIO: Ratio = ratio("publish.max_failed_ratio", 1.0, 0.0);
+pub(super) const MAX_ROW_CHANGE: Ratio = ratio("publish.max_row_change", 100.0, 0.5);
+pub(super) const MAX_NULL_CHANGE: Ratio = ratio("publish.max_null_change", 1.0, 0.1);
+pub(super) const MAX_TOTAL_CHANGE: Ratio = ratio("publish.max_total_change", 100.0, 0.5);
+
+/// A key of the pipeline file.
+pub(super) struct Key {
+    /// The name, after that of its table and a dot: `api.max_in_flight`.
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) default: Fallback,
+    pub(super) meaning: &'static str,
+}
+
+/// The type of a value.
+pub(super) enum Kind {
+    Text,
+    Texts,
+    Date,
+    Flag,
+    Dollars,
+    /// A whole number without an upper bound.
+    Number,
+    OneOf(&'static [&'static str]),
+    Within(RangeInclusive<u32>),
+    UpTo(f64),
+}
+
+/// The value that applies if the key is absent.
+pub(super) enum Fallback {
+    /// The key must be there; an example as TOML.
+    Required(&'static str),
+    /// This value, as TOML.
+    Value(&'static str),
+    /// This whole number.
+    Number(u32),
+    /// This ratio.
+    Ratio(f64),
+    /// No value; what applies instead.
+    Absent(&'static str),
+}
+
+use Fallback::{Absent, Required, Value};
+use Kind::{Date, Dollars, Flag, Number, OneOf, Text, Texts};
+
+const fn key(name: &'static str, kind: Kind, default: Fallback, meaning: &'static str) -> Key {
+    Key {
+        name,
+        kind,
+        default,
+        meaning,
+    }
+}
+
+const fn number(whole: Whole, meaning: &'static str) -> Key {
+    let Whole { bounds, default } = whole;
+    key(
+        bounds.key,
+        Kind::Within(bounds.range),
+        Fallback::Number(default),
+        meaning,
+    )
+}
+
+const fn share(ratio: Ratio, meaning: &'static str) -> Key {
+    let Ratio {
+        key: name,
+        max,
+        default,
+    } = ratio;
+    key(name, Kind::UpTo(max), Fallback::Ratio(default), meaning)
+}
+
+const FINDING: Kind = OneOf(&["report", "hold"]);
+
+/// Every key, in the order of the documentation.
+#[rustfmt::skip]
+pub(super) const KEYS: &[Key] = &[
+    key("name", Text, Required("\"nightly\""),
+        "The name of the pipeline, in manifests and tags: 1 to 60 letters, digits, `_` and `-`."),
+    key("endpoint", OneOf(&["backlinks/bulk_pages_summary"]), Required("\"backlinks/bulk_pages_summary\""),
+        "The endpoint of the API."),
+    key("snapshot", Date, Absent("today in UTC"),
+        "The date of the snapshot."),
+
+    key("targets.paths", Texts, Required("[\"targets.txt\"]"),
+        "The target lists: paths and globs relative to the working directory, plain or compressed (`.gz`, `.zst`); `-` is standard input."),
+    key("targets.format", OneOf(&["txt", "csv", "ndjson", "parquet"]), Absent("from the name of each file"),
+        "The format of the lists."),
+    key("targets.column", Text, Value("\"url\""),
+        "The column that holds the target in csv, ndjson and parquet."),
+    key("targets.keep", Texts, Absent("no columns"),
+        "Columns of the lists to copy into `targets.labels`."),
+    key("targets.bare_url", OneOf(&["page", "domain"]), Value("\"page\""),
+        "What a URL without a path, such as `https://example.com`, means: that page or the whole domain."),
+    key("targets.suffixes", OneOf(&["icann_and_private", "icann"]), Value("\"icann_and_private\""),
+        "Which sections of the public suffix list end a root domain. With `icann_and_private`, `a.github.io` and `b.github.io` are two root domains."),
+    number(RETRY_REFUSED_AFTER_DAYS,
+        "How many days a target that the provider refused is not asked for again. 0 asks for it in every run."),
+
+    key("request.include_subdomains", Flag, Value("true"),
+        "Whether links to the subdomains of a domain count."),
+    key("request.rank_scale", OneOf(&["one_thousand", "one_hundred"]), Value("\"one_thousand\""),
+        "The scale of ranks: 0 to 1000 or 0 to 100."),
+
+    key("api.base_url", Text, Required("\"https://api.dataforseo.com\""),
+        "Whom to ask: `https://api.dataforseo.com`, or `simulator` for the embedded simulator, which invents its data."),
+    number(MAX_IN_FLIGHT,
+        "The most requests in flight. backlake uses fewer while the provider asks for it."),
+    number(REQUESTS_PER_MINUTE,
+        "The most requests per minute. The limit of the account applies too."),
+    number(TIMEOUT_SECONDS,
+        "How long a request may take. The provider itself gives up after 120 seconds."),
+    number(STALL_SECONDS,
+        "How long a response may pause before it counts as interrupted."),
+    number(DRAIN_SECONDS,
+        "How long requests in flight may continue after a signal asked the run to stop."),
+    number(LISTED_AFTER_SECONDS,
+        "How long after a request the provider's task list must show it. A request that is missing then was not charged."),
+    number(MAX_RESPONSE_MIB,
+        "The largest response, decompressed, in MiB."),
+    number(MAX_ATTEMPTS,
+        "How often a batch is sent when the server fails without charging."),
+
+    key("simulator.seed", Number, Value("1"),
+        "Decides the population of the simulator. Used only with `base_url = \"simulator\"`."),
+    key("simulator.latency_ms", Number, Value("0"),
+        "How long the simulator takes to respond, in milliseconds."),
+
+    key("price.per_request_usd", Dollars, Absent("the price of the account"),
+        "The price of a request, for `plan` and the budget. Set both prices or neither."),
+    key("price.per_row_usd", Dollars, Absent("the price of the account"),
+        "The price of a returned row."),
+
+    key("budget.max_cost_usd", Dollars, Absent("no limit"),
+        "The most that a snapshot may cost over all its starts. No request is sent that this does not cover."),
+    key("budget.max_minutes", Kind::Within(MAX_MINUTES.range), Absent("no limit"),
+        "How many minutes each start may send requests."),
+
+    key("lake.url", Text, Required("\"lake\""),
+        "The lake: a path, or `s3://bucket/folder`, `gs://…`, `az://…`."),
+    key("lake.table_format", OneOf(&["parquet", "delta"]), Value("\"parquet\""),
+        "With `delta`, each table also has a Delta log of the same files."),
+    key("lake.contracts", Texts, Absent("the built-in contracts"),
+        "Files with later versions of the built-in contracts, which adopt fields."),
+    number(FILE_MIB,
+        "The size at which a file of a table is closed, in MiB."),
+    number(MEMORY_MIB,
+        "The memory that publishing may use, in MiB, target list included (about 150 bytes per line)."),
+
+    share(MAX_FAILED_RATIO,
+        "The share of targets that may fail in a published snapshot. Above it the snapshot is held (exit code 5)."),
+    key("publish.on_drift", FINDING, Value("\"report\""),
+        "What to do if responses differ from the contract: unknown fields, missing fields, values of another type. `hold` holds the snapshot until `--accept`."),
+    key("publish.on_change", FINDING, Value("\"report\""),
+        "What to do if the snapshot differs from the previous one by more than the following three keys allow."),
+    share(MAX_ROW_CHANGE,
+        "The largest change in the number of rows, as a share of the previous number."),
+    share(MAX_NULL_CHANGE,
+        "The largest change in the share of nulls of a column of `pages`, as a difference."),
+    share(MAX_TOTAL_CHANGE,
+        "The largest change in the total of a column of counts, as a share of the previous total."),
+    key("publish.success_file", Flag, Value("false"),
+        "Whether to write an empty `_SUCCESS` file into each partition."),
+];
+
+impl Key {
+    /// The table and the name in it; the table is empty for keys at the top of the file.
+    pub(super) fn path(&self) -> (&'static str, &'static str) {
+        self.name.split_once('.').unwrap_or(("", self.name))
+    }
+
+    /// An assignment as TOML: `[lake] url = "lake"`.
+    pub(super) fn assignment(&self, value: &str) -> String {
+        match self.path() {
+            ("", name) => format!("{name} = {value}"),
+            (table, name) => format!("[{table}] {name} = {value}"),
+        }
+    }
+}
+
+impl Kind {
+    /// The type and the allowed values, for the documentation.
+    fn words(&self) -> (&'static str, String) {
+        match self {
+            Text => ("string", String::new()),
+            Texts => ("list of strings", String::new()),
+            Date => ("string", "a date such as `2026-11-23`".to_owned()),
+            Flag => ("boolean", "`true`, `false`".to_owned()),
+            Dollars => ("string", "an amount in USD such as `\"25.00\"`".to_owned()),
+            Number => ("integer", "0 or more".to_owned()),
+            OneOf(choices) => {
+                let choices: Vec<_> = choices.iter().map(|one| format!("`{one}`")).collect();
+                ("string", choices.join(", "))
+            }
+            Self::Within(range) => ("integer", format!("{} to {}", range.start(), range.end())),
+            Self::UpTo(max) => ("number", format!("0.0 to {max:.1}")),
+        }
+    }
+}
+
+impl Fallback {
+    fn words(&self) -> String {
+        match self {
+            Required(_) => "required".to_owned(),
+            Value(toml) => format!("`{toml}`"),
+            Self::Number(number) => format!("`{number}`"),
+            Self::Ratio(ratio) => format!("`{ratio:.1}`"),
+            Absent(instead) => (*instead).to_owned(),
+        }
+    }
+
+    /// A value to write, as TOML.
+    #[cfg(test)]
+    fn example(&self) -> String {
+        match self {
+            Required(toml) | Value(toml) | Absent(toml) => (*toml).to_owned(),
+            Self::Number(number) => number.to_string(),
+            Self::Ratio(ratio) => format!("{ratio:.1}"),
+        }
+    }
+}
+
+const INTRODUCTION: &str = "\
+# Configuration
+
+<!-- Generated from src/pipeline/keys.rs. To update: UPDATE_DOCS=1 cargo test the_documentation_of_the_keys -->
+
+A pipeline file is a TOML file. `pipelines/nightly.toml` is a complete example; `pipelines/demo.toml` runs as it is.
+backlake rejects unknown keys, wrong types and impossible values, and says in which line.
+
+Some values can be set from outside. Precedence: flag, environment variable, pipeline file, default.
+
+| key | flag | environment variable |
+|---|---|---|
+| `[lake] url` | `--lake` | `BACKLAKE_LAKE` |
+| `snapshot` | `--snapshot` | `BACKLAKE_SNAPSHOT` |
+| `[api] base_url` | `--base-url` | `BACKLAKE_BASE_URL` |
+| `[budget] max_cost_usd` | `--max-cost-usd` | `BACKLAKE_MAX_COST_USD` |
+| `[budget] max_minutes` | `--max-minutes` | `BACKLAKE_MAX_MINUTES` |
+
+Credentials are never in the file. They come from `DATAFORSEO_LOGIN` and `DATAFORSEO_PASSWORD`, or from the files
+that `DATAFORSEO_LOGIN_FILE` and `DATAFORSEO_PASSWORD_FILE` name.
+";
+
+/// The documentation of every key, in Markdown.
+#[must_use]
+pub fn configuration_markdown() -> String {
+    let mut text = INTRODUCTION.to_owned();
+    let mut table = None;
+    for key in KEYS {
+        let (of, name) = key.path();
+        if table != Some(of) {
+            let heading = match of {
+                "" => "Top of the file".to_owned(),
+                of => format!("`[{of}]`"),
+            };
+            text += &format!(
+                "\n## {heading}\n\n| key | type | default | allowed | meaning |\n|---|---|---|---|---|\n"
+            );
+            table = Some(of);
+        }
+        let (kind, allowed) = key.kind.words();
+        let (default, meaning) = (key.default.words(), key.meaning);
+        text += &format!("| `{name}` | {kind} | {default} | {allowed} | {meaning} |\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::fetch::RetryPolicy;
+    use crate::pipeline::{Overrides, Pipeline};
+
+    /// A pipeline file in which only the required keys and `more` are set.
+    fn file(more: Option<(&Key, &str)>) -> String {
+        let mut tables: std::collections::BTreeMap<&str, String> = Default::default();
+        let mut set = |key: &Key, value: &str| {
+            let (table, name) = key.path();
+            *tables.entry(table).or_default() += &format!("{name} = {value}\n");
+        };
+        for key in KEYS {
+            match (&key.default, more) {
+                (_, Some((more, value))) if more.name == key.name => set(key, value),
+                (Required(example), _) => set(key, example),
+                _ => {}
+            }
+        }
+        let tables = tables.into_iter().map(|(table, lines)| match table {
+            "" => lines,
+            table => format!("[{table}]\n{lines}"),
+        });
+        tables.collect()
+    }
+
+    fn parse(text: &str) -> crate::error::Result<Pipeline> {
+        let clock = Clock::simulated(chrono::DateTime::UNIX_EPOCH);
+        Pipeline::parse("test.toml", text, Overrides::default(), &clock)
+    }
+
+    #[tokio::test]
+    async fn a_documented_default_is_what_an_absent_key_means() {
+        let bare = format!("{:?}", parse(&file(None)).unwrap());
+        for key in KEYS {
+            if !matches!(key.default, Absent(..)) {
+                let text = file(Some((key, &key.default.example())));
+                assert_eq!(format!("{:?}", parse(&text).unwrap()), bare, "{}", key.name);
+            }
+        }
+        assert_eq!(MAX_ATTEMPTS.default, RetryPolicy::default().max_attempts);
+    }
+
+    #[tokio::test]
+    async fn documented_values_are_allowed_and_all_others_refused() {
+        for key in KEYS {
+            let accepts = |value: &str| parse(&file(Some((key, value)))).is_ok();
+            match &key.kind {
+                OneOf(choices) => {
+                    for choice in *choices {
+                        assert!(accepts(&format!("\"{choice}\"")), "{} {choice}", key.name);
+                    }
+                    assert!(!accepts("\"other\""), "{}", key.name);
+                }
+                Kind::Within(range) => {
+                    let (min, max) = (i64::from(*range.start()), i64::from(*range.end()));
+                    assert!(accepts(&min.to_string()) && accepts(&max.to_string()));
+                    assert!(!accepts(&(min - 1).to_string()), "{}", key.name);
+                    assert!(!accepts(&(max + 1).to_string()), "{}", key.name);
+                }
+                Kind::UpTo(max) => {
+                    assert!(
+                        accepts("0.0") && accepts(&format!("{max:.1}")),
+                        "{}",
+                        key.name
+                    );
+                    assert!(!accepts("-0.1") && !accepts(&format!("{:.1}", max + 0.1)));
+                }
+                Text | Texts | Date | Flag | Dollars | Number => {
+                    assert!(!accepts("1.5"), "{}", key.name);
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn every_key_that_the_parser_takes_is_documented() {
+        let mut tables: Vec<&str> = KEYS.iter().map(|key| key.path().0).collect();
+        tables.dedup();
+        let top = tables.iter().copied().filter(|table| !table.is_empty());
+        for table in &tables {
+            // The message about an unknown key lists the keys that exist.
+            let text = match *table {
+                "" => format!("nonsense = 1\n{}", file(None)),
+                table => {
+                    let (heading, rest) = (format!("[{table}]\n"), file(None));
+                    if rest.contains(&heading) {
+                        rest.replace(&heading, &format!("{heading}nonsense = 1\n"))
+                    } else {
+                        format!("{rest}{heading}nonsense = 1\n")
+                    }
+                }
+            };
+            let message = parse(&text).unwrap_err().to_string();
+            let (_, known) = message.split_once("expected").unwrap();
+            let mut known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+            let mut documented: Vec<&str> = KEYS
+                .iter()
+                .map(Key::path)
+                .filter(|(of, _)| of == table)
+                .map(|(_, name)| name)
+                .collect();
+            if table.is_empty() {
+                documented.extend(top.clone());
+            }
+            known.sort_unstable();
+            documented.sort_unstable();
+            assert_eq!(known, documented, "{message}");
+        }
+    }
+}

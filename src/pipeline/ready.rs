@@ -1,0 +1,210 @@
+//! A pipeline that is ready to run: every value is checked, every default is filled in.
+//!
+//! The structs follow the tables of the pipeline file. Precedence of values: flag, environment variable, pipeline
+//! file, default.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use chrono::NaiveDate;
+
+use super::file::OnFinding;
+use crate::contract::Contracts;
+use crate::fetch::{Limits, RetryPolicy, is_loopback};
+use crate::lake::{ChangeBounds, TableFormat};
+use crate::money::Usd;
+use crate::plan::Pace;
+use crate::provider::{Endpoint, Prices, TaskOptions};
+use crate::question::Question;
+use crate::targets::{Rules, Sources};
+
+/// Values from flags and environment variables that replace those of the file.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// Replaces `[lake] url`.
+    pub lake: Option<String>,
+    /// Replaces `snapshot`.
+    pub snapshot: Option<NaiveDate>,
+    /// Replaces `[api] base_url`.
+    pub base_url: Option<String>,
+    /// Replaces `[budget] max_cost_usd`.
+    pub max_cost_usd: Option<Usd>,
+    /// Replaces `[budget] max_minutes`.
+    pub max_minutes: Option<NonZeroU32>,
+}
+
+/// A pipeline, ready to run: nothing in it needs checking again.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// The name of the pipeline, in manifests and tags.
+    pub name: String,
+    /// The date of the snapshot.
+    pub snapshot: NaiveDate,
+    /// What to ask.
+    pub request: RequestSettings,
+    /// What to ask for.
+    pub targets: TargetSettings,
+    /// Whom to ask, and how fast.
+    pub api: ApiSettings,
+    /// The prices of the file; `None` means that the account is asked.
+    pub prices: Option<Prices>,
+    /// The limits of a run.
+    pub budget: Budget,
+    /// Where and how tables are written.
+    pub lake: LakeSettings,
+    /// When a snapshot is published.
+    pub publish: PublishSettings,
+}
+
+/// What to ask about each target: `endpoint` and `[request]`.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestSettings {
+    /// The endpoint of the API.
+    pub endpoint: Endpoint,
+    /// The options that every task carries.
+    pub options: TaskOptions,
+}
+
+/// Where targets come from: `[targets]`.
+#[derive(Debug, Clone)]
+pub struct TargetSettings {
+    /// The target lists.
+    pub sources: Sources,
+    /// How lines become targets.
+    pub rules: Rules,
+    /// How long a refused target is not asked for again; zero means that it is always asked for.
+    pub retry_refused_after: chrono::Duration,
+}
+
+/// Whom to ask, and how fast: `[api]` and `[simulator]`.
+#[derive(Debug, Clone)]
+pub struct ApiSettings {
+    /// Whom to ask.
+    pub provider: Provider,
+    /// The most requests in flight.
+    pub max_in_flight: NonZeroU32,
+    /// The most requests per minute.
+    pub requests_per_minute: NonZeroU32,
+    /// The limits of a response: time and size.
+    pub limits: Limits,
+    /// What to do after a failure.
+    pub retry: RetryPolicy,
+    /// How long requests in flight may continue after a signal asked the run to stop.
+    pub drain: Duration,
+    /// How long after a request was sent the provider's task list must show it, if it ever does.
+    pub listed_after: Duration,
+}
+
+/// Whom to ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Provider {
+    /// The embedded simulator.
+    Simulator(SimulatorOptions),
+    /// The API at this URL; credentials come from the environment.
+    Remote(String),
+}
+
+/// How the embedded simulator behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SimulatorOptions {
+    /// Decides its population.
+    pub seed: u64,
+    /// How long it takes to respond.
+    pub latency: Duration,
+}
+
+/// The limits of a run: `[budget]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Budget {
+    /// The most a snapshot may cost over all its starts; `None` means no limit.
+    pub max_cost_usd: Option<Usd>,
+    /// How long each start may send; `None` means no limit.
+    pub max_time: Option<Duration>,
+}
+
+/// Where and how tables are written: `[lake]`.
+#[derive(Debug, Clone)]
+pub struct LakeSettings {
+    /// A path, or the URL of a bucket.
+    pub url: String,
+    /// Whether tables have a Delta log.
+    pub table_format: TableFormat,
+    /// The contracts that tables follow.
+    pub contracts: Contracts,
+    /// The size at which a file is closed, in bytes.
+    pub file_bytes: u64,
+    /// The memory that publishing may use, target list included, in bytes.
+    pub memory_bytes: usize,
+}
+
+/// When a snapshot is published: `[publish]`.
+#[derive(Debug, Clone, Copy)]
+pub struct PublishSettings {
+    /// The share of targets that may fail in a published snapshot, from 0 to 1.
+    pub max_failed_ratio: f64,
+    /// What to do if responses differ from the contract.
+    pub on_drift: OnFinding,
+    /// What to do if the snapshot differs from the previous one by more than `change_bounds`.
+    pub on_change: OnFinding,
+    /// How far a snapshot may differ from the previous one.
+    pub change_bounds: ChangeBounds,
+    /// Whether partitions get a `_SUCCESS` file.
+    pub success_file: bool,
+}
+
+/// How long a full request is expected to take when the time of a plan is estimated.
+const EXPECTED_LATENCY: Duration = Duration::from_secs(5);
+
+impl Provider {
+    /// The name of the provider in manifests and reports: the host, or the simulator and its seed.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Simulator(options) => format!("simulator, seed {}", options.seed),
+            // Without the port: `backlake simulate` listens on another one after each start.
+            Self::Remote(url) => url
+                .parse()
+                .ok()
+                .and_then(|url: url::Url| url.host_str().map(str::to_owned))
+                .unwrap_or_else(|| url.clone()),
+        }
+    }
+
+    /// Whether the provider invents its data. A provider on this machine can only be a simulator.
+    #[must_use]
+    pub fn is_invented(&self) -> bool {
+        match self {
+            Self::Simulator(_) => true,
+            Self::Remote(url) => url.parse().is_ok_and(|url| is_loopback(&url)),
+        }
+    }
+}
+
+impl Pipeline {
+    /// What a run of this pipeline asks, and whom.
+    #[must_use]
+    pub fn question(&self) -> Question {
+        Question {
+            pipeline: self.name.clone(),
+            endpoint: self.request.endpoint,
+            asked_of: self.api.provider.name(),
+            invented: self.api.provider.is_invented(),
+            include_subdomains: self.request.options.include_subdomains,
+            rank_scale: self.request.options.rank_scale,
+        }
+    }
+
+    /// The pace at which requests are expected to be sent and answered.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        let latency = match &self.api.provider {
+            Provider::Simulator(options) => options.latency,
+            Provider::Remote(_) => EXPECTED_LATENCY,
+        };
+        Pace {
+            max_in_flight: self.api.max_in_flight.get(),
+            requests_per_minute: self.api.requests_per_minute.get(),
+            latency,
+        }
+    }
+}
