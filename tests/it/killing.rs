@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 use backlake::clock::Clock;
 use backlake::contract::Table;
 use backlake::fetch::{Event, Step};
-use backlake::pipeline::{Overrides, Pipeline, Progress, Surroundings, run};
+use backlake::pipeline::{Overrides, Pipeline, Progress, RunMode, Surroundings, run};
 use backlake::simulator::{Behaviour, Fault, LOGIN, Milestone, PASSWORD, Simulator, What};
 
 use crate::harness::{Site, credential, listening, program, text};
@@ -154,7 +154,7 @@ fn a_process_that_kills_itself() {
         on_progress: &on_progress,
         ..Surroundings::of_process(&clock, 1)
     };
-    let _ = runtime.block_on(run(&pipeline, Default::default(), &env));
+    let _ = runtime.block_on(run(&pipeline, RunMode::default(), &env));
 }
 
 fn kill(pid: u32, signal: &str) {

@@ -140,8 +140,8 @@ async fn a_summary_shows_the_most_important_changes() {
         "from 2026-11-23 to 2026-11-24",
         "pages before",
         "gained",
-        "moved most in referring_domains",
-        "breakdowns that shifted most",
+        "largest changes of referring_domains",
+        "largest shifts of breakdowns",
         "main_domain_rank",
     ] {
         assert!(
@@ -208,10 +208,14 @@ async fn an_impossible_comparison_is_rejected_with_a_hint() {
             "a summary is several tables",
             "--what",
         ),
-        (&["--limit", "0"], "not for the summary", "--what"),
+        (
+            &["--limit", "0"],
+            "0 applies to lists, not to the summary",
+            "--what",
+        ),
         (
             &["--what", "lost", "--format", "parquet"],
-            "goes to a file only",
+            "parquet needs a file",
             "--out",
         ),
         (

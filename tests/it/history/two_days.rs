@@ -8,7 +8,7 @@ use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::Int64Type;
 use backlake::clock::Clock;
 use backlake::contract::Table;
-use backlake::pipeline::{Overrides, Pipeline, run};
+use backlake::pipeline::{Overrides, Pipeline, RunMode, run};
 use backlake::simulator::{Behaviour, Simulator};
 use chrono::NaiveDate;
 
@@ -55,7 +55,7 @@ pub(super) async fn run_on(site: &Site, number: usize) {
     let pipeline = Pipeline::parse("test.toml", &site.text(), overrides, &clock).unwrap();
     let end = run(
         &pipeline,
-        Default::default(),
+        RunMode::default(),
         &surroundings(&simulator, &clock),
     )
     .await
