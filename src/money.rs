@@ -1,4 +1,4 @@
-//! US dollars as decimals, never as floats: what a request costs and what a run may spend.
+//! US dollars as exact decimals: what a request costs and what a run may spend.
 
 use std::fmt;
 use std::iter::Sum;
@@ -8,24 +8,26 @@ use std::str::FromStr;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The digits after the point that the lake keeps: `decimal(18,6)`, a millionth of a dollar.
+/// The digits after the point that the lake stores: `decimal(18,6)`, a millionth of a dollar.
 pub const SCALE: u32 = 6;
 
-/// An amount of US dollars, exact. Written as a decimal string, in JSON too, so that no reader rounds it.
+/// An exact amount of US dollars. It is written as a decimal string, also in JSON, so that no
+/// reader rounds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Usd(Decimal);
 
 impl Usd {
-    /// Nothing.
+    /// No dollars.
     pub const ZERO: Self = Self(Decimal::ZERO);
 
-    /// From millionths of a dollar.
+    /// An amount from millionths of a dollar.
     #[must_use]
     pub fn from_micros(micros: i64) -> Self {
         Self(Decimal::new(micros, SCALE))
     }
 
-    /// In millionths of a dollar, as the lake's `decimal(18,6)` holds it; parts of a millionth are rounded half to even.
+    /// The amount in millionths of a dollar, as the lake's `decimal(18,6)` stores it. Smaller parts
+    /// are rounded half to even.
     #[must_use]
     pub fn micros(self) -> i128 {
         let mut scaled = self.0.round_dp(SCALE);
@@ -33,19 +35,19 @@ impl Usd {
         scaled.mantissa()
     }
 
-    /// Rounded half to even to what the lake holds, a millionth of a dollar.
+    /// The amount rounded half to even to a millionth of a dollar, as the lake stores it.
     #[must_use]
     pub fn to_scale(self) -> Self {
         Self(self.0.round_dp(SCALE))
     }
 
-    /// Whether it is below nothing.
+    /// Whether the amount is below zero.
     #[must_use]
     pub fn is_negative(self) -> bool {
         self.0 < Decimal::ZERO
     }
 
-    /// In cents, rounded half to even.
+    /// The amount in cents, rounded half to even.
     #[must_use]
     pub fn cents(self) -> i128 {
         let mut scaled = self.0.round_dp(2);
@@ -57,7 +59,7 @@ impl Usd {
 impl FromStr for Usd {
     type Err = rust_decimal::Error;
 
-    /// Accepts `25`, `25.00` and what JSON writes for small floats (`3.6e-05`).
+    /// Accepts `25`, `25.00` and the exponents that JSON writes for small floats (`3.6e-05`).
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parsed = if text.contains(['e', 'E']) {
             Decimal::from_scientific(text)
@@ -69,7 +71,7 @@ impl FromStr for Usd {
 }
 
 impl fmt::Display for Usd {
-    /// The bare number, at least two digits after the point: `0.06`, `25.00`, `0.000036`.
+    /// The bare number with at least two digits after the point: `0.06`, `25.00`, `0.000036`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = self.0.normalize();
         if plain.scale() < 2 {
@@ -91,7 +93,7 @@ impl<'de> Deserialize<'de> for Usd {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(|_| {
             serde::de::Error::custom(format!(
-                "`{text}` is no amount of dollars; write it as \"25.00\""
+                "`{text}` is not an amount of dollars; write it as \"25.00\""
             ))
         })
     }

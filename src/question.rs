@@ -1,10 +1,10 @@
-//! What a run asks, and of whom.
+//! What a run asks, and which host it asks.
 
 use serde::{Deserialize, Serialize};
 
 use crate::provider::{Endpoint, RankScale};
 
-/// What a run asks, and of whom: the same for all rows of a snapshot.
+/// What a run asks, and which host it asks: the same for all rows of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     /// The pipeline's name.
@@ -16,33 +16,33 @@ pub struct Question {
     /// Whether the provider invents its data: the simulator, embedded or on this machine.
     #[serde(default)]
     pub invented: bool,
-    /// Whether links to subdomains of a domain count.
+    /// Whether links to the subdomains of a domain count.
     pub include_subdomains: bool,
     /// The scale of ranks.
     pub rank_scale: RankScale,
 }
 
 impl Question {
-    /// In what another differs, in words; none if in nothing.
+    /// The first setting in which a later question differs, for a message: `host was a.com, now
+    /// b.com`. `None` if they are the same.
     #[must_use]
-    pub fn difference(&self, other: &Self) -> Option<String> {
+    pub fn difference(&self, later: &Self) -> Option<String> {
         let fields = |question: &Self| -> [(&'static str, String); 5] {
             [
                 ("pipeline", question.pipeline.clone()),
-                ("endpoint", format!("{:?}", question.endpoint)),
+                ("endpoint", question.endpoint.name().to_owned()),
                 ("host", question.asked_of.clone()),
                 (
                     "include_subdomains",
                     question.include_subdomains.to_string(),
                 ),
-                ("rank_scale", format!("{:?}", question.rank_scale)),
+                ("rank_scale", question.rank_scale.name().to_owned()),
             ]
         };
         let differing = fields(self)
             .into_iter()
-            .zip(fields(other))
-            .find(|(left, right)| left.1 != right.1);
-        differing
-            .map(|((name, left), (_, right))| format!("{name} is {left} there and {right} here"))
+            .zip(fields(later))
+            .find(|(before, now)| before.1 != now.1);
+        differing.map(|((name, before), (_, now))| format!("{name} was {before}, now {now}"))
     }
 }

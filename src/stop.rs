@@ -1,4 +1,4 @@
-//! Asked to stop from outside: a signal, or the loss of the lock.
+//! A request to stop that comes from outside the work: a signal, or the loss of the lock.
 
 use std::sync::Arc;
 
@@ -6,38 +6,38 @@ use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind};
 
-/// Why a run is to stop.
+/// Why the process must stop its work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StopReason {
     /// SIGINT: someone pressed Ctrl-C.
     Interrupted,
-    /// SIGTERM or SIGHUP: the machine, the scheduler or the terminal goes away.
+    /// SIGTERM or SIGHUP: the machine, the scheduler or the terminal is going down.
     Terminated,
-    /// Another run has taken the lock over; with what is known of it.
+    /// Another run has taken over the lock; with what is known about that run.
     LockLost(String),
-    /// The lock cannot be renewed, because the lake fails; with how.
+    /// The lock cannot be renewed, because the lake fails; with the cause.
     LakeFails(String),
 }
 
 impl StopReason {
-    /// What the run ends with.
+    /// The error that the work ends with.
     #[must_use]
     pub fn error(&self) -> Error {
         match self {
             Self::Interrupted => Error::new(ErrorKind::Interrupted, "interrupted"),
-            Self::Terminated => Error::new(ErrorKind::Terminated, "asked to terminate"),
-            Self::LakeFails(how) => {
-                Error::unexpected(format!("the lock on the snapshot cannot be renewed: {how}"))
+            Self::Terminated => Error::new(ErrorKind::Terminated, "terminated by a signal"),
+            Self::LakeFails(cause) => {
+                Error::unexpected(format!("failed to renew the lock on the snapshot: {cause}"))
             }
-            Self::LockLost(how) => Error::new(
+            Self::LockLost(cause) => Error::new(
                 ErrorKind::Locked,
-                format!("the lock on the snapshot is lost: {how}"),
+                format!("lost the lock on the snapshot: {cause}"),
             ),
         }
     }
 }
 
-/// A handle to stop a run with, and to see whether it is to stop. Clones are the same handle.
+/// Requests a stop, and tells whether one was requested. All clones share one state.
 #[derive(Debug, Clone)]
 pub struct Stop(Arc<watch::Sender<Option<StopReason>>>);
 
@@ -48,28 +48,28 @@ impl Default for Stop {
 }
 
 impl Stop {
-    /// Asks the run to stop; the first reason counts. False if it was asked before.
+    /// Requests a stop. The first reason counts. Returns whether this is the first request.
     pub fn request(&self, reason: StopReason) -> bool {
-        self.0.send_if_modified(|asked| {
-            let first = asked.is_none();
+        self.0.send_if_modified(|requested| {
+            let first = requested.is_none();
             if first {
-                *asked = Some(reason);
+                *requested = Some(reason);
             }
             first
         })
     }
 
-    /// Why the run is to stop, if it is.
+    /// The reason, or `None` if no stop was requested.
     #[must_use]
     pub fn reason(&self) -> Option<StopReason> {
         self.0.borrow().clone()
     }
 
-    /// Returns when the run is asked to stop.
+    /// Waits until a stop is requested.
     pub async fn requested(&self) -> StopReason {
-        let mut asked = self.0.subscribe();
-        // The sender lives as long as this, so waiting cannot fail.
-        let reason = asked
+        let mut requested = self.0.subscribe();
+        // `self` keeps the sender alive, so waiting cannot fail.
+        let reason = requested
             .wait_for(Option::is_some)
             .await
             .ok()

@@ -1,7 +1,9 @@
-//! Speaks to the provider with one account: posts a body, returns the whole answer or says how far it came.
+//! Sends requests to the provider with one account, and returns complete responses or says why
+//! there is none.
 //!
-//! What comes back is not trusted: its size before and after decompression, the number of its headers, the time it
-//! takes in all and between two bytes are bounded, and nothing in it is believed before it is read to its end.
+//! Responses are not trusted. Their size before and after decompression, the number of their
+//! headers, the total time and the time between two bytes are bounded, and nothing reads a response
+//! before it is complete.
 
 use std::fmt;
 use std::io::Read;
@@ -22,7 +24,7 @@ use crate::clock::{Clock, to_next_minute};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::provider::Endpoint;
 
-/// Who asks. Never shown: the password's type hides it.
+/// The login of the account. It is never shown: the password's type hides it.
 #[derive(Clone)]
 pub struct Credentials {
     /// The account's login.
@@ -37,18 +39,18 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// What an answer may take.
+/// The limits of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// From sending to the last byte.
+    /// The longest time from sending to the last byte.
     pub timeout: Duration,
-    /// Between two bytes of the body.
+    /// The longest time between two bytes of the body.
     pub stall: Duration,
-    /// Bytes of the body, before and after decompression.
+    /// The largest body in bytes, before and after decompression.
     pub max_body: u64,
 }
 
-/// A whole answer.
+/// A complete response.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The HTTP status.
@@ -56,13 +58,13 @@ pub struct Response {
     /// The body, decompressed.
     pub body: Bytes,
     /// How long the provider asks to wait before the next request, if it does.
-    pub wait: Option<Duration>,
+    pub requested_wait: Option<Duration>,
 }
 
-/// Headers of an answer at the most.
+/// Headers that a response may have.
 const MAX_HEADERS: usize = 100;
 
-/// Speaks to one host with one account.
+/// Sends requests to one host with one account.
 #[derive(Debug, Clone)]
 pub struct Client {
     transport: Arc<dyn Transport>,
@@ -73,10 +75,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for this host. Certificates are verified and no redirect is followed.
+    /// A client for this host. Certificates are verified, and redirects are not followed.
     ///
     /// # Errors
-    /// A host other than loopback without https: credentials are not sent in the clear.
+    /// A host other than this machine without https, because credentials must not be sent
+    /// unencrypted.
     pub fn new(
         base: &str,
         credentials: &Credentials,
@@ -85,7 +88,7 @@ impl Client {
     ) -> Result<Self> {
         let base: Url = base
             .parse()
-            .usage(|| format!("[api] base_url: `{base}` is no URL"))?;
+            .usage(|| format!("[api] base_url: `{base}` is not a URL"))?;
         if base.scheme() != "https" && !(base.scheme() == "http" && is_loopback(&base)) {
             return Err(Error::usage(format!(
                 "[api] base_url: {base} would send the credentials unencrypted"
@@ -93,14 +96,14 @@ impl Client {
             .with_hint("use https:// (http:// is for a simulator on this machine only)"));
         }
         let transport = Arc::new(HttpTransport::new(&base)?);
-        Self::over(transport, base, credentials, limits, clock)
+        Self::with_transport(transport, base, credentials, limits, clock)
     }
 
-    /// A client whose requests another transport carries.
+    /// A client with another transport, for tests.
     ///
     /// # Errors
     /// Credentials that cannot be sent.
-    pub fn over(
+    pub fn with_transport(
         transport: Arc<dyn Transport>,
         base: Url,
         credentials: &Credentials,
@@ -119,6 +122,9 @@ impl Client {
                     ErrorKind::Account,
                     "the credentials cannot be sent as HTTP Basic",
                 )
+                .with_hint(
+                    "remove line breaks and control characters from the login and the password",
+                )
             })?;
         authorization.set_sensitive(true);
         Ok(Self {
@@ -133,12 +139,12 @@ impl Client {
     /// Posts a task to an endpoint.
     ///
     /// # Errors
-    /// [`SendError`], which tells whether the request may have been charged.
+    /// [`SendError`], which says whether the request may have been charged.
     pub async fn post(&self, endpoint: Endpoint, body: Vec<u8>) -> Result<Response, SendError> {
         self.send(Method::POST, endpoint.path(), body.into()).await
     }
 
-    /// Asks what the provider knows of the account, free of charge.
+    /// Requests the account, free of charge.
     ///
     /// # Errors
     /// As [`Client::post`].
@@ -147,7 +153,7 @@ impl Client {
             .await
     }
 
-    /// Asks which tasks the account has run, free of charge.
+    /// Requests a page of the tasks that the account has run, free of charge.
     ///
     /// # Errors
     /// As [`Client::post`].
@@ -180,7 +186,7 @@ impl Client {
         whole.unwrap_or_else(|| {
             let limit = self.limits.timeout.as_secs();
             Err(SendError::NoResponse(format!(
-                "timed out: no whole answer in {limit} s"
+                "timed out: no complete response in {limit} s"
             )))
         })
     }
@@ -189,7 +195,7 @@ impl Client {
         let mut response = self.transport.send(request).await?;
         if response.headers.len() > MAX_HEADERS {
             return Err(SendError::NoResponse(format!(
-                "the answer has more than {MAX_HEADERS} headers"
+                "the response has more than {MAX_HEADERS} headers"
             )));
         }
         let max = self.limits.max_body;
@@ -200,9 +206,9 @@ impl Client {
                 .within(self.limits.stall, response.body.next())
                 .await
             else {
-                let (limit, came) = (self.limits.stall.as_secs(), body.len());
+                let (limit, received) = (self.limits.stall.as_secs(), body.len());
                 return Err(SendError::NoResponse(format!(
-                    "stalled: no byte in {limit} s after {came} bytes"
+                    "stalled: no byte in {limit} s after {received} bytes"
                 )));
             };
             let Some(chunk) = chunk else { break };
@@ -225,18 +231,19 @@ impl Client {
         } else {
             body
         };
-        let wait = asked_to_wait(&response.headers, self.clock.now());
+        let requested_wait = requested_wait(&response.headers, self.clock.now());
         Ok(Response {
             status: response.status.as_u16(),
             body,
-            wait,
+            requested_wait,
         })
     }
 }
 
-/// How long an answer's headers ask to wait: `Retry-After`, in seconds or as a date, or the rest of the minute
-/// when `X-RateLimit-Remaining` is used up. The provider documents neither; they are honoured if they come.
-fn asked_to_wait(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+/// How long the headers of a response ask to wait: `Retry-After`, in seconds or as a date, or the
+/// rest of the minute if `X-RateLimit-Remaining` is 0. The provider documents neither, but both are
+/// respected.
+fn requested_wait(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let text = |name: &str| {
         headers
             .get(name)
@@ -274,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_headers_ask_for_is_read() {
+    fn a_wait_that_headers_request_is_read() {
         let now = DateTime::from_timestamp(1_790_000_080, 0).unwrap();
         for (name, value, expected) in [
             ("retry-after", "7", Some(7)),
@@ -289,7 +296,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(name, HeaderValue::from_static(value));
             assert_eq!(
-                asked_to_wait(&headers, now).map(|wait| wait.as_secs()),
+                requested_wait(&headers, now).map(|wait| wait.as_secs()),
                 expected,
                 "{name}: {value}"
             );

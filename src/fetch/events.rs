@@ -1,4 +1,4 @@
-//! What fetching tells the one who watches, and how batches end.
+//! The events that fetching reports while it runs, and how batches end.
 
 use std::time::Duration;
 
@@ -8,96 +8,99 @@ use crate::money::Usd;
 use crate::store::AttemptId;
 use crate::targets::TargetId;
 
-/// How it goes.
+/// Something that happened while fetching.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Event {
-    /// An attempt has come this far.
+    /// An attempt has reached this step.
     Step(Step),
     /// An attempt has ended.
     Attempt {
-        /// How.
+        /// How it ended.
         outcome: Outcome,
-        /// What came of it.
+        /// What came back.
         result: AttemptResult,
-        /// From sending to the last byte.
+        /// The time from sending to the last byte of the response.
         took: Duration,
-        /// Bytes of the answer.
+        /// The size of the response body in bytes.
         bytes: u64,
-        /// What was charged, if the answer says so.
+        /// What was charged, if the response says so.
         cost: Option<Usd>,
-        /// Targets that have ended with it.
+        /// The number of targets that need no further attempt; 0 if the attempt decides nothing
+        /// about its targets.
         targets: u64,
     },
-    /// What is under way now.
+    /// The requests that are in flight and waiting.
     Queue {
-        /// Requests under way.
+        /// Requests in flight.
         in_flight: u64,
-        /// Batches that wait for their next try.
+        /// Batches that wait for their next attempt.
         waiting: u64,
-        /// Requests that may be under way at once now.
+        /// Requests that may be in flight at the same time now.
         width: u64,
     },
 }
 
-/// The steps of an attempt.
+/// The steps of an attempt, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Its intent is about to be entered.
+    /// The intent is about to be recorded.
     Intending(AttemptId),
-    /// Its intent is durable.
+    /// The intent is durable.
     Intended(AttemptId),
-    /// Its answer is there, whole.
+    /// The whole response has arrived.
     Received(AttemptId),
-    /// Its answer is durable.
+    /// The response is durable.
     Archived(AttemptId),
-    /// Its end is entered.
-    Entered(AttemptId),
+    /// The attempt is recorded.
+    Recorded(AttemptId),
 }
 
 /// How a batch ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// Its answer is archived under this attempt.
-    Answered(AttemptId),
-    /// The provider refuses its only target, with this code and text.
+    /// The response to this attempt is archived.
+    Complete(AttemptId),
+    /// The provider refuses the only target, with this code and text.
     Refused(String),
-    /// Its tries are used up, for this reason.
+    /// The tries are used up, or the provider refuses the batch without saying why; with the last
+    /// reason.
     Failed(String),
-    /// It was not sent, or what came of it is not known.
+    /// The batch was not sent, or the run stopped before it could know how the batch ended.
     Unsent,
 }
 
-/// Targets that were asked together, and how they ended. Batches that were split do not appear; their parts do.
+/// Targets that were asked for together, and how they ended. A batch that was split does not
+/// appear; its parts do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchEnd {
-    /// The batch that asked last; none if none did.
+    /// The last batch that asked for them, or `None` if no batch was sent.
     pub batch: Option<u32>,
-    /// Its targets.
+    /// The targets.
     pub targets: Vec<TargetId>,
-    /// Its end.
+    /// How they ended.
     pub end: End,
 }
 
-/// An attempt and what it may have cost at the most.
+/// An attempt and what it may have cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The attempt.
     pub attempt: Attempt,
-    /// What was set aside for it.
+    /// What it may have cost at most.
     pub reserved: Usd,
-    /// How long the clock had run when it was sent at the latest.
+    /// The reading of [`Clock::running`](crate::clock::Clock::running) by which it was sent.
     pub sent_by: Duration,
 }
 
 /// How all batches ended.
 #[derive(Debug)]
 pub struct Fetched {
-    /// Every target of every batch once.
+    /// Every target of every batch, once.
     pub ends: Vec<BatchEnd>,
     /// Every attempt.
     pub entries: Vec<Entry>,
     /// The number of the next batch.
     pub next_batch: u32,
-    /// Why sending stopped before all was sent.
+    /// Why sending stopped before everything was sent.
     pub stopped: Option<Error>,
 }

@@ -1,4 +1,4 @@
-//! Free calls: the account, and which tasks it has run.
+//! Calls that are free of charge: the account, and the tasks that it has run.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tracing::warn;
 
+use super::classify::{classify, classify_error};
 use super::client::{Client, Response};
 use super::refusal::refusal;
 use super::retry::{Decision, RetryContext, RetryPolicy, Tries};
@@ -13,126 +14,13 @@ use super::transport::SendError;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{AttemptResult, Charged};
-use crate::provider::{Account, Envelope, IdList, Listed, MAX_LISTED, code};
+use crate::provider::{Account, ListedTask, MAX_LISTED, TaskListPage, code};
 
-/// Asks for the account: balance, limits, prices. None if the provider cannot be reached or makes no sense now.
-///
-/// # Errors
-/// An account that the provider refuses.
-pub async fn fetch_account(client: &Client, clock: &Clock) -> Result<Option<Account>> {
-    let answer = ask(
-        clock,
-        "the account",
-        || client.user_data(),
-        |body| Account::read(body).ok(),
-    );
-    answer.await
-}
+/// Pages of the task list that are read: a million tasks.
+const MAX_PAGES: usize = 1000;
 
-/// Lists the tasks that the account has run between two moments.
-///
-/// # Errors
-/// An account that the provider refuses. None if the provider cannot be reached or makes no sense now.
-pub async fn list_tasks(
-    client: &Client,
-    clock: &Clock,
-    from: DateTime<Utc>,
-    to: DateTime<Utc>,
-) -> Result<Option<Vec<Listed>>> {
-    let mut found = Vec::new();
-    let (mut seen, mut offset) = (HashSet::new(), 0);
-    for _ in 0..MAX_PAGES {
-        let question = IdList { from, to, offset };
-        let page = ask(
-            clock,
-            "the list of tasks",
-            || client.id_list(question.body()),
-            IdList::read,
-        );
-        let Some(page) = page.await? else {
-            return Ok(None);
-        };
-        let last = page.len() < MAX_LISTED;
-        offset += page.len();
-        // One that is listed late moves others to the next page: there they come again.
-        found.extend(
-            page.into_iter()
-                .filter(|task| task.id.as_ref().is_none_or(|id| seen.insert(id.clone()))),
-        );
-        if last {
-            return Ok(Some(found));
-        }
-    }
-    warn!("the list of tasks does not end");
-    Ok(None)
-}
-
-/// Asks a question that costs nothing, again if need be. None if there is no answer that makes sense.
-async fn ask<T>(
-    clock: &Clock,
-    what: &str,
-    post: impl AsyncFn() -> Result<Response, SendError>,
-    read: impl Fn(&[u8]) -> Option<T>,
-) -> Result<Option<T>> {
-    let mut tries = Tries::default();
-    loop {
-        let (result, message, asked) = match post().await {
-            Err(SendError::NotSent(message)) => (AttemptResult::NotSent, message, None),
-            Err(error) => (AttemptResult::NoResponse, error.to_string(), None),
-            Ok(response) => match Envelope::read(&response.body) {
-                Err(_) if !(200..300).contains(&response.status) => (
-                    AttemptResult::HttpStatus(response.status),
-                    format!("HTTP {}", response.status),
-                    response.wait,
-                ),
-                Err(malformed) => (
-                    AttemptResult::Malformed,
-                    malformed.to_string(),
-                    response.wait,
-                ),
-                Ok(envelope) => {
-                    let (status, message) = envelope.status();
-                    if status == code::OK
-                        && let Some(answer) = read(&response.body)
-                    {
-                        return Ok(Some(answer));
-                    }
-                    let result = if status == code::OK {
-                        AttemptResult::Malformed
-                    } else {
-                        AttemptResult::Status(status)
-                    };
-                    (result, format!("{status} {message}"), response.wait)
-                }
-            },
-        };
-        tries.count(result, Charged::No);
-        let context = RetryContext {
-            now: clock.now(),
-            jitter: 1.0,
-            asked,
-        };
-        match FREE_QUESTIONS.decide(result, tries, Charged::No, context) {
-            Decision::Retry(wait) => clock.sleep(wait).await,
-            Decision::Stop => {
-                let error = refusal(result, &message);
-                let hint = error.hint().to_owned();
-                return Err(Error::new(
-                    ErrorKind::Account,
-                    format!("failed to ask for {what}: {error}"),
-                )
-                .with_hint(hint));
-            }
-            _ => {
-                warn!("failed to ask for {what}: {message}");
-                return Ok(None);
-            }
-        }
-    }
-}
-
-/// How a question that costs nothing is repeated.
-const FREE_QUESTIONS: RetryPolicy = RetryPolicy {
+/// The policy for calls that are free of charge.
+const FREE_CALLS: RetryPolicy = RetryPolicy {
     max_unsent: 4,
     max_attempts: 4,
     max_paid: 4,
@@ -141,5 +29,125 @@ const FREE_QUESTIONS: RetryPolicy = RetryPolicy {
     longest: Duration::from_secs(20),
 };
 
-/// Pages of the list at the most: a million tasks.
-const MAX_PAGES: usize = 1000;
+/// Reads the account: balance, limits and prices. Returns `None`, with a warning in the log, if the
+/// provider cannot be reached or its response makes no sense.
+///
+/// # Errors
+/// An account that the provider refuses.
+pub async fn fetch_account(client: &Client, clock: &Clock) -> Result<Option<Account>> {
+    let account = call(
+        clock,
+        "the account",
+        || client.user_data(),
+        |body| Account::read(body).ok(),
+    );
+    account.await
+}
+
+/// Lists the tasks that the account has run between two moments. Returns `None`, with a warning in
+/// the log, if the provider cannot be reached or its response makes no sense.
+///
+/// # Errors
+/// An account that the provider refuses.
+pub async fn list_tasks(
+    client: &Client,
+    clock: &Clock,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Result<Option<Vec<ListedTask>>> {
+    let mut found = Vec::new();
+    let (mut seen, mut offset) = (HashSet::new(), 0);
+    for _ in 0..MAX_PAGES {
+        let request = TaskListPage { from, to, offset };
+        let page = call(
+            clock,
+            "the task list",
+            || client.id_list(request.body()),
+            TaskListPage::read,
+        );
+        let Some(page) = page.await? else {
+            return Ok(None);
+        };
+        let is_last = page.len() < MAX_LISTED;
+        offset += page.len();
+        // A task that is listed late moves others to the next page, where they appear a second
+        // time.
+        let new = page
+            .into_iter()
+            .filter(|task| task.id.as_ref().is_none_or(|id| seen.insert(id.clone())));
+        found.extend(new);
+        if is_last {
+            return Ok(Some(found));
+        }
+    }
+    warn!("the provider's task list has more than {MAX_PAGES} pages");
+    Ok(None)
+}
+
+/// Why a call has no usable response yet.
+struct Failed {
+    result: AttemptResult,
+    message: String,
+    requested_wait: Option<Duration>,
+}
+
+/// Makes a call that is free of charge, with retries. Returns `None` if there is no usable
+/// response.
+async fn call<T>(
+    clock: &Clock,
+    what: &str,
+    send: impl AsyncFn() -> Result<Response, SendError>,
+    read: impl Fn(&[u8]) -> Option<T>,
+) -> Result<Option<T>> {
+    let mut tries = Tries::default();
+    loop {
+        let failed = match usable(send().await, &read) {
+            Ok(read) => return Ok(Some(read)),
+            Err(failed) => failed,
+        };
+        tries.count(failed.result, Charged::No);
+        let context = RetryContext {
+            now: clock.now(),
+            jitter: 1.0,
+            requested_wait: failed.requested_wait,
+        };
+        match FREE_CALLS.decide(failed.result, tries, Charged::No, context) {
+            Decision::Retry(wait) => clock.sleep(wait).await,
+            Decision::Stop => {
+                let error = refusal(failed.result, &failed.message);
+                let hint = error.hint().to_owned();
+                let message = format!("failed to read {what}: {error}");
+                return Err(Error::new(ErrorKind::Account, message).with_hint(hint));
+            }
+            _ => {
+                warn!("failed to read {what}: {}", failed.message);
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// Reads a response, or says why it is not usable.
+fn usable<T>(
+    response: Result<Response, SendError>,
+    read: impl Fn(&[u8]) -> Option<T>,
+) -> Result<T, Failed> {
+    let response = response.map_err(|error| Failed {
+        result: classify_error(&error),
+        message: error.to_string(),
+        requested_wait: None,
+    })?;
+    let failed = |result, message| Failed {
+        result,
+        message,
+        requested_wait: response.requested_wait,
+    };
+    let envelope = classify(response.status, &response.body)
+        .map_err(|no_envelope| failed(no_envelope.result, no_envelope.message))?;
+    let (status, text) = envelope.status();
+    let message = format!("{status} {text}");
+    if status != code::OK {
+        return Err(failed(AttemptResult::Status(status), message));
+    }
+    read(&response.body).ok_or_else(|| failed(AttemptResult::Malformed, message))
+}

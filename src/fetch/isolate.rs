@@ -1,46 +1,47 @@
-//! A bad target does not take its batch down: what to ask next after the provider has refused a batch.
+//! Finds the targets that the provider refuses, so that the rest of their batch is still fetched.
 //!
-//! One bad target refuses a whole batch, and a refusal is free; an answer is what costs. So a refused batch is halved
-//! until the bad target is alone, and each part is filled up with targets that nobody suspects, so that what is
-//! answered and paid is a full request. A target counts as refused only when it was asked alone.
+//! One bad target makes the provider refuse the whole batch. A refusal is free; a response costs
+//! money. So a refused batch is halved until the bad target is alone, and each part is filled up
+//! with targets that are not suspects, so that every request that is paid for is a full one. A
+//! target counts as refused only if it was asked for alone.
 //!
-//! With k bad targets among 1000 that are not named, halving costs about 2·k·log2(1000/k) requests more, nearly all of
-//! them free: parts on one level of the tree are refused at most k times, and there are log2(1000/k) levels below the
-//! one where each bad target has a part of its own.
+//! With k bad targets among 1000 that are not named, halving costs about 2·k·log2(1000/k)
+//! additional requests, nearly all of them free: the parts on one level of the tree are refused at
+//! most k times, and there are log2(1000/k) levels below the level on which each bad target has a
+//! part of its own.
 
 use std::collections::{HashSet, VecDeque};
 
 use crate::provider::{MAX_ROOT_DOMAINS, MAX_TARGETS};
 use crate::targets::TargetId;
 
-/// Targets of a refused batch that are still to be asked.
+/// Targets of a refused batch that are not asked for again yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Suspects {
     pub(super) targets: Vec<TargetId>,
-    /// Whether it must be asked without others, because the answer is to be a verdict.
+    /// Whether the only target must be asked for alone, so that the result is certain.
     pub(super) alone: bool,
 }
 
-/// What a refusal says of the batch's targets.
+/// What a refusal says about the targets of the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Accused {
-    /// It was asked alone: it is the one.
-    Alone,
-    /// The refusal names this one; it is only suspected, so that no innocent one is ever taken for bad.
-    Named(usize),
-    /// Some.
-    Some,
-    /// A field beside the targets: a defect.
+    /// The refusal names the target at this index. It is only a suspect until it is refused alone,
+    /// because the text may be misread.
+    Target(usize),
+    /// The refusal names no target.
+    Unnamed,
+    /// The refusal names a field that is not a target: a defect of this program.
     OtherField,
 }
 
-/// Reads what a refusal says. `text` gives a target as it was posted.
+/// Reads the message of a refusal. `text` returns a target as it was posted.
 pub(super) fn accused<'a>(
     targets: &[TargetId],
     text: impl Fn(TargetId) -> &'a str,
     message: &str,
 ) -> Accused {
-    // Before the parenthesis stands the field, in it the target, which may hold anything.
+    // The field is before the parenthesis, the target inside it, and a target may contain any text.
     let field = message.split('(').next().unwrap_or_default();
     if ["'include_subdomains'", "'rank_scale'", "'tag'"]
         .iter()
@@ -48,49 +49,47 @@ pub(super) fn accused<'a>(
     {
         return Accused::OtherField;
     }
-    if targets.len() == 1 {
-        return Accused::Alone;
-    }
-    // The longest that is found: `example.com` is found wherever `sub.example.com` is.
+    // The longest match counts: a message with `sub.example.com` contains `example.com`, too.
     let lengths = targets.iter().enumerate().filter_map(|(at, &target)| {
         let text = text(target);
         message.contains(text).then_some((text.len(), at))
     });
     lengths
         .max()
-        .map_or(Accused::Some, |(_, at)| Accused::Named(at))
+        .map_or(Accused::Unnamed, |(_, at)| Accused::Target(at))
 }
 
-/// The targets of refused batches on their way to a verdict, and those that went along with them.
+/// The suspects of refused batches, and the targets that lost their batch with them.
 #[derive(Debug, Default)]
 pub(super) struct Isolation {
     suspects: VecDeque<Suspects>,
-    /// Targets that nobody suspects and that have lost their batch.
+    /// Targets that are not suspects and have lost their batch.
     pub(super) loose: Vec<TargetId>,
-    /// Targets that were answered.
+    /// How many targets were in a batch that has a response.
     good: u64,
-    /// Targets that were refused alone.
+    /// How many targets were refused alone.
     bad: u64,
-    /// Batches that were refused though nobody suspected them.
+    /// How many batches without suspects were refused.
     surprises: u64,
 }
 
-/// Expected bad targets among those that fill a batch up, at the most: else the filling is refused more often than it
-/// saves.
+/// The most bad targets to expect among those that fill up a part. With more, the part is refused
+/// so often that filling it up saves nothing.
 const MAX_RISK: f64 = 0.2;
 
 impl Isolation {
-    /// Targets were answered.
-    pub(super) fn answered(&mut self, targets: usize) {
+    /// Counts the targets of a batch that has a response.
+    pub(super) fn returned(&mut self, targets: usize) {
         self.good += targets as u64;
     }
 
-    /// A target was refused alone.
+    /// Counts a target that was refused alone.
     pub(super) fn convicted(&mut self) {
         self.bad += 1;
     }
 
-    /// A batch was refused whose first `suspects` targets were suspected already; none if nobody was.
+    /// Takes a refused batch apart. Its first `suspects` targets were suspects before; if none
+    /// were, all are now.
     pub(super) fn refused(
         &mut self,
         mut targets: Vec<TargetId>,
@@ -114,12 +113,12 @@ impl Isolation {
         self.loose.extend(targets.drain(known..));
         match (named, targets.len()) {
             (_, 0) => {}
-            // Refused in company: alone it gets its verdict.
+            // It was refused together with others, so it must be asked for alone.
             (None, 1) => self.suspects.push_back(Suspects {
                 targets,
                 alone: true,
             }),
-            // The one that was named may have been the only one.
+            // The named target may be the only bad one, so the others stay together.
             (Some(_), _) => self.suspects.push_back(Suspects {
                 targets,
                 alone: false,
@@ -128,8 +127,8 @@ impl Isolation {
         }
     }
 
-    /// Both halves are to be asked.
-    pub(super) fn halve(&mut self, mut targets: Vec<TargetId>) {
+    /// Makes both halves suspects.
+    fn halve(&mut self, mut targets: Vec<TargetId>) {
         let right = targets.split_off(targets.len() / 2);
         for targets in [targets, right] {
             self.suspects.push_back(Suspects {
@@ -139,12 +138,12 @@ impl Isolation {
         }
     }
 
-    /// The next targets to be asked for their verdict.
+    /// The next suspects to ask for.
     pub(super) fn next(&mut self) -> Option<Suspects> {
         self.suspects.pop_front()
     }
 
-    /// How many targets may fill a part up: no more than are likely to be good.
+    /// How many targets may fill up a part, given the share of bad targets so far.
     fn allowed(&self) -> usize {
         let bad = self.bad.max(self.surprises).max(1) as f64;
         let share =
@@ -152,7 +151,7 @@ impl Isolation {
         (MAX_RISK / share) as usize
     }
 
-    /// How many more targets fit to these suspects.
+    /// How many more targets may be asked for together with these suspects.
     pub(super) fn room(&self, suspects: &Suspects) -> usize {
         if suspects.alone {
             0
@@ -161,7 +160,8 @@ impl Isolation {
         }
     }
 
-    /// Moves loose targets to a batch until it is full.
+    /// Moves loose targets to a batch until `room` more are in it or its root domains are at their
+    /// limit.
     pub(super) fn fill(
         &mut self,
         batch: &mut Vec<TargetId>,
@@ -181,7 +181,7 @@ impl Isolation {
         });
     }
 
-    /// All targets that have not been asked to an end.
+    /// All targets that have not ended.
     pub(super) fn rest(self) -> impl Iterator<Item = TargetId> {
         self.loose.into_iter().chain(
             self.suspects
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_accuses_whom_it_names() {
+    fn a_refusal_accuses_the_target_that_it_names() {
         let texts = [
             "a.com",
             "b.a.com",
@@ -209,31 +209,28 @@ mod tests {
         for (at, target) in texts.iter().enumerate() {
             assert_eq!(
                 accused(&format!("Invalid Field: 'target' ({target}).")),
-                Accused::Named(at)
+                Accused::Target(at)
             );
         }
-        assert_eq!(accused("Invalid Field: 'targets'."), Accused::Some);
+        assert_eq!(accused("Invalid Field: 'targets'."), Accused::Unnamed);
         assert_eq!(accused("Invalid Field: 'rank_scale'."), Accused::OtherField);
         assert_eq!(
             accused("40501 Invalid Field: 'target' (https://x.com/a'tag'b)."),
-            Accused::Some
-        );
-        assert_eq!(
-            super::accused(&ids[..1], |_| "a.com", "Invalid Field: 'targets'."),
-            Accused::Alone
+            Accused::Unnamed
         );
     }
 
-    /// Asks until all have their verdict; returns requests that were refused and such that were paid.
+    /// Asks until every target has an end. Returns the number of refused requests, the number of
+    /// paid requests, and the refused targets.
     fn isolate(targets: u32, company: u32, bad: &HashSet<u32>) -> (u32, u32, HashSet<u32>) {
         let mut isolation = Isolation::default();
         isolation
             .loose
             .extend((targets..targets + company).map(TargetId));
-        isolation.answered(100_000);
+        isolation.returned(100_000);
         isolation.refused((0..targets).map(TargetId).collect(), 0, None);
         let (mut refused, mut paid, mut convicted) = (0, 0, HashSet::new());
-        let mut answered = Vec::new();
+        let mut returned = Vec::new();
         while let Some(suspects) = isolation.next() {
             let (known, room) = (suspects.targets.len(), isolation.room(&suspects));
             let mut batch = suspects.targets;
@@ -241,8 +238,8 @@ mod tests {
             assert!(batch.len() <= MAX_TARGETS);
             if !batch.iter().any(|target| bad.contains(&target.0)) {
                 paid += 1;
-                isolation.answered(batch.len());
-                answered.extend(batch);
+                isolation.returned(batch.len());
+                returned.extend(batch);
             } else if let [alone] = batch[..] {
                 refused += 1;
                 isolation.convicted();
@@ -252,7 +249,7 @@ mod tests {
                 isolation.refused(batch, known, None);
             }
         }
-        let mut all: Vec<u32> = answered
+        let mut all: Vec<u32> = returned
             .into_iter()
             .chain(isolation.rest())
             .map(|target| target.0)
@@ -268,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_targets_are_found_within_the_bound_and_good_ones_travel_in_full_requests() {
+    fn bad_targets_are_found_within_the_bound_and_good_ones_in_full_requests() {
         let mut random = fastrand::Rng::with_seed(3);
         for count in [1, 2, 5, 20, 50, 200, 1000] {
             let mut all: Vec<u32> = (0..1000).collect();
@@ -289,7 +286,7 @@ mod tests {
                 "{count} bad: {refused} refused, {paid} paid, over {bound}"
             );
             if count == 1 {
-                // 999 good ones and their company, in full requests.
+                // The 999 good targets are in full requests.
                 assert!(
                     paid <= 11 && refused <= 12,
                     "{refused} refused, {paid} paid"

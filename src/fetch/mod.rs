@@ -1,25 +1,35 @@
-//! [`Batch`](crate::plan::Batch)es in, answers archived: concurrently, at the account's pace, within the budget.
+//! Sends batches concurrently, within the account's limits and the budget, and archives the
+//! responses.
 //!
-//! What holds at the end of [`fetch`]: every target has come to exactly one [`End`]; every request that was sent
-//! has its [`Attempt`] in the journal, or at least its [`Intent`]; the bytes of every answer were in the journal before
-//! they were looked at; what may have been charged unseen is entered as such until [`settle`] has asked.
+//! At the end of [`fetch`], every target has exactly one [`End`]. Every request that was sent has
+//! an attempt in the ledger, or at least an intent. The bytes of every response were archived
+//! before anything read them. An attempt that may have been charged has an unknown charge until
+//! [`settle_charges`] finds out.
 
+mod attempt;
+mod classify;
 mod client;
 mod dispatch;
+mod drain;
 mod events;
+mod fetcher;
 mod free;
 mod isolate;
-mod permits;
+mod pacer;
+mod purse;
 mod refusal;
 mod retry;
 mod settle;
 mod transport;
+mod verdict;
 
 pub use client::{Client, Credentials, Limits, Response};
-pub use dispatch::{Fetcher, fetch};
+pub use dispatch::fetch;
 pub use events::{BatchEnd, End, Entry, Event, Fetched, Step};
+pub use fetcher::Fetcher;
 pub use free::{fetch_account, list_tasks};
-pub use permits::{Pacer, Purse};
+pub use pacer::Pacer;
+pub use purse::Purse;
 pub use retry::{Decision, RetryContext, RetryPolicy, Tries};
-pub use settle::{LISTED_AFTER, settle_charges};
+pub use settle::{LISTED_AFTER, Patience, settle_charges};
 pub use transport::{SendError, StreamingResponse, Transport, is_loopback};

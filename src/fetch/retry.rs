@@ -1,5 +1,5 @@
-//! What to do after an attempt: a pure function of what result, how often it was tried, and whether it may have been
-//! charged.
+//! Decides what to do after an attempt: a pure function of its result, the number of tries, and
+//! whether it may have been charged.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use crate::clock::to_next_minute;
 use crate::ledger::{AttemptResult, Charged};
 use crate::provider::{StatusClass, code};
 
-/// How often a batch was tried, by why it failed.
+/// How often a batch was tried, by the reason of the failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tries {
-    /// The request never left.
+    /// The request was never sent.
     pub unsent: u32,
-    /// Trouble of the server that was not charged.
+    /// The server failed, and nothing was charged.
     pub free: u32,
-    /// Failures that were charged or may have been.
+    /// The attempt failed, and it was charged or may have been.
     pub paid: u32,
-    /// Over the account's limits.
+    /// The account's limits were exceeded.
     pub waits: u32,
 }
 
 impl Tries {
-    /// Counts a try by what came of it.
+    /// Counts a try by its result.
     pub fn count(&mut self, result: AttemptResult, charged: Charged) {
         let counter = match (result, result.class(), charged) {
             (AttemptResult::NotSent, ..) => &mut self.unsent,
@@ -35,66 +35,67 @@ impl Tries {
     }
 }
 
-/// What a decision depends on besides.
+/// What a decision depends on in addition.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryContext {
-    /// The time.
+    /// The current time.
     pub now: DateTime<Utc>,
     /// A random number from 0 to 1.
     pub jitter: f64,
     /// How long the provider asks to wait, if it does.
-    pub asked: Option<Duration>,
+    pub requested_wait: Option<Duration>,
 }
 
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// The answer counts.
+    /// The response counts.
     Done,
-    /// Try again after this long.
+    /// Retry after this wait.
     Retry(Duration),
     /// The provider refuses a target of the batch: find out which.
     Isolate,
-    /// The batch is too much for the provider: ask in halves.
+    /// The batch takes the provider too long: ask for its halves.
     Halve,
     /// The provider refuses the batch as a whole.
     Refused,
     /// The tries are used up.
     GiveUp,
-    /// The whole run must stop: the account, or a defect of this program.
+    /// The whole run must stop, because of the account or a defect of this program.
     Stop,
 }
 
-/// How often and after how long to try again.
+/// How often to retry, and after which wait.
 ///
-/// | what result | tries | wait before the next |
+/// | result | tries | wait before the next |
 /// |---|---|---|
-/// | no connection: nothing left, nothing is paid | `max_unsent` | doubling from `base` to `longest` |
-/// | server trouble that was not charged | `max_attempts` | the same |
-/// | no whole answer, a failure under HTTP 5xx, a billed failure: charged, or perhaps | `max_paid` | the same from 4 × `base` |
-/// | a body that is no answer, 50304 | 3 | the same |
-/// | a body that is too large | 1 | none: it would be as large again |
+/// | no connection: nothing is sent, nothing is paid | `max_unsent` | doubling from `base` to `longest` |
+/// | a failure of the server that was not charged | `max_attempts` | the same |
+/// | no complete response, a failure with HTTP 5xx, a billed failure: charged or perhaps charged | `max_paid` | the same from 4 × `base` |
+/// | a body that is not a response, 50304 | 3 | the same |
+/// | a body that is too large | 1 | none: a retry would be as large |
 /// | 40202, HTTP 429 | `max_waits` | until the next minute |
 /// | 40209 | `max_waits` | doubling; the pacer sends fewer at once |
-/// | 50401: over 120 s | 2 | doubling; then the batch is asked in halves |
+/// | 50401: more than 120 s | 2 | doubling; then the targets are asked for in halves |
 /// | 40501, 40407: a bad target | - | none: it is isolated |
 /// | any other 4xxxx | - | none: the batch has failed |
 /// | account, defect, posted too often | - | none: the run stops |
 ///
-/// A failure that may have been charged is repeated all the same, because its answer is not to be had in any other way;
-/// its ledger entry says `charged: unknown` until the provider's list of tasks settles it. Waiting for the account's
-/// limits uses up no try against trouble. Every wait is drawn between half and all of the stated time, so that many
-/// batches do not return at once; one that the provider asks for (`Retry-After`) is kept instead if it is longer, from
-/// `FLOOR` to `CEILING`.
+/// A failure that may have been charged is retried, too, because there is no other way to get the
+/// response. Its attempt in the ledger has an unknown charge until the provider's task list settles
+/// it. Waiting for the account's limits does not count against the tries of failures. Every wait is
+/// random between half and all of the stated time, so that many batches do not return at the same
+/// time. A longer wait that the provider asks for (`Retry-After`) replaces it, from 1 second to 15
+/// minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Tries of one batch to get a request out at all.
+    /// Tries per batch to connect.
     pub max_unsent: u32,
-    /// Tries of one batch against trouble of the server that was not charged.
+    /// Tries per batch against failures of the server that were not charged.
     pub max_attempts: u32,
-    /// Tries of one batch that were charged, or may have been, and brought nothing.
+    /// Tries per batch against failures that were charged or may have been.
     pub max_paid: u32,
-    /// Tries of one batch against the account's limits.
+    /// Tries per batch against the account's limits.
     pub max_waits: u32,
     /// The first wait.
     pub base: Duration,
@@ -115,17 +116,17 @@ impl Default for RetryPolicy {
     }
 }
 
-/// Tries against trouble that rarely passes.
+/// Tries against failures that rarely pass.
 const FEW_TRIES: u32 = 3;
-/// Tries of a task that takes too long, before it is halved.
+/// Tries of a batch that takes too long, before it is halved.
 const TRIES_BEFORE_HALVING: u32 = 2;
-/// The shortest wait that the provider may ask for.
-pub(super) const FLOOR: Duration = Duration::from_secs(1);
-/// The longest wait that the provider may ask for.
-pub(super) const CEILING: Duration = Duration::from_secs(15 * 60);
+/// The shortest wait that the provider can request.
+pub(super) const MIN_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait that the provider can request.
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(15 * 60);
 
 impl RetryPolicy {
-    /// Decides what follows a try, which `tries` counts already.
+    /// Decides what follows a try that is already counted in `tries`.
     #[must_use]
     pub fn decide(
         &self,
@@ -134,19 +135,19 @@ impl RetryPolicy {
         charged: Charged,
         context: RetryContext,
     ) -> Decision {
-        let asked = context
-            .asked
-            .map_or(Duration::ZERO, |asked| asked.clamp(FLOOR, CEILING));
+        let requested = context
+            .requested_wait
+            .map_or(Duration::ZERO, |wait| wait.clamp(MIN_WAIT, MAX_WAIT));
         let spread = |wait: Duration| {
             wait.mul_f64(0.5 + 0.5 * context.jitter.clamp(0.0, 1.0))
-                .max(asked)
+                .max(requested)
         };
         let doubling = |tries: u32| {
             let factor = 2_u32.saturating_pow(tries.saturating_sub(1).min(16));
             spread(self.base.saturating_mul(factor).min(self.longest))
         };
-        let within = |tries: u32, most: u32, wait: Duration| {
-            if tries < most {
+        let within = |tries: u32, limit: u32, wait: Duration| {
+            if tries < limit {
                 Decision::Retry(wait)
             } else {
                 Decision::GiveUp
@@ -183,7 +184,7 @@ impl RetryPolicy {
             (_, StatusClass::RatePerMinute) => within(
                 tries.waits,
                 self.max_waits,
-                (to_next_minute(context.now) + spread(self.base)).max(asked),
+                (to_next_minute(context.now) + spread(self.base)).max(requested),
             ),
             (_, StatusClass::BatchRefused) => Decision::Refused,
             (_, StatusClass::Account | StatusClass::Defect | StatusClass::PostedTooOften) => {
@@ -197,12 +198,12 @@ impl RetryPolicy {
 mod tests {
     use super::*;
 
-    /// The 20 seconds before a full minute, without luck.
+    /// 20 seconds before the next minute, with the longest random wait.
     fn context() -> RetryContext {
         RetryContext {
             now: DateTime::from_timestamp(1_790_000_080, 0).unwrap(),
             jitter: 1.0,
-            asked: None,
+            requested_wait: None,
         }
     }
 
@@ -212,7 +213,7 @@ mod tests {
         RetryPolicy::default().decide(result, tries, charged, context())
     }
 
-    /// How often it is tried in all, how long is waited in all, and what comes then.
+    /// The number of tries in total, the time waited in total, and the last decision.
     fn to_the_end(result: AttemptResult, charged: Charged) -> (u32, Duration, Decision) {
         let mut waited = Duration::ZERO;
         for tries in 1.. {
@@ -220,7 +221,7 @@ mod tests {
                 Decision::Retry(wait) => waited += wait,
                 end => return (tries, waited, end),
             }
-            assert!(tries < 100, "{result:?} is tried for ever");
+            assert!(tries < 100, "{result:?} is retried forever");
         }
         unreachable!()
     }
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn every_http_status_without_an_answer_and_every_way_a_connection_fails_has_its_decision() {
+    fn every_http_status_and_every_failed_connection_has_its_decision() {
         for status in 100..=599 {
             for charged in [Charged::No, Charged::Unknown] {
                 let expected = match (status, charged) {
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_for_a_limit_uses_up_no_try_against_trouble() {
+    fn waiting_for_a_limit_does_not_count_as_a_failure() {
         let mut tries = Tries::default();
         (0..29).for_each(|_| tries.count(AttemptResult::Status(40209), Charged::No));
         tries.count(AttemptResult::Status(50000), Charged::No);
@@ -295,18 +296,18 @@ mod tests {
     }
 
     #[test]
-    fn over_the_limit_per_minute_the_next_minute_is_awaited() {
+    fn above_the_limit_per_minute_the_retry_waits_for_the_next_minute() {
         let decision = decide(AttemptResult::Status(40202), Charged::No, 1);
         assert_eq!(decision, Decision::Retry(Duration::from_secs(22)));
     }
 
     #[test]
-    fn what_the_provider_asks_for_is_kept_within_bounds() {
+    fn a_requested_wait_is_respected_within_bounds() {
         let mut tries = Tries::default();
         tries.count(AttemptResult::Status(50000), Charged::No);
-        for (asked, wait) in [(0, 2), (1, 2), (60, 60), (86_400, 900)] {
+        for (requested, wait) in [(0, 2), (1, 2), (60, 60), (86_400, 900)] {
             let context = RetryContext {
-                asked: Some(Duration::from_secs(asked)),
+                requested_wait: Some(Duration::from_secs(requested)),
                 ..context()
             };
             let decision = RetryPolicy::default().decide(
@@ -318,7 +319,7 @@ mod tests {
             assert_eq!(
                 decision,
                 Decision::Retry(Duration::from_secs(wait)),
-                "{asked}"
+                "{requested}"
             );
         }
     }

@@ -1,4 +1,5 @@
-//! What the provider knows for nothing: the account, and which tasks it has charged for.
+//! Settles unknown charges: finds out from the provider's task list what attempts without a
+//! complete response cost.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,18 +13,29 @@ use crate::clock::Clock;
 use crate::error::Result;
 use crate::ledger::{Attempt, Charged};
 use crate::money::Usd;
-use crate::provider::{Listed, SERVER_TIMEOUT};
+use crate::provider::{ListedTask, SERVER_TIMEOUT};
 
-/// How far apart the clocks may be, here and there; one of them may have been corrected meanwhile.
-const CLOCKS_APART: chrono::Duration = chrono::Duration::hours(24);
-/// After so long the provider's list holds what was posted, or never will, unless a pipeline knows better.
+/// How far the provider's clock may differ from ours, or ours from itself if someone has corrected
+/// it.
+const CLOCK_DIFFERENCE: chrono::Duration = chrono::Duration::hours(24);
+/// How long after a request was sent the provider's task list shows its charge, unless the pipeline
+/// file says otherwise. A task that is not listed by then was never run.
 pub const LISTED_AFTER: Duration = Duration::from_secs(SERVER_TIMEOUT.as_secs() + 60);
 
-/// Settles what attempts cost of which no answer tells, by their tags in the provider's list of tasks. Returns those
-/// that are settled.
+/// Whether to wait until the provider's task list must show every attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Read the list once. Attempts that may appear later stay unknown.
+    None,
+    /// Wait until no attempt can appear any more.
+    UntilListed,
+}
+
+/// Settles the unknown charges among `entries` by their tags in the provider's task list. Returns
+/// the attempts that are settled.
 ///
-/// One that is not listed `listed_after` so long was not charged; by a clock that nobody corrects. If some may yet come
-/// and `wait` is set, it waits for them; what cannot be settled stays unknown.
+/// An attempt that is not listed `listed_after` its sending was not charged. What cannot be settled
+/// stays unknown.
 ///
 /// # Errors
 /// An account that the provider refuses.
@@ -32,72 +44,184 @@ pub async fn settle_charges(
     clock: &Clock,
     listed_after: Duration,
     entries: &[Entry],
-    wait: bool,
+    patience: Patience,
 ) -> Result<Vec<Attempt>> {
-    let mut unknown: Vec<&Entry> = entries
-        .iter()
-        .filter(|entry| entry.attempt.charged == Charged::Unknown)
-        .collect();
+    let is_unknown = |entry: &&Entry| entry.attempt.charged == Charged::Unknown;
+    let mut unknown: Vec<&Entry> = entries.iter().filter(is_unknown).collect();
     let mut settled = Vec::new();
     let Some(first) = unknown.iter().map(|entry| entry.attempt.sent_at).min() else {
         return Ok(settled);
     };
     loop {
-        let asked = clock.running();
-        let listed = list_tasks(
-            client,
-            clock,
-            first - CLOCKS_APART,
-            clock.now() + CLOCKS_APART,
-        )
-        .await?;
-        let Some(listed) = listed else { break };
-        let mut by_tag: HashMap<&str, (Option<Usd>, &Listed)> = HashMap::new();
-        for task in &listed {
-            if let Some(tag) = &task.tag {
-                let known = by_tag.entry(tag).or_insert((Some(Usd::ZERO), task));
-                known.0 = known.0.zip(task.cost).map(|(sum, cost)| sum + cost);
-            }
-        }
-        let mut open = Duration::ZERO;
+        let read_at = clock.running();
+        let (from, to) = (first - CLOCK_DIFFERENCE, clock.now() + CLOCK_DIFFERENCE);
+        let Some(tasks) = list_tasks(client, clock, from, to).await? else {
+            break;
+        };
+        let charges = charges_by_tag(&tasks);
+        let mut longest_wait = Duration::ZERO;
         unknown.retain(|entry| {
-            let age = asked.saturating_sub(entry.sent_by);
-            let (cost, id) = match by_tag.get(entry.attempt.tag.as_str()) {
-                Some((Some(cost), task)) if *cost > Usd::ZERO => (*cost, task.id.clone()),
-                // What costs nothing yet may still be under way.
-                _ if age < listed_after => {
-                    open = open.max(listed_after - age);
-                    return true;
+            let age = read_at.saturating_sub(entry.sent_by);
+            let wait = listed_after.saturating_sub(age);
+            match price_of(charges.get(entry.attempt.tag.as_str()), wait) {
+                Price::Known { cost, request_id } => {
+                    settled.push(with_price(&entry.attempt, cost, request_id));
+                    false
                 }
-                Some((Some(cost), task)) => (*cost, task.id.clone()),
-                Some((None, _)) => return true,
-                None => (Usd::ZERO, None),
-            };
-            let mut attempt = entry.attempt.clone();
-            attempt.cost_usd = Some(cost.to_scale());
-            attempt.charged = if cost > Usd::ZERO {
-                Charged::Yes
-            } else {
-                Charged::No
-            };
-            attempt.request_id = attempt.request_id.take().or(id);
-            settled.push(attempt);
-            false
+                Price::Later(wait) => {
+                    longest_wait = longest_wait.max(wait);
+                    true
+                }
+                Price::Unknown => true,
+            }
         });
-        if unknown.is_empty() || !wait || open.is_zero() {
+        if unknown.is_empty() || patience == Patience::None || longest_wait.is_zero() {
             break;
         }
         info!(
-            attempts = unknown.len(),
-            seconds = open.as_secs(),
-            "waiting until the provider must have listed them"
+            requests = unknown.len(),
+            wait_seconds = longest_wait.as_secs(),
+            "requests ended without a response; waiting until the provider's task list must show whether they were charged"
         );
-        clock.sleep(open).await;
+        clock.sleep(longest_wait).await;
     }
     info!(
         settled = settled.len(),
         unknown = unknown.len(),
-        "asked the provider what was charged"
+        "read from the provider's task list what requests without a response cost"
     );
     Ok(settled)
+}
+
+/// What the provider's task list says about one tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ListedCharge {
+    /// The sum over all tasks with the tag, or `None` if one of them has no cost yet.
+    cost: Option<Usd>,
+    request_id: Option<String>,
+}
+
+/// What an attempt cost, as far as the task list says.
+#[derive(Debug, PartialEq, Eq)]
+enum Price {
+    Known {
+        cost: Usd,
+        request_id: Option<String>,
+    },
+    /// The list may show it after this wait.
+    Later(Duration),
+    /// The list does not say, although it should by now.
+    Unknown,
+}
+
+fn charges_by_tag(tasks: &[ListedTask]) -> HashMap<&str, ListedCharge> {
+    let mut charges: HashMap<&str, ListedCharge> = HashMap::new();
+    for task in tasks {
+        if let Some(tag) = &task.tag {
+            let charge = charges.entry(tag).or_insert_with(|| ListedCharge {
+                cost: Some(Usd::ZERO),
+                request_id: task.id.clone(),
+            });
+            charge.cost = charge.cost.zip(task.cost).map(|(sum, cost)| sum + cost);
+        }
+    }
+    charges
+}
+
+/// What an attempt cost. `wait` is the rest of the time after which the list must show it: zero
+/// once it is over.
+///
+/// | the list shows | before that time | after it |
+/// |---|---|---|
+/// | a cost | known | known |
+/// | no cost: 0 | later, because the task may still run | known: free |
+/// | a task without a cost | later | unknown |
+/// | nothing | later | known: free |
+fn price_of(listed: Option<&ListedCharge>, wait: Duration) -> Price {
+    let known = |cost, listed: &ListedCharge| Price::Known {
+        cost,
+        request_id: listed.request_id.clone(),
+    };
+    match listed.map(|listed| (listed, listed.cost)) {
+        Some((listed, Some(cost))) if cost > Usd::ZERO => known(cost, listed),
+        _ if !wait.is_zero() => Price::Later(wait),
+        Some((listed, Some(cost))) => known(cost, listed),
+        Some((_, None)) => Price::Unknown,
+        None => Price::Known {
+            cost: Usd::ZERO,
+            request_id: None,
+        },
+    }
+}
+
+/// The attempt with its settled charge.
+fn with_price(attempt: &Attempt, cost: Usd, request_id: Option<String>) -> Attempt {
+    let mut attempt = attempt.clone();
+    attempt.cost_usd = Some(cost.to_scale());
+    attempt.charged = if cost > Usd::ZERO {
+        Charged::Yes
+    } else {
+        Charged::No
+    };
+    attempt.request_id = attempt.request_id.take().or(request_id);
+    attempt
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(tag: &str, id: &str, cost: Option<i64>) -> ListedTask {
+        ListedTask {
+            id: Some(id.to_owned()),
+            tag: Some(tag.to_owned()),
+            cost: cost.map(Usd::from_micros),
+        }
+    }
+
+    #[test]
+    fn a_price_is_known_when_the_list_shows_a_cost_or_must_have_shown_one() {
+        let listed = |cost: Option<i64>| {
+            Some(ListedCharge {
+                cost: cost.map(Usd::from_micros),
+                request_id: Some("id".to_owned()),
+            })
+        };
+        let known = |cost: i64, request_id: Option<&str>| Price::Known {
+            cost: Usd::from_micros(cost),
+            request_id: request_id.map(str::to_owned),
+        };
+        let wait = Duration::from_secs(7);
+        for (listed, early, late) in [
+            (
+                listed(Some(36)),
+                known(36, Some("id")),
+                known(36, Some("id")),
+            ),
+            (listed(Some(0)), Price::Later(wait), known(0, Some("id"))),
+            (listed(None), Price::Later(wait), Price::Unknown),
+            (None, Price::Later(wait), known(0, None)),
+        ] {
+            assert_eq!(price_of(listed.as_ref(), wait), early, "{listed:?}");
+            assert_eq!(
+                price_of(listed.as_ref(), Duration::ZERO),
+                late,
+                "{listed:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_charges_of_a_tag_are_added_up() {
+        let tasks = [
+            task("a", "1", Some(10)),
+            task("b", "2", Some(5)),
+            task("a", "3", Some(20)),
+            task("b", "4", None),
+        ];
+        let charges = charges_by_tag(&tasks);
+        assert_eq!(charges["a"].cost, Some(Usd::from_micros(30)));
+        assert_eq!(charges["a"].request_id.as_deref(), Some("1"));
+        assert_eq!(charges["b"].cost, None);
+    }
 }

@@ -1,5 +1,5 @@
-//! HTTP, and the only user of reqwest. A trait stands before it, so that a test can carry requests to the simulator
-//! without sockets, on a clock of its own.
+//! Sends HTTP requests; the only user of reqwest. A test implements [`Transport`] to reach the
+//! simulator without sockets and on its own clock.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,17 +16,17 @@ use crate::error::{Context, Result};
 
 /// Carries requests to the provider.
 pub trait Transport: fmt::Debug + Send + Sync {
-    /// Sends a request; returns when the head of the answer is there.
+    /// Sends a request. Returns when the status and the headers of the response have arrived.
     fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<StreamingResponse, SendError>>;
 }
 
-/// An answer whose body is still coming.
+/// A response whose body is still arriving.
 pub struct StreamingResponse {
     /// The HTTP status.
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body as it comes; why it broke off, if it does.
+    /// The body as it arrives, or why it is incomplete.
     pub body: BoxStream<'static, Result<Bytes, String>>,
 }
 
@@ -39,7 +39,7 @@ impl HttpTransport {
     pub(super) fn new(base: &Url) -> Result<Self> {
         let mut http = reqwest::Client::builder();
         if is_loopback(base) {
-            // What a proxy would read of plain http is the credentials.
+            // Over plain http a proxy would see the credentials.
             http = http.no_proxy();
         }
         let http = http
@@ -118,25 +118,27 @@ fn chain(error: &reqwest::Error) -> String {
     }
 }
 
-/// Why there is no answer.
+/// Why there is no complete response.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// No connection: the request never left.
+    /// No connection: the request was never sent.
     #[error("failed to connect: {0}")]
     NotSent(String),
-    /// The request was sent, and no whole answer came.
-    #[error("no whole answer: {0}")]
+    /// The request was sent, and no complete response arrived.
+    #[error("no complete response: {0}")]
     NoResponse(String),
-    /// The answer's body is larger than allowed.
-    #[error("the answer is larger than {max} bytes; raise [api] max_response_mib if that is right")]
+    /// The body of the response is larger than allowed.
+    #[error(
+        "the response is larger than {max} bytes; raise [api] max_response_mib if that is expected"
+    )]
     TooLarge {
-        /// The limit.
+        /// The limit in bytes.
         max: u64,
     },
-    /// The answer's body cannot be decompressed.
-    #[error("failed to decompress the answer: {cause}")]
+    /// The body of the response cannot be decompressed.
+    #[error("failed to decompress the response: {cause}")]
     Encoding {
-        /// Why.
+        /// The decoder's error.
         cause: io::Error,
         /// The body as received.
         body: Bytes,

@@ -1,123 +1,117 @@
-//! The books of a run: an intent before each request, its answer's bytes, and how it ended.
+//! What an intent and an attempt are, and what the provider's response makes of an attempt.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 use crate::money::Usd;
 use crate::provider::{Endpoint, Envelope, StatusClass, code};
 use crate::store::AttemptId;
 
-/// What is about to be sent. Durable before it is.
+/// The durable record of what is about to be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
-    /// Which attempt.
+    /// The batch and the number of the attempt.
     pub id: AttemptId,
-    /// The tag sent with it, unique to the attempt.
+    /// The tag that is sent with the request, unique to the attempt.
     pub tag: String,
-    /// When.
+    /// When the request is sent.
     pub sent_at: DateTime<Utc>,
-    /// What it may cost at the most.
+    /// What the request may cost at most.
     pub reserved: Usd,
-    /// Root domains among the targets.
+    /// The number of distinct root domains among the targets.
     pub root_domains: u32,
-    /// What is asked for, in canonical form.
+    /// The targets in canonical form.
     pub targets: Vec<String>,
 }
 
 /// How an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
-    /// Its answer counts.
+    /// Its response counts.
     Ok,
-    /// It failed, and another followed.
+    /// It failed, and the batch was sent again.
     Retried,
-    /// The provider refuses its targets.
+    /// The provider refuses its only target.
     Refused,
-    /// The provider refused it, and its targets were asked for in parts.
+    /// The provider refused the batch or took too long for it, and its targets were asked for in
+    /// parts.
     Split,
-    /// It failed, and no other followed.
+    /// It failed, and the batch was not sent again.
     Failed,
-    /// It was sent, and no whole answer came: it may have been charged, and [`Charged`] says what is known of that.
+    /// It was sent, and no complete response arrived. It may have been charged; [`Charged`] says
+    /// what is known.
     Ambiguous,
 }
 
 impl Outcome {
-    /// The name in the requests table.
+    /// The name in the `requests` table.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Retried => "retried",
-            Self::Refused => "refused",
-            Self::Split => "split",
-            Self::Failed => "failed",
-            Self::Ambiguous => "ambiguous",
-        }
+        self.into()
     }
 }
 
 /// Whether the provider charged for an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Charged {
-    /// The answer, or the provider's list of tasks, says what.
+    /// The response, or the provider's task list, says how much.
     Yes,
-    /// They say that nothing was, or the request never left.
+    /// They say that nothing was charged, or the request was never sent.
     No,
     /// Nothing says so either way yet.
     Unknown,
 }
 
 impl Charged {
-    /// The name in the requests table.
+    /// The name in the `requests` table.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Yes => "yes",
-            Self::No => "no",
-            Self::Unknown => "unknown",
-        }
+        self.into()
     }
 }
 
-/// A row of the requests table: an attempt and how it ended.
+/// One sending of a batch and how it ended: a row of the `requests` table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// Which attempt.
+    /// The batch and the number of the attempt.
     pub id: AttemptId,
-    /// The tag sent with it.
+    /// The tag that was sent with it.
     pub tag: String,
     /// The provider's id for the task.
     pub request_id: Option<String>,
     /// When it was sent.
     pub sent_at: DateTime<Utc>,
-    /// From sending to the last byte of the answer, in milliseconds.
+    /// Milliseconds from sending to the last byte of the response.
     pub duration_ms: Option<u64>,
-    /// Targets asked for.
+    /// The number of targets.
     pub targets: u32,
-    /// Root domains among them.
+    /// The number of distinct root domains among the targets.
     pub root_domains: u32,
-    /// The HTTP status.
+    /// The HTTP status of the response.
     pub http_status: Option<u16>,
-    /// The status that counts: the task's, or the envelope's.
+    /// The provider's status code: the task's if the envelope's is a success, else the envelope's.
     pub status_code: Option<u32>,
-    /// The text to it, or what broke.
+    /// The text of that status, or why there is no complete response.
     pub status_message: Option<String>,
     /// How it ended.
     pub outcome: Outcome,
-    /// Items in the answer.
+    /// The number of items in the response.
     pub items: Option<u64>,
-    /// What was charged, where an answer or the provider's list of tasks says so.
+    /// What was charged, if the response or the provider's task list says so.
     pub cost_usd: Option<Usd>,
     /// Whether it was charged.
     pub charged: Charged,
-    /// The size of the answer's body, decompressed.
+    /// The size of the response body in bytes, decompressed.
     pub body_bytes: Option<u64>,
 }
 
 impl Attempt {
-    /// An attempt of which nothing is known yet but what was asked.
+    /// An attempt that is about to be sent: only its intent is known.
     #[must_use]
     pub fn of(intent: &Intent) -> Self {
         Self {
@@ -139,8 +133,8 @@ impl Attempt {
         }
     }
 
-    /// Enters what an answer says of itself, and tells what it comes to.
-    pub fn answered(&mut self, envelope: &Envelope, endpoint: Endpoint) -> AttemptResult {
+    /// Takes over what the envelope of the response says. Returns the result of the attempt.
+    pub fn take_envelope(&mut self, envelope: &Envelope, endpoint: Endpoint) -> AttemptResult {
         let (status_code, message) = envelope.status();
         let task = envelope.tasks.first();
         self.status_code = Some(status_code);
@@ -157,50 +151,59 @@ impl Attempt {
             return AttemptResult::Status(status_code);
         }
         let Some(task) = task else {
-            self.status_message = Some("the answer holds no task".to_owned());
+            self.status_message = Some("the response has no task".to_owned());
             return AttemptResult::Malformed;
         };
         let other_tag = task.tag.as_ref().is_some_and(|tag| *tag != self.tag);
-        if other_tag
-            || task
-                .function
-                .as_ref()
-                .is_some_and(|other| other != endpoint.function())
-        {
-            self.status_message = Some("the answer is to another request".to_owned());
+        let other_function = task
+            .function
+            .as_ref()
+            .is_some_and(|function| function != endpoint.function());
+        if other_tag || other_function {
+            self.status_message = Some("the response belongs to another request".to_owned());
             return AttemptResult::Malformed;
         }
         AttemptResult::Status(code::OK)
     }
 }
 
-/// What came of an attempt.
+/// What came back from an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptResult {
-    /// The request never left: no connection. It cannot have been charged.
+    /// No connection: the request was never sent, so it cannot have been charged.
     NotSent,
-    /// The request was sent, and no whole answer came. It may have been charged.
+    /// The request was sent, and no complete response arrived. It may have been charged.
     NoResponse,
-    /// A whole body came that is no answer. It may have been charged.
+    /// A complete body arrived that is not a response of the provider. It may have been charged.
     Malformed,
-    /// The body was larger than allowed. It may have been charged, and would be as large again.
+    /// The body was larger than allowed. It may have been charged, and a retry would be as large.
     TooLarge,
-    /// An answer came with this status.
+    /// A response arrived with this status code.
     Status(u32),
-    /// A body without envelope came under this HTTP status.
+    /// A body without an envelope arrived with this HTTP status.
     HttpStatus(u16),
 }
 
 impl AttemptResult {
-    /// The class of status that it amounts to.
+    /// The class of status that the result is treated as.
     #[must_use]
     pub fn class(self) -> StatusClass {
         match self {
             Self::NotSent | Self::NoResponse => StatusClass::Server,
-            // It may be paid for, and the next may well be the same.
+            // It may be paid for, and a retry may well bring the same.
             Self::Malformed | Self::TooLarge => StatusClass::ServerFewTries,
             Self::Status(code) => StatusClass::of(code),
             Self::HttpStatus(status) => StatusClass::of_http(status),
+        }
+    }
+
+    /// What an operator should do if the run stops because of the result.
+    #[must_use]
+    pub fn hint(self) -> Option<&'static str> {
+        match self {
+            Self::Status(code) => StatusClass::hint(code),
+            Self::HttpStatus(status) => StatusClass::http_hint(status),
+            Self::NotSent | Self::NoResponse | Self::Malformed | Self::TooLarge => None,
         }
     }
 }

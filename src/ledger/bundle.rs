@@ -1,4 +1,4 @@
-//! Bundles: the small objects that a run leaves, packed into one tar per date, and how to read them.
+//! Bundles: the small objects of a run, packed into one tar file per date, and how to read them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,35 +11,36 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context, Error, Result};
 use crate::store::{Layout, Store};
 
-/// Where an object stands in a bundle.
+/// The bytes of a bundle that are one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
     bundle: Path,
     bytes: Range<u64>,
 }
 
-/// What was bundled of a snapshot's run.
+/// The bundled objects of one snapshot, by path.
 #[derive(Debug, Default)]
 pub(crate) struct Bundles(BTreeMap<Path, Place>);
 
-/// What stands in a bundle, as it is kept beside it.
+/// The index of a bundle, as stored next to it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Index {
     /// The version of this format.
     pub(crate) format: u32,
-    /// Bytes of the tar.
+    /// The size of the tar file in bytes.
     pub(crate) bytes: u64,
-    /// Its SHA-256.
+    /// The SHA-256 of the tar file.
     pub(crate) sha256: String,
-    /// By path in the lake: where it begins in the tar, and how many bytes it has.
+    /// Where each object begins in the tar file, and its size in bytes, by path in the lake.
     pub(crate) objects: BTreeMap<String, [u64; 2]>,
 }
 
+/// The version of the bundle format that this program writes and reads.
 pub(crate) const FORMAT: u32 = 1;
 
 impl Bundles {
-    /// Reads the indexes of a snapshot's bundles, given the objects of its archive. Of an object that is in several bundles
-    /// the last counts.
+    /// Reads the indexes of a snapshot's bundles. `archive` lists the objects of its archive
+    /// folder. If an object is in several bundles, the last bundle counts.
     pub(crate) async fn read(
         store: &Store,
         layout: Layout,
@@ -48,7 +49,7 @@ impl Bundles {
         let mut bundles = Self::default();
         for number in indexes(archive) {
             let path = layout.bundle_index(number);
-            let hint = "extract the tar beside it at the lake's root, then delete both";
+            let hint = "extract the tar next to it at the lake's root, then delete both";
             let json = store.get(&path).await?.unwrap_or_default();
             let read: serde_json::Result<Index> = serde_json::from_slice(&json);
             let index = read
@@ -56,7 +57,7 @@ impl Bundles {
                 .map_err(|error| error.with_hint(hint))?;
             if index.format != FORMAT {
                 let message = format!(
-                    "{path} is of format {}, this version reads {FORMAT}",
+                    "{path} has format {}, but this version reads format {FORMAT}",
                     index.format
                 );
                 return Err(Error::unexpected(message).with_hint("use a later version of backlake"));
@@ -72,20 +73,20 @@ impl Bundles {
         Ok(bundles)
     }
 
-    /// Leaves out what stands alone, too.
-    pub(crate) fn without(mut self, loose: &[ObjectMeta]) -> Self {
-        for object in loose {
+    /// The bundled objects except those that also exist outside a bundle.
+    pub(crate) fn without(mut self, unbundled: &[ObjectMeta]) -> Self {
+        for object in unbundled {
             self.0.remove(&object.location);
         }
         self
     }
 
-    /// Where an object stands, if it is bundled.
+    /// The place of an object, or `None` if it is not bundled.
     pub(crate) fn place(&self, object: &Path) -> Option<&Place> {
         self.0.get(object)
     }
 
-    /// The bundled objects below a folder, by path.
+    /// The bundled objects in a folder, by path.
     pub(crate) fn below<'b>(
         &'b self,
         folder: &'b Path,
@@ -97,13 +98,13 @@ impl Bundles {
 }
 
 impl Place {
-    /// The object.
+    /// Reads the object, or `None` if the bundle is missing.
     pub(crate) async fn read(&self, store: &Store) -> Result<Option<Bytes>> {
         store.get_range(&self.bundle, self.bytes.clone()).await
     }
 }
 
-/// The numbers of the indexes among the objects of an archive, the oldest first.
+/// The numbers of the bundles that have an index among these objects, oldest first.
 pub(crate) fn indexes(objects: &[ObjectMeta]) -> Vec<u32> {
     let mut numbers: Vec<u32> = objects
         .iter()
@@ -113,7 +114,8 @@ pub(crate) fn indexes(objects: &[ObjectMeta]) -> Vec<u32> {
     numbers
 }
 
-/// Makes bundles unseen, so that nobody takes what is left of them for an archive.
+/// Deletes the indexes of a snapshot's bundles, so that no reader takes a half-deleted archive for
+/// a whole one.
 pub(crate) async fn forget_bundles(store: &Store, layout: Layout) -> Result<()> {
     for number in indexes(&store.list_here(&layout.archive()).await?) {
         store.delete(&layout.bundle_index(number)).await?;

@@ -1,11 +1,23 @@
-//! What was asked and what was paid for: intents, attempts, the archived responses, and the targets that were refused.
+//! The record of what was asked and paid for: intents, attempts, archived responses and refused
+//! targets.
 
 mod archive;
 mod attempt;
+mod attempts;
 mod bundle;
+mod handle;
+mod pack;
 mod refused;
+mod run;
+mod stored;
+mod target_list;
 
-pub use archive::{EarlierAttempt, Ledger, Packed, RunRecord, Unanswered};
 pub use attempt::{Attempt, AttemptResult, Charged, Intent, Outcome};
+pub use attempts::{EarlierAttempt, EarlierAttempts};
 pub(crate) use bundle::{Bundles, FORMAT, Index, forget_bundles, indexes};
+pub use handle::Ledger;
+pub use pack::Packed;
 pub use refused::{RefusedTarget, refused_since, remember_refused};
+pub use run::RunRecord;
+pub use stored::Stored;
+pub use target_list::UnansweredTarget;

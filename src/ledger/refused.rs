@@ -1,4 +1,4 @@
-//! Targets that the provider has refused, remembered over all snapshots, so that they are not asked in vain each night.
+//! Remembers refused targets across snapshots, so that they are not asked for again every night.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::archive::{pack, parsed};
+use super::pack::{pack, parse};
+use super::stored::Stored;
 use crate::error::{Context, Result};
 use crate::provider::Endpoint;
 use crate::question::Question;
@@ -15,15 +16,15 @@ use crate::store::{Layout, Store};
 /// A target that the provider refuses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedTarget {
-    /// In canonical form.
+    /// The target in canonical form.
     pub target: String,
-    /// The code and the text to it.
+    /// The provider's status code and its text.
     pub reason: String,
-    /// When.
+    /// When the provider refused it.
     pub refused_at: DateTime<Utc>,
 }
 
-/// Refused targets as they are kept.
+/// The refused targets of one snapshot, as stored.
 #[derive(Debug, Serialize, Deserialize)]
 struct RefusedTargets {
     asked_of: String,
@@ -31,43 +32,43 @@ struct RefusedTargets {
     targets: Vec<RefusedTarget>,
 }
 
-/// The targets that the account's runs have found refused since a moment, over all snapshots: the latest refusal of
-/// each.
+/// The targets that this host and endpoint have refused since a moment, over all snapshots. Each
+/// target has its latest refusal.
 ///
 /// # Errors
-/// A lake that fails. What cannot be read is named in the log; its targets are asked again.
+/// A lake that fails. A damaged object is logged, and its targets are asked for again.
 pub async fn refused_since(
     store: &Store,
     since: DateTime<Utc>,
     question: &Question,
 ) -> Result<Vec<RefusedTarget>> {
-    let mut found: BTreeMap<String, RefusedTarget> = BTreeMap::new();
+    let mut latest: BTreeMap<String, RefusedTarget> = BTreeMap::new();
     for object in store.list(&Layout::all_refused()).await? {
         let path = object.location;
-        match parsed::<RefusedTargets>(&path, store.get(&path).await?).await {
-            Ok(refused)
-                if refused.asked_of == question.asked_of
-                    && refused.endpoint == question.endpoint =>
-            {
-                let recent = refused
-                    .targets
-                    .into_iter()
-                    .filter(|refused| refused.refused_at >= since);
-                for refused in recent {
-                    let known = found.get(&refused.target);
-                    if known.is_none_or(|known| known.refused_at < refused.refused_at) {
-                        found.insert(refused.target.clone(), refused);
-                    }
-                }
+        let bytes = store.get(&path).await?;
+        let refused: RefusedTargets = match parse(path, bytes).await {
+            Stored::Whole(refused) => refused,
+            Stored::Damaged(error) => {
+                warn!(%error, "a list of refused targets is unreadable; they are asked for again");
+                continue;
             }
-            Ok(_) => {}
-            Err(error) => warn!(%error, "what was refused before is unreadable; it is asked again"),
+            Stored::Missing => continue,
+        };
+        if refused.asked_of != question.asked_of || refused.endpoint != question.endpoint {
+            continue;
+        }
+        let recent = refused.targets.into_iter();
+        for refused in recent.filter(|refused| refused.refused_at >= since) {
+            let other = latest.get(&refused.target);
+            if other.is_none_or(|other| other.refused_at < refused.refused_at) {
+                latest.insert(refused.target.clone(), refused);
+            }
         }
     }
-    Ok(found.into_values().collect())
+    Ok(latest.into_values().collect())
 }
 
-/// Remembers the targets that were refused while this snapshot was fetched, for the account's next runs.
+/// Remembers the targets that were refused while this snapshot was fetched, for later runs.
 ///
 /// # Errors
 /// A lake that fails.
@@ -86,8 +87,7 @@ pub async fn remember_refused(
         endpoint,
         targets,
     })
-    .context(|| "failed to write what was refused")?;
-    store
-        .put(&Layout { snapshot }.refused(), pack(json.into()).await?)
-        .await
+    .context(|| "failed to write the refused targets")?;
+    let packed = pack(json.into()).await?;
+    store.put(&Layout { snapshot }.refused(), packed).await
 }

@@ -111,7 +111,7 @@ impl RunAttempts {
         for end in fetched.ends {
             let (targets, batch) = (end.targets, end.batch);
             match end.end {
-                End::Answered(id) => {
+                End::Complete(id) => {
                     // Until `flatten` finds its row, a target counts as absent.
                     states.set(&targets, asked(Fate::Absent, batch, None));
                     self.archived.push(ArchivedBatch { id, targets });

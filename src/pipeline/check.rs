@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fetch::{Client, fetch_account, list_tasks};
 use crate::ledger::{Attempt, Charged, Ledger};
 use crate::money::Usd;
-use crate::provider::Listed;
+use crate::provider::ListedTask;
 use crate::store::Store;
 
 /// How far a check goes.
@@ -103,9 +103,10 @@ async fn our_attempts(pipeline: &Pipeline, store: &Store) -> Result<Vec<Attempt>
     let ledger = Ledger::new(store.clone(), pipeline.snapshot);
     let records = ledger.run_records().await?;
     let first = records.last().map_or(0, |record| record.first_batch);
-    let (earlier, _) = ledger
+    let earlier = ledger
         .earlier_attempts(pipeline.request.endpoint, first..u32::MAX)
-        .await?;
+        .await?
+        .attempts;
     if earlier.is_empty() {
         let message = format!(
             "no request of snapshot {} is recorded in {}",
@@ -124,7 +125,7 @@ async fn their_tasks(
     client: &Client,
     env: &Surroundings<'_>,
     ours: &[Attempt],
-) -> Result<Vec<Listed>> {
+) -> Result<Vec<ListedTask>> {
     let times = ours.iter().map(|attempt| attempt.sent_at);
     let now = env.clock.now();
     let first = times.clone().min().unwrap_or(now);
@@ -143,7 +144,7 @@ struct Comparison {
 }
 
 /// Compares attempts with the tasks of the same run, by tag. Several tasks with one tag count together.
-fn compare(ours: &[Attempt], theirs: &[Listed]) -> Comparison {
+fn compare(ours: &[Attempt], theirs: &[ListedTask]) -> Comparison {
     // The tag of an attempt is the name of its run, a slash and its number.
     let run = |tag: &str| tag.rsplit_once('/').map(|(run, _)| run.to_owned());
     let run_of_ours = ours.iter().find_map(|attempt| run(&attempt.tag));
@@ -217,8 +218,8 @@ mod tests {
         }
     }
 
-    fn task(tag: &str, cost: Option<&str>) -> Listed {
-        Listed {
+    fn task(tag: &str, cost: Option<&str>) -> ListedTask {
+        ListedTask {
             id: None,
             tag: Some(tag.to_owned()),
             cost: cost.map(|usd| usd.parse().unwrap()),

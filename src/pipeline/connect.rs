@@ -70,5 +70,5 @@ fn client(
     let base: Url = url
         .parse()
         .map_err(|_| Error::usage(format!("`{url}` is not a URL")))?;
-    Client::over(Arc::clone(transport), base, credentials, limits, &env.clock)
+    Client::with_transport(Arc::clone(transport), base, credentials, limits, &env.clock)
 }

@@ -111,13 +111,13 @@ async fn gather(start: &Start<'_>, record: RunRecord, batches: Range<u32>) -> Re
         ledger.earlier_attempts(pipeline.request.endpoint, batches)
     );
     let KeptList { mut list, rules } = kept?;
-    let (earlier, next_batch) = earlier?;
+    let earlier = earlier?;
     let mut states = TargetStates::new(list.target_count());
     let mut attempts = RunAttempts {
-        next_batch,
+        next_batch: earlier.next_batch,
         ..RunAttempts::default()
     };
-    attempts.add_earlier(earlier, &list, &mut states, &env.clock);
+    attempts.add_earlier(earlier.attempts, &list, &mut states, &env.clock);
     states.restore(&ledger.unanswered(&record.run).await?, &list);
     list.seal();
     Ok(Gathered {

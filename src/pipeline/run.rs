@@ -214,14 +214,14 @@ async fn gather(start: &Start<'_>, record: RunRecord, mut list: TargetList) -> R
         ..
     } = *start;
     let mut states = TargetStates::new(list.target_count());
-    let (earlier, next_batch) = ledger
+    let earlier = ledger
         .earlier_attempts(pipeline.request.endpoint, record.first_batch..u32::MAX)
         .await?;
     let mut attempts = RunAttempts {
-        next_batch,
+        next_batch: earlier.next_batch,
         ..RunAttempts::default()
     };
-    attempts.add_earlier(earlier, &list, &mut states, &env.clock);
+    attempts.add_earlier(earlier.attempts, &list, &mut states, &env.clock);
     skip_refused(start, &record, &list, &mut states).await?;
     list.seal();
     let (list, rules) = (Arc::new(list), pipeline.targets.rules);

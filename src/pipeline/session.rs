@@ -1,9 +1,9 @@
 //! A session with the provider: sends what a run still lacks, and finds out what it cost.
 
 use std::num::NonZeroU32;
-use std::sync::Mutex;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tracing::{debug, warn};
 
 use super::attempts::RunAttempts;
@@ -15,7 +15,7 @@ use super::report::Progress;
 use super::run_mode::BalanceMode;
 use super::start::Start;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fetch::{Fetcher, Pacer, Purse, fetch, fetch_account, settle_charges};
+use crate::fetch::{Fetcher, Pacer, Patience, Purse, fetch, fetch_account, settle_charges};
 use crate::ledger::Outcome;
 use crate::money::Usd;
 use crate::plan::Plan;
@@ -161,13 +161,13 @@ impl<'a> Session<'a> {
                 &env.clock,
                 pipeline.api.listed_after,
                 &attempts.entries,
-                patience == Patience::UntilListed,
+                patience,
             );
             for attempt in asked.await? {
                 // A response that arrived but could not be recorded is found by the next start, unless a recorded
                 // attempt hides it.
                 let hides = attempt.outcome == Outcome::Ambiguous
-                    && ledger.response(attempt.id).await?.is_some();
+                    && ledger.response(attempt.id).await?.exists();
                 if !hides {
                     ledger.record_attempt(&attempt).await?;
                 }
@@ -240,11 +240,4 @@ impl<'a> Session<'a> {
         let spent = gathered.attempts.committed();
         Ok(Some(over_budget(ceiling, spent, self.max_cost(&rest))))
     }
-}
-
-/// Whether to wait until the provider's task list must show every attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Patience {
-    None,
-    UntilListed,
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use crate::fate::{Fate, Fates};
-use crate::ledger::Unanswered;
+use crate::ledger::UnansweredTarget;
 use crate::targets::{TargetId, TargetList};
 
 /// The state of every target, by its number. Twelve bytes per target.
@@ -81,10 +81,10 @@ impl TargetStates {
     }
 
     /// The targets without a response, and their states.
-    pub(super) fn unanswered(&self, list: &TargetList) -> Vec<Unanswered> {
+    pub(super) fn unanswered(&self, list: &TargetList) -> Vec<UnansweredTarget> {
         let open = list.targets().filter_map(|target| {
             let state = self.of(target.id);
-            (!matches!(state.fate, Fate::Absent | Fate::Returned)).then(|| Unanswered {
+            (!matches!(state.fate, Fate::Absent | Fate::Returned)).then(|| UnansweredTarget {
                 target: target.text.to_owned(),
                 fate: state.fate,
                 reason: state.reason.map(str::to_owned),
@@ -95,8 +95,8 @@ impl TargetStates {
     }
 
     /// Restores what an earlier start recorded about targets without a response.
-    pub(super) fn restore(&mut self, recorded: &[Unanswered], list: &TargetList) {
-        for Unanswered {
+    pub(super) fn restore(&mut self, recorded: &[UnansweredTarget], list: &TargetList) {
+        for UnansweredTarget {
             target,
             fate,
             reason,

@@ -1,4 +1,4 @@
-//! What the provider says of the account, free of charge: balance, limits and prices.
+//! The account as the provider describes it, free of charge: balance, limits and prices.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -8,9 +8,9 @@ use crate::money::Usd;
 /// What the account pays for the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prices {
-    /// For each request.
+    /// Per request.
     pub per_request: Usd,
-    /// For each returned row.
+    /// Per returned row.
     pub per_row: Usd,
 }
 
@@ -25,54 +25,54 @@ impl Default for Prices {
 }
 
 impl Prices {
-    /// What so many requests with so many rows in all cost.
+    /// The cost of this many requests with this many rows in total.
     #[must_use]
     pub fn cost(&self, requests: u64, rows: u64) -> Usd {
         self.per_request * requests + self.per_row * rows
     }
 }
 
-/// What a request costs at the very most, a thousand times what any does.
+/// Dollars that no request can cost: a thousand times what the most expensive one does.
 const IMPLAUSIBLE: i64 = 10_000;
 
-/// A cost as the provider writes it; none if it is no amount that a request can cost, so that nothing that comes from
-/// outside upsets the books.
+/// A cost as the provider writes it, or `None` if no request can cost that much or less than
+/// nothing. So a wrong number in a response cannot spoil the sums of the ledger.
 pub(super) fn plausible(text: &str) -> Option<Usd> {
     let amount: Usd = text.parse().ok()?;
     (!amount.is_negative() && amount < Usd::from_micros(IMPLAUSIBLE * 1_000_000)).then_some(amount)
 }
 
-/// The account, as `user_data` tells it. Whatever the provider leaves out is none.
+/// The account as `user_data` describes it. What the provider leaves out is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Account {
-    /// Dollars left.
+    /// The dollars that are left.
     pub balance: Option<Usd>,
-    /// Requests a minute.
+    /// Requests per minute that the account may send.
     pub requests_per_minute: Option<u32>,
     /// What a request and a row cost.
     pub prices: Option<Prices>,
 }
 
 #[derive(Deserialize)]
-struct Answer<'a> {
+struct AccountResponse<'a> {
     #[serde(borrow)]
-    tasks: Option<Vec<Option<AnswerTask<'a>>>>,
+    tasks: Option<Vec<Option<AccountTask<'a>>>>,
 }
 
 #[derive(Deserialize)]
-struct AnswerTask<'a> {
+struct AccountTask<'a> {
     #[serde(borrow)]
     result: Option<Vec<Option<&'a RawValue>>>,
 }
 
 impl Account {
-    /// Reads the body of a successful `user_data` answer.
+    /// Reads the body of a successful `user_data` response.
     ///
     /// # Errors
-    /// A body that is no such answer.
+    /// A body that is not such a response.
     pub fn read(body: &[u8]) -> serde_json::Result<Self> {
-        let answer: Answer<'_> = serde_json::from_slice(body)?;
-        let result = answer
+        let response: AccountResponse<'_> = serde_json::from_slice(body)?;
+        let result = response
             .tasks
             .into_iter()
             .flatten()

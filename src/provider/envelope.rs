@@ -1,7 +1,8 @@
-//! The envelope around every answer: two levels of status, what it cost, how many items came.
+//! The envelope around every response: two levels of status, the cost, and the number of items.
 //!
-//! Reading it walks the whole answer as flatten will, so that one that flatten could not read is known at once; the
-//! items themselves are left to flatten. Everything is nullable, and `tasks_error` is not believed.
+//! Reading it walks the whole response as `flatten` will, so that a response that `flatten` could
+//! not read is found at once. The items themselves are left to `flatten`. Every field may be null,
+//! and `tasks_error` is ignored.
 
 use serde::de::DeserializeSeed as _;
 use serde::{Deserialize, Deserializer};
@@ -13,48 +14,49 @@ use super::code;
 use super::walk::{TakeItem, Walk};
 use crate::money::Usd;
 
-/// Why a body is no answer: it is no JSON, is cut off, is nested too deep, or holds no envelope.
+/// Why a body is not a response: it is not JSON, is truncated, is nested too deeply, or has no
+/// envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the answer cannot be read as JSON: {0}")]
+#[error("failed to read the response as JSON: {0}")]
 pub struct Malformed(String);
 
-/// An answer without its items.
+/// A response without its items.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    /// The status of the whole.
+    /// The status code of the whole response.
     pub status_code: u32,
-    /// The text to it.
+    /// The text of that status.
     pub status_message: String,
-    /// What was charged for the whole.
+    /// What was charged for the whole response.
     pub cost: Option<Usd>,
-    /// The tasks that are not null; this program posts one.
+    /// The tasks that are not null. This program posts one task per request.
     pub tasks: Vec<Task>,
-    /// Items that are not null, over all tasks.
+    /// The number of items that are not null, over all tasks.
     pub items: u64,
 }
 
-/// A task of an answer without its items.
+/// A task of a response, without its items.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
     /// The provider's id for it.
     pub id: Option<String>,
-    /// Its own status.
+    /// Its own status code.
     pub status_code: u32,
-    /// The text to it.
+    /// The text of that status.
     pub status_message: String,
     /// What was charged for it.
     pub cost: Option<Usd>,
     /// The tag that was posted with it.
     pub tag: Option<String>,
-    /// The last part but one of its path: the function that answered.
+    /// The function that ran it: the last part but one of its path.
     pub function: Option<String>,
 }
 
 impl Envelope {
-    /// Reads the body of an answer to its end.
+    /// Reads the body of a response to its end.
     ///
     /// # Errors
-    /// [`Malformed`] if the body is no complete JSON or holds no envelope.
+    /// [`Malformed`] if the body is not complete JSON or has no envelope.
     pub fn read(body: &[u8]) -> Result<Self, Malformed> {
         let not_json = |error: sonic_rs::Error| Malformed(first_line(&error));
         let mut counter = Counter::default();
@@ -63,11 +65,11 @@ impl Envelope {
             .deserialize(&mut json)
             .map_err(not_json)?;
         json.end().map_err(not_json)?;
-        let wire: Transport = sonic_rs::from_slice(body).map_err(not_json)?;
-        let Some(status_code) = wire.status_code else {
-            return Err(Malformed("it has no status_code".to_owned()));
+        let raw: RawEnvelope = sonic_rs::from_slice(body).map_err(not_json)?;
+        let Some(status_code) = raw.status_code else {
+            return Err(Malformed("there is no status_code".to_owned()));
         };
-        let tasks = wire.tasks.into_iter().flatten().flatten().map(|task| {
+        let tasks = raw.tasks.into_iter().flatten().flatten().map(|task| {
             let data = task.data.unwrap_or_default();
             Task {
                 id: task.id,
@@ -80,14 +82,15 @@ impl Envelope {
         });
         Ok(Self {
             status_code,
-            status_message: wire.status_message.unwrap_or_default(),
-            cost: wire.cost.and_then(usd),
+            status_message: raw.status_message.unwrap_or_default(),
+            cost: raw.cost.and_then(usd),
             tasks: tasks.collect(),
             items: counter.0,
         })
     }
 
-    /// The status that counts: the task's, unless the envelope itself says that something is wrong.
+    /// The status that counts, with its text: the task's if the envelope's is a success, else the
+    /// envelope's.
     #[must_use]
     pub fn status(&self) -> (u32, &str) {
         match self.tasks.first() {
@@ -96,7 +99,8 @@ impl Envelope {
         }
     }
 
-    /// What was charged, to a millionth of a dollar: the larger of the two figures, should they ever differ.
+    /// What was charged, to a millionth of a dollar. If envelope and task differ, the larger amount
+    /// counts.
     #[must_use]
     pub fn charged(&self) -> Option<Usd> {
         self.tasks
@@ -108,7 +112,7 @@ impl Envelope {
     }
 }
 
-/// The message of a JSON error without the excerpt of the text that follows it.
+/// The message of a JSON error without the excerpt of the body that follows it.
 fn first_line(error: &sonic_rs::Error) -> String {
     error
         .to_string()
@@ -124,24 +128,24 @@ fn usd(number: RawNumber) -> Option<Usd> {
 }
 
 #[derive(Deserialize)]
-struct Transport {
+struct RawEnvelope {
     status_code: Option<u32>,
     status_message: Option<String>,
     cost: Option<RawNumber>,
-    tasks: Option<Vec<Option<WireTask>>>,
+    tasks: Option<Vec<Option<RawTask>>>,
 }
 
 #[derive(Deserialize)]
-struct WireTask {
+struct RawTask {
     id: Option<String>,
     status_code: Option<u32>,
     status_message: Option<String>,
     cost: Option<RawNumber>,
-    data: Option<WireData>,
+    data: Option<RawData>,
 }
 
 #[derive(Deserialize, Default)]
-struct WireData {
+struct RawData {
     tag: Option<String>,
     function: Option<String>,
 }
@@ -162,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_recorded_answer_is_read() {
+    fn the_recorded_response_is_read() {
         let body = include_bytes!("../../data/responses/01_seed_bulk_pages_summary_ok.json");
         let envelope = Envelope::read(body).unwrap();
         assert_eq!(envelope.status(), (20000, "Ok."));
@@ -175,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn nulls_at_every_level_are_survived() {
+    fn every_level_may_be_null() {
         for body in [
             r#"{"status_code":20000,"tasks":null}"#,
             r#"{"status_code":20000,"cost":null,"tasks":[null,{"id":null,"result":null}]}"#,
@@ -191,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cost_that_no_request_can_have_is_not_believed() {
+    fn a_cost_that_no_request_can_have_is_ignored() {
         for (cost, known) in [
             ("0.06", true),
             ("0", true),
@@ -209,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_failed_under_a_good_envelope_is_seen() {
+    fn the_status_of_a_failed_task_counts_in_a_successful_envelope() {
         let body = br#"{"status_code":20000,"tasks_error":0,"tasks":[{"status_code":40501,"status_message":"Invalid Field"}]}"#;
         assert_eq!(
             Envelope::read(body).unwrap().status(),
@@ -218,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_told_apart() {
+    fn a_body_that_is_not_a_response_is_malformed() {
         let whole =
             include_str!("../../data/responses/01_seed_bulk_pages_summary_ok.json").trim_end();
         for body in [

@@ -1,16 +1,24 @@
-//! What is posted: one task with its targets.
+//! The body of a request: one task with its targets.
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
-/// The endpoints this program knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The endpoints that this program supports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 pub enum Endpoint {
     /// Backlink profiles of up to 1000 pages, domains and subdomains.
     #[serde(rename = "backlinks/bulk_pages_summary")]
+    #[strum(serialize = "backlinks/bulk_pages_summary")]
     BulkPagesSummary,
 }
 
 impl Endpoint {
+    /// The name in the pipeline file and in the ledger.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
     /// The path below the host.
     #[must_use]
     pub fn path(self) -> &'static str {
@@ -19,7 +27,7 @@ impl Endpoint {
         }
     }
 
-    /// The parts of the path as an answer names them.
+    /// The part of the path that a response names as its function.
     #[must_use]
     pub fn function(self) -> &'static str {
         match self {
@@ -29,8 +37,9 @@ impl Endpoint {
 }
 
 /// The scale of ranks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum RankScale {
     /// 0 to 100.
     OneHundred,
@@ -39,10 +48,18 @@ pub enum RankScale {
     OneThousand,
 }
 
-/// What a task asks beside its targets.
+impl RankScale {
+    /// The name in the pipeline file and in the API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// The fields of a task besides its targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct TaskOptions {
-    /// Whether links to subdomains of a domain count.
+    /// Whether links to the subdomains of a domain count.
     pub include_subdomains: bool,
     /// The scale of ranks.
     pub rank_scale: RankScale,
@@ -56,10 +73,10 @@ struct PostedTask<'a> {
     tag: &'a str,
 }
 
-/// The JSON body that asks for these targets.
+/// The JSON body that requests these targets.
 ///
 /// # Errors
-/// None that strings and booleans could cause; the serializer's own type.
+/// The serializer's; strings and booleans cause none.
 pub fn body(targets: &[&str], options: &TaskOptions, tag: &str) -> serde_json::Result<Vec<u8>> {
     serde_json::to_vec(&[PostedTask {
         targets,

@@ -1,94 +1,123 @@
-//! The provider's status codes, and what class each belongs to. Texts vary; codes decide.
+//! The provider's status codes: the class of each, and what an operator should do about it. Texts
+//! vary, so only codes decide.
 
-/// Codes that are named elsewhere, too.
+use strum::IntoStaticStr;
+
+/// The status codes that have a meaning of their own.
 pub mod code {
-    /// All is well.
+    /// Success.
     pub const OK: u32 = 20000;
-    /// More than one task in a request.
+    /// The request has more than one task.
     pub const ONE_TASK: u32 = 40000;
+    /// More tasks than a request of any endpoint may have.
+    pub const TOO_MANY_TASKS: u32 = 40006;
     /// The credentials are wrong.
     pub const NOT_AUTHORISED: u32 = 40100;
-    /// Over the requests a minute.
+    /// The provider failed to run the task.
+    pub const EXECUTION_FAILED: u32 = 40103;
+    /// The account must be verified.
+    pub const ACCOUNT_NOT_VERIFIED: u32 = 40104;
+    /// The account must pay.
+    pub const PAYMENT_REQUIRED: u32 = 40200;
+    /// The account is paused.
+    pub const ACCOUNT_PAUSED: u32 = 40201;
+    /// More requests per minute than the account may send.
     pub const RATE_PER_MINUTE: u32 = 40202;
-    /// Over the requests at once.
+    /// The daily cost limit that the account's owner has set is reached.
+    pub const DAILY_LIMIT: u32 = 40203;
+    /// The account has no subscription.
+    pub const NO_SUBSCRIPTION: u32 = 40204;
+    /// The same task was posted too often within an hour.
+    pub const TOO_OFTEN_PER_HOUR: u32 = 40205;
+    /// The same task was posted too often within a day.
+    pub const TOO_OFTEN_PER_DAY: u32 = 40206;
+    /// The account does not allow this IP address.
+    pub const IP_NOT_ALLOWED: u32 = 40207;
+    /// More requests at the same time than the account may send.
     pub const TOO_MANY_AT_ONCE: u32 = 40209;
     /// The account has no funds left.
     pub const OUT_OF_FUNDS: u32 = 40210;
-    /// No such path.
+    /// There is no such path.
     pub const NOT_FOUND: u32 = 40400;
-    /// The same target twice.
+    /// There is no such function.
+    pub const INVALID_PATH: u32 = 40402;
+    /// A batch has the same target twice.
     pub const DUPLICATE: u32 = 40407;
-    /// A field's value is not allowed.
+    /// The value of a field is not allowed.
     pub const INVALID_FIELD: u32 = 40501;
-    /// Nothing was posted.
+    /// The body is empty.
     pub const EMPTY: u32 = 40502;
-    /// What was posted is no array of tasks.
+    /// The body is not an array of tasks.
     pub const BAD_STRUCTURE: u32 = 40503;
-    /// A field nobody knows.
+    /// The provider does not have such a field.
     pub const UNKNOWN_FIELD: u32 = 40506;
-    /// The task took over 120 seconds.
+    /// The request is not one that the API offers.
+    pub const NOT_IMPLEMENTED: u32 = 50100;
+    /// A third party that the provider depends on fails.
+    pub const THIRD_PARTY: u32 = 50304;
+    /// The task took longer than 120 seconds.
     pub const TASK_TIMEOUT: u32 = 50401;
 }
 
-/// What a status code means for the one who asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How the program reacts to a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum StatusClass {
-    /// The answer is there.
+    /// The response counts.
     Success,
-    /// Too many requests this minute: wait for the next.
+    /// Too many requests in this minute: wait for the next minute.
     RatePerMinute,
-    /// Too many requests at once.
+    /// Too many requests at the same time: send fewer.
     TooManyAtOnce,
-    /// The provider has a trouble of its own that passes.
+    /// A failure of the provider that passes: retry.
     Server,
-    /// The provider has a trouble that rarely passes: a few tries only.
+    /// A failure of the provider that rarely passes: retry a few times only.
     ServerFewTries,
     /// The same task was posted too often: wait for an hour or a day.
     PostedTooOften,
-    /// The batch is refused: a target or several break the provider's rules.
+    /// The provider refuses the batch, because one or more targets break its rules.
     BatchRefused,
-    /// The account may not go on: credentials, funds, limits.
+    /// The account may not continue: credentials, funds or limits.
     Account,
     /// The request itself is wrong: a defect of this program.
     Defect,
 }
 
 impl StatusClass {
-    /// The class of a status code of an envelope or a task.
+    /// The class of the status code of an envelope or a task.
     #[must_use]
     pub fn of(code: u32) -> Self {
         match code {
             code::OK => Self::Success,
             code::RATE_PER_MINUTE => Self::RatePerMinute,
             code::TOO_MANY_AT_ONCE => Self::TooManyAtOnce,
-            40103 => Self::Server,
-            40100 | 40104 | 40200 | 40201 | 40203 | 40204 | 40207 | 40210 => Self::Account,
-            40205 | 40206 => Self::PostedTooOften,
-            40000 | 40006 | 40400 | 40402 | 40502 | 40503 | 40506 | 50100 => Self::Defect,
-            50304 => Self::ServerFewTries,
+            code::EXECUTION_FAILED => Self::Server,
+            code::NOT_AUTHORISED
+            | code::ACCOUNT_NOT_VERIFIED
+            | code::PAYMENT_REQUIRED
+            | code::ACCOUNT_PAUSED
+            | code::DAILY_LIMIT
+            | code::NO_SUBSCRIPTION
+            | code::IP_NOT_ALLOWED
+            | code::OUT_OF_FUNDS => Self::Account,
+            code::TOO_OFTEN_PER_HOUR | code::TOO_OFTEN_PER_DAY => Self::PostedTooOften,
+            code::ONE_TASK
+            | code::TOO_MANY_TASKS
+            | code::NOT_FOUND
+            | code::INVALID_PATH
+            | code::EMPTY
+            | code::BAD_STRUCTURE
+            | code::UNKNOWN_FIELD
+            | code::NOT_IMPLEMENTED => Self::Defect,
+            code::THIRD_PARTY => Self::ServerFewTries,
             50000..=59999 => Self::Server,
-            // 40501, 40407 and every other 4xxxx; a code of no known kind is as final.
+            // A refused target, any other 4xxxx, and a code of an unknown kind: a retry would end
+            // the same way.
             _ => Self::BatchRefused,
         }
     }
 
-    /// The name in metrics.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::RatePerMinute => "rate_per_minute",
-            Self::TooManyAtOnce => "too_many_at_once",
-            Self::Server => "server",
-            Self::ServerFewTries => "server_few_tries",
-            Self::PostedTooOften => "posted_too_often",
-            Self::BatchRefused => "batch_refused",
-            Self::Account => "account",
-            Self::Defect => "defect",
-        }
-    }
-
-    /// The class of an HTTP status whose body holds no envelope.
+    /// The class of an HTTP status whose body has no envelope.
     #[must_use]
     pub fn of_http(status: u16) -> Self {
         match status {
@@ -96,19 +125,70 @@ impl StatusClass {
             404 | 405 | 413 | 415 => Self::Defect,
             408 | 425 | 500..=599 => Self::Server,
             429 => Self::RatePerMinute,
-            // A redirect is never followed, and 200 without an envelope is no answer.
+            // A proxy may answer 200 with a page of its own.
             200..=299 => Self::Server,
+            // Redirects are never followed, so they are here, too.
             _ => Self::Defect,
         }
     }
+
+    /// The name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// What an operator should do when this status code stops a run.
+    #[must_use]
+    pub fn hint(code: u32) -> Option<&'static str> {
+        match code {
+            code::NOT_AUTHORISED => Some(CHECK_CREDENTIALS),
+            code::OUT_OF_FUNDS | code::PAYMENT_REQUIRED => Some(ADD_CREDIT),
+            code::DAILY_LIMIT => Some(
+                "the account's own daily limit is reached; raise it in the dashboard or run the same command after 00:00 UTC",
+            ),
+            code::IP_NOT_ALLOWED => {
+                Some("allow this machine's IP address in the provider's dashboard")
+            }
+            code::TOO_OFTEN_PER_HOUR => {
+                Some("the same task was posted too often; run the same command in an hour")
+            }
+            code::TOO_OFTEN_PER_DAY => {
+                Some("the same task was posted too often; run the same command tomorrow")
+            }
+            code => Self::of(code).general_hint(),
+        }
+    }
+
+    /// What an operator should do when an HTTP status without an envelope stops a run.
+    #[must_use]
+    pub fn http_hint(status: u16) -> Option<&'static str> {
+        match status {
+            401 => Some(CHECK_CREDENTIALS),
+            402 => Some(ADD_CREDIT),
+            status => Self::of_http(status).general_hint(),
+        }
+    }
+
+    /// The hint for all statuses of the class.
+    fn general_hint(self) -> Option<&'static str> {
+        (self == Self::Defect).then_some(
+            "this is a defect of backlake, not of your account; report it with the message above",
+        )
+    }
 }
+
+const CHECK_CREDENTIALS: &str =
+    "check DATAFORSEO_LOGIN and DATAFORSEO_PASSWORD (the API password, not the dashboard's)";
+const ADD_CREDIT: &str =
+    "the account is out of funds; add credit and run the same command: it continues";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_known_code_has_its_class() {
+    fn every_documented_code_has_its_class() {
         use StatusClass as C;
         for (codes, class) in [
             (&[20000][..], C::Success),
@@ -131,6 +211,19 @@ mod tests {
         ] {
             for &code in codes {
                 assert_eq!(StatusClass::of(code), class, "{code}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_defect_has_a_hint_and_no_success_does() {
+        for code in 20000..60000 {
+            match StatusClass::of(code) {
+                StatusClass::Defect | StatusClass::PostedTooOften => {
+                    assert!(StatusClass::hint(code).is_some(), "{code}");
+                }
+                StatusClass::Account => {}
+                _ => assert_eq!(StatusClass::hint(code), None, "{code}"),
             }
         }
     }

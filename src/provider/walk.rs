@@ -1,6 +1,7 @@
-//! The shape of an answer: the way from its root to its items, past everything else.
+//! Walks a response from its root to its items and skips everything else.
 //!
-//! The envelope and flatten walk the same way with the same parser, so what the one accepts the other can read.
+//! The envelope and `flatten` walk in the same way with the same parser, so `flatten` can read what
+//! the envelope accepts.
 
 use std::fmt;
 
@@ -8,37 +9,39 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visit
 
 use super::MAX_DEPTH;
 
-/// The way from an answer's root to its items; arrays and nulls may stand at any level.
+/// The fields from a response's root to its items. Arrays and nulls are allowed at every level.
 pub const PATH: [&str; 3] = ["tasks", "result", "items"];
 
-/// Takes the items of an answer, one after the other.
+/// Receives the items of a response, one after the other.
 pub trait TakeItem {
-    /// Takes one, null or not.
+    /// Takes one item, null or not.
     ///
     /// # Errors
     /// The parser's.
     fn take<'de, D: Deserializer<'de>>(&mut self, item: D) -> Result<(), D::Error>;
 }
 
-/// Walks over a value: down [`PATH`] where there is someone to take the items, else past it. Its value tells whether
-/// there was one that is not null. Its depth is limited, so that no answer can exhaust the stack.
+/// Walks over a value: down [`PATH`] to the items if they are wanted, else past the value. The
+/// result says whether the value is not null. The depth is limited, so that no response can exhaust
+/// the stack.
 pub struct Walk<'t, T> {
     depth: usize,
-    /// Who takes the items, and the part of the path that comes next.
+    /// The receiver of the items, and the index of the next field in [`PATH`]. `None` skips the
+    /// value.
     toward: Option<(&'t mut T, usize)>,
 }
 
-/// Takes nothing: for values that are passed over.
-pub enum Nobody {}
+/// Receives nothing: for values that are skipped.
+pub enum NoItems {}
 
-impl TakeItem for Nobody {
+impl TakeItem for NoItems {
     fn take<'de, D: Deserializer<'de>>(&mut self, _: D) -> Result<(), D::Error> {
         match *self {}
     }
 }
 
-impl Walk<'_, Nobody> {
-    /// Past a value that is not wanted.
+impl Walk<'_, NoItems> {
+    /// Skips a value.
     #[must_use]
     pub fn past() -> Self {
         Self {
@@ -49,7 +52,7 @@ impl Walk<'_, Nobody> {
 }
 
 impl<'t, T: TakeItem> Walk<'t, T> {
-    /// From an answer's root to its items.
+    /// Walks from a response's root to its items.
     pub fn to_items(taker: &'t mut T) -> Self {
         Self {
             depth: 0,
@@ -154,7 +157,7 @@ impl<'de, T: TakeItem> DeserializeSeed<'de> for Item<'_, T> {
     }
 }
 
-/// Whether a key is the one wanted.
+/// Whether a key is the wanted one.
 struct KeyIs(Option<&'static &'static str>);
 
 impl<'de> DeserializeSeed<'de> for KeyIs {

@@ -195,14 +195,9 @@ impl Layout {
         path.filename()?.strip_suffix(".json")?.parse().ok()
     }
 
-    /// What the last start of the run came to.
+    /// How the last start of the run ended.
     pub(crate) fn summary(self) -> Path {
         Path::from(format!("_runs/{}/summary.json", self.snapshot))
-    }
-
-    /// The same beside the manifest, once the snapshot is published.
-    pub(crate) fn published_summary(self) -> Path {
-        Path::from(format!("_snapshots/{}.summary.json", self.snapshot))
     }
 
     /// The folder of the refused targets, with one object per snapshot.

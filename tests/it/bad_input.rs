@@ -221,7 +221,7 @@ fn mistakes_in_a_pipeline_file_are_told_by_line_and_key() {
             "[budget]\nmax_cost_usd = \"lots\"",
             &[
                 "line 9, key `max_cost_usd`",
-                "`lots` is no amount of dollars",
+                "`lots` is not an amount of dollars",
             ],
         ),
         (

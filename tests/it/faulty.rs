@@ -1,4 +1,4 @@
-//! An object store in which things go wrong: writes that fail, that come late, or that find no room.
+//! An object store whose reads and writes fail, are slow, or run out of space.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,23 +14,23 @@ use object_store::{
 };
 use serde::Deserialize;
 
-/// What goes wrong, by the number of the write.
+/// Which reads and writes fail, by their number.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Troubles {
     /// The first write that fails.
     pub(crate) fails_from: u64,
-    /// The first that no longer does.
+    /// The first one after that which succeeds.
     pub(crate) fails_until: u64,
-    /// Every so many writes one fails; 0 for none.
+    /// One write in this many fails; 0 for none.
     pub(crate) fails_every: u64,
     /// The first read that fails.
     pub(crate) reads_fail_from: u64,
-    /// The first that no longer does.
+    /// The first one after that which succeeds.
     pub(crate) reads_fail_until: u64,
-    /// Bytes after which there is no room left.
+    /// How many bytes can be written before the disk is full.
     pub(crate) room: u64,
-    /// How long each small write takes, in milliseconds.
+    /// Milliseconds that each small write takes.
     pub(crate) takes_ms: u64,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Faulty {
     pub(crate) room: AtomicU64,
 }
 
-/// Counts what a multipart upload takes of the room.
+/// Counts the bytes of a multipart upload.
 #[derive(Debug)]
 struct Upload {
     inner: Box<dyn MultipartUpload>,
@@ -145,7 +145,7 @@ impl ObjectStore for Faulty {
         payload: PutPayload,
         options: PutOptions,
     ) -> Result<PutResult> {
-        // Only here: beside a thread that reads or writes, simulated time stands still.
+        // Only small writes take time: simulated time stands still while a thread reads or writes.
         self.clock
             .sleep(Duration::from_millis(self.troubles.takes_ms))
             .await;

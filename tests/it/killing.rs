@@ -134,7 +134,7 @@ fn a_process_that_kills_itself() {
                 Step::Intended(id) => at == "after the intent" && id.batch == 7,
                 Step::Received(id) => at == "answer received" && id.batch == 7,
                 Step::Archived(id) => at == "archived" && id.batch == 7,
-                Step::Entered(id) => at == "entered" && id.batch == 7,
+                Step::Recorded(id) => at == "entered" && id.batch == 7,
             },
             Progress::Flattened => at == "flattened",
             Progress::Staged => at == "staged",

@@ -1,4 +1,4 @@
-//! The provider is the bottleneck: the pipe is full, and the pacer finds the width that the account has.
+//! The provider is the bottleneck: as many requests are in flight as the account allows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use backlake::simulator::{Behaviour, Simulator};
 
 use crate::harness::{Site, date, noon, surroundings};
 
-/// Seconds of simulated time that a run of so many batches takes, and the requests it sends.
+/// The seconds of simulated time that a run of this many batches takes, and the number of requests
+/// it sends.
 async fn run(batches: usize, settings: &str, behaviour: Behaviour) -> (f64, u64) {
     let site = Site::new((0..batches * 100).map(|n| format!("site{n}.com"))).with(settings);
     let clock = Clock::simulated(noon());

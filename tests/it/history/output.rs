@@ -251,7 +251,7 @@ async fn an_impossible_comparison_is_rejected_with_a_hint() {
     assert_eq!(output.status.code(), Some(2));
     let message = output_text["error"]["message"].as_str().unwrap();
     assert!(
-        message.contains("rank_scale is OneHundred there and OneThousand here"),
+        message.contains("rank_scale was one_hundred, now one_thousand"),
         "{message}"
     );
     std::fs::remove_file(path).unwrap();

@@ -1,4 +1,5 @@
-//! The provider's list of the tasks that an account has run, free of charge: what settles whether a request was charged.
+//! The provider's list of the tasks that an account has run, free of charge. It says whether a
+//! request was charged.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -6,33 +7,33 @@ use serde_json::{Value, json};
 use super::account::plausible;
 use crate::money::Usd;
 
-/// Tasks on a page of the list at the most.
+/// Tasks on one page of the list.
 pub const MAX_LISTED: usize = 1000;
 
-/// A page of the list that is asked for.
+/// Which page of the list to request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IdList {
-    /// From this moment.
+pub struct TaskListPage {
+    /// Tasks posted at or after this moment.
     pub from: DateTime<Utc>,
-    /// To this moment.
+    /// Tasks posted at or before this moment.
     pub to: DateTime<Utc>,
-    /// Tasks before the page.
+    /// The number of tasks to skip.
     pub offset: usize,
 }
 
 /// A task that the account has run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedTask {
     /// The provider's id for it.
     pub id: Option<String>,
     /// The tag that was posted with it.
     pub tag: Option<String>,
-    /// What was charged for it, if the list says so by now.
+    /// What was charged for it, if the list says so yet.
     pub cost: Option<Usd>,
 }
 
-impl IdList {
-    /// The JSON body that asks for the page.
+impl TaskListPage {
+    /// The JSON body that requests the page.
     #[must_use]
     pub fn body(&self) -> Vec<u8> {
         let moment = |time: DateTime<Utc>| time.format("%Y-%m-%d %H:%M:%S +00:00").to_string();
@@ -47,12 +48,12 @@ impl IdList {
         page.to_string().into_bytes()
     }
 
-    /// Reads a page; none if it is no such page. A row that is null or holds nothing is kept as a task without tag, so
-    /// that pages stay whole.
+    /// Reads the body of a page, or `None` if it is not a page. A row that is null or empty is kept
+    /// as a task without a tag, so that the number of rows still says whether the page is the last.
     #[must_use]
-    pub fn read(body: &[u8]) -> Option<Vec<Listed>> {
-        let answer: Value = serde_json::from_slice(body).ok()?;
-        let rows = match answer.pointer("/tasks/0/result")? {
+    pub fn read(body: &[u8]) -> Option<Vec<ListedTask>> {
+        let response: Value = serde_json::from_slice(body).ok()?;
+        let rows = match response.pointer("/tasks/0/result")? {
             Value::Null => return Some(Vec::new()),
             rows => rows.as_array()?,
         };
@@ -61,7 +62,7 @@ impl IdList {
                 .and_then(Value::as_str)
                 .map(str::to_owned)
         };
-        let listed = rows.iter().map(|row| Listed {
+        let listed = rows.iter().map(|row| ListedTask {
             id: text(row, "/id"),
             tag: text(row, "/metadata/tag"),
             cost: row

@@ -1,0 +1,101 @@
+//! The record of a run, the numbers of its batches, and the summary of its last start.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::handle::Ledger;
+use crate::error::{Context, Error, Result};
+use crate::question::Question;
+use crate::store::Layout;
+
+/// Names the run that fills a snapshot. All starts that work on one generation of a snapshot are
+/// one run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The run's name: the prefix of its files' names and of the tags it sends.
+    pub run: String,
+    /// When the run was started for the first time.
+    pub started_at: DateTime<Utc>,
+    /// What the run asks. A start that asks something else does not continue it.
+    pub question: Question,
+    /// The generation of the snapshot: 1, and one more for each replacement.
+    #[serde(default = "first_generation")]
+    pub generation: u32,
+    /// The number of the run's first batch. Lower numbers belong to the runs that it replaces.
+    #[serde(default)]
+    pub first_batch: u32,
+}
+
+fn first_generation() -> u32 {
+    1
+}
+
+impl Ledger {
+    /// The record of the run that fills this generation of the snapshot, or `None` if it was never
+    /// started.
+    ///
+    /// # Errors
+    /// A lake that fails, or a record that is damaged.
+    pub async fn run_record(&self, generation: u32) -> Result<Option<RunRecord>> {
+        self.read(self.layout.run(generation)).await?.undamaged()
+    }
+
+    /// The records of all runs of this snapshot, oldest first.
+    ///
+    /// # Errors
+    /// A lake that fails, or a record that is damaged.
+    pub async fn run_records(&self) -> Result<Vec<RunRecord>> {
+        let objects = self.store.list_here(&self.layout.run_root()).await?;
+        let mut records: Vec<RunRecord> = Vec::new();
+        for path in objects.into_iter().map(|object| object.location) {
+            if Layout::generation_of(&path).is_some() {
+                records.extend(self.read(path).await?.undamaged()?);
+            }
+        }
+        records.sort_by_key(|record| record.generation);
+        Ok(records)
+    }
+
+    /// Starts a run. Returns its record: the existing one if the run was started before, else
+    /// `new`.
+    ///
+    /// # Errors
+    /// A lake that fails, or a record that is damaged.
+    pub async fn begin_run(&self, new: RunRecord) -> Result<RunRecord> {
+        let path = self.layout.run(new.generation);
+        let json =
+            serde_json::to_vec_pretty(&new).context(|| "failed to write the run's record")?;
+        if self.store.put_new(&path, json.into()).await? {
+            return Ok(new);
+        }
+        let existing = self.read(path.clone()).await?.undamaged()?;
+        existing.ok_or_else(|| Error::unexpected(format!("{path} has vanished from the lake")))
+    }
+
+    /// The number of the next batch. No number is used twice.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn next_batch(&self) -> Result<u32> {
+        let mut next = 0;
+        for folder in [
+            self.layout.intents(),
+            self.layout.attempts(),
+            self.layout.archive(),
+        ] {
+            for object in self.objects_below(&folder).await?.keys() {
+                next = next.max(Layout::batch_of(object) + 1);
+            }
+        }
+        Ok(next)
+    }
+
+    /// Writes how the last start of the run ended, for people and monitoring.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn write_summary(&self, summary: &impl Serialize) -> Result<()> {
+        let json = serde_json::to_vec_pretty(summary).context(|| "failed to write the summary")?;
+        self.store.put(&self.layout.summary(), json.into()).await
+    }
+}

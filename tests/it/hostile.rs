@@ -1,0 +1,221 @@
+//! Responses are not trusted, and credentials never leave the request.
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use backlake::error::ErrorKind;
+use backlake::money::Usd;
+use backlake::simulator::{LOGIN, PASSWORD, Scripted};
+
+use crate::harness::{Site, program, text};
+use crate::scripted::{kind, pages, published, run_scripted};
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_response_is_archived_and_retried() {
+    let whole = include_bytes!("../../data/responses/01_seed_bulk_pages_summary_ok.json");
+    let deep = format!(
+        r#"{{"status_code":20000,"tasks":{}{}}}"#,
+        "[".repeat(10_000),
+        "]".repeat(10_000)
+    );
+    let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    bomb.write_all(&vec![b' '; 8 << 20]).unwrap();
+    let zipped = |body: Vec<u8>| Scripted {
+        headers: vec![("content-encoding", "gzip".to_owned())],
+        ..Scripted::ok(body)
+    };
+    let bomb = bomb.finish().unwrap();
+    let mut cut = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    cut.write_all(whole).unwrap();
+    let mut cut = cut.finish().unwrap();
+    cut.truncate(cut.len() / 2);
+    for (name, response) in [
+        ("no JSON", Scripted::ok("<html>sorry</html>")),
+        ("cut off", Scripted::ok(whole[..1500].to_vec())),
+        ("empty", Scripted::ok("")),
+        (
+            "not UTF-8",
+            Scripted::ok(b"{\"status_code\":20000,\"status_message\":\"\xff\"}".to_vec()),
+        ),
+        ("nested deep", Scripted::ok(deep)),
+        ("a broken gzip", zipped(cut)),
+        ("no gzip", zipped(b"plain".to_vec())),
+        (
+            "a server error",
+            Scripted {
+                status: 502,
+                ..Scripted::ok("<html>502</html>")
+            },
+        ),
+        (
+            "another request's response",
+            Scripted::ok(
+                r#"{"status_code":20000,"cost":0.06,"tasks":[{"status_code":20000,"data":{"tag":"someone else's"},"result":[]}]}"#,
+            ),
+        ),
+    ] {
+        let (site, _, end) = run_scripted(10, [response]).await;
+        published(&end);
+        assert_eq!((end.report.requests, end.report.retries), (2, 1), "{name}");
+        assert_eq!(
+            end.report.fates.returned + end.report.fates.absent,
+            10,
+            "{name}"
+        );
+        let archived = site.lake().join("_archive/2026-11-23/00000-1.json.zst");
+        // Every body is archived as received, readable or not.
+        assert!(archived.exists(), "{name}");
+        // The provider's task list shows no charge for it.
+        assert_eq!(end.report.cost_unknown_usd, Usd::ZERO, "{name}");
+    }
+    // A retry would be as large, so a response that is too large is not paid for twice.
+    for (name, response) in [
+        ("too large", Scripted::ok(vec![b' '; 2 << 20])),
+        ("a bomb", zipped(bomb)),
+    ] {
+        let (_, _, end) = run_scripted(10, [response]).await;
+        assert_eq!(
+            (kind(&end), end.report.requests),
+            (Some(ErrorKind::Held), 1),
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redirect_is_not_followed() {
+    let redirect = Scripted {
+        status: 307,
+        headers: vec![("location", "http://127.0.0.1:9/steal".to_owned())],
+        body: "".into(),
+    };
+    let (_, _, end) = run_scripted(3, [redirect]).await;
+    assert_eq!(kind(&end), Some(ErrorKind::Account));
+    assert!(end.error.unwrap().to_string().contains("HTTP 307"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hostile_response_has_a_defined_end() {
+    let good = |body: &str| Scripted::ok(body.to_owned());
+    let item = r#"{"type":"backlinks_page_summary","url":"https://elsewhere.org/","backlinks":7}"#;
+    let response = |item: &str| {
+        good(&format!(
+            r#"{{"status_code":20000,"cost":0.03,"tasks":[{{"status_code":20000,"cost":0.03,"result":[{{"items":[{item}]}}]}}]}}"#
+        ))
+    };
+    // Items that were not asked for are kept as unmatched, and the targets are absent.
+    let (_, _, end) = run_scripted(3, [response(item)]).await;
+    published(&end);
+    assert_eq!(
+        (
+            end.report.unmatched,
+            end.report.fates.absent,
+            end.report.requests
+        ),
+        (1, 3, 1)
+    );
+    // The content type is ignored.
+    let mut typed = response(item);
+    typed.headers = vec![("content-type", "text/html".to_owned())];
+    let (_, _, end) = run_scripted(3, [typed]).await;
+    assert_eq!((end.report.unmatched, end.report.requests), (1, 1));
+    // Too many headers, and a field that appears twice: not a response, so it is retried.
+    let mut headers = response(item);
+    headers
+        .headers
+        .extend((0..101).map(|n| ("x-more", n.to_string())));
+    let twice = good(r#"{"status_code":20000,"status_code":40501,"tasks":[]}"#);
+    for hostile in [headers, twice] {
+        let (_, _, end) = run_scripted(3, [hostile]).await;
+        published(&end);
+        assert_eq!((end.report.requests, end.report.retries), (2, 1));
+    }
+}
+
+#[test]
+fn credentials_appear_nowhere_in_what_a_run_leaves_behind() {
+    let mut server = program()
+        .args(["simulate", "--port", "0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(server.stdout.take().unwrap()),
+        &mut line,
+    )
+    .unwrap();
+    let url = line
+        .split_whitespace()
+        .find(|word| word.starts_with("http://"))
+        .unwrap()
+        .to_owned();
+    let site = Site::new(pages(10));
+    let file = site.write("pipeline.toml", site.text());
+    let password_file = site.write("password", PASSWORD);
+    let run = |password: &std::path::Path| {
+        let output = program()
+            .arg("run")
+            .arg(&file)
+            .args(["--base-url", &url, "-vv", "--metrics-file"])
+            .arg(site.folder.path().join("lake.prom"))
+            .env("DATAFORSEO_LOGIN", LOGIN)
+            .env("DATAFORSEO_PASSWORD_FILE", password)
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            format!("{}{}", text(&output.stdout), text(&output.stderr)),
+        )
+    };
+    let wrong = site.write("wrong", "another-fake-password");
+    let (refused, log_of_refusal) = run(&wrong);
+    let (done, log) = run(&password_file);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(
+        (refused, done),
+        (Some(3), Some(0)),
+        "{log_of_refusal}\n{log}"
+    );
+    let encoded = base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        format!("{LOGIN}:{PASSWORD}"),
+    );
+    let secrets = [PASSWORD, "another-fake-password", encoded.as_str()];
+    for secret in secrets {
+        assert!(
+            !log.contains(secret) && !log_of_refusal.contains(secret),
+            "a credential is in the log"
+        );
+    }
+    let metrics = std::fs::read_to_string(site.folder.path().join("lake.prom")).unwrap();
+    assert!(
+        secrets.iter().all(|secret| !metrics.contains(secret)),
+        "a credential is in the metrics"
+    );
+    let mut folders = vec![site.lake()];
+    let mut read = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let mut bytes = std::fs::read(&path).unwrap();
+            if path.extension().is_some_and(|ending| ending == "zst") {
+                bytes = zstd::decode_all(bytes.as_slice()).unwrap();
+            }
+            read += 1;
+            for secret in secrets {
+                let found = bytes
+                    .windows(secret.len())
+                    .any(|window| window == secret.as_bytes());
+                assert!(!found, "a credential is in {}", path.display());
+            }
+        }
+    }
+    assert!(read > 8, "{read} files");
+}

@@ -1,0 +1,155 @@
+//! A target that the provider refuses costs no other target its response, and it is not asked for
+//! every night.
+
+use std::sync::Arc;
+
+use backlake::contract::Table;
+use backlake::error::ErrorKind;
+use backlake::money::Usd;
+use backlake::pipeline::{Progress, Surroundings, run};
+use backlake::simulator::{Behaviour, Poison, Scripted};
+
+use crate::harness::{Site, noon, simulator, surroundings};
+use crate::scripted::{kind, pages, published, run_scripted};
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_target_does_not_take_its_batch_down() {
+    // All targets follow our rules; the scripted provider is stricter.
+    let named = || {
+        Scripted::ok(
+            r#"{"status_code":20000,"cost":0,"tasks":[{"status_code":40501,"status_message":"Invalid Field: 'target' (https://example.com/7).","cost":0,"result":null}]}"#,
+        )
+    };
+    // The named target is asked for alone and refused again: only then it counts as refused.
+    let (site, _, end) = run_scripted(20, [named(), named()]).await;
+    published(&end);
+    assert_eq!(
+        (
+            end.report.fates.refused,
+            end.report.requests,
+            end.report.retries
+        ),
+        (1, 3, 0)
+    );
+    assert_eq!(site.table(Table::Targets).num_rows(), 20);
+
+    let unnamed = || Scripted::code(40501);
+    // 8 → 4+4, the first half is refused again → 2+2.
+    let (_, _, end) = run_scripted(8, [unnamed(), unnamed()]).await;
+    published(&end);
+    assert_eq!((end.report.fates.refused, end.report.requests), (0, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_whose_targets_are_all_refused_is_held() {
+    let (site, _, end) = run_scripted(4, (0..7).map(|_| Scripted::code(40501))).await;
+    assert_eq!(kind(&end), Some(ErrorKind::Held));
+    assert_eq!(
+        (end.report.fates.refused, end.report.cost_usd),
+        (4, Usd::ZERO)
+    );
+    assert!(!site.lake().join("pages").exists());
+    // An unknown code refuses the batch without saying which target is the cause.
+    let (_, _, end) = run_scripted(4, [Scripted::code(40999)]).await;
+    assert_eq!(
+        (kind(&end), end.report.fates.failed),
+        (Some(ErrorKind::Held), 4)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_target_is_asked_for_again_after_a_month() {
+    let site = Site::new(pages(50));
+    let bad = "https://example.com/7".to_owned();
+    let poison = Poison {
+        targets: Arc::new([bad.clone()].into()),
+        ..Poison::default()
+    };
+    let (simulator, clock) = simulator(Behaviour {
+        poison,
+        ..Behaviour::default()
+    })
+    .await;
+    let mut pipeline = site.pipeline(&simulator.url());
+    let first = run(
+        &pipeline,
+        Default::default(),
+        &surroundings(&simulator, &clock),
+    )
+    .await
+    .unwrap();
+    published(&first);
+    assert!(
+        first.report.requests > 5 && first.report.fates.refused == 1,
+        "{:?}",
+        first.report
+    );
+    for (days, requests) in [(1, 1), (10, 1), (40, first.report.requests), (41, 1)] {
+        let snapshot = noon() + chrono::Duration::days(days);
+        clock
+            .sleep((snapshot - clock.now()).to_std().unwrap())
+            .await;
+        pipeline.snapshot = snapshot.date_naive();
+        let end = run(
+            &pipeline,
+            Default::default(),
+            &surroundings(&simulator, &clock),
+        )
+        .await
+        .unwrap();
+        published(&end);
+        assert_eq!(
+            (end.report.requests, end.report.fates.refused),
+            (requests, 1),
+            "after {days} days"
+        );
+    }
+    // With `retry_refused_after` switched off, earlier refusals are ignored.
+    pipeline.targets.retry_refused_after = chrono::Duration::zero();
+    pipeline.snapshot = (noon() + chrono::Duration::days(42)).date_naive();
+    let end = run(
+        &pipeline,
+        Default::default(),
+        &surroundings(&simulator, &clock),
+    )
+    .await
+    .unwrap();
+    assert_eq!(end.report.requests, first.report.requests);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_after_a_night_of_refusals_is_not_paid_for_twice() {
+    let site = Site::new(pages(6)).with("[api]\nmax_in_flight = 1\nmax_attempts = 1");
+    let (simulator, clock) = simulator(Behaviour::default()).await;
+    // Everything is refused: the batch, its halves, and each target alone.
+    simulator.script((0..30).map(|_| Scripted::code(40501)));
+    let end = site.run(&simulator, &clock).await.unwrap();
+    assert_eq!(
+        (kind(&end), end.report.fates.refused),
+        (Some(ErrorKind::Held), 6)
+    );
+    simulator.replace_script([]);
+    // The provider recovers. The run is stopped after everything is paid for and before it
+    // publishes.
+    let env = surroundings(&simulator, &clock);
+    let stop = env.stop.clone();
+    let on_progress = move |progress: Progress| {
+        if matches!(progress, Progress::Publishing { .. }) {
+            stop.request(backlake::stop::StopReason::Terminated);
+        }
+    };
+    let stopped = run(
+        &site.pipeline(&simulator.url()),
+        Default::default(),
+        &Surroundings {
+            on_progress: &on_progress,
+            ..env
+        },
+    )
+    .await;
+    assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Terminated);
+    assert_eq!(simulator.ledger().len(), 1);
+    let end = site.run(&simulator, &clock).await.unwrap();
+    published(&end);
+    assert_eq!((simulator.ledger().len(), end.report.unmatched), (1, 0));
+}
