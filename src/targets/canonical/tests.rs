@@ -17,8 +17,8 @@ fn form(line: &str) -> Result<(String, TargetKind, String), String> {
 }
 
 #[test]
-fn targets_get_the_form_that_the_provider_requires() {
-    use TargetKind::{Domain, Page, Subdomain};
+fn pages_get_the_form_that_the_provider_requires() {
+    use TargetKind::Page;
     for (line, text, kind, root) in [
         (
             "https://Example.COM",
@@ -69,6 +69,25 @@ fn targets_get_the_form_that_the_provider_requires() {
             "192.0.2.7",
         ),
         (
+            "https://a.b.github.io/",
+            "https://a.b.github.io/",
+            Page,
+            "b.github.io",
+        ),
+    ] {
+        assert_eq!(
+            form(line),
+            Ok((text.to_owned(), kind, root.to_owned())),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn domains_and_subdomains_get_the_form_that_the_provider_requires() {
+    use TargetKind::{Domain, Subdomain};
+    for (line, text, kind, root) in [
+        (
             "  WWW.Example.co.uk ",
             "example.co.uk",
             Domain,
@@ -81,12 +100,6 @@ fn targets_get_the_form_that_the_provider_requires() {
             "example.com",
         ),
         ("a.github.io", "a.github.io", Domain, "a.github.io"),
-        (
-            "https://a.b.github.io/",
-            "https://a.b.github.io/",
-            Page,
-            "b.github.io",
-        ),
         ("github.io", "github.io", Domain, "github.io"),
         ("192.0.2.7", "192.0.2.7", Domain, "192.0.2.7"),
         (
