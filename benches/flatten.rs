@@ -30,14 +30,13 @@ use serde_json::json;
 /// Flattens the response with this number.
 type Route<'a> = Box<dyn Fn(usize) + 'a>;
 
-const ANSWERS: usize = 24;
+const RESPONSES: usize = 24;
 const ROUNDS: usize = 15;
 
 fn main() {
-    let answers: Vec<(Vec<String>, Vec<u8>)> = (0..ANSWERS).map(answer).collect();
-    let bytes: usize = answers.iter().map(|(_, body)| body.len()).sum();
+    let responses: Vec<(Vec<String>, Vec<u8>)> = (0..RESPONSES).map(response).collect();
     let rules = Rules::default();
-    let asked: Vec<Vec<Target<'_>>> = answers
+    let asked: Vec<Vec<Target<'_>>> = responses
         .iter()
         .map(|(targets, _)| {
             let target = |(id, text): (usize, &'static str)| text_target(id, text);
@@ -51,14 +50,16 @@ fn main() {
         .collect();
     let pages = |at: usize| {
         let contract = Table::Pages.contract();
-        let asked = Requested {
+        let requested = Requested {
             contract,
             targets: &asked[at],
             rules: &rules,
             request_id: Some("bench"),
             fetched_at: 0,
         };
-        flatten(&answers[at].1, &asked).expect("an answer").pages
+        flatten(&responses[at].1, &requested)
+            .expect("a response")
+            .pages
     };
     let schema = item_schema();
     let mut routes: Vec<(&str, Route<'_>)> = vec![
@@ -68,11 +69,11 @@ fn main() {
         ),
         (
             "typed structs into builders",
-            Box::new(|at| drop(black_box(typed(&answers[at].1, &schema)))),
+            Box::new(|at| drop(black_box(typed(&responses[at].1, &schema)))),
         ),
         (
             "arrow-json",
-            Box::new(|at| drop(black_box(arrow_json(&answers[at].1, &schema)))),
+            Box::new(|at| drop(black_box(arrow_json(&responses[at].1, &schema)))),
         ),
         (
             "backlake, pages and breakdowns",
@@ -87,19 +88,25 @@ fn main() {
         ),
     ];
     assert_eq!(
-        typed(&answers[0].1, &schema).num_rows(),
+        typed(&responses[0].1, &schema).num_rows(),
         pages(0).num_rows()
     );
     assert_eq!(
-        arrow_json(&answers[0].1, &schema).num_rows(),
+        arrow_json(&responses[0].1, &schema).num_rows(),
         pages(0).num_rows()
     );
 
+    let bytes: usize = responses.iter().map(|(_, body)| body.len()).sum();
+    race(&mut routes, bytes);
+}
+
+/// Times the routes in turns and prints the medians; with `--check`, requires the ratios.
+fn race(routes: &mut [(&str, Route<'_>)], bytes: usize) {
     let mut times: Vec<Vec<Duration>> = vec![Vec::new(); routes.len()];
     for _ in 0..ROUNDS {
         for (route, times) in routes.iter_mut().zip(&mut times) {
             let start = Instant::now();
-            (0..ANSWERS).for_each(|at| (route.1)(at));
+            (0..RESPONSES).for_each(|at| (route.1)(at));
             times.push(start.elapsed());
         }
     }
@@ -109,7 +116,7 @@ fn main() {
     };
     let medians: Vec<f64> = times.iter_mut().map(median).collect();
     println!(
-        "{ANSWERS} answers of 1000 targets, {:.1} MB of JSON, median of {ROUNDS} rounds, one core",
+        "{RESPONSES} responses of 1000 targets, {:.1} MB of JSON, median of {ROUNDS} rounds, one core",
         bytes as f64 / 1e6
     );
     for ((name, _), seconds) in routes.iter().zip(&medians) {
@@ -141,7 +148,7 @@ fn text_target(id: usize, text: &'static str) -> Target<'static> {
 }
 
 /// A response as the provider writes it, and the targets that were asked.
-fn answer(number: usize) -> (Vec<String>, Vec<u8>) {
+fn response(number: usize) -> (Vec<String>, Vec<u8>) {
     let date = NaiveDate::from_ymd_opt(2026, 11, 23).expect("a date");
     let targets: Vec<String> = (0..1000)
         .map(|n| format!("https://www.example.com/blog/{number}/post-number-{n}"))
@@ -184,7 +191,7 @@ fn item_schema() -> SchemaRef {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct Response {
     tasks: Vec<Task>,
 }
 
@@ -255,8 +262,8 @@ impl<'de> Deserialize<'de> for Counts {
 }
 
 fn typed(body: &[u8], schema: &SchemaRef) -> RecordBatch {
-    let answer: Answer = sonic_rs::from_slice(body).expect("an answer");
-    let mut tasks = answer.tasks.into_iter();
+    let response: Response = sonic_rs::from_slice(body).expect("a response");
+    let mut tasks = response.tasks.into_iter();
     let results = tasks.next().and_then(|task| task.result).expect("a result");
     let items = results
         .into_iter()

@@ -52,6 +52,21 @@ fn comparable(line: &str) -> String {
     }
 }
 
+/// A document as trycmd expects it: an empty line ends the output of a command.
+fn as_case(document: &str) -> String {
+    let mut case = String::new();
+    let mut in_console = false;
+    for line in document.lines() {
+        if in_console && line == "```" {
+            case.push('\n');
+        }
+        in_console = line == "```console" || (in_console && line != "```");
+        case.push_str(&comparable(line));
+        case.push('\n');
+    }
+    case
+}
+
 #[test]
 fn the_commands_in_the_documents_print_what_they_show() {
     let folder = tempfile::tempdir().unwrap();
@@ -61,9 +76,8 @@ fn the_commands_in_the_documents_print_what_they_show() {
     cases.env("BACKLAKE_LOG", "error");
     for document in documents {
         let text = fs::read_to_string(&document).unwrap();
-        let lines: Vec<String> = text.lines().map(comparable).collect();
         let case = folder.path().join(document.file_name().unwrap());
-        fs::write(&case, lines.join("\n") + "\n").unwrap();
+        fs::write(&case, as_case(&text)).unwrap();
         // trycmd runs a document in the folder of its name that ends with `.in`.
         let place = case.with_extension("in");
         copy(&root().join("pipelines"), &place.join("pipelines"));

@@ -8,7 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use backlake::contract::Table;
 use backlake::error::Error;
 use backlake::money::Usd;
 use backlake::pipeline::{
-    BalanceMode, CheckReport, CheckScope, RunMode, RunReport, RunState, check, run,
+    BalanceMode, CheckScope, Pipeline, RunMode, RunReport, RunState, Surroundings, check, run,
 };
 use backlake::simulator::{Behaviour, Fault, Poison, Simulator};
 use object_store::local::LocalFileSystem;
@@ -30,6 +30,7 @@ use serde::Deserialize;
 mod faulty;
 #[expect(
     dead_code,
+    clippy::unused_async,
     reason = "shared with the other tests, which use more of it"
 )]
 #[path = "it/harness.rs"]
@@ -112,6 +113,91 @@ struct Expect {
     seconds: Option<u64>,
 }
 
+/// Everything around the run of a scenario.
+struct World {
+    name: String,
+    targets: Vec<String>,
+    site: Site,
+    clock: Clock,
+    simulator: Arc<Simulator>,
+    store: Option<Arc<Faulty>>,
+}
+
+impl World {
+    fn new(scenario: &Scenario, name: &str) -> Self {
+        let targets = scenario.targets();
+        let site = Site::new(&targets).with(&scenario.pipeline);
+        let clock = Clock::simulated(noon());
+        let simulator = Arc::new(Simulator::new(scenario.behaviour(&targets), &clock));
+        let store = scenario.store.map(|troubles| {
+            std::fs::create_dir_all(site.lake()).unwrap();
+            let disk = LocalFileSystem::new_with_prefix(site.lake()).unwrap();
+            Arc::new(Faulty::new(Arc::new(disk), &clock, troubles))
+        });
+        Self {
+            name: name.to_owned(),
+            targets,
+            site,
+            clock,
+            simulator,
+            store,
+        }
+    }
+
+    fn surroundings(&self) -> Surroundings<'static> {
+        let store = self.store.clone();
+        Surroundings {
+            store: store.map(|faulty| backlake::store::Store::over(faulty, "faulty")),
+            ..surroundings(&self.simulator, &self.clock)
+        }
+    }
+
+    fn pipeline(&self) -> Pipeline {
+        self.site.pipeline(&self.simulator.url())
+    }
+
+    fn manifest(&self) -> PathBuf {
+        let name = format!("_snapshots/{}.json", date());
+        self.site.lake().join(name)
+    }
+
+    fn charged(&self) -> Usd {
+        let ledger = self.simulator.ledger();
+        ledger.iter().map(|charge| charge.cost).sum()
+    }
+
+    /// The operator fixes the cause: funds, credentials, room on the disk.
+    async fn heal(&mut self, scenario: &Scenario) {
+        let healed = Behaviour {
+            balance: Behaviour::default().balance,
+            revoked_after: None,
+            faults: Vec::new(),
+            ..scenario.behaviour(&self.targets)
+        };
+        let ledger = self.simulator.ledger();
+        self.simulator = Arc::new(Simulator::new(healed, &self.clock));
+        self.simulator.restore_ledger(ledger);
+        if let Some(store) = &self.store {
+            store.room.store(u64::MAX, Ordering::Relaxed);
+        }
+        // A lock that could not be released becomes stale.
+        self.clock.sleep(Duration::from_secs(90)).await;
+    }
+
+    /// Checks that the ledger agrees with the provider to the cent, request by request.
+    async fn check_the_ledger(&self, report: &RunReport) {
+        let (name, charged) = (&self.name, self.charged());
+        let recorded = (report.cost_usd, report.cost_unknown_usd);
+        assert_eq!(recorded, (charged, Usd::ZERO), "{name}");
+        let env = self.surroundings();
+        let checked = check(&self.pipeline(), CheckScope::Reconcile, &env).await;
+        let reconciled = checked.unwrap().reconciled.unwrap();
+        let differences = &reconciled.first_differences;
+        assert_eq!(reconciled.different, 0, "{name}: {differences:?}");
+        assert_eq!(reconciled.charged_usd, charged, "{name}");
+    }
+}
+
 impl Scenario {
     fn targets(&self) -> Vec<String> {
         let List { pages, per_domain } = self.list;
@@ -148,134 +234,80 @@ impl Scenario {
     }
 
     async fn play(&self, name: &str) {
-        let targets = self.targets();
-        let site = Site::new(&targets).with(&self.pipeline);
-        let clock = Clock::simulated(noon());
-        let mut simulator = Arc::new(Simulator::new(self.behaviour(&targets), &clock));
-        let store = self.store.map(|troubles| {
-            std::fs::create_dir_all(site.lake()).unwrap();
-            let disk = LocalFileSystem::new_with_prefix(site.lake()).unwrap();
-            Arc::new(Faulty::new(Arc::new(disk), &clock, troubles))
-        });
+        let mut world = World::new(self, name);
         let mut said = String::new();
-        let mut last: Option<RunReport> = None;
+        let mut last = None;
         for (start, expected) in self.expect.exits.iter().enumerate() {
-            let mut env = surroundings(&simulator, &clock);
-            env.seed += start as u64;
-            env.store = store
-                .clone()
-                .map(|faulty| backlake::store::Store::over(faulty, "faulty"));
-            let pipeline = site.pipeline(&simulator.url());
-            let mode = RunMode {
-                balance: match self.provider.balance_usd {
-                    Some(_) => BalanceMode::SpendWhatIsLeft,
-                    None => BalanceMode::Require,
-                },
-                ..RunMode::default()
-            };
-            let before = clock.running();
-            let end = run(&pipeline, mode, &env).await;
-            let took = (clock.running() - before).as_secs();
-            let (report, error) = match end {
-                Ok(end) => (Some(end.report), end.error),
-                Err(error) => (None, Some(error)),
-            };
+            let (report, error) = self.start(&world, start).await;
             let exit = error
                 .as_ref()
                 .map_or(0, |error: &Error| error.kind().exit_code());
             assert_eq!(exit, *expected, "{name}, start {start}: {error:?}");
-            assert!(
-                self.expect.seconds.is_none_or(|most| took <= most),
-                "{name} took {took} s"
-            );
-            said.extend(
-                error
-                    .iter()
-                    .map(|error| format!("{error} {}", error.hint())),
-            );
-            if let Some(report) = &report {
-                assert_eq!(
-                    report.lines,
-                    report.fates.total(),
-                    "{name}: the fates do not add up"
-                );
-            }
+            let texts = error
+                .iter()
+                .map(|error| format!("{error} {}", error.hint()));
+            said.extend(texts);
             if exit != 0 {
-                assert!(
-                    !site
-                        .lake()
-                        .join("_snapshots")
-                        .join(format!("{}.json", date()))
-                        .exists()
-                );
-                // The operator fixes the cause: funds, credentials, room on the disk.
-                let healed = Behaviour {
-                    balance: Behaviour::default().balance,
-                    revoked_after: None,
-                    faults: Vec::new(),
-                    ..self.behaviour(&targets)
-                };
-                let ledger = simulator.ledger();
-                simulator = Arc::new(Simulator::new(healed, &clock));
-                simulator.restore_ledger(ledger);
-                if let Some(store) = &store {
-                    store.room.store(u64::MAX, Ordering::Relaxed);
-                }
-                // A lock that could not be released becomes stale.
-                clock.sleep(Duration::from_secs(90)).await;
+                assert!(!world.manifest().exists(), "{name} is published");
+                world.heal(self).await;
             }
             last = report;
         }
-        let ledger = simulator.ledger();
         let report = last.unwrap_or_else(|| panic!("{name}: the last start has no report"));
-        let charged: Usd = ledger.iter().map(|charge| charge.cost).sum();
+        assert_eq!(report.fates.refused, self.expect.refused, "{name}");
+        assert_eq!(report.fates.failed, self.expect.failed, "{name}");
         if self.expect.exits.last() != Some(&0) {
-            // Not published: the ledger still knows every dollar, and every line has its fate.
+            // Not published: the ledger still knows every dollar.
             assert_eq!(report.state, RunState::Open, "{name}");
-            assert_eq!(report.cost_usd, charged, "{name}");
-            assert_eq!(report.fates.refused, self.expect.refused, "{name}");
-            assert_eq!(report.fates.failed, self.expect.failed, "{name}");
+            assert_eq!(report.cost_usd, world.charged(), "{name}");
             return;
         }
         assert_eq!(report.state, RunState::Published, "{name}");
-        assert_eq!(
-            report.fates.refused, self.expect.refused,
-            "{name}: {:?}",
-            report.fates
-        );
-        assert_eq!(
-            report.fates.failed, self.expect.failed,
-            "{name}: {:?}",
-            report.fates
-        );
         assert_eq!(report.fates.unsent, 0, "{name}");
+        world.check_the_ledger(&report).await;
+        self.check_the_bounds(&world, &report);
+        if let Some(says) = &self.expect.says {
+            let reasons = world.site.table(Table::Targets);
+            let reasons = reasons.column_by_name("reason").unwrap().as_string::<i32>();
+            let found =
+                said.contains(says) || reasons.iter().flatten().any(|reason| reason.contains(says));
+            assert!(found, "{name}: no text contains `{says}`; errors: {said}");
+        }
+        self.check_against_the_truth(name, &world.site, &world.simulator, &world.targets);
+    }
 
-        // The ledger agrees with the provider to the cent, request by request.
-        assert_eq!(
-            (report.cost_usd, report.cost_unknown_usd),
-            (charged, Usd::ZERO),
-            "{name}"
+    /// One start of the run.
+    async fn start(&self, world: &World, start: usize) -> (Option<RunReport>, Option<Error>) {
+        let mut env = world.surroundings();
+        env.seed += start as u64;
+        let mode = RunMode {
+            balance: match self.provider.balance_usd {
+                Some(_) => BalanceMode::SpendWhatIsLeft,
+                None => BalanceMode::Require,
+            },
+            ..RunMode::default()
+        };
+        let before = world.clock.running();
+        let end = run(&world.pipeline(), mode, &env).await;
+        let took = (world.clock.running() - before).as_secs();
+        let name = &world.name;
+        assert!(
+            self.expect.seconds.is_none_or(|most| took <= most),
+            "{name} took {took} s"
         );
-        let mut env = surroundings(&simulator, &clock);
-        env.store = store
-            .clone()
-            .map(|faulty| backlake::store::Store::over(faulty, "faulty"));
-        let reconciled: CheckReport = check(
-            &site.pipeline(&simulator.url()),
-            CheckScope::Reconcile,
-            &env,
-        )
-        .await
-        .unwrap();
-        let reconciled = reconciled.reconciled.unwrap();
-        assert_eq!(
-            reconciled.different, 0,
-            "{name}: {:?}",
-            reconciled.first_differences
-        );
-        assert_eq!(reconciled.charged_usd, charged, "{name}");
+        match end {
+            Ok(end) => {
+                let (lines, fates) = (end.report.lines, end.report.fates.total());
+                assert_eq!(lines, fates, "{name}: the fates do not add up");
+                (Some(end.report), end.error)
+            }
+            Err(error) => (None, Some(error)),
+        }
+    }
 
-        let bound = report.lower_bound;
+    /// Checks that finding and repeating failures cost no more requests than allowed.
+    fn check_the_bounds(&self, world: &World, report: &RunReport) {
+        let (name, bound) = (&world.name, report.lower_bound);
         if let Some(most) = self.expect.extra_requests {
             let extra = report.requests.saturating_sub(bound);
             assert!(
@@ -284,20 +316,12 @@ impl Scenario {
             );
         }
         if let Some(most) = self.expect.extra_charged {
-            let extra = ledger.len() - bound as usize;
+            let extra = world.simulator.ledger().len() - bound as usize;
             assert!(
                 extra <= most,
                 "{name}: {extra} charges more than the bound of {bound}"
             );
         }
-        if let Some(says) = &self.expect.says {
-            let reasons = site.table(Table::Targets);
-            let reasons = reasons.column_by_name("reason").unwrap().as_string::<i32>();
-            let found =
-                said.contains(says) || reasons.iter().flatten().any(|reason| reason.contains(says));
-            assert!(found, "{name}: no text contains `{says}`; errors: {said}");
-        }
-        self.check_against_the_truth(name, &site, &simulator, &targets);
     }
 
     /// Checks every fate and every row against what the simulator knows.

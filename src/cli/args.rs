@@ -5,7 +5,6 @@ use std::num::NonZeroU32;
 use chrono::NaiveDate;
 use clap::{Args, ValueEnum};
 
-use super::console::Output;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::money::Usd;
@@ -25,6 +24,15 @@ pub(super) struct Global {
     /// Log only errors and show no progress; results and errors are still printed
     #[arg(short, long, global = true)]
     pub(super) quiet: bool,
+}
+
+/// The format of results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// Text for people
+    Text,
+    /// JSON for programs
+    Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

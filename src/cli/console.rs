@@ -2,22 +2,13 @@
 
 use std::io::{self, Write as _};
 
-use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::json;
 
+use super::args::Output;
 use super::logging::Screen;
 use crate::clock::Clock;
 use crate::error::{Context as _, Error, Result};
-
-/// The format of results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
-    /// Text for people
-    Text,
-    /// JSON for programs
-    Json,
-}
 
 /// The terminal, or what takes its place.
 pub(super) struct Console {

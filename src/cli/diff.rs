@@ -10,8 +10,8 @@ use chrono::NaiveDate;
 use clap::{Args, ValueEnum};
 use tempfile::NamedTempFile;
 
-use super::args::{LakeArg, date};
-use super::console::{Console, Failure, Output};
+use super::args::{LakeArg, Output, date};
+use super::console::{Console, Failure};
 use super::diff_text::{
     breakdown_header, breakdown_line, mover_header, mover_line, page_header, page_line,
     summary_text,

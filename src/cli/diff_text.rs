@@ -118,6 +118,36 @@ pub(super) fn summary_text(summary: &Summary) -> String {
             );
         }
     }
+    totals(summary, &mut text);
+    let mut part = |name: &str, header: &str, lines: String| {
+        if !lines.is_empty() {
+            let _ = write!(text, "\n{name}\n{header}\n{lines}");
+        }
+    };
+    let lines =
+        |pages: &[PageChange], line: fn(&PageChange) -> String| pages.iter().map(line).collect();
+    part(
+        &format!("largest changes of {by}"),
+        &mover_header(),
+        lines(&summary.movers, mover_line),
+    );
+    part(
+        "gained",
+        &page_header(by),
+        lines(&summary.gained, |page| page_line(page, page.after)),
+    );
+    part(
+        "lost",
+        &page_header(by),
+        lines(&summary.lost, |page| page_line(page, page.before)),
+    );
+    let shifts = summary.breakdowns.iter().map(breakdown_line).collect();
+    part("largest shifts of breakdowns", &breakdown_header(), shifts);
+    text
+}
+
+/// The totals of every metric.
+fn totals(summary: &Summary, text: &mut String) {
     let _ = writeln!(
         text,
         "\n{:>18}{:>18}{:>18}{:>11}{:>11}  metric",
@@ -144,29 +174,4 @@ pub(super) fn summary_text(summary: &Summary) -> String {
             mean(mean_after),
         );
     }
-    let mut part = |name: &str, header: &str, lines: String| {
-        if !lines.is_empty() {
-            let _ = write!(text, "\n{name}\n{header}\n{lines}");
-        }
-    };
-    let lines =
-        |pages: &[PageChange], line: fn(&PageChange) -> String| pages.iter().map(line).collect();
-    part(
-        &format!("largest changes of {by}"),
-        &mover_header(),
-        lines(&summary.movers, mover_line),
-    );
-    part(
-        "gained",
-        &page_header(by),
-        lines(&summary.gained, |page| page_line(page, page.after)),
-    );
-    part(
-        "lost",
-        &page_header(by),
-        lines(&summary.lost, |page| page_line(page, page.before)),
-    );
-    let shifts = summary.breakdowns.iter().map(breakdown_line).collect();
-    part("largest shifts of breakdowns", &breakdown_header(), shifts);
-    text
 }

@@ -8,8 +8,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::args::{Global, LogFormat};
-use super::console::Output;
+use super::args::{Global, LogFormat, Output};
 
 /// Standard error as a person sees it: log lines above the progress bar.
 #[derive(Debug, Clone)]

@@ -112,9 +112,10 @@ pub(super) async fn execute(
         ..Surroundings::of_process(&console.clock, seed)
     };
     signals::listen(&env.stop)?;
+    // Boxed, because these futures are large.
     let end = match work {
-        Work::Run(mode) => pipeline::run(pipeline, mode, &env).await,
-        Work::Replay(findings) => pipeline::replay(pipeline, findings, &env).await,
+        Work::Run(mode) => Box::pin(pipeline::run(pipeline, mode, &env)).await,
+        Work::Replay(findings) => Box::pin(pipeline::replay(pipeline, findings, &env)).await,
     };
     watcher.close();
     if let Some(metrics) = &metrics {

@@ -70,6 +70,10 @@ impl Work {
 }
 
 /// What became of the first half of an attempt.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one per request in flight, and nearly always the large one"
+)]
 pub(super) enum Sent<'p> {
     /// The request was sent.
     Posted(Posted<'p>),

@@ -37,8 +37,8 @@ pub(super) struct ArchivedBatch {
 }
 
 impl RunAttempts {
-    /// Adds what earlier starts of the run have sent, and sets the states of their targets: a target with an archived
-    /// response is not asked for again.
+    /// Adds what earlier starts of the run have sent, and sets the states of their targets: a
+    /// target with an archived response is not asked for again.
     pub(super) fn add_earlier(
         &mut self,
         earlier: Vec<EarlierAttempt>,
@@ -93,8 +93,8 @@ impl RunAttempts {
         let mut targets = Vec::with_capacity(requested.len());
         for target in requested {
             match target {
-                // A target that was asked for twice belongs to the first response; the row of the second counts as
-                // unmatched.
+                // A target that was asked for twice belongs to the first response; the row of the
+                // second counts as unmatched.
                 Some(id) if states.of(*id).fate != Fate::Absent => targets.push(*id),
                 Some(_) => {}
                 None => self.vanished += 1,
@@ -188,8 +188,8 @@ impl RunAttempts {
         }
     }
 
-    /// The targets that the provider refused during this run, for later runs to skip. None if it refused most of the
-    /// list: then the targets are probably not the cause.
+    /// The targets that the provider refused during this run, for later runs to skip. None if it
+    /// refused most of the list: then the targets are probably not the cause.
     pub(super) fn refused(&self, list: &TargetList, states: &TargetStates) -> Vec<RefusedTarget> {
         if states.fates(list).refused > list.target_count() as u64 / 2 {
             return Vec::new();

@@ -1,4 +1,5 @@
-//! Checks everything that a run needs besides its target lists, and compares recorded costs with the provider's.
+//! Checks everything that a run needs besides its target lists, and compares recorded costs with
+//! the provider's.
 
 use std::collections::{HashMap, HashSet};
 
@@ -143,7 +144,8 @@ struct Comparison {
     differences: Vec<String>,
 }
 
-/// Compares attempts with the tasks of the same run, by tag. Several tasks with one tag count together.
+/// Compares attempts with the tasks of the same run, by tag. Several tasks with one tag count
+/// together.
 fn compare(ours: &[Attempt], theirs: &[ListedTask]) -> Comparison {
     // The tag of an attempt is the name of its run, a slash and its number.
     let run = |tag: &str| tag.rsplit_once('/').map(|(run, _)| run.to_owned());

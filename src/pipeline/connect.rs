@@ -1,4 +1,5 @@
-//! Connects to the provider that the pipeline names, and starts the simulator if that is the provider.
+//! Connects to the provider that the pipeline names, and starts the simulator if that is the
+//! provider.
 
 use std::sync::Arc;
 

@@ -1,12 +1,13 @@
-//! Reads credentials from the environment only: from a variable, or from a file that a variable names.
+//! Reads credentials from the environment only: from a variable, or from a file that a variable
+//! names.
 
 use secrecy::SecretString;
 
 use crate::error::{Context, Error, Result};
 use crate::fetch::Credentials;
 
-/// Reads `DATAFORSEO_LOGIN` and `DATAFORSEO_PASSWORD`, or the files that `…_FILE` name. `variable` returns the value
-/// of an environment variable.
+/// Reads `DATAFORSEO_LOGIN` and `DATAFORSEO_PASSWORD`, or the files that `…_FILE` name. `variable`
+/// returns the value of an environment variable.
 ///
 /// # Errors
 /// A variable that is missing or empty, or a file that cannot be read; the message names it.

@@ -1,6 +1,6 @@
 //! The pipeline file as written: its tables and keys, before any value is checked.
 //!
-//! [`super::resolve`] turns it into a [`Pipeline`](super::Pipeline); [`super::keys`] documents every key.
+//! `resolve` turns it into a [`Pipeline`](super::Pipeline); `keys` documents every key.
 
 use serde::Deserialize;
 use toml::Spanned;

@@ -1,4 +1,5 @@
-//! What stops a run from being continued or a snapshot from being published, each with a hint that fits the cause.
+//! What stops a run from being continued or a snapshot from being published, each with a hint that
+//! fits the cause.
 
 use chrono::NaiveDate;
 
@@ -14,7 +15,8 @@ use crate::money::Usd;
 use crate::question::Question;
 use crate::store::Store;
 
-/// Refuses to mix invented and real data in one lake: looks at the newest published snapshot and at the open ones.
+/// Refuses to mix invented and real data in one lake: looks at the newest published snapshot and at
+/// the open ones.
 pub(super) async fn same_kind_of_data(
     pipeline: &Pipeline,
     store: &Store,
@@ -74,7 +76,8 @@ pub(super) fn same_question(pipeline: &Pipeline, existing: &Question) -> Result<
     Err(Error::usage(message).with_hint(hint))
 }
 
-/// Holds a snapshot in which too many targets failed, or all are refused. `example` is the reason of one failure.
+/// Holds a snapshot in which too many targets failed, or all are refused. `example` is the reason
+/// of one failure.
 pub(super) fn too_many_failed(
     fates: &Fates,
     example: Option<&str>,
@@ -180,7 +183,8 @@ pub(super) fn over_budget(ceiling: Usd, spent: Usd, rest: Usd) -> Error {
     Error::new(ErrorKind::Budget, message).with_hint(hint)
 }
 
-/// Adds to the hint which snapshot the next start continues, because the date may have changed by then.
+/// Adds to the hint which snapshot the next start continues, because the date may have changed by
+/// then.
 pub(super) fn with_date(error: Error, pipeline: &Pipeline) -> Error {
     let hint = format!(
         "{} (after midnight UTC with --snapshot {})",

@@ -1,5 +1,5 @@
-//! Everything that a run knows over all its starts: its record, its target list, its attempts and the state of each
-//! target. This is what becomes a snapshot.
+//! Everything that a run knows over all its starts: its record, its target list, its attempts and
+//! the state of each target. This is what becomes a snapshot.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Every key of the pipeline file: type, default, allowed values and meaning.
 //!
-//! The parser takes bounds and defaults of numbers from here, and `docs/configuration.md` is generated from
-//! [`KEYS`], so the documentation and the program cannot disagree.
+//! The parser takes bounds and defaults of numbers from here, and `docs/configuration.md` is
+//! generated from [`KEYS`], so the documentation and the program cannot disagree.
 
 use std::ops::RangeInclusive;
 

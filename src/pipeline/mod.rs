@@ -1,4 +1,5 @@
-//! The pipeline file and the commands on it: plan, run, replay and check. The only module that knows every stage.
+//! The pipeline file and the commands on it: plan, run, replay and check. The only module that
+//! knows every stage.
 
 mod attempts;
 mod check;

@@ -13,8 +13,8 @@ use crate::targets::{LineEnd, TargetList};
 /// How many invalid lines reports show.
 const FIRST_INVALID: usize = 5;
 
-/// Reads the target lists and plans. Nothing is sent; if there are credentials, the account is read for its prices,
-/// which is free.
+/// Reads the target lists and plans. Nothing is sent; if there are credentials, the account is read
+/// for its prices, which is free.
 ///
 /// # Errors
 /// Target lists that are missing, damaged or empty, or that have no valid target.

@@ -1,8 +1,10 @@
-//! From the archive to a published snapshot: flattens every response, writes the four tables, checks them, publishes
-//! them (write-audit-publish). A run does this when everything is fetched; a replay does nothing else.
+//! From the archive to a published snapshot: flattens every response, writes the four tables,
+//! checks them, publishes them (write-audit-publish). A run does this when everything is fetched; a
+//! replay does nothing else.
 //!
 //! # Memory
-//! A few responses at a time, and what [`super::write_tables`] needs; it does not grow with the number of responses.
+//! A few responses at a time, and what [`super::write_tables`] needs; it does not grow with the
+//! number of responses.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -89,11 +91,14 @@ impl<'a> Publication<'a> {
             ..
         } = self.start;
         let generation = self.generation();
-        let run = self.gathered.record.run.clone();
+        let id = PublicationId {
+            run: self.gathered.record.run.clone(),
+            generation,
+        };
         let staging = Staging::begin(
             self.start.store,
             pipeline.snapshot,
-            PublicationId { run, generation },
+            id,
             &pipeline.lake.contracts,
             pipeline.lake.file_bytes,
             lock,
@@ -125,8 +130,8 @@ impl<'a> Publication<'a> {
         })
     }
 
-    /// Which publication of the date this is. A replay of the published run keeps its number, so that equal files get
-    /// equal names.
+    /// Which publication of the date this is. A replay of the published run keeps its number, so
+    /// that equal files get equal names.
     fn generation(&self) -> u32 {
         match &self.published {
             Some(published) if published.run == self.gathered.record.run => published.generation,
@@ -224,8 +229,8 @@ impl<'a> Publication<'a> {
         })
     }
 
-    /// Flattens every response and starts to write pages and breakdowns. Sets the fates of the targets whose rows it
-    /// finds. Ends early at a response that cannot be used.
+    /// Flattens every response and starts to write pages and breakdowns. Sets the fates of the
+    /// targets whose rows it finds. Ends early at a response that cannot be used.
     async fn flatten(&mut self, staging: &Staging) -> Result<Responses> {
         let Start { pipeline, env, .. } = self.start;
         let archived = std::mem::take(&mut self.gathered.attempts.archived);
@@ -309,8 +314,8 @@ impl<'a> Publication<'a> {
         Ok(error.with_hint(hint))
     }
 
-    /// Looks for findings in the staged tables: does the data follow the contract, and is it like the previous
-    /// snapshot?
+    /// Looks for findings in the staged tables: does the data follow the contract, and is it like
+    /// the previous snapshot?
     async fn inspect(&self, manifest: &Manifest) -> Result<Findings> {
         let contract = self.start.pipeline.lake.contracts.of(Table::Pages);
         let drift = Drift::of(&manifest.irregularities, contract, manifest.tally.items);
@@ -414,7 +419,8 @@ impl Arrival {
     }
 }
 
-/// A response from the archive. A lake that fails says nothing about the response and is an error instead.
+/// A response from the archive. A lake that fails says nothing about the response and is an error
+/// instead.
 enum ReadResponse {
     Flattened(Flattened),
     Damaged(Error),
@@ -462,14 +468,15 @@ impl Source<'_> {
     }
 }
 
-/// Runs `work` on one of as many threads as there are cores, in the order of the calls. More threads would only take
-/// memory and evict each other's caches.
+/// Runs `work` on one of as many threads as there are cores, in the order of the calls. More
+/// threads would only take memory and evict each other's caches.
 async fn on_a_core<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> std::result::Result<T, tokio::sync::oneshot::error::RecvError> {
     let (done, result) = tokio::sync::oneshot::channel();
     rayon::spawn_fifo(move || {
-        // After a panic the channel closes without a value. If no one waits any more, the value is dropped.
+        // After a panic the channel closes without a value. If no one waits any more, the value is
+        // dropped.
         if let Ok(result) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
             let _ = done.send(result);
         }

@@ -1,7 +1,7 @@
 //! A pipeline that is ready to run: every value is checked, every default is filled in.
 //!
-//! The structs follow the tables of the pipeline file. Precedence of values: flag, environment variable, pipeline
-//! file, default.
+//! The structs follow the tables of the pipeline file. Precedence of values: flag, environment
+//! variable, pipeline file, default.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

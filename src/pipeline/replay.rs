@@ -1,9 +1,10 @@
-//! Rebuilds a snapshot from its ledger after a contract has changed, a bug is fixed or a table is lost. Nothing is sent
-//! and nothing is paid.
+//! Rebuilds a snapshot from its ledger after a contract has changed, a bug is fixed or a table is
+//! lost. Nothing is sent and nothing is paid.
 //!
-//! A published snapshot is rebuilt as the run that filled it left it: from its responses, its attempts and the target
-//! list as it was read then. If the result equals the published files, they are put back in place; otherwise the new
-//! files replace them. An open snapshot is published if nothing holds it any more.
+//! A published snapshot is rebuilt as the run that filled it left it: from its responses, its
+//! attempts and the target list as it was read then. If the result equals the published files, they
+//! are put back in place; otherwise the new files replace them. An open snapshot is published if
+//! nothing holds it any more.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,8 +32,8 @@ use crate::upkeep::open_snapshots;
 /// Rebuilds the snapshot of the pipeline.
 ///
 /// # Errors
-/// A snapshot without an archive; a snapshot whose targets were not all asked for, unless `findings` accepts that;
-/// whatever keeps a run from publishing.
+/// A snapshot without an archive; a snapshot whose targets were not all asked for, unless
+/// `findings` accepts that; whatever keeps a run from publishing.
 pub async fn replay(
     pipeline: &Pipeline,
     findings: FindingsMode,
@@ -56,7 +57,7 @@ pub async fn replay(
             lock: &lock,
             started_at: env.clock.now(),
         };
-        rebuild(&start).await
+        Box::pin(rebuild(&start)).await
     })
     .await
 }
@@ -171,7 +172,8 @@ struct KeptList {
     rules: Rules,
 }
 
-/// The target list as the run has read it. Runs of earlier versions kept none: then it is read as it is now.
+/// The target list as the run has read it. Runs of earlier versions kept none: then it is read as
+/// it is now.
 async fn kept_list(
     ledger: &Ledger,
     record: &RunRecord,
@@ -189,7 +191,8 @@ async fn kept_list(
     })
 }
 
-/// Checks the archive against what was published from it: a published snapshot is never replaced by less.
+/// Checks the archive against what was published from it: a published snapshot is never replaced by
+/// less.
 ///
 /// `with_response` counts the targets that have a response, before any row is found: a lost intent leaves rows without
 /// targets.

@@ -259,13 +259,12 @@ impl RunReport {
 
     /// The report of a snapshot whose tables are written.
     pub(super) fn of_manifest(manifest: &Manifest, state: RunState) -> Self {
-        let tally = manifest.tally;
         let (run, question) = (&manifest.run, &manifest.question);
         Self {
             files: manifest.files().count() as u64,
             bytes: manifest.bytes(),
             irregularities: manifest.irregularities.clone(),
-            ..Self::new(run, question, manifest.snapshot, state, tally)
+            ..Self::new(run, question, manifest.snapshot, state, manifest.tally)
         }
     }
 }

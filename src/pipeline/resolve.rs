@@ -1,6 +1,8 @@
-//! From the pipeline file as written to a pipeline that is ready to run: all validation happens here.
+//! From the pipeline file as written to a pipeline that is ready to run: all validation happens
+//! here.
 //!
-//! One method per table of the file. An error names the file, the line, the key and what is allowed.
+//! One method per table of the file. An error names the file, the line, the key and what is
+//! allowed.
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
@@ -34,8 +36,8 @@ impl Pipeline {
     /// Reads and checks a pipeline file.
     ///
     /// # Errors
-    /// A file that cannot be read, that is not TOML, or that has an unknown key, a wrong type or an impossible value;
-    /// the message names the file, the line, the key and what is allowed.
+    /// A file that cannot be read, that is not TOML, or that has an unknown key, a wrong type or an
+    /// impossible value; the message names the file, the line, the key and what is allowed.
     pub fn load(path: &str, overrides: Overrides, clock: &Clock) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             Error::usage(format!("failed to read pipeline file {path}"))
@@ -180,7 +182,8 @@ impl File<'_> {
         })
     }
 
-    /// Whom to ask. There is no default: a forgotten key would publish invented data, or cost money.
+    /// Whom to ask. There is no default: a forgotten key would publish invented data, or cost
+    /// money.
     fn provider(
         &self,
         flag: Option<String>,

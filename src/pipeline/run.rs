@@ -1,7 +1,7 @@
 //! Fetches what a snapshot lacks and publishes it: lists → plan → fetch → flatten → lake.
 //!
-//! A run reads only the target lists and the lake. Started again, it finds in the ledger what its earlier starts have
-//! paid for, plans what is missing, and publishes from the archive.
+//! A run reads only the target lists and the lake. Started again, it finds in the ledger what its
+//! earlier starts have paid for, plans what is missing, and publishes from the archive.
 
 use std::sync::Arc;
 
@@ -31,11 +31,13 @@ use crate::store::Store;
 use crate::targets::TargetList;
 use crate::upkeep::open_snapshots;
 
-/// Fetches what is missing and publishes the snapshot. A snapshot that is already published is left alone, unless
+/// Fetches what is missing and publishes the snapshot. A snapshot that is already published is left
+/// alone, unless
 /// `mode` replaces it.
 ///
 /// # Errors
-/// Whatever stops a run before there is anything to report. Whatever stops it later is in [`RunEnd::error`].
+/// Whatever stops a run before there is anything to report. Whatever stops it later is in
+/// [`RunEnd::error`].
 pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> Result<RunEnd> {
     let (snapshot, started_at) = (pipeline.snapshot, env.clock.now());
     let store = env.lake(pipeline)?;
@@ -64,7 +66,8 @@ pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> 
             lock: &lock,
             started_at,
         };
-        work(&start, list, &credentials).await
+        // Boxed, because the futures of all stages together are large.
+        Box::pin(work(&start, list, &credentials)).await
     })
     .await
 }
@@ -235,7 +238,8 @@ async fn gather(start: &Start<'_>, record: RunRecord, mut list: TargetList) -> R
     })
 }
 
-/// Sets the fate of targets that the provider refused in earlier runs, so that they are not asked for.
+/// Sets the fate of targets that the provider refused in earlier runs, so that they are not asked
+/// for.
 async fn skip_refused(
     start: &Start<'_>,
     record: &RunRecord,
@@ -299,7 +303,8 @@ async fn fetch_missing(
     let connection = connect(start.pipeline, credentials, start.env).await?;
     let session = match Session::open(*start, connection).await {
         Ok(session) => session,
-        // Nothing is left to ask: a complete snapshot is published even if its exact cost stays unknown.
+        // Nothing is left to ask: a complete snapshot is published even if its exact cost stays
+        // unknown.
         Err(error) if plan.requests() == 0 && start.env.stop.reason().is_none() => {
             warn!(%error, "failed to settle charges; they stay unknown");
             return Ok(Fetched::default());
@@ -321,7 +326,8 @@ async fn fetch_missing(
 /// The report of a run whose snapshot stays open before anything is flattened.
 fn open_report(start: &Start<'_>, gathered: &Gathered, means: Option<Means>) -> RunReport {
     let mut fates = gathered.fates();
-    // Until responses are flattened, only the number of their items is known, not which targets they belong to.
+    // Until responses are flattened, only the number of their items is known, not which targets
+    // they belong to.
     let items = gathered.attempts.items();
     let with_response = fates.absent;
     fates.returned = items.min(with_response);

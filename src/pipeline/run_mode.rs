@@ -21,7 +21,8 @@ pub enum StartMode {
     Replace,
 }
 
-/// What to do with findings that `on_drift` or `on_change` hold, and with a replay that is incomplete.
+/// What to do with findings that `on_drift` or `on_change` hold, and with a replay that is
+/// incomplete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FindingsMode {
     /// Hold the snapshot until someone accepts it.

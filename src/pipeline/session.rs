@@ -70,7 +70,8 @@ impl<'a> Session<'a> {
         gathered: &mut Gathered,
         mut plan: Plan,
     ) -> Result<Option<Error>> {
-        // What an earlier start may have paid counts against the budget until the provider says that it did not.
+        // What an earlier start may have paid counts against the budget until the provider says
+        // that it did not.
         if gathered.attempts.has_unknown_charges() {
             self.settle(&mut gathered.attempts, Patience::None).await;
         }
@@ -91,7 +92,8 @@ impl<'a> Session<'a> {
             let before = gathered.attempts.committed();
             self.settle(&mut gathered.attempts, Patience::UntilListed)
                 .await;
-            // Another round is worth it only if it was the budget that stopped this one, and money was freed.
+            // Another round is worth it only if it was the budget that stopped this one, and money
+            // was freed.
             let freed = gathered.attempts.committed() < before;
             if !(freed && self.stopped_at_the_ceiling(stopped.as_ref())) {
                 break;
@@ -146,7 +148,8 @@ impl<'a> Session<'a> {
         gathered.attempts.add(fetched, &mut gathered.states)
     }
 
-    /// Asks the provider what attempts with unknown charge cost, and records it. What cannot be settled stays unknown.
+    /// Asks the provider what attempts with unknown charge cost, and records it. What cannot be
+    /// settled stays unknown.
     async fn settle(&self, attempts: &mut RunAttempts, patience: Patience) {
         let Start {
             pipeline,
@@ -164,8 +167,8 @@ impl<'a> Session<'a> {
                 patience,
             );
             for attempt in asked.await? {
-                // A response that arrived but could not be recorded is found by the next start, unless a recorded
-                // attempt hides it.
+                // A response that arrived but could not be recorded is found by the next start,
+                // unless a recorded attempt hides it.
                 let hides = attempt.outcome == Outcome::Ambiguous
                     && ledger.response(attempt.id).await?.exists();
                 if !hides {
@@ -227,7 +230,8 @@ impl<'a> Session<'a> {
                 .is_none_or(|deadline| clock.running() < deadline)
     }
 
-    /// Replaces the error of one request that the budget does not cover by what that means for the run.
+    /// Replaces the error of one request that the budget does not cover by what that means for the
+    /// run.
     async fn explain(&self, stopped: Option<Error>, gathered: &Gathered) -> Result<Option<Error>> {
         let ceiling = self.start.pipeline.budget.max_cost_usd;
         let (true, Some(ceiling)) = (self.stopped_at_the_ceiling(stopped.as_ref()), ceiling) else {

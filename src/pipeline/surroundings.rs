@@ -33,7 +33,8 @@ pub struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
-    /// The surroundings of a process: the clock and the environment of the machine, and no progress.
+    /// The surroundings of a process: the clock and the environment of the machine, and no
+    /// progress.
     #[must_use]
     pub fn of_process(clock: &Clock, seed: u64) -> Self {
         Self {

@@ -115,7 +115,8 @@ impl TargetStates {
         }
     }
 
-    /// Resets all targets if every one is refused: then the cause was the provider, and they are asked for again.
+    /// Resets all targets if every one is refused: then the cause was the provider, and they are
+    /// asked for again.
     pub(super) fn reset_if_all_are_refused(&mut self) {
         if self.states.iter().all(|state| state.fate == Fate::Refused) {
             self.states.fill(UNSENT);

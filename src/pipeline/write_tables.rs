@@ -1,7 +1,7 @@
 //! Writes the tables of a snapshot into its staging place, sorted.
 //!
-//! Pages are sorted and written. Breakdowns are read back from the sorted pages, one pass per dimension, and so need no
-//! sort of their own.
+//! Pages are sorted and written. Breakdowns are read back from the sorted pages, one pass per
+//! dimension, and so need no sort of their own.
 //!
 //! # Memory
 //! [`MemoryBudget`] gives the formula.
@@ -33,10 +33,11 @@ use crate::targets::{LineEnd, TargetList};
 
 /// Rows of a batch of targets or requests.
 const BATCH_ROWS: usize = 8192;
-/// Pages that are unfolded at once: enough that the two threads seldom wait for each other between batches.
+/// Pages that are unfolded at once: enough that the two threads seldom wait for each other between
+/// batches.
 const UNFOLDED_PAGES: usize = 32_768;
-/// Bytes per line besides the list, as measured: the state of its target, the order of its table, and the fragments
-/// that reading the ledger leaves.
+/// Bytes per line besides the list, as measured: the state of its target, the order of its table,
+/// and the fragments that reading the ledger leaves.
 const LINE_BYTES: usize = 64;
 
 /// The memory that publishing may use, and the part of it that the sorter of pages gets.
@@ -47,8 +48,8 @@ const LINE_BYTES: usize = 64;
 /// sorter = 6/8 m - l,   at least 1/16 m,   at most 5/8 m
 /// ```
 ///
-/// So 2/8 of `m` are for a row group, the responses in work and the batches being sorted; a list of up to 1/8 of `m`
-/// costs the sorter nothing, and a longer one makes it spill to disk earlier.
+/// So 2/8 of `m` are for a row group, the responses in work and the batches being sorted; a list of
+/// up to 1/8 of `m` costs the sorter nothing, and a longer one makes it spill to disk earlier.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MemoryBudget {
     memory: usize,
@@ -194,7 +195,8 @@ pub(super) fn write_requests(staging: &Staging, attempts: &[Attempt]) -> Result<
     writer.close()
 }
 
-/// Writes the targets table: lines sorted by root domain, target, source and number, invalid lines first.
+/// Writes the targets table: lines sorted by root domain, target, source and number, invalid lines
+/// first.
 pub(super) fn write_targets(
     staging: &Staging,
     list: &TargetList,

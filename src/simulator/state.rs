@@ -144,8 +144,8 @@ impl State {
         let credentials = format!("{}:{}", self.behaviour.login, self.behaviour.password);
         let expected = format!("Basic {}", STANDARD.encode(credentials));
         let requests = self.requests.load(Ordering::Relaxed);
-        let last = self.behaviour.revoked_after;
-        last.is_none_or(|last| requests <= last)
+        let revoked = self.behaviour.revoked_after;
+        revoked.is_none_or(|after| requests <= after)
             && headers
                 .get(header::AUTHORIZATION)
                 .is_some_and(|given| given.as_bytes() == expected.as_bytes())

@@ -85,6 +85,7 @@ fn a_stage_imports_only_what_comes_before_it() {
                 "flatten",
                 "history",
                 "lake",
+                "ledger",
                 "pipeline",
                 "simulator",
                 "store",

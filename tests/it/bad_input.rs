@@ -1,4 +1,5 @@
-//! Bad input gets a message that names the place, what is wrong and what to do; nothing is sent, and the exit code is 2.
+//! Bad input gets a message that names the place, the fault and the next step; nothing is sent, and
+//! the exit code is 2.
 
 use std::io::Write as _;
 
@@ -7,7 +8,7 @@ use flate2::write::GzEncoder;
 
 use crate::harness::{Site, text};
 
-/// Runs `run` on a site and holds the outcome to an exit code and to words of the message.
+/// Runs `run` on a site and checks its exit code and the words of its message.
 fn refused(site: &Site, code: i32, words: &[&str]) {
     let output = site.program("run", &[]);
     let message = text(&output.stderr);
@@ -64,7 +65,7 @@ fn a_glob_that_matches_nothing_is_named() {
 }
 
 #[test]
-fn a_directory_is_no_target_list() {
+fn a_directory_is_not_a_target_list() {
     refused(
         &site().with_targets("paths = [\"data/targets\"]"),
         2,
@@ -73,16 +74,20 @@ fn a_directory_is_no_target_list() {
 }
 
 #[test]
-fn a_format_that_cannot_be_told_is_named() {
+fn a_file_of_an_unknown_format_is_named() {
     refused(
         &list(site(), "targets.xls", "x", ""),
         2,
-        &["targets.xls", "format cannot be told", "[targets] format"],
+        &[
+            "targets.xls",
+            "its extension does not name a known format",
+            "[targets] format",
+        ],
     );
 }
 
 #[test]
-fn a_line_that_is_not_utf_8_is_invalid_and_told_where() {
+fn a_line_that_is_not_utf_8_is_invalid_and_its_place_is_shown() {
     let site = list(
         site(),
         "latin1.txt",
@@ -90,7 +95,7 @@ fn a_line_that_is_not_utf_8_is_invalid_and_told_where() {
         "",
     );
     let output = site.program("plan", &[]);
-    let message = text(&output.stderr);
+    let message = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{message}");
     assert!(
         message.contains("latin1.txt line 2") && message.contains("not UTF-8 at byte 24"),
@@ -119,7 +124,7 @@ fn a_csv_without_the_column_names_those_it_has() {
         &site,
         2,
         &[
-            "list.csv has no column `url`; it has: page, client",
+            "list.csv has no column `url`; its columns are: page, client",
             "[targets] column",
         ],
     );
@@ -162,7 +167,7 @@ fn a_broken_gzip_is_named() {
 }
 
 #[test]
-fn a_parquet_that_is_none_is_named() {
+fn a_file_that_is_not_parquet_is_named() {
     refused(
         &list(site(), "fake.parquet", "https://example.com/\n", ""),
         2,
@@ -184,7 +189,7 @@ fn a_list_without_a_valid_target_sends_nothing() {
 }
 
 #[test]
-fn mistakes_in_a_pipeline_file_are_told_by_line_and_key() {
+fn mistakes_in_a_pipeline_file_are_shown_with_line_and_key() {
     for (lines, words) in [
         (
             "[api]\nmax_inflight = 3",
@@ -247,7 +252,7 @@ fn mistakes_in_a_pipeline_file_are_told_by_line_and_key() {
 }
 
 #[test]
-fn a_column_that_is_kept_twice_and_a_table_that_is_missing_are_told() {
+fn a_column_that_is_kept_twice_and_a_missing_table_are_named() {
     let path = "paths = [\"data/targets/awesome.txt\"]";
     refused(
         &site().with_targets(&format!("{path}\nkeep = [\"a\", \"a\"]")),
@@ -283,7 +288,7 @@ fn a_column_that_is_kept_twice_and_a_table_that_is_missing_are_told() {
 }
 
 #[test]
-fn an_unknown_endpoint_is_told_with_those_that_are_known() {
+fn an_unknown_endpoint_is_named_with_the_known_ones() {
     let site = site();
     let file = site.write(
         "other.toml",
@@ -304,7 +309,7 @@ fn an_unknown_endpoint_is_told_with_those_that_are_known() {
 }
 
 #[test]
-fn a_pipeline_file_that_is_not_there_is_named() {
+fn a_missing_pipeline_file_is_named() {
     let output = crate::harness::program()
         .args(["run", "no/such.toml"])
         .output()
@@ -326,7 +331,7 @@ fn missing_credentials_are_named_by_variable() {
 }
 
 #[test]
-fn a_lake_that_cannot_be_written_is_named() {
+fn a_lake_that_is_not_writable_is_named() {
     let site = site();
     let file = site.write("a-file", "");
     let output = site.program("run", &["--lake", &format!("{}/lake", file.display())]);

@@ -1,4 +1,5 @@
-//! The command line keeps its contract with schedulers and people: help, machine output, completions, exit codes.
+//! The command line keeps its contract with schedulers and people: help, JSON, completions, exit
+//! codes.
 
 use backlake::contract::Table;
 
@@ -57,7 +58,7 @@ fn every_shell_gets_completions() {
 }
 
 #[test]
-fn machines_get_all_that_was_promised_them() {
+fn json_reports_have_every_documented_key() {
     let site = Site::new([
         "https://example.com/",
         "https://example.com/#x",
@@ -120,7 +121,7 @@ fn machines_get_all_that_was_promised_them() {
 }
 
 #[test]
-fn the_views_name_every_table_and_a_lake_of_any_name() {
+fn the_views_name_every_table_in_a_lake_of_any_name() {
     let site = Site::new(["https://example.com/"]);
     let lake = site.lake().with_file_name("the team's [old] lake");
     let lake = lake.to_str().unwrap();
@@ -161,7 +162,7 @@ fn the_views_name_every_table_and_a_lake_of_any_name() {
 }
 
 #[test]
-fn errors_reach_machines_too() {
+fn errors_are_json_too() {
     let output = program()
         .args(["run", "no/such.toml", "--output", "json"])
         .output()
@@ -194,7 +195,7 @@ fn log_lines_can_be_json() {
 }
 
 #[test]
-fn a_flag_counts_before_the_environment_and_that_before_the_file() {
+fn a_flag_overrides_the_environment_which_overrides_the_file() {
     let site = Site::new(["https://example.com/"]);
     let file = site.write("pipeline.toml", site.text());
     let snapshot = |flag: &[&str], variable: Option<&str>| {

@@ -5,9 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use backlake::error::ErrorKind;
-use backlake::pipeline::{
-    FindingsMode, RunEnd, RunMode, RunState, StartMode, Surroundings, replay, run,
-};
+use backlake::pipeline::{RunEnd, RunMode, RunState, StartMode, Surroundings, run};
 use backlake::simulator::Behaviour;
 use backlake::stop::{Stop, StopReason};
 use backlake::store::{Owner, Store};
@@ -19,25 +17,9 @@ use crate::harness::{Site, date, program, simulator, surroundings};
 
 /// Every file of the lake by its path, except locks and reports, which each command rewrites.
 fn tree(lake: &Path) -> BTreeMap<String, Vec<u8>> {
-    fn walk(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path, found)
-            } else {
-                found.push(path)
-            }
-        }
-    }
-    let mut found = Vec::new();
-    walk(lake, &mut found);
-    let relative = |path: &Path| path.strip_prefix(lake).unwrap().display().to_string();
-    let files = found
-        .iter()
-        .map(|path| (relative(path), std::fs::read(path).unwrap()));
+    let mut files = crate::harness::tree(lake);
+    files.retain(|path, _| !path.contains("/locks/") && !path.ends_with("summary.json"));
     files
-        .filter(|(path, _)| !path.contains("/locks/") && !path.ends_with("summary.json"))
-        .collect()
 }
 
 /// The objects that `compact` bundles: responses, intents and attempts outside of bundles.
@@ -165,14 +147,7 @@ async fn a_bundle_contains_every_object_under_its_path_and_a_replay_reads_it() {
 
     let tables = rest(&after);
     std::fs::remove_dir_all(site.lake().join("pages")).unwrap();
-    published(
-        replay(
-            &site.pipeline(&simulator.url()),
-            FindingsMode::Hold,
-            &surroundings(&simulator, &clock),
-        )
-        .await,
-    );
+    published(site.replay(&simulator, &clock).await);
     assert!(
         rest(&tree(&site.lake())) == tables,
         "a replay from the bundle gives the same files"
@@ -224,14 +199,7 @@ async fn a_date_that_was_bundled_can_be_replaced_and_bundled_again() {
     assert!(bundled(&site.lake()) == all && loose(&tree(&site.lake())).is_empty());
 
     let tables = rest(&tree(&site.lake()));
-    published(
-        replay(
-            &site.pipeline(&simulator.url()),
-            FindingsMode::Hold,
-            &surroundings(&simulator, &clock),
-        )
-        .await,
-    );
+    published(site.replay(&simulator, &clock).await);
     assert!(rest(&tree(&site.lake())) == tables);
 
     // Pruning deletes the bundles, too.
@@ -239,7 +207,7 @@ async fn a_date_that_was_bundled_can_be_replaced_and_bundled_again() {
     published(
         run(
             &other,
-            Default::default(),
+            RunMode::default(),
             &surroundings(&simulator, &clock),
         )
         .await,
@@ -332,12 +300,7 @@ async fn a_damaged_index_is_reported_and_the_tar_restores_everything() {
     program_compacts(&site, &["--yes"]);
     let index = site.lake().join("_archive/2026-11-23/bundle-00000.json");
     std::fs::write(&index, "rubbish").unwrap();
-    let failed = replay(
-        &site.pipeline(&simulator.url()),
-        FindingsMode::Hold,
-        &surroundings(&simulator, &clock),
-    )
-    .await;
+    let failed = site.replay(&simulator, &clock).await;
     let error = failed.err().unwrap();
     assert!(
         error
@@ -356,14 +319,7 @@ async fn a_damaged_index_is_reported_and_the_tar_restores_everything() {
     std::fs::remove_file(&index).unwrap();
     std::fs::remove_file(index.with_extension("tar")).unwrap();
     assert!(tree(&site.lake()) == before);
-    published(
-        replay(
-            &site.pipeline(&simulator.url()),
-            FindingsMode::Hold,
-            &surroundings(&simulator, &clock),
-        )
-        .await,
-    );
+    published(site.replay(&simulator, &clock).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -385,14 +341,7 @@ async fn a_response_that_is_restored_next_to_a_damaged_bundle_is_used() {
         .unwrap();
     tar[at..at + response.len()].fill(0);
     std::fs::write(&bundle, tar).unwrap();
-    let replayed = async || {
-        replay(
-            &site.pipeline(&simulator.url()),
-            FindingsMode::Hold,
-            &surroundings(&simulator, &clock),
-        )
-        .await
-    };
+    let replayed = async || site.replay(&simulator, &clock).await;
     let error = replayed().await.err().unwrap();
     assert!(
         error.hint().contains("restore the file in _archive"),

@@ -72,7 +72,8 @@ async fn a_commented_key_of_the_nightly_pipeline_shows_its_default_or_is_an_exam
     let bare = uncommented(&nightly, &[]);
     assert!(uncommented(&nightly, &defaults) == bare);
     for key in &examples {
-        // A key of a table that is an example as a whole needs its table; the contracts file does not exist.
+        // A key of a table that is an example as a whole needs its table; the contracts file does
+        // not exist.
         if !key.text.starts_with("per_")
             && !key.text.starts_with('[')
             && !key.text.starts_with("contracts")

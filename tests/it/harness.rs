@@ -1,4 +1,5 @@
-//! Shared by all tests: a pipeline in a folder of its own, run in this process or as the real program.
+//! Shared by all tests: a pipeline in a folder of its own, run in this process or as the real
+//! program.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -199,20 +200,7 @@ impl Site {
 
     /// Every file of the lake, by its path in it.
     pub(crate) fn tree(&self) -> BTreeMap<String, Vec<u8>> {
-        let mut found = BTreeMap::new();
-        let mut folders = vec![self.lake()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).into_iter().flatten() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else {
-                    let name = path.strip_prefix(self.lake()).unwrap();
-                    found.insert(name.display().to_string(), std::fs::read(&path).unwrap());
-                }
-            }
-        }
-        found
+        tree(&self.lake())
     }
 
     /// Runs the real program on this site's pipeline file.
@@ -232,7 +220,8 @@ impl Site {
     }
 }
 
-/// The surroundings of a run in a test: the simulator's credentials, and a transport to it without sockets.
+/// The surroundings of a run in a test: the simulator's credentials, and a transport to it without
+/// sockets.
 pub(crate) fn surroundings(simulator: &Arc<Simulator>, clock: &Clock) -> Surroundings<'static> {
     Surroundings {
         clock: clock.clone(),
@@ -291,24 +280,24 @@ impl Transport for Within {
         // The provider does its work whether or not the client waits for it.
         let reaction = tokio::spawn(async move { simulator.react(request).await });
         Box::pin(async move {
-            let half = |answer: &Scripted| Ok(answer.body.slice(..answer.body.len() / 2));
+            let half = |scripted: &Scripted| Ok(scripted.body.slice(..scripted.body.len() / 2));
             match reaction.await.unwrap() {
-                Reaction::Response(answer) => {
-                    let body = stream::iter([Ok(answer.body.clone())]).boxed();
-                    Ok(response(answer, body))
+                Reaction::Response(scripted) => {
+                    let body = stream::iter([Ok(scripted.body.clone())]).boxed();
+                    Ok(response(scripted, body))
                 }
                 Reaction::Refused => Err(SendError::NotSent("connection refused".to_owned())),
                 Reaction::HangUp => Err(SendError::NoResponse("connection reset".to_owned())),
-                Reaction::BreakOff(_, answer) => {
+                Reaction::BreakOff(_, scripted) => {
                     let body =
-                        stream::iter([half(&answer), Err("connection reset".to_owned())]).boxed();
-                    Ok(response(answer, body))
+                        stream::iter([half(&scripted), Err("connection reset".to_owned())]).boxed();
+                    Ok(response(scripted, body))
                 }
-                Reaction::Stall(_, answer) => {
-                    let body = stream::iter([half(&answer)])
+                Reaction::Stall(_, scripted) => {
+                    let body = stream::iter([half(&scripted)])
                         .chain(stream::pending())
                         .boxed();
-                    Ok(response(answer, body))
+                    Ok(response(scripted, body))
                 }
             }
         })
@@ -316,15 +305,15 @@ impl Transport for Within {
 }
 
 fn response(
-    answer: Scripted,
+    scripted: Scripted,
     body: stream::BoxStream<'static, Result<Bytes, String>>,
 ) -> StreamingResponse {
     let mut headers = HeaderMap::new();
-    for (name, value) in answer.headers {
+    for (name, value) in scripted.headers {
         headers.append(name, HeaderValue::from_str(&value).unwrap());
     }
     StreamingResponse {
-        status: StatusCode::from_u16(answer.status).unwrap(),
+        status: StatusCode::from_u16(scripted.status).unwrap(),
         headers,
         body,
     }
@@ -360,6 +349,24 @@ fn files_of(lake: &Path, table: Table, date: NaiveDate) -> Vec<PathBuf> {
     files
 }
 
+/// Every file of a lake, by its path in it.
+pub(crate) fn tree(lake: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![lake.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(lake).unwrap().display().to_string();
+                found.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
 /// All rows of a table's snapshot, in the order of its files.
 pub(crate) fn read_table(lake: &Path, table: Table) -> RecordBatch {
     read_snapshot(lake, table, date())
@@ -373,7 +380,8 @@ pub(crate) fn read_snapshot(lake: &Path, table: Table, date: NaiveDate) -> Recor
         let reader =
             ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file).unwrap()).unwrap();
         for batch in reader.build().unwrap() {
-            // Readers name the inner fields of maps in their own way; here they get the contract's names.
+            // Readers name the inner fields of maps in their own way; here they get the contract's
+            // names.
             let batch = batch.unwrap();
             let columns = batch
                 .columns()

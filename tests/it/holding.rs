@@ -1,5 +1,5 @@
-//! A snapshot with findings is held if the pipeline file says so, and published once someone accepts it; a lake never mixes
-//! invented and real data.
+//! A snapshot with findings is held if the pipeline file says so, and published once someone
+//! accepts it; a lake never mixes invented and real data.
 
 use backlake::error::ErrorKind;
 use backlake::pipeline::{

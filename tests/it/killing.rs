@@ -413,7 +413,7 @@ async fn a_signal_ends_a_run_in_order_and_a_second_one_at_once() {
     kill(child.id(), "INT");
     assert!(
         log.iter()
-            .any(|line| line.contains("a second signal ends the run at once"))
+            .any(|line| line.contains("a second signal ends the process at once"))
     );
     kill(child.id(), "INT");
     assert_eq!(child.wait().unwrap().code(), Some(130));

@@ -1,6 +1,10 @@
 //! The promises of backlake, one module each. No test needs a network beyond loopback, and none sleeps.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+#![expect(
+    clippy::too_many_lines,
+    reason = "a test reads best from top to bottom, tables included"
+)]
 
 mod architecture;
 mod bad_input;

@@ -1,4 +1,5 @@
-//! Pruning deletes whole dates, only when told to, and never what someone has paid for and still needs.
+//! Pruning deletes whole dates, only when told to, and never what someone has paid for and still
+//! needs.
 
 use backlake::pipeline::{RunMode, run};
 use backlake::simulator::Behaviour;

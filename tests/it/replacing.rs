@@ -1,10 +1,12 @@
 //! Readers see each table completely or not at all, also while a date is published or replaced.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use backlake::clock::Clock;
 use backlake::contract::Table;
-use backlake::pipeline::{Progress, RunMode, RunState, StartMode, Surroundings, run};
-use backlake::simulator::Behaviour;
+use backlake::pipeline::{Pipeline, Progress, RunMode, RunState, StartMode, Surroundings, run};
+use backlake::simulator::{Behaviour, Simulator};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::harness::{Site, files, mixed_targets as lines, simulator, surroundings};
@@ -79,6 +81,39 @@ async fn readers_see_each_table_completely_or_not_at_all_at_every_step() {
     assert_eq!(named.unwrap().1, whole);
 }
 
+/// Starts a replacement and interrupts it once some tables are next to those they replace. Readers
+/// of the manifest see the old files at every step.
+async fn interrupt(
+    site: &Site,
+    pipeline: &Pipeline,
+    replacing: RunMode,
+    simulator: &Arc<Simulator>,
+    clock: &Clock,
+) {
+    let first = seen(site).1.unwrap();
+    let steps = std::sync::Mutex::new(Vec::new());
+    let on_progress = |progress: Progress| {
+        if matches!(progress, Progress::Staged | Progress::Moved) {
+            let mut steps = steps.lock().unwrap();
+            steps.push(seen(site).1.unwrap());
+            if steps.len() == 3 {
+                panic!("interrupted");
+            }
+        }
+    };
+    let env = Surroundings {
+        on_progress: &on_progress,
+        seed: 8,
+        ..surroundings(simulator, clock)
+    };
+    let interrupted = std::panic::AssertUnwindSafe(run(pipeline, replacing, &env));
+    assert!(futures::FutureExt::catch_unwind(interrupted).await.is_err());
+    let steps = steps
+        .into_inner()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    assert!(steps.iter().all(|seen| *seen == first), "{steps:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_date_is_fetched_again_and_readers_of_the_manifest_switch_in_one_step() {
     let site = Site::new(lines(1200));
@@ -95,34 +130,11 @@ async fn a_date_is_fetched_again_and_readers_of_the_manifest_switch_in_one_step(
         ..RunMode::default()
     };
 
-    // Interrupted once some tables are next to those they replace: readers of the manifest see the old ones.
-    let steps = std::sync::Mutex::new(Vec::new());
-    let on_progress = |progress: Progress| {
-        if matches!(progress, Progress::Staged | Progress::Moved) {
-            let mut steps = steps.lock().unwrap();
-            steps.push(seen(&site).1.unwrap());
-            if steps.len() == 3 {
-                panic!("interrupted");
-            }
-        }
-    };
-    let env = Surroundings {
-        on_progress: &on_progress,
-        seed: 8,
-        ..surroundings(&simulator, &clock)
-    };
-    let interrupted = std::panic::AssertUnwindSafe(run(&pipeline, replacing, &env));
-    assert!(futures::FutureExt::catch_unwind(interrupted).await.is_err());
-    assert!(
-        steps
-            .into_inner()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .iter()
-            .all(|seen| *seen == first)
-    );
+    interrupt(&site, &pipeline, replacing, &simulator, &clock).await;
     let paid = simulator.ledger().len();
     assert!(paid > asked);
-    // Without --replace, nothing is started.
+    // Readers of the manifest see the old files. Without --replace, nothing is started.
+    assert_eq!(seen(&site).1.unwrap(), first);
     assert_eq!(
         site.run(&simulator, &clock).await.unwrap().report.state,
         RunState::AlreadyPublished

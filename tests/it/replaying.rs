@@ -1,4 +1,5 @@
-//! An archived snapshot can be published again for free: the same rows in the same files, or by another contract.
+//! An archived snapshot can be published again for free: the same rows in the same files, or by
+//! another contract.
 
 use std::path::PathBuf;
 
@@ -76,7 +77,8 @@ async fn a_later_contract_adopts_fields_that_were_kept_in_extra() {
     assert!(site.run(&simulator, &clock).await.unwrap().error.is_none());
     add_field(&site, "page_authority", |n| (n as i64).into());
 
-    // A field that is in no contract is kept, counted, and reported with the lines that would adopt it.
+    // A field that is in no contract is kept, counted, and reported with the lines that would adopt
+    // it.
     let end = site.replay(&simulator, &clock).await.unwrap();
     let [drift] = end.report.findings.drift.as_slice() else {
         panic!("{:?}", end.report.findings)

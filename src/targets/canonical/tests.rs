@@ -68,13 +68,24 @@ fn pages_get_the_form_that_the_provider_requires() {
             Page,
             "192.0.2.7",
         ),
-        (
-            "https://a.b.github.io/",
-            "https://a.b.github.io/",
-            Page,
-            "b.github.io",
-        ),
     ] {
+        assert_eq!(
+            form(line),
+            Ok((text.to_owned(), kind, root.to_owned())),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn domains_lose_their_www_and_get_their_root_domain() {
+    use TargetKind::{Domain, Page, Subdomain};
+    for (line, text, kind, root) in [(
+        "https://a.b.github.io/",
+        "https://a.b.github.io/",
+        Page,
+        "b.github.io",
+    )] {
         assert_eq!(
             form(line),
             Ok((text.to_owned(), kind, root.to_owned())),

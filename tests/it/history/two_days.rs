@@ -8,7 +8,7 @@ use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::Int64Type;
 use backlake::clock::Clock;
 use backlake::contract::Table;
-use backlake::pipeline::{Overrides, Pipeline, RunMode, run};
+use backlake::pipeline::{RunMode, run};
 use backlake::simulator::{Behaviour, Simulator};
 use chrono::NaiveDate;
 
@@ -47,12 +47,7 @@ pub(super) async fn run_on(site: &Site, number: usize) {
         ..Behaviour::default()
     };
     let simulator = Arc::new(Simulator::new(behaviour, &clock));
-    let overrides = Overrides {
-        base_url: Some(simulator.url()),
-        snapshot: Some(day(number)),
-        ..Overrides::default()
-    };
-    let pipeline = Pipeline::parse("test.toml", &site.text(), overrides, &clock).unwrap();
+    let pipeline = site.pipeline_of(day(number), &simulator.url());
     let end = run(
         &pipeline,
         RunMode::default(),

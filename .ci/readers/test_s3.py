@@ -1,0 +1,145 @@
+"""The lake in an object store: killed, continued, locked and published through conditional puts, on a real S3 server."""
+
+import time
+import types
+
+import duckdb
+import pytest
+
+from lakes import ACCOUNT, charged, pipeline, write_lines
+
+BATCHES, IN_FLIGHT = 20, 3
+DATE = "2026-11-23"
+# Nothing listens there.
+NOBODY = "http://127.0.0.1:9"
+
+
+class Lake:
+    """A snapshot in a lake on the S3 server."""
+
+    def __init__(self, backlake, s3, bucket, folder, provider, snapshot=DATE):
+        self.backlake, self.s3, self.bucket, self.folder, self.snapshot = backlake, s3, bucket, folder, snapshot
+        self.url = f"s3://{bucket}/team/links"
+        targets = write_lines(folder / "targets.txt", [f"site{n}.com" for n in range(BATCHES * 100)])
+        self.pipeline = pipeline(folder, self.url, targets, name="s3", base_url=provider,
+                                 api=f"max_in_flight = {IN_FLIGHT}\nlisted_after_seconds = 1")
+        self.env = ACCOUNT | s3.env
+
+    def args(self, command, *more):
+        """The command line of a command on the pipeline, or on the lake."""
+        if command in ("verify", "compact"):
+            return [command, self.url, *more]
+        return [command, self.pipeline, "--snapshot", self.snapshot, *more]
+
+    def start(self, command):
+        return self.backlake.start(*self.args(command), env=self.env)
+
+    def finish(self, command, *more, code=0):
+        return self.backlake.finish(*self.args(command, *more), code=code, env=self.env, timeout=300)
+
+    def report(self, command, *more):
+        return self.backlake.report(*self.args(command, *more), env=self.env, timeout=300)
+
+    def objects(self, prefix):
+        return self.s3.objects(self.bucket, f"team/links/{prefix}")
+
+    def rows(self, table):
+        """Rows of a table, counted by DuckDB in the downloaded files."""
+        folder = self.folder / "downloaded" / table
+        folder.mkdir(parents=True)
+        for number, key in enumerate(self.objects(f"{table}/snapshot_date={self.snapshot}/")):
+            self.s3.client.download_file(self.bucket, key, f"{folder}/{number}.parquet")
+        return duckdb.sql(f"SELECT count(*) FROM '{folder}/*.parquet'").fetchall()[0][0]
+
+
+@pytest.fixture(scope="module")
+def continued(backlake, s3, bucket, folder):
+    """A run that is killed half way and continued by another; what was seen on the way."""
+    seen = types.SimpleNamespace()
+    with backlake.simulator(DATE, latency_ms=150) as provider:
+        lake = Lake(backlake, s3, bucket, folder, provider)
+        first = lake.start("run")
+        while len(lake.objects(f"_archive/{DATE}/")) < 4:
+            assert first.poll() is None, first.communicate()
+            time.sleep(0.02)
+        seen.first, seen.refusal = first.pid, lake.finish("run", code=6).stderr
+        first.kill()
+        first.communicate()
+        while True:
+            # The provider finishes the tasks that were under way.
+            seen.charged = len(charged(provider))
+            time.sleep(0.4)
+            if len(charged(provider)) == seen.charged:
+                break
+        seen.archived = len(lake.objects(f"_archive/{DATE}/"))
+        seen.published_early = lake.objects("pages/") + lake.objects("_snapshots/")
+        seen.report = lake.report("run")
+        seen.charged_in_all = len(charged(provider))
+        seen.reconciled = lake.report("check", "--reconcile")["reconciled"]
+        lake.finish("verify")
+        seen.rows = {table: lake.rows(table) for table in ["pages", "targets"]}
+        seen.staged = lake.objects("_staging/")
+        seen.again = lake.report("run")
+    return seen
+
+
+def test_a_second_run_is_told_which_process_holds_the_snapshot(continued):
+    assert f"process {continued.first} on " in continued.refusal, continued.refusal
+
+
+def test_a_killed_run_has_archived_all_but_what_was_in_flight(continued):
+    assert continued.charged - continued.archived <= 2 * IN_FLIGHT, (continued.charged, continued.archived)
+
+
+def test_a_killed_run_publishes_nothing(continued):
+    assert not continued.published_early
+
+
+def test_another_run_continues_it_and_accounts_for_every_line(continued):
+    report = continued.report
+    assert report["state"] == "published" and report["lines"] == sum(report["fates"].values()), report
+
+
+def test_no_archived_response_is_paid_twice(continued):
+    assert continued.charged_in_all == BATCHES + continued.charged - continued.archived
+
+
+def test_the_ledger_of_a_continued_run_is_the_provider_s(continued):
+    ledger = continued.reconciled
+    assert ledger["different"] == 0, ledger
+    assert ledger["recorded_usd"] == ledger["charged_usd"] == continued.report["cost_usd"], ledger
+
+
+def test_a_continued_run_publishes_every_row_and_leaves_nothing_staged(continued):
+    assert continued.rows == {"pages": continued.report["items"], "targets": continued.report["lines"]}
+    assert not continued.staged
+
+
+def test_a_published_snapshot_is_not_run_again(continued):
+    assert continued.again["state"] == "already_published", continued.again
+
+
+def test_a_replay_from_a_bundle_writes_the_same_files(continued, backlake, s3, bucket, folder):
+    lake = Lake(backlake, s3, bucket, folder, NOBODY)
+
+    def files():
+        return {key: s3.client.head_object(Bucket=bucket, Key=key)["ETag"] for key in lake.objects("pages/")}
+
+    before, loose = files(), lake.objects(f"_archive/{DATE}/") + lake.objects(f"_runs/{DATE}/intents/")
+    assert len(loose) >= 2 * BATCHES, loose
+    lake.finish("compact", "--yes")
+    assert len(lake.objects(f"_archive/{DATE}/")) == 2 and not lake.objects(f"_runs/{DATE}/intents/")
+    s3.client.delete_object(Bucket=bucket, Key=next(iter(before)))
+    lake.finish("replay")
+    lake.finish("verify")
+    assert files() == before
+
+
+def test_of_two_runs_that_start_together_one_publishes(backlake, s3, bucket, folder):
+    with backlake.simulator(DATE, latency_ms=100) as provider:
+        lake = Lake(backlake, s3, bucket, folder, provider, snapshot="2026-11-24")
+        both = [lake.start("run"), lake.start("run")]
+        messages = [process.communicate(timeout=300)[1] for process in both]
+        assert sorted(process.returncode for process in both) == [0, 6], messages
+        assert len(charged(provider)) == BATCHES
+        lake.finish("verify")

@@ -1,0 +1,273 @@
+"""The views of `backlake sql` in DuckDB, each compared with a computation from what the provider returned."""
+
+import collections
+import decimal
+import json
+import pathlib
+import re
+import shutil
+import zlib
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from lakes import (ACCOUNT, MAPS, ROOT, TABLES, altered, ask_provider, charged, difference, manifest_of, partitions_read,
+                   pipeline, stem, write_lines)
+
+DATES = ["2026-09-01", "2026-10-15", "2026-11-23"]
+VIEWS = [*TABLES, "pages_latest", "breakdowns_latest", "page_changes", "run_costs"]
+COMPARED = ["backlinks", "referring_domains", "rank"]
+
+
+class Night:
+    """The targets of a date, and what the provider returned for them."""
+
+    def __init__(self, number):
+        self.date = DATES[number]
+        # The list changes: some sites come with a night, some go.
+        sites = [f"site{n}.com" for n in range(60)
+                 if not (n % 20 == 1 and number == 0) and not (n % 20 == 2 and number > 0)]
+        self.asked = {f"https://{site}/{page}": site for site in sites for page in range(25)} | dict(zip(sites, sites))
+        self.lines = [*self.asked, *list(self.asked)[:7], "nonsense"]
+        self.refused = frozenset(list(self.asked)[100:900:200]) if number == 1 else frozenset()
+        self.pages, self.cost = {}, []
+
+    def alter(self, item):
+        """Some pages are lost from night to night, some come back, some stay as they were."""
+        draw = zlib.crc32(item["url"].encode()) % 50
+        if draw == 0:
+            return self.date != DATES[1]
+        if draw == 1:
+            return self.date != DATES[2]
+        if draw == 2:
+            item["rank"] = None
+        return True
+
+    def publish(self, backlake, folder, lake, before):
+        # By the wall clock, a refused target is not asked again for 30 days.
+        self.refused |= before.refused if before else frozenset()
+        source = write_lines(folder / "targets.txt", self.lines)
+        with backlake.simulator(self.date) as simulator, altered(simulator, self.alter, self.refused) as provider:
+            file = pipeline(folder, lake, source, name="views", base_url=provider)
+            report = backlake.report("run", file, "--snapshot", self.date, env=ACCOUNT)
+            assert report["state"] == "published", report
+            self.requests = report["requests"]
+            by_root = collections.defaultdict(list)
+            for target, site in self.asked.items():
+                if target not in self.refused:
+                    by_root[site].append(target)
+            stems = {stem(target): target for target in self.asked}
+            self.pages = {stems[stem(item["url"])]: item for item in ask_provider(provider, by_root)}
+            self.cost = charged(provider)
+
+    def fate(self, target):
+        if target not in self.asked:
+            return None
+        if target in self.refused:
+            return "refused"
+        return "returned" if target in self.pages else "absent"
+
+
+def changes(nights):
+    """The rows of page_changes, computed from the nights."""
+    found = []
+    for before, now in zip(nights, nights[1:]):
+        for target in before.asked | now.asked:
+            fates = now.fate(target), before.fate(target)
+            if "returned" not in fates:
+                continue
+            this, that = now.pages.get(target), before.pages.get(target)
+            if this and that:
+                change = "same" if all(this[name] == that[name] for name in COMPARED) else "changed"
+            else:
+                other = fates[0] if that else fates[1]
+                words = {"absent": ("lost", "new"), None: ("removed", "added"), "refused": ("unanswered", "unanswered")}
+                change = words[other][0] if that else words[other][1]
+            row = [now.date, before.date, target, (before.asked | now.asked)[target], change]
+            for name in COMPARED:
+                left, right = this and this[name], that and that[name]
+                row += [left, right, None if left is None or right is None else left - right]
+            found.append((*row, *fates))
+    return sorted(found, key=repr)
+
+
+class Lake:
+    """Three nights, the script made after the second, and in every partition files that no manifest names."""
+
+    def __init__(self, backlake, folder):
+        # A place that both SQL and globs must quote.
+        self.path = folder / "the team's [old] lake"
+        self.nights = [Night(number) for number in range(3)]
+        file = folder / "views.sql"
+        for number, night in enumerate(self.nights):
+            night.publish(backlake, folder, self.path, self.nights[number - 1] if number else None)
+            if number == 1:
+                backlake("sql", self.path, "--write", file)
+        self.script, self.files = file.read_text(), [path.name for path in folder.glob("views.sql*")]
+        for table in TABLES:
+            for night in self.nights:
+                partition = self.path / table / f"snapshot_date={night.date}"
+                whole = next(partition.glob("*.parquet"))
+                shutil.copy(whole, partition / "stray.parquet")
+                (partition / "half.parquet").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+            shutil.copytree(partition, partition.with_name("snapshot_date=2026-11-24"))
+        self.connection = duckdb.connect()
+        self.connection.execute(self.script)
+
+    def script_for(self, place):
+        """The script for a copy of the lake: the path is quoted for SQL, and in patterns for globs."""
+        return self.script.replace(str(self.path).replace("'", "''").replace("[", "[[]"), str(place))
+
+    def rows(self, query):
+        found = self.connection.execute(query).fetchall()
+        plain = ([value.isoformat() if hasattr(value, "isoformat") else value for value in row] for row in found)
+        return sorted(map(tuple, plain), key=repr)
+
+
+@pytest.fixture(scope="module")
+def lake(backlake, folder):
+    return Lake(backlake, folder)
+
+
+@pytest.fixture
+def copied(lake, tmp_path):
+    """A copy of the lake that a test may change."""
+    return shutil.copytree(lake.path, tmp_path / "lake")
+
+
+def check(found, truth):
+    problem = difference(found, sorted(truth, key=repr))
+    assert not problem, problem
+
+
+def test_the_script_is_the_same_for_every_night(lake, backlake):
+    assert lake.script == backlake("sql", lake.path)
+
+
+def test_writing_the_script_leaves_no_other_file(lake):
+    assert lake.files == ["views.sql"]
+
+
+def test_a_lake_without_a_snapshot_is_an_error_and_no_script(backlake, tmp_path):
+    assert backlake("sql", tmp_path, code=2) == ""
+
+
+@pytest.mark.parametrize(("name", "nights"), [("pages", slice(None)), ("pages_latest", slice(-1, None))])
+def test_pages_are_those_of_the_published_snapshots_and_nothing_else(lake, name, nights):
+    truth = [(night.date, target, item["backlinks"], item["rank"])
+             for night in lake.nights[nights] for target, item in night.pages.items()]
+    check(lake.rows(f"SELECT snapshot_date, target, backlinks, rank FROM {name}"), truth)
+
+
+@pytest.mark.parametrize(("name", "nights"), [("breakdowns", slice(None)), ("breakdowns_latest", slice(-1, None))])
+def test_breakdowns_are_those_of_the_published_snapshots_and_nothing_else(lake, name, nights):
+    truth = [(night.date, target, dimension, key, links)
+             for night in lake.nights[nights] for target, item in night.pages.items()
+             for dimension, field in MAPS.items() for key, links in (item[field] or {}).items()]
+    check(lake.rows(f"SELECT snapshot_date, target, dimension, key, links FROM {name}"), truth)
+
+
+def test_targets_are_the_lines_of_the_published_snapshots(lake):
+    truth = [(night.date, line) for night in lake.nights for line in night.lines]
+    check(lake.rows("SELECT snapshot_date, input FROM targets"), truth)
+
+
+def test_requests_cost_what_the_provider_charged(lake):
+    truth = [(night.date, night.requests, sum(decimal.Decimal(str(cost)) for cost in night.cost)) for night in lake.nights]
+    check(lake.rows("SELECT snapshot_date, count(*), sum(cost_usd) FROM requests GROUP BY ALL"), truth)
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_the_date_is_a_date_in_every_view(lake, name):
+    types = dict(lake.connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE {name})").fetchall())
+    assert types["snapshot_date"] == "DATE", types
+
+
+def test_page_changes_are_those_computed_from_the_responses(lake):
+    numbers = ", ".join(f"{name}, {name}_before, {name}_change" for name in COMPARED)
+    truth = changes(lake.nights)
+    counts = collections.Counter(row[4] for row in truth)
+    assert {"same", "changed", "new", "lost", "added", "removed", "unanswered"} == set(counts), counts
+    check(lake.rows(f"SELECT snapshot_date, previous_date, target, root_domain, change, {numbers}, fate, fate_before "
+                    f"FROM page_changes"), truth)
+
+
+def test_run_costs_are_what_the_provider_charged(lake):
+    truth = []
+    for night in lake.nights:
+        fates = collections.Counter(map(night.fate, night.asked))
+        cost = sum(decimal.Decimal(str(cost)) for cost in night.cost)
+        counts = [len(night.lines), len(night.asked), fates["returned"], fates["absent"], fates["refused"]]
+        truth.append((night.date, *counts, night.requests, len(night.pages), cost))
+    check(lake.rows("SELECT snapshot_date, lines, targets, returned, absent, unanswered, requests, items, cost_usd "
+                    "FROM run_costs"), truth)
+
+
+@pytest.mark.parametrize(("query", "nights"), [
+    (f"SELECT sum(backlinks) FROM pages WHERE snapshot_date = DATE '{DATES[0]}'", [0]),
+    (f"SELECT sum(links) FROM breakdowns WHERE snapshot_date < DATE '{DATES[2]}'", [0, 1]),
+    ("SELECT sum(backlinks) FROM pages_latest", [2]),
+    ("SELECT sum(links) FROM breakdowns_latest", [2]),
+    (f"SELECT sum(backlinks_change) FROM page_changes WHERE snapshot_date = '{DATES[1]}'", [0, 1]),
+    (f"SELECT change, count(*) FROM page_changes WHERE snapshot_date = '{DATES[2]}' GROUP BY ALL", [1, 2]),
+    ("SELECT sum(cost_usd) FROM run_costs", []),
+])
+def test_a_condition_on_the_date_opens_only_the_files_of_those_dates(lake, query, nights):
+    assert partitions_read(lake.connection, query) == {f"snapshot_date={DATES[night]}" for night in nights}
+
+
+def test_files_that_a_query_does_not_need_may_be_damaged(lake, copied):
+    for file in copied.glob(f"*/snapshot_date={DATES[0]}/*"):
+        file.write_bytes(b"no Parquet")
+    connection = duckdb.connect()
+    connection.execute(lake.script_for(copied))
+    for name in ["pages_latest", "breakdowns_latest", f"page_changes WHERE snapshot_date = '{DATES[2]}'", "run_costs"]:
+        query = f"SELECT count(*) FROM {name}"
+        assert connection.execute(query).fetchall() == lake.connection.execute(query).fetchall(), name
+
+
+def test_an_older_contract_may_have_fewer_columns(lake, copied):
+    manifest = manifest_of(copied, DATES[0])
+    manifest["tables"]["pages"]["contract"] = "pages.v0"
+    del manifest["generation"]
+    pathlib.Path(copied, f"_snapshots/{DATES[0]}.json").write_text(json.dumps(manifest))
+    for file in manifest["tables"]["pages"]["files"]:
+        rows = pq.read_table(copied / file["path"], partitioning=None)
+        pq.write_table(rows.drop_columns(["rank"]), copied / file["path"])
+    connection = duckdb.connect()
+    connection.execute(lake.script_for(copied))
+    query = "SELECT count(*), count(rank), sum(backlinks) FROM pages GROUP BY snapshot_date ORDER BY snapshot_date"
+    found, truth = connection.execute(query).fetchall(), lake.connection.execute(query).fetchall()
+    assert found == [(truth[0][0], 0, truth[0][2]), *truth[1:]], found
+    assert connection.execute("SELECT min(generation) FROM run_costs").fetchone() == (1,)
+
+
+def test_a_session_keeps_its_snapshots_until_the_script_is_run_again(lake, copied, tmp_path):
+    manifest = copied / f"_snapshots/{DATES[2]}.json"
+    away = manifest.rename(tmp_path / "away.json")
+    connection = duckdb.connect()
+    connection.execute(lake.script_for(copied))
+    latest = "SELECT max(snapshot_date)::VARCHAR, count(DISTINCT snapshot_date) FROM pages"
+    assert connection.execute(latest).fetchone() == (DATES[1], 2)
+    away.rename(manifest)
+    assert connection.execute(latest).fetchone() == (DATES[1], 2)
+    connection.execute(lake.script_for(copied))
+    assert connection.execute(latest).fetchone() == (DATES[2], 3)
+
+
+def test_the_documented_loader_loads_what_the_manifests_name_and_that_once(lake):
+    document = (ROOT / "docs/lake.md").read_text()
+    code, = re.findall(r"^```python\n(import hashlib.*?)^```$", document, re.DOTALL | re.MULTILINE)
+    scope, loaded, rows = {}, {}, collections.Counter()
+    exec(code, scope)
+
+    def load(name, date, contract, files):
+        assert contract == f"{name}.v1", contract
+        rows[name, date] += sum(pq.read_metadata(file).num_rows for file in files)
+
+    for _ in range(2):
+        scope["load_new"](lake.path, loaded, load)
+    truth = {(name, date): count for name in TABLES
+             for date, count in lake.rows(f"SELECT snapshot_date, count(*) FROM {name} GROUP BY ALL")}
+    assert rows == truth and set(loaded) == set(DATES), (rows, truth)
