@@ -80,23 +80,6 @@ fn pages_get_the_form_that_the_provider_requires() {
 #[test]
 fn domains_lose_their_www_and_get_their_root_domain() {
     use TargetKind::{Domain, Page, Subdomain};
-    for (line, text, kind, root) in [(
-        "https://a.b.github.io/",
-        "https://a.b.github.io/",
-        Page,
-        "b.github.io",
-    )] {
-        assert_eq!(
-            form(line),
-            Ok((text.to_owned(), kind, root.to_owned())),
-            "{line}"
-        );
-    }
-}
-
-#[test]
-fn domains_and_subdomains_get_the_form_that_the_provider_requires() {
-    use TargetKind::{Domain, Subdomain};
     for (line, text, kind, root) in [
         (
             "  WWW.Example.co.uk ",
@@ -111,6 +94,12 @@ fn domains_and_subdomains_get_the_form_that_the_provider_requires() {
             "example.com",
         ),
         ("a.github.io", "a.github.io", Domain, "a.github.io"),
+        (
+            "https://a.b.github.io/",
+            "https://a.b.github.io/",
+            Page,
+            "b.github.io",
+        ),
         ("github.io", "github.io", Domain, "github.io"),
         ("192.0.2.7", "192.0.2.7", Domain, "192.0.2.7"),
         (
