@@ -1,4 +1,5 @@
-//! Provides the files of a table as local files, because polars is used without its object store readers.
+//! Provides the files of a table as local files, because polars is used without its object store
+//! readers.
 
 use std::path::PathBuf;
 
@@ -9,7 +10,8 @@ use crate::error::{Context, Error, Result};
 use crate::lake::{Manifest, ManifestFile};
 use crate::store::{LocalFile, Store};
 
-/// A table's files on the local disk, in the order of their rows. Temporary copies are deleted with this.
+/// A table's files on the local disk, in the order of their rows. Temporary copies are deleted with
+/// this.
 #[derive(Debug)]
 pub(super) struct LocalFiles {
     paths: Vec<PathBuf>,
@@ -24,13 +26,14 @@ impl LocalFiles {
 }
 
 impl Store {
-    /// A published table's files as local files: the files themselves if the lake is on a local disk, else copies in the
-    /// system's folder for temporary files, which must have room for them.
+    /// A published table's files as local files: the files themselves if the lake is on a local
+    /// disk, else copies in the system's folder for temporary files, which must have room for them.
     ///
     /// Sizes are checked against the manifest. Contents are not: an audit does that.
     ///
     /// # Errors
-    /// A lake or a disk that fails; a file that is missing or has another size than in the manifest.
+    /// A lake or a disk that fails; a file that is missing or has another size than in the
+    /// manifest.
     pub(super) async fn local_files(
         &self,
         manifest: &Manifest,

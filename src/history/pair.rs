@@ -50,7 +50,7 @@ impl Pair {
         );
         if let Some(difference) = from.question.difference(&to.question) {
             let message = format!(
-                "snapshots {} (there) and {} (here) have different settings: {difference}",
+                "snapshots {} and {} have different settings: {difference}",
                 from.snapshot, to.snapshot
             );
             return Err(Error::usage(message)

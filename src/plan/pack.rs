@@ -38,7 +38,7 @@ pub struct Share {
 /// domains.
 ///
 /// ```
-/// // One domain of 1500 targets fills a batch and a half; the small ones fit into the second batch.
+/// // A domain of 1500 targets fills a batch and a half; the small ones fit into the rest.
 /// let batches = backlake::plan::pack(&[1500, 20, 3]);
 /// assert_eq!(batches.len(), 2);
 /// assert_eq!(batches.iter().flatten().map(|share| share.targets).sum::<u32>(), 1523);

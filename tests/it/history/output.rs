@@ -208,7 +208,11 @@ async fn an_impossible_comparison_is_rejected_with_a_hint() {
             "a summary is several tables",
             "--what",
         ),
-        (&["--limit", "0"], "not to the summary", "--what"),
+        (
+            &["--limit", "0"],
+            "0 applies to lists, not to the summary",
+            "--what",
+        ),
         (
             &["--what", "lost", "--format", "parquet"],
             "parquet needs a file",
