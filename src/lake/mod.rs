@@ -12,7 +12,7 @@ mod key;
 mod manifest;
 mod profile;
 mod publish;
-mod rows;
+mod table_rows;
 mod sort;
 mod staging;
 mod views;
@@ -26,8 +26,8 @@ pub use manifest::{
 };
 pub use profile::{ChangeBounds, ColumnProfile, Profile, ProfileChange};
 pub use publish::{Publishing, heal, is_untidy, publish};
-pub use rows::{LineFate, requests_batch, targets_batch};
 pub use sort::Sorter;
 pub use staging::Staging;
+pub use table_rows::{LineFate, requests_batch, targets_batch};
 pub use views::views;
 pub use writer::{ROW_GROUP_ROWS, TableWriter};

@@ -13,6 +13,7 @@ mod means;
 mod plan;
 mod publish;
 mod ready;
+mod reconcile;
 mod replay;
 mod report;
 mod resolve;

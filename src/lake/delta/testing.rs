@@ -10,7 +10,7 @@ use object_store::prefix::PrefixStore;
 use serde_json::{Value, json};
 
 use super::super::manifest::{Manifest, PublicationId};
-use super::super::rows::requests_batch;
+use super::super::table_rows::requests_batch;
 use super::super::writer::TableWriter;
 use super::commit::differences;
 use crate::contract::{Contract, Table};

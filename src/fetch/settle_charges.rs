@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::client::Client;
 use super::events::Entry;
-use super::free::list_tasks;
+use super::free_calls::list_tasks;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::ledger::{Attempt, Charged};
