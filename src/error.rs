@@ -71,7 +71,7 @@ impl ErrorKind {
             Self::Account => "the account or the provider refuses",
             Self::Budget => "stopped at the budget",
             Self::Held => "the snapshot is held",
-            Self::Locked => "another run holds the lock",
+            Self::Locked => "another process holds the lock",
             Self::FoundProblems => "a check found problems",
             Self::Interrupted => "interrupted (SIGINT)",
             Self::Terminated => "terminated (SIGTERM, SIGHUP)",
@@ -97,9 +97,7 @@ impl ErrorKind {
             Self::Held => {
                 "paid responses are archived; look at the report, then run the same command again"
             }
-            Self::Locked => {
-                "nothing is lost; wait until the other run has ended, then run the same command"
-            }
+            Self::Locked => "nothing is lost; wait until it has ended, then run the same command",
             Self::FoundProblems => "the report names each problem",
             Self::Interrupted | Self::Terminated => {
                 "paid responses are archived; run the same command again: it continues"

@@ -18,7 +18,7 @@ pub(super) struct Global {
     /// Format of log lines (does not affect results; see --output)
     #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true, env = "BACKLAKE_LOG_FORMAT")]
     pub(super) log_format: LogFormat,
-    /// Log more; twice for everything
+    /// Log more; -vv logs everything
     #[arg(short, long, action = clap::ArgAction::Count, global = true, conflicts_with = "quiet")]
     pub(super) verbose: u8,
     /// Log only errors and show no progress; results and errors are still printed
@@ -48,19 +48,19 @@ pub(super) enum LogFormat {
 pub(super) struct PipelineArgs {
     /// The pipeline file
     file: String,
-    /// Replaces [lake] url
+    /// Replace [lake] url
     #[arg(long, env = "BACKLAKE_LAKE", value_name = "URL")]
     lake: Option<String>,
     /// The date of the snapshot (replaces `snapshot`; default: today in UTC)
     #[arg(long, env = "BACKLAKE_SNAPSHOT", value_name = "DATE", value_parser = date)]
     snapshot: Option<NaiveDate>,
-    /// Replaces [api] base_url: `simulator`, or an https URL
+    /// Replace [api] base_url: `simulator`, or an https URL
     #[arg(long, env = "BACKLAKE_BASE_URL", value_name = "URL")]
     base_url: Option<String>,
-    /// Replaces [budget] max_cost_usd: the ceiling for all starts of the snapshot
+    /// Replace [budget] max_cost_usd: the ceiling for all starts of the snapshot
     #[arg(long, env = "BACKLAKE_MAX_COST_USD", value_name = "USD", value_parser = usd)]
     max_cost_usd: Option<Usd>,
-    /// Replaces [budget] max_minutes: after this time no new request is sent
+    /// Replace [budget] max_minutes: after this time no new request is sent
     #[arg(long, env = "BACKLAKE_MAX_MINUTES", value_name = "MINUTES")]
     max_minutes: Option<NonZeroU32>,
 }

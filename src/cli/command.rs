@@ -35,7 +35,7 @@ fn help() -> String {
 
 const EXAMPLES: &str = "\
 Examples:
-  backlake plan pipelines/nightly.toml            show requests and cost; send nothing
+  backlake plan pipelines/nightly.toml            show requests and cost; nothing is paid
   backlake run pipelines/demo.toml                fetch from the embedded simulator and publish
   backlake run pipelines/nightly.toml --max-cost-usd 25
   backlake replay pipelines/nightly.toml          rebuild a snapshot from its archive, for free
@@ -47,7 +47,7 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Show what a first run would send and cost; send nothing
+    /// Show what a first run would send and cost; send no paid request
     Plan(PlanArgs),
     /// Fetch what is missing and publish the snapshot; run it again to continue
     Run(RunArgs),

@@ -24,7 +24,7 @@ restores them. `replay` reads the tar directly.";
 pub(super) struct CompactArgs {
     #[command(flatten)]
     lake: LakeArg,
-    /// Leave the snapshots of the last DAYS days alone
+    /// Do not pack the snapshots of the last DAYS days
     #[arg(long, value_name = "DAYS")]
     keep_days: Option<u32>,
     /// Pack; without this, only show what would be packed

@@ -52,8 +52,8 @@ pub(super) struct DiffArgs {
     /// Only this root domain, such as crates.io
     #[arg(long, value_name = "DOMAIN")]
     root_domain: Option<String>,
-    /// Show at most this many rows, largest first; 0 shows all, sorted by key. Default: 5 per section
-    /// in a summary, 20 in a table, no limit for files and JSON
+    /// Show at most this many rows, largest change first; 0 shows all rows, sorted by key. Default: 5
+    /// per section in a summary, 20 in a table, no limit for files and JSON
     #[arg(long, value_name = "ROWS")]
     limit: Option<u32>,
     /// Output format; `json` writes one object per line (a single object for `summary`)

@@ -108,13 +108,13 @@ impl Metrics {
             balance: gauge("balance_usd", "Dollars that the account held at the start.")?,
             exit_code: number(
                 "run_exit_code",
-                "The exit code of the last run; -1 during a run.",
+                "The exit code of the last start; -1 while a start is in progress.",
             )?,
             published: number("snapshot_published", "Whether the snapshot is published.")?,
             seconds: gauge("run_seconds", "How long this start of the run took.")?,
             ended: gauge(
                 "run_ended_timestamp_seconds",
-                "When the last run ended; 0 during a run.",
+                "When the last start ended; 0 while a start is in progress.",
             )?,
             file: file.to_owned(),
             clock: clock.clone(),

@@ -1,4 +1,4 @@
-//! `plan`: show what a first run would send and cost; send nothing.
+//! `plan`: show what a first run would send and cost; send no paid request.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ Examples:
   backlake plan pipelines/nightly.toml --output json
   zcat pages.txt.gz | backlake plan from-stdin.toml        (with paths = [\"-\"])
 
-The plan is that of a first run: what is archived already is not subtracted.";
+The plan is for a first run: it also counts targets that are already archived.";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -36,7 +36,7 @@ impl PlanArgs {
 
 fn text(report: &PlanReport, pipeline: &Pipeline) -> String {
     let mut text = format!(
-        "plan of {} for {}: nothing is sent\n\n",
+        "plan of {} for {}: nothing is paid\n\n",
         report.pipeline, report.snapshot
     );
     let asked = provider(&report.provider, report.invented);

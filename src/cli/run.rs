@@ -27,10 +27,10 @@ Examples:
 pub(super) struct RunArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Start even if the balance does not cover the plan, and run until it is used up
+    /// Start even if the balance does not cover the plan, and run until the balance is used up
     #[arg(long)]
     spend_what_is_left: bool,
-    /// Fetch (and pay) again even if this date is published, then replace it
+    /// Fetch this date again even if it is published, and pay again; then replace the snapshot
     #[arg(long)]
     replace: bool,
     /// Publish even if `on_drift` or `on_change` would hold the snapshot

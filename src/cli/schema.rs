@@ -20,7 +20,7 @@ pub(super) struct SchemaArgs {
     /// Print all tables as in schemas/README.md
     #[arg(long, conflicts_with = "table")]
     markdown: bool,
-    /// Print the contract file of the table, to start a later version from
+    /// Print the contract file of the table, as the start of a later version
     #[arg(long, requires = "table")]
     toml: bool,
 }

@@ -18,7 +18,7 @@ pub(super) struct SimulateArgs {
     /// The port on loopback; 0 takes any free port
     #[arg(long, default_value_t = 8642)]
     port: u16,
-    /// The seed that decides all data
+    /// The seed from which all data is generated
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// The date of the simulated data (default: today in UTC)

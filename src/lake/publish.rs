@@ -180,7 +180,7 @@ fn following(mut manifest: Manifest, published: Option<&Manifest>) -> Result<Man
 }
 
 fn published_by_another(layout: Layout) -> Error {
-    let message = format!("another run has published snapshot {}", layout.snapshot);
+    let message = format!("another process has published snapshot {}", layout.snapshot);
     Error::new(ErrorKind::Locked, message)
 }
 

@@ -55,7 +55,7 @@ impl Ledger {
             return Ok(());
         }
         let message = format!(
-            "another run has started attempt {} of this snapshot",
+            "another process has started attempt {} of this snapshot",
             intent.id
         );
         Err(Error::new(ErrorKind::Locked, message))

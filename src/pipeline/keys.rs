@@ -172,11 +172,11 @@ pub(super) const KEYS: &[Key] = &[
         "The scale of ranks: 0 to 1000 or 0 to 100."),
 
     key("api.base_url", Text, Required("\"https://api.dataforseo.com\""),
-        "Whom to ask: `https://api.dataforseo.com`, or `simulator` for the embedded simulator, which invents its data."),
+        "The provider to ask: `https://api.dataforseo.com`, or `simulator` for the embedded simulator, which invents its data."),
     number(MAX_IN_FLIGHT,
-        "The most requests in flight. backlake uses fewer while the provider asks for it."),
+        "The largest number of requests in flight. backlake uses fewer while the provider asks for it."),
     number(REQUESTS_PER_MINUTE,
-        "The most requests per minute. The limit of the account applies too."),
+        "The largest number of requests per minute. The limit of the account applies too."),
     number(TIMEOUT_SECONDS,
         "How long a request may take. The provider itself gives up after 120 seconds."),
     number(STALL_SECONDS,
@@ -201,7 +201,7 @@ pub(super) const KEYS: &[Key] = &[
         "The price of a returned row."),
 
     key("budget.max_cost_usd", Dollars, Absent("no limit"),
-        "The most that a snapshot may cost over all its starts. No request is sent that this does not cover."),
+        "The most that a snapshot may cost over all its starts. A request is sent only if this covers it."),
     key("budget.max_minutes", Kind::Within(MAX_MINUTES.range), Absent("no limit"),
         "How many minutes each start may send requests."),
 

@@ -44,7 +44,7 @@ pub struct Pipeline {
     pub request: RequestSettings,
     /// What to ask for.
     pub targets: TargetSettings,
-    /// Whom to ask, and how fast.
+    /// The provider to ask, and how fast.
     pub api: ApiSettings,
     /// The prices of the file; `None` means that the account is asked.
     pub prices: Option<Prices>,
@@ -76,10 +76,10 @@ pub struct TargetSettings {
     pub retry_refused_after: chrono::Duration,
 }
 
-/// Whom to ask, and how fast: `[api]` and `[simulator]`.
+/// The provider to ask, and how fast: `[api]` and `[simulator]`.
 #[derive(Debug, Clone)]
 pub struct ApiSettings {
-    /// Whom to ask.
+    /// The provider to ask.
     pub provider: Provider,
     /// The most requests in flight.
     pub max_in_flight: NonZeroU32,
@@ -95,7 +95,7 @@ pub struct ApiSettings {
     pub listed_after: Duration,
 }
 
-/// Whom to ask.
+/// The provider to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Provider {
     /// The embedded simulator.

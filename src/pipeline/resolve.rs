@@ -182,7 +182,7 @@ impl File<'_> {
         })
     }
 
-    /// Whom to ask. There is no default: a forgotten key would publish invented data, or cost
+    /// The provider to ask. There is no default: a forgotten key would publish invented data, or cost
     /// money.
     fn provider(
         &self,

@@ -299,7 +299,7 @@ fn held_by(existing: &Record, snapshot: chrono::NaiveDate, now: DateTime<Utc>) -
     Error::new(
         ErrorKind::Locked,
         format!(
-            "another run holds snapshot {snapshot}: process {pid} on {host}, since {}, last renewed {age} s ago",
+            "another process holds the lock on snapshot {snapshot}: process {pid} on {host}, since {}, last renewed {age} s ago",
             taken_at.format("%Y-%m-%d %H:%M:%S UTC")
         ),
     )
