@@ -32,5 +32,6 @@ mod replaying;
 mod retrying;
 mod scripted;
 mod targets;
+mod texts;
 mod truth;
 mod written;
