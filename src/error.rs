@@ -1,9 +1,12 @@
 //! One error type for the whole program: a kind, a message and a hint.
 //!
-//! The kind alone decides the exit code ([`ErrorKind::exit_code`]); the message says what went wrong and where
-//! (file, line, key, target, batch); the hint says what to do next.
+//! The kind alone decides the exit code ([`ErrorKind::exit_code`]). The message says what went wrong
+//! and where (file, line, key, target, batch). The hint says what to do next.
 
-use std::fmt;
+use std::error::Error as StdError;
+use std::{fmt, io};
+
+type BoxedError = Box<dyn StdError + Send + Sync>;
 
 /// The result of everything that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -89,7 +92,7 @@ impl ErrorKind {
                 "nothing was sent or paid; correct the mistake and run the same command again"
             }
             Self::Account => {
-                "paid responses are archived; settle this with the provider, then run the same command: it continues"
+                "paid responses are archived; resolve this with the provider, then run the same command: it continues"
             }
             Self::Budget => {
                 "paid responses are archived; raise the ceiling or wait, then run the same command: it continues"
@@ -112,7 +115,7 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     hint: Option<String>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<BoxedError>,
 }
 
 impl Error {
@@ -122,7 +125,6 @@ impl Error {
             kind,
             message: message.into(),
             hint: None,
-
             source: None,
         }
     }
@@ -132,7 +134,7 @@ impl Error {
         Self::new(ErrorKind::Usage, message)
     }
 
-    /// A defect, or an environment that broke under us.
+    /// A defect, or an environment that failed.
     pub fn unexpected(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Unexpected, message)
     }
@@ -146,10 +148,7 @@ impl Error {
 
     /// Keeps the cause; it is shown after the message.
     #[must_use]
-    pub fn caused_by(
-        mut self,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub fn caused_by(mut self, source: impl Into<BoxedError>) -> Self {
         self.source = Some(source.into());
         self
     }
@@ -170,24 +169,44 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            // One of our own has already printed its causes.
-            cause = if error.is::<Self>() {
-                None
-            } else {
-                error.source()
-            };
+        let mut last = String::new();
+        for error in causes(self) {
+            // Many libraries print their cause as part of their own message: say it once.
+            let text = error.to_string();
+            if !last.contains(&text) {
+                write!(f, ": {text}")?;
+                last = text;
+            }
         }
         Ok(())
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_deref().map(|source| source as _)
     }
+}
+
+/// The causes of an error, outermost first.
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(error.source(), |&error| error.source())
+}
+
+/// The hint for a cause that is clear by itself, whatever was being done.
+fn hint_for(source: &(dyn StdError + 'static)) -> Option<String> {
+    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    let is_full = |error: &(dyn StdError + 'static)| {
+        error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| full.contains(&error.kind()))
+    };
+    (is_full(source) || causes(source).any(is_full)).then(|| {
+        "the disk is full: free some space, then run the same command again; paid responses are archived"
+            .to_owned()
+    })
 }
 
 /// Adds what was being done to an error.
@@ -199,15 +218,13 @@ pub trait Context<T> {
     fn usage<S: Into<String>>(self, context: impl FnOnce() -> S) -> Result<T>;
 }
 
-impl<T, E: Into<Box<dyn std::error::Error + Send + Sync>>> Context<T>
-    for std::result::Result<T, E>
-{
+impl<T, E: Into<BoxedError>> Context<T> for std::result::Result<T, E> {
     fn context<S: Into<String>>(self, context: impl FnOnce() -> S) -> Result<T> {
         self.map_err(|error| {
             let source = error.into();
             let (kind, hint) = match source.downcast_ref::<Error>() {
                 Some(ours) => (ours.kind, ours.hint.clone()),
-                None => (ErrorKind::Unexpected, None),
+                None => (ErrorKind::Unexpected, hint_for(&*source)),
             };
             Error {
                 hint,
@@ -217,7 +234,13 @@ impl<T, E: Into<Box<dyn std::error::Error + Send + Sync>>> Context<T>
     }
 
     fn usage<S: Into<String>>(self, context: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|error| Error::usage(context()).caused_by(error))
+        self.map_err(|error| {
+            let source = error.into();
+            Error {
+                hint: hint_for(&*source),
+                ..Error::usage(context()).caused_by(source)
+            }
+        })
     }
 }
 
@@ -236,6 +259,43 @@ mod tests {
         assert_eq!(error.to_string(), "failed to publish: taken");
         let foreign = Err::<(), _>(std::io::Error::other("broken")).context(|| "failed to read");
         assert_eq!(foreign.unwrap_err().kind(), ErrorKind::Unexpected);
+    }
+
+    /// Prints its cause as part of its own message, as `object_store` does.
+    #[derive(Debug)]
+    struct Talkative(io::Error);
+
+    impl fmt::Display for Talkative {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "lake: {}", self.0)
+        }
+    }
+
+    impl StdError for Talkative {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    #[test]
+    fn each_cause_is_printed_once() {
+        let error =
+            Err::<(), _>(Talkative(io::Error::other("denied"))).context(|| "failed to list");
+        let error = error.context(|| "failed to publish").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "failed to publish: failed to list: lake: denied"
+        );
+    }
+
+    #[test]
+    fn a_full_disk_has_its_own_hint() {
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            let error = Err::<(), _>(Talkative(kind.into())).context(|| "failed to write");
+            let error = error.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unexpected);
+            assert!(error.hint().contains("disk is full"), "{}", error.hint());
+        }
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! The fate of an input line: every line ends in exactly one, and their counts must add up.
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 /// What became of an input line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 #[repr(u8)]
 pub enum Fate {
     /// The provider returned an item for it.
@@ -38,15 +42,7 @@ impl Fate {
     /// The name in the targets table, the manifest and the reports.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Returned => "returned",
-            Self::Absent => "absent",
-            Self::Duplicate => "duplicate",
-            Self::Invalid => "invalid",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-            Self::Unsent => "unsent",
-        }
+        self.into()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The binary: parse, dispatch, exit code.
+//! The binary: starts the command line and returns its exit code.
 
 use std::process::ExitCode;
 

@@ -40,11 +40,9 @@ impl CheckArgs {
         };
         let env = Surroundings::of_process(&console.clock, 0);
         let report = pipeline::check(&pipeline, scope, &env).await?;
-        console.report(&report, || text(&report))?;
-        match &report.reconciled {
-            Some(found) if found.different > 0 => Err(Failure::Reported(differences(found))),
-            _ => Ok(()),
-        }
+        let found = report.reconciled.as_ref();
+        let error = found.filter(|found| found.different > 0).map(differences);
+        console.end(&report, || text(&report), error)
     }
 }
 

@@ -1,4 +1,5 @@
-//! `compact`: pack the small objects of published snapshots, one tar per date (dry run unless --yes).
+//! `compact`: pack the small objects of published snapshots, one tar per date (dry run unless
+//! --yes).
 
 use clap::Args;
 use serde_json::json;

@@ -56,6 +56,23 @@ impl Console {
         }
     }
 
+    /// Prints the result of a command that may have failed. A JSON report contains the error, so
+    /// that programs find both in one document.
+    pub(super) fn end(
+        &self,
+        report: &impl Serialize,
+        text: impl FnOnce() -> String,
+        error: Option<Error>,
+    ) -> Result<(), Failure> {
+        let Some(error) = error else {
+            return Ok(self.report(report, text)?);
+        };
+        let mut json = serde_json::to_value(report).context(|| "failed to write the report")?;
+        json["error"] = as_json(&error);
+        self.report(&json, text)?;
+        Err(Failure::Reported(error))
+    }
+
     /// Prints an error and its hint to standard error, and for programs also to standard output.
     pub(super) fn show(&self, failure: &Failure) {
         let error = failure.error();
@@ -80,7 +97,7 @@ pub(super) fn print(text: &str) -> Result<()> {
 }
 
 /// An error in a JSON report.
-pub(super) fn as_json(error: &Error) -> serde_json::Value {
+fn as_json(error: &Error) -> serde_json::Value {
     json!({
         "message": error.to_string(),
         "hint": error.hint(),

@@ -171,8 +171,15 @@ impl DiffArgs {
     }
 
     fn summary(&self, summary: &Summary, form: Form) -> Result<()> {
-        let text = match form {
-            Form::Table => summary_text(summary),
+        let text = match (form, &self.root_domain) {
+            // A domain that was mistyped looks the same as one that was never asked for.
+            (Form::Table, Some(domain)) if summary.pages.before + summary.pages.after == 0 => {
+                format!(
+                    "no page of {domain} is in the snapshots {} and {}; --root-domain takes a registrable domain, such as crates.io\n",
+                    summary.from, summary.to
+                )
+            }
+            (Form::Table, _) => summary_text(summary),
             _ => {
                 let json = serde_json::to_string_pretty(summary)
                     .context(|| "failed to write the summary")?;

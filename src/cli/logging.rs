@@ -1,5 +1,6 @@
 //! Log lines and the progress bar, which share standard error without overwriting each other.
 
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _, Write};
 use std::time::Duration;
 
@@ -56,10 +57,19 @@ pub(super) fn start(global: &Global) -> Screen {
         .with_target(false)
         .log_internal_errors(false);
     match global.log_format {
-        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Text => {
+            let no_color = std::env::var_os("NO_COLOR");
+            let ansi = io::stderr().is_terminal() && allows_colour(no_color.as_deref());
+            lines.with_ansi(ansi).init();
+        }
         LogFormat::Json => lines.json().init(),
     }
     screen
+}
+
+/// Whether `NO_COLOR` permits colour: it forbids it if it is set and not empty (no-color.org).
+fn allows_colour(no_color: Option<&OsStr>) -> bool {
+    no_color.is_none_or(OsStr::is_empty)
 }
 
 impl Screen {
@@ -72,9 +82,7 @@ impl Screen {
         }
         bar
     }
-}
 
-impl Screen {
     /// Changes what a bar shows.
     pub(super) fn restyle(&self, bar: &ProgressBar, template: &str) {
         if let Ok(style) = ProgressStyle::with_template(template) {
@@ -103,5 +111,17 @@ impl Write for Lines {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_color_forbids_colour_unless_it_is_empty() {
+        assert!(allows_colour(None));
+        assert!(allows_colour(Some(OsStr::new(""))));
+        assert!(!allows_colour(Some(OsStr::new("1"))));
     }
 }

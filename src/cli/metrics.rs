@@ -1,4 +1,5 @@
-//! `--metrics-file`: metrics of a run, in the text format of the node exporter's textfile collector.
+//! `--metrics-file`: metrics of a run, in the text format of the node exporter's textfile
+//! collector.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

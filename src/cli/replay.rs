@@ -9,8 +9,10 @@ use crate::pipeline::FindingsMode;
 
 const EXAMPLES: &str = "\
 Examples:
-  backlake replay pipelines/nightly.toml --snapshot 2026-11-23           after a contract change or a lost table
-  backlake replay pipelines/nightly.toml --snapshot 2026-11-23 --accept  publish a held snapshot";
+  backlake replay pipelines/nightly.toml --snapshot 2026-11-23
+  backlake replay pipelines/nightly.toml --snapshot 2026-11-23 --accept     publish a held snapshot
+
+Use it after a change of a contract, and to restore lost or damaged files of a table.";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::args::PipelineArgs;
-use super::console::{Console, Failure, as_json};
+use super::console::{Console, Failure};
 use super::metrics::Metrics;
 use super::progress::Watcher;
 use super::run_text::text;
@@ -20,7 +20,8 @@ const EXAMPLES: &str = "\
 Examples:
   backlake run pipelines/demo.toml
   backlake run pipelines/nightly.toml --snapshot 2026-11-23 --max-cost-usd 25 --output json
-  DATAFORSEO_LOGIN=… DATAFORSEO_PASSWORD_FILE=/run/secrets/dataforseo backlake run pipelines/nightly.toml";
+  DATAFORSEO_LOGIN=… DATAFORSEO_PASSWORD_FILE=/run/secrets/dataforseo \\
+    backlake run pipelines/nightly.toml";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -125,11 +126,6 @@ pub(super) async fn execute(
     }
     let end = end?;
     // The report is printed even if the run failed: it says how far it came.
-    let mut json = serde_json::to_value(&end.report).unwrap_or_default();
-    if let Some(error) = &end.error {
-        json["error"] = as_json(error);
-    }
-    console.report(&json, || text(&end.report, pipeline, work.published()))?;
-    end.error
-        .map_or(Ok(()), |error| Err(Failure::Reported(error)))
+    let text = || text(&end.report, pipeline, work.published());
+    console.end(&end.report, text, end.error)
 }

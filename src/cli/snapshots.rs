@@ -1,4 +1,4 @@
-//! `snapshots`: list published snapshots.
+//! `snapshots`: list published snapshots, and name those that are not published yet.
 
 use std::fmt::Write as _;
 
@@ -10,6 +10,7 @@ use super::console::{Console, Failure};
 use super::format::{bytes, count};
 use crate::lake::{Manifest, snapshots};
 use crate::store::Store;
+use crate::upkeep::open_snapshots;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,19 +31,34 @@ impl SnapshotsArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
         let store = Store::open(&self.lake.lake)?;
         let mut dates = snapshots(&store).await?;
-        dates.retain(|date| self.snapshot.is_none_or(|only| only == *date));
+        let mut open = open_snapshots(&store).await?;
+        for dates in [&mut dates, &mut open] {
+            dates.retain(|date| self.snapshot.is_none_or(|only| only == *date));
+        }
         let mut manifests = Vec::new();
         for date in dates {
             manifests.extend(Manifest::read(&store, date).await?);
         }
-        Ok(console.report(&manifests, || text(&manifests))?)
+        Ok(console.report(&manifests, || text(&manifests, &open))?)
     }
 }
 
-fn text(manifests: &[Manifest]) -> String {
-    if manifests.is_empty() {
-        return "no snapshot is published\n".to_owned();
+fn text(manifests: &[Manifest], open: &[NaiveDate]) -> String {
+    let mut text = if manifests.is_empty() {
+        "no snapshot is published\n".to_owned()
+    } else {
+        table(manifests)
+    };
+    for date in open {
+        let _ = writeln!(
+            text,
+            "{date}  not published yet: `backlake run FILE --snapshot {date}` continues it"
+        );
     }
+    text
+}
+
+fn table(manifests: &[Manifest]) -> String {
     let mut text = format!(
         "{:<12}{:>12}{:>12}{:>10}{:>10}{:>14}{:>12}  {}\n",
         "snapshot", "lines", "returned", "absent", "requests", "cost", "size", "pipeline"

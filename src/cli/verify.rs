@@ -41,15 +41,15 @@ struct Report {
 impl VerifyArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
         let report = self.audit().await?;
-        console.report(&report, || text(&report))?;
         let problems = report.problems();
-        if problems == 0 {
-            return Ok(());
-        }
+        let error = (problems > 0).then(|| self.found(problems));
+        console.end(&report, || text(&report), error)
+    }
+
+    fn found(&self, problems: u64) -> Error {
         let message = format!("{} in {}", counted(problems, "problem"), self.lake.lake);
         let hint = "`backlake replay FILE --snapshot DATE` restores lost and damaged files from the archive, for free; a file that no manifest names can be deleted if no run is active";
-        let error = Error::new(ErrorKind::FoundProblems, message).with_hint(hint);
-        Err(Failure::Reported(error))
+        Error::new(ErrorKind::FoundProblems, message).with_hint(hint)
     }
 
     async fn audit(&self) -> Result<Report> {

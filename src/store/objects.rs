@@ -65,6 +65,10 @@ impl Store {
         let failed = || format!("failed to open the lake at {url}");
         if let Some(folder) = local(url) {
             let root = folder.canonicalize().usage(failed)?;
+            if !root.is_dir() {
+                let message = format!("the lake {url} is a file, not a folder");
+                return Err(Error::usage(message).with_hint("pass the folder of the lake"));
+            }
             let objects = LocalFileSystem::new_with_prefix(&root).usage(failed)?;
             let name = root.display().to_string().into();
             return Ok(Self {

@@ -143,8 +143,8 @@ fn the_views_name_every_table_in_a_lake_of_any_name() {
     let file = site.write("views.sql", "an older one");
     assert_eq!(out(&["sql", lake, "--write", file.to_str().unwrap()]), "");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), script);
-    let beside = std::fs::read_dir(file.parent().unwrap()).unwrap();
-    let left = beside.filter(|entry| {
+    let entries = std::fs::read_dir(file.parent().unwrap()).unwrap();
+    let left = entries.filter(|entry| {
         text(entry.as_ref().unwrap().file_name().as_encoded_bytes()).contains(".tmp")
     });
     assert_eq!(left.count(), 0);
@@ -235,28 +235,65 @@ fn results_go_to_standard_output_and_errors_to_standard_error() {
     assert!(text(&run.stdout).starts_with("snapshot 2026-11-23 is published in"));
     assert_eq!(text(&run.stderr), "");
     for (args, result) in [
-        (vec!["snapshots", &lake], "2026-11-23"),
-        (vec!["verify", &lake], "ok"),
-        (vec!["diff", &lake], ""),
-        (
-            vec!["prune", &lake, "--keep-snapshots", "1"],
-            "nothing to delete",
-        ),
-        (vec!["compact", &lake], "would pack"),
+        (vec!["snapshots"], "2026-11-23"),
+        (vec!["verify"], "ok"),
+        (vec!["prune", "--keep-snapshots", "1"], "nothing to delete"),
+        (vec!["compact"], "would pack"),
     ] {
-        let output = program().args(&args).arg("-q").output().unwrap();
+        let output = program().args(&args).args([&lake, "-q"]).output().unwrap();
         let (shown, errors) = (text(&output.stdout), text(&output.stderr));
-        if output.status.success() {
-            assert!(shown.contains(result), "{args:?}: {shown}");
-            assert_eq!(errors, "", "{args:?}");
-        } else {
-            assert_eq!(shown, "", "{args:?}");
-            assert!(
-                errors.starts_with("error: ") && errors.contains("\nhint: "),
-                "{args:?}: {errors}"
-            );
-        }
+        assert!(output.status.success(), "{args:?}: {errors}");
+        assert!(shown.contains(result), "{args:?}: {shown}");
+        assert_eq!(errors, "", "{args:?}");
     }
+    // A single snapshot cannot be compared.
+    let diff = program().args(["diff", &lake, "-q"]).output().unwrap();
+    let errors = text(&diff.stderr);
+    assert_eq!(diff.status.code(), Some(2), "{errors}");
+    assert_eq!(text(&diff.stdout), "");
+    assert!(
+        errors.starts_with("error: ") && errors.contains("\nhint: "),
+        "{errors}"
+    );
+}
+
+#[test]
+fn a_file_in_place_of_a_lake_is_named() {
+    let site = Site::new(["https://example.com/"]);
+    let file = site.write("a-file", "");
+    let output = program().arg("snapshots").arg(file).output().unwrap();
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(
+        errors.contains("a-file is a file, not a folder"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn snapshots_names_what_is_not_published_yet() {
+    let site = Site::new(["https://example.com/"]);
+    let stopped = site.program("run", &["--max-cost-usd", "0.01"]);
+    assert_eq!(stopped.status.code(), Some(4), "{}", text(&stopped.stderr));
+    let lake = site.lake().display().to_string();
+    let shown = out(&["snapshots", &lake]);
+    assert!(
+        shown.contains("no snapshot is published\n2026-11-23  not published yet"),
+        "{shown}"
+    );
+    assert_eq!(out(&["snapshots", &lake, "--output", "json"]), "[]\n");
+}
+
+#[test]
+fn diff_says_that_a_domain_is_in_neither_snapshot() {
+    let site = Site::new(["https://example.com/"]);
+    for date in ["2026-11-23", "2026-11-24"] {
+        let run = site.program("run", &["--snapshot", date]);
+        assert!(run.status.success(), "{}", text(&run.stderr));
+    }
+    let lake = site.lake().display().to_string();
+    let shown = out(&["diff", &lake, "--root-domain", "nosuch.com"]);
+    assert!(shown.starts_with("no page of nosuch.com is in"), "{shown}");
 }
 
 #[test]
@@ -265,6 +302,14 @@ fn a_check_that_finds_problems_exits_with_7_and_says_how_to_fix_them() {
     assert!(site.program("run", &["-q"]).status.success());
     let lake = site.lake();
     std::fs::write(lake.join("pages/stray.parquet"), "x").unwrap();
+    let output = program()
+        .args(["verify", "--output", "json"])
+        .arg(&lake)
+        .output()
+        .unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["error"]["exit_code"], 7, "{report}");
+    assert_eq!(report["strays"].as_array().unwrap().len(), 1, "{report}");
     let output = program().arg("verify").arg(&lake).output().unwrap();
     assert_eq!(output.status.code(), Some(7));
     assert!(
