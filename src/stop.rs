@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Why the process must stop its work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,14 @@ impl Stop {
     #[must_use]
     pub fn reason(&self) -> Option<StopReason> {
         self.0.borrow().clone()
+    }
+
+    /// Goes on unless a stop was requested.
+    ///
+    /// # Errors
+    /// The reason of the stop.
+    pub fn check(&self) -> Result<()> {
+        self.reason().map_or(Ok(()), |reason| Err(reason.error()))
     }
 
     /// Waits until a stop is requested.

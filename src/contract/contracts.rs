@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::built_in::BUILT_IN;
 use super::definition::Contract;
-use super::table::{BUILT_IN, Table};
+use super::table::Table;
 
 /// The contracts that a pipeline uses, one per table. Cheap to clone.
 #[derive(Debug, Clone)]

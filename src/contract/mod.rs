@@ -4,6 +4,7 @@
 //! decodes by it, the writer writes by it and the audit checks by it. [`Contracts`] holds the contracts that a
 //! pipeline uses: the built-in ones, or a later version of `pages` that adopts more fields.
 
+mod built_in;
 mod column;
 mod contracts;
 mod definition;

@@ -1,9 +1,8 @@
 //! The four tables of the lake and their built-in contracts.
 
-use std::sync::{Arc, LazyLock};
-
 use strum::IntoStaticStr;
 
+use super::built_in::BUILT_IN;
 use super::definition::Contract;
 
 /// A table of the lake.
@@ -63,22 +62,6 @@ pub const DIMENSIONS: [(&str, &str); 6] = [
     ("tld", "referring_links_tld"),
     ("type", "referring_links_types"),
 ];
-
-pub(super) static BUILT_IN: LazyLock<[Arc<Contract>; 4]> = LazyLock::new(|| {
-    [
-        include_str!("../../schemas/pages.v1.toml"),
-        include_str!("../../schemas/breakdowns.v1.toml"),
-        include_str!("../../schemas/targets.v1.toml"),
-        include_str!("../../schemas/requests.v1.toml"),
-    ]
-    .map(|text| {
-        #[expect(
-            clippy::expect_used,
-            reason = "the text is compiled in and a test reads it, so a mistake never ships"
-        )]
-        Arc::new(Contract::parse(text).expect("a contract that is compiled in"))
-    })
-});
 
 #[cfg(test)]
 mod tests {

@@ -262,10 +262,8 @@ impl<'a> Publication<'a> {
             let Some(read) = flattened.next().await else {
                 break;
             };
-            if let Some(reason) = env.stop.reason() {
-                // The archive has everything: the next start publishes.
-                return Err(reason.error());
-            }
+            // The archive has everything: the next start publishes.
+            env.stop.check()?;
             let response = match read? {
                 ReadResponse::Flattened(response) => response,
                 ReadResponse::Damaged(error) => {

@@ -80,7 +80,7 @@ pub async fn compact(
     stop: &Stop,
 ) -> Result<()> {
     for &snapshot in dates {
-        proceed(stop)?;
+        stop.check()?;
         let work = async |lock: std::sync::Arc<Lock>| {
             // A replacement may have been started since the plan was made.
             let replaced = being_replaced(store, &[snapshot].into()).await?;
@@ -93,11 +93,6 @@ pub async fn compact(
         Lock::hold(store, snapshot, owner.clone(), clock, stop, work).await?;
     }
     Ok(())
-}
-
-/// Fails if a stop was requested.
-fn proceed(stop: &Stop) -> Result<()> {
-    stop.reason().map_or(Ok(()), |reason| Err(reason.error()))
 }
 
 /// The objects of a date's ledger that exist outside of bundles, sorted by path.
@@ -136,7 +131,7 @@ async fn bundle(store: &Store, layout: Layout, lock: &Lock, stop: &Stop) -> Resu
     }
     // From here on, every object in the two lists is in a bundle.
     for objects in [duplicates, new] {
-        proceed(stop)?;
+        stop.check()?;
         lock.ensure().await?;
         store.delete_all(objects).await?;
     }
@@ -167,7 +162,7 @@ async fn write(
         .map(read)
         .buffered(READ_AT_ONCE);
     while let Some((content, object)) = contents.next().await {
-        proceed(guard.stop)?;
+        guard.stop.check()?;
         let missing = || Error::unexpected(format!("{object} is missing in the lake"));
         let content = content?.ok_or_else(missing)?;
         let mut header = tar::Header::new_gnu();

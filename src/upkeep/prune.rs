@@ -124,12 +124,12 @@ pub async fn prune(
     stop: &Stop,
 ) -> Result<()> {
     for &Objects { snapshot, .. } in &pruning.snapshots {
-        proceed(stop)?;
+        stop.check()?;
         let work = async |_| delete_snapshot(store, snapshot, clock.now(), stop).await;
         Lock::hold(store, snapshot, owner.clone(), clock, stop, work).await?;
     }
     for &Objects { snapshot, .. } in &pruning.archives {
-        proceed(stop)?;
+        stop.check()?;
         let work = async |_| delete_archive(store, snapshot, stop).await;
         Lock::hold(store, snapshot, owner.clone(), clock, stop, work).await?;
     }
@@ -141,7 +141,7 @@ async fn delete_archive(store: &Store, snapshot: NaiveDate, stop: &Stop) -> Resu
     // Indexes, intents and attempts go first: without them, nothing takes the remaining responses for a whole archive.
     forget_bundles(store, layout).await?;
     for folder in [layout.intents(), layout.attempts(), layout.archive()] {
-        proceed(stop)?;
+        stop.check()?;
         store.clear(&folder).await?;
     }
     Ok(())
@@ -160,17 +160,12 @@ async fn delete_snapshot(
     remove_from_delta(store, &[snapshot], now).await?;
     store.delete(&layout.manifest()).await?;
     for table in Table::ALL {
-        proceed(stop)?;
+        stop.check()?;
         store
             .remove_folder(&layout.partition(table), &layout.staging("pruned", table))
             .await?;
     }
     store.clear(&layout.staging_root()).await
-}
-
-/// Fails if a stop was requested.
-fn proceed(stop: &Stop) -> Result<()> {
-    stop.reason().map_or(Ok(()), |reason| Err(reason.error()))
 }
 
 async fn objects_of_snapshot(store: &Store, snapshot: NaiveDate) -> Result<Objects> {

@@ -5,6 +5,23 @@ use backlake::contract::Table;
 
 use crate::harness::{Site, program, text};
 
+/// Every command of the program.
+pub(crate) const COMMANDS: [&str; 13] = [
+    "plan",
+    "run",
+    "replay",
+    "check",
+    "verify",
+    "snapshots",
+    "diff",
+    "sql",
+    "prune",
+    "compact",
+    "simulate",
+    "schema",
+    "completions",
+];
+
 fn out(args: &[&str]) -> String {
     let output = program().args(args).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -24,21 +41,7 @@ fn help_shows_examples_and_exit_codes() {
         assert!(help.contains(word), "`{word}` is not in: {help}");
     }
     assert!(out(&["run", "--help"]).contains("DATAFORSEO_PASSWORD_FILE"));
-    for command in [
-        "plan",
-        "run",
-        "replay",
-        "check",
-        "verify",
-        "snapshots",
-        "diff",
-        "sql",
-        "prune",
-        "compact",
-        "simulate",
-        "schema",
-        "completions",
-    ] {
+    for command in COMMANDS {
         let help = out(&[command, "--help"]);
         assert!(
             help.contains(&format!("Examples:\n  backlake {command}")),

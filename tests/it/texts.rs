@@ -5,6 +5,7 @@
 
 use std::process::Output;
 
+use crate::command_line::COMMANDS;
 use crate::harness::{Site, program, text};
 
 /// Compares a text with its snapshot, without what differs from run to run.
@@ -30,21 +31,7 @@ fn shown(output: &Output) -> String {
 
 #[test]
 fn the_help_of_every_command_reads_as_reviewed() {
-    for command in [
-        "plan",
-        "run",
-        "replay",
-        "check",
-        "verify",
-        "snapshots",
-        "diff",
-        "sql",
-        "prune",
-        "compact",
-        "simulate",
-        "schema",
-        "completions",
-    ] {
+    for command in COMMANDS {
         let help = program().args([command, "--help"]).output().unwrap();
         pinned(&format!("help_{command}"), &shown(&help), None);
     }
