@@ -17,6 +17,7 @@ use super::schema::SchemaArgs;
 use super::simulate::SimulateArgs;
 use super::snapshots::SnapshotsArgs;
 use super::sql::SqlArgs;
+use super::status::StatusArgs;
 use super::verify::VerifyArgs;
 
 /// Nightly snapshots of backlink profiles: target lists in, the fewest paid requests out, Parquet published
@@ -39,7 +40,8 @@ Examples:
   backlake run pipelines/demo.toml                fetch from the embedded simulator and publish
   backlake run pipelines/nightly.toml --max-cost-usd 25
   backlake replay pipelines/nightly.toml          rebuild a snapshot from its archive, for free
-  backlake snapshots lake                         list published snapshots
+  backlake status pipelines/nightly.toml          say whether the last nights are published
+  backlake snapshots lake                         list all snapshots
   backlake diff lake                              show what changed since the previous snapshot
   backlake verify lake --output json              audit published snapshots
   backlake sql lake --write lake.sql              create views for DuckDB
@@ -57,7 +59,9 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Audit published snapshots: files, hashes, counts, order, fates, money
     Verify(VerifyArgs),
-    /// List published snapshots
+    /// Say whether the last nights are published, and what continues those that are not
+    Status(StatusArgs),
+    /// List all snapshots, open ones too
     Snapshots(SnapshotsArgs),
     /// Show what changed between two published snapshots
     Diff(DiffArgs),
@@ -84,6 +88,7 @@ impl Command {
             Self::Replay(args) => args.exec(console).await,
             Self::Check(args) => args.exec(console).await,
             Self::Verify(args) => args.exec(console).await,
+            Self::Status(args) => args.exec(console).await,
             Self::Snapshots(args) => args.exec(console).await,
             Self::Diff(args) => args.exec(console).await,
             Self::Sql(args) => args.exec(console).await,

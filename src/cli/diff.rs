@@ -97,7 +97,7 @@ impl DiffArgs {
             Output::Text => Form::Table,
         });
         self.check(form)?;
-        let store = Store::open(&self.lake.lake)?;
+        let store = self.lake.open(&console.clock).await?.store;
         let pair = Pair::choose(&store, self.from, self.to).await?;
         Ok(self.show(form, &store, pair).await?)
     }

@@ -27,6 +27,8 @@ mod signals;
 mod simulate;
 mod snapshots;
 mod sql;
+mod status;
+mod status_text;
 mod verify;
 
 pub use entry::main;

@@ -274,6 +274,7 @@ pub(super) async fn write_summary(ledger: &Ledger, report: &RunReport, error: Op
     let mut summary = serde_json::to_value(report).unwrap_or_default();
     summary["exit_code"] = error.map_or(0, |error| error.kind().exit_code()).into();
     summary["error"] = error.map(ToString::to_string).into();
+    summary["hint"] = error.map(Error::hint).into();
     if let Err(error) = ledger.write_summary(&summary).await {
         warn!(%error, "failed to write the summary of the run");
     }

@@ -6,12 +6,13 @@ use backlake::contract::Table;
 use crate::harness::{Site, program, text};
 
 /// Every command of the program.
-pub(crate) const COMMANDS: [&str; 13] = [
+pub(crate) const COMMANDS: [&str; 14] = [
     "plan",
     "run",
     "replay",
     "check",
     "verify",
+    "status",
     "snapshots",
     "diff",
     "sql",
@@ -158,7 +159,7 @@ fn the_views_name_every_table_in_a_lake_of_any_name() {
         .unwrap();
     assert_eq!(nothing.status.code(), Some(2), "{}", text(&nothing.stderr));
     assert!(
-        text(&nothing.stderr).contains("no snapshot is published"),
+        text(&nothing.stderr).contains("is not a lake"),
         "{}",
         text(&nothing.stderr)
     );
@@ -280,11 +281,52 @@ fn snapshots_names_what_is_not_published_yet() {
     assert_eq!(stopped.status.code(), Some(4), "{}", text(&stopped.stderr));
     let lake = site.lake().display().to_string();
     let shown = out(&["snapshots", &lake]);
+    let line = shown.lines().nth(1).unwrap();
+    assert!(line.starts_with("2026-11-23  open  "), "{shown}");
     assert!(
-        shown.contains("no snapshot is published\n2026-11-23  not published yet"),
+        shown.ends_with("to continue: backlake run FILE --snapshot 2026-11-23\n"),
         "{shown}"
     );
-    assert_eq!(out(&["snapshots", &lake, "--output", "json"]), "[]\n");
+    let json: serde_json::Value =
+        serde_json::from_str(&out(&["snapshots", &lake, "--output", "json"])).unwrap();
+    assert_eq!(json[0]["state"], "open", "{json}");
+}
+
+#[test]
+fn a_place_without_a_run_is_not_an_empty_lake() {
+    let site = Site::new(["https://example.com/"]);
+    let empty = site.folder.path().display().to_string();
+    for command in ["status", "snapshots", "verify", "diff", "sql", "compact"] {
+        let output = program().args([command, &empty]).output().unwrap();
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command}: {errors}");
+        assert!(errors.contains("is not a lake, or no run has"), "{errors}");
+    }
+}
+
+#[test]
+fn a_lake_is_given_by_its_place_a_pipeline_file_or_the_environment() {
+    let site = Site::new(["https://example.com/"]);
+    assert!(site.program("run", &["-q"]).status.success());
+    let lake = site.lake().display().to_string();
+    let file = site.write("pipeline.toml", site.text());
+    let elsewhere = site.write("else.toml", site.text().replace(&lake, "no/such/lake"));
+    let shown = out(&["snapshots", &lake]);
+    for (place, variable) in [
+        (Some(&file), None),
+        (None, Some(&lake)),
+        // As with `run`, the environment replaces [lake] url.
+        (Some(&elsewhere), Some(&lake)),
+    ] {
+        let mut command = program();
+        command.arg("snapshots").args(place);
+        if let Some(lake) = variable {
+            command.env("BACKLAKE_LAKE", lake);
+        }
+        let output = command.output().unwrap();
+        let errors = text(&output.stderr);
+        assert_eq!(text(&output.stdout), shown, "{place:?} {errors}");
+    }
 }
 
 #[test]

@@ -31,6 +31,7 @@ mod replacing;
 mod replaying;
 mod retrying;
 mod scripted;
+mod status;
 mod targets;
 mod texts;
 mod truth;
