@@ -6,6 +6,7 @@ use super::args::Global;
 use super::check::CheckArgs;
 use super::compact::CompactArgs;
 use super::completions::CompletionsArgs;
+use super::config::ConfigArgs;
 use super::console::{Console, Failure};
 use super::diff::DiffArgs;
 use super::exit_codes::exit_codes_help;
@@ -36,6 +37,7 @@ fn help() -> String {
 
 const EXAMPLES: &str = "\
 Examples:
+  backlake config > nightly.toml                  write a pipeline file with every key
   backlake plan pipelines/nightly.toml            show requests and cost; nothing is paid
   backlake run pipelines/demo.toml                fetch from the embedded simulator and publish
   backlake run pipelines/nightly.toml --max-cost-usd 25
@@ -75,6 +77,8 @@ pub(super) enum Command {
     Simulate(SimulateArgs),
     /// Show the columns of the tables: type, unit, meaning, source
     Schema(SchemaArgs),
+    /// Print a pipeline file with every key, its default and its meaning
+    Config(ConfigArgs),
     /// Print shell completions
     Completions(CompletionsArgs),
 }
@@ -96,6 +100,7 @@ impl Command {
             Self::Compact(args) => args.exec(console).await,
             Self::Simulate(args) => args.exec(console).await,
             Self::Schema(args) => args.exec(),
+            Self::Config(args) => args.exec(),
             Self::Completions(args) => args.exec(&mut Cli::command()),
         }
     }

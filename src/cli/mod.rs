@@ -8,6 +8,7 @@ mod check;
 mod command;
 mod compact;
 mod completions;
+mod config;
 mod console;
 mod diff;
 mod diff_text;

@@ -8,6 +8,7 @@ mod credentials;
 mod file;
 mod gates;
 mod gathered;
+mod key_docs;
 mod keys;
 mod means;
 mod plan;
@@ -28,7 +29,7 @@ mod write_tables;
 pub use check::{CheckScope, check};
 pub use credentials::credentials;
 pub use file::OnFinding;
-pub use keys::configuration_markdown;
+pub use key_docs::{configuration_markdown, configuration_toml};
 pub use means::{Means, PricesFrom};
 pub use plan::plan;
 pub use ready::{

@@ -281,7 +281,9 @@ fn a_column_that_is_kept_twice_and_a_missing_table_are_named() {
         .output()
         .unwrap();
     assert!(
-        text(&output.stderr).contains("none.toml needs [api] base_url"),
+        text(&output.stderr).contains(
+            "none.toml needs [api] base_url = \"https://api.dataforseo.com\", [lake] url = \"lake\""
+        ),
         "{}",
         text(&output.stderr)
     );

@@ -6,7 +6,7 @@ use backlake::contract::Table;
 use crate::harness::{Site, program, text};
 
 /// Every command of the program.
-pub(crate) const COMMANDS: [&str; 14] = [
+pub(crate) const COMMANDS: [&str; 15] = [
     "plan",
     "run",
     "replay",
@@ -20,6 +20,7 @@ pub(crate) const COMMANDS: [&str; 14] = [
     "compact",
     "simulate",
     "schema",
+    "config",
     "completions",
 ];
 
