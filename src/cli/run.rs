@@ -13,7 +13,7 @@ use super::run_text::text;
 use super::signals;
 use crate::error::Error;
 use crate::pipeline::{
-    self, BalanceMode, FindingsMode, Pipeline, Progress, RunMode, StartMode, Surroundings,
+    self, BalanceMode, Begins, FindingsMode, Pipeline, Progress, RunMode, StartMode, Surroundings,
 };
 
 const EXAMPLES: &str = "\
@@ -34,6 +34,9 @@ pub(super) struct RunArgs {
     /// Fetch this date again even if it is published, and pay again; then replace the snapshot
     #[arg(long)]
     replace: bool,
+    /// Begin a date that is not today, although what is fetched is the data of today
+    #[arg(long)]
+    backfill: bool,
     /// Publish even if `on_drift` or `on_change` would hold the snapshot
     #[arg(long)]
     accept: bool,
@@ -79,6 +82,11 @@ impl RunArgs {
                 FindingsMode::Accept
             } else {
                 FindingsMode::Hold
+            },
+            begins: if self.backfill {
+                Begins::AnyDate
+            } else {
+                Begins::Today
             },
             balance: if self.spend_what_is_left {
                 BalanceMode::SpendWhatIsLeft

@@ -42,5 +42,5 @@ pub use report::{
     RunState,
 };
 pub use run::run;
-pub use run_mode::{BalanceMode, FindingsMode, RunMode, StartMode};
+pub use run_mode::{BalanceMode, Begins, FindingsMode, RunMode, StartMode};
 pub use surroundings::Surroundings;

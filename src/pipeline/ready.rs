@@ -40,6 +40,8 @@ pub struct Pipeline {
     pub name: String,
     /// The date of the snapshot.
     pub snapshot: NaiveDate,
+    /// The date in UTC when the file was read: the only one that can be begun without saying so.
+    pub today: NaiveDate,
     /// What to ask.
     pub request: RequestSettings,
     /// What to ask for.

@@ -97,6 +97,7 @@ impl File<'_> {
                 Some(snapshot) => snapshot,
                 None => self.snapshot(spec.snapshot, clock)?,
             },
+            today: clock.today(),
             request: RequestSettings {
                 endpoint: spec.endpoint,
                 options: TaskOptions {

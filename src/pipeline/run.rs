@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::attempts::RunAttempts;
 use super::connect::{connect, credentials_for};
-use super::gates::{same_kind_of_data, same_question, too_many_failed, with_date};
+use super::gates::{begins_today, same_kind_of_data, same_question, too_many_failed, with_date};
 use super::gathered::Gathered;
 use super::means::Means;
 use super::plan::read_targets;
@@ -45,11 +45,14 @@ pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> 
     let open = open_snapshots(&store).await?;
     same_kind_of_data(pipeline, &store, &open).await?;
     // Without the lock and without credentials: to say that nothing is to do needs neither.
+    let published = Manifest::read(&store, snapshot).await?;
     if mode.start == StartMode::Continue
-        && let Some(manifest) = Manifest::read(&store, snapshot).await?
+        && let Some(manifest) = &published
     {
-        return published_already(pipeline, env, &store, &manifest, started_at).await;
+        return published_already(pipeline, env, &store, manifest, started_at).await;
     }
+    let ledger = Ledger::new(store.clone(), snapshot);
+    begins_today(pipeline, mode.begins, &ledger, published.as_ref()).await?;
     let credentials = credentials_for(pipeline, env)?;
     let list = read_targets(&pipeline.targets).await?;
     for date in open.iter().filter(|date| **date != snapshot) {

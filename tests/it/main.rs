@@ -13,6 +13,7 @@ mod command_line;
 mod compacting;
 mod configuration;
 mod continuing;
+mod dating;
 mod delta;
 mod faulty;
 mod flattening;
