@@ -67,9 +67,7 @@ impl Console {
         let Some(error) = error else {
             return Ok(self.report(report, text)?);
         };
-        let mut json = serde_json::to_value(report).context(|| "failed to write the report")?;
-        json["error"] = as_json(&error);
-        self.report(&json, text)?;
+        self.report(&with_error(report, Some(&error))?, text)?;
         Err(Failure::Reported(error))
     }
 
@@ -94,6 +92,18 @@ pub(super) fn print(text: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// A JSON report that contains the error, if there is one.
+pub(super) fn with_error(
+    report: &impl Serialize,
+    error: Option<&Error>,
+) -> Result<serde_json::Value> {
+    let mut json = serde_json::to_value(report).context(|| "failed to write the report")?;
+    if let Some(error) = error {
+        json["error"] = as_json(error);
+    }
+    Ok(json)
 }
 
 /// An error in a JSON report.

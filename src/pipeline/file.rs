@@ -36,6 +36,8 @@ pub(super) struct PipelineSpec {
     #[serde(default)]
     pub(super) lake: LakeSpec,
     #[serde(default)]
+    pub(super) run: RunSpec,
+    #[serde(default)]
     pub(super) publish: PublishSpec,
 }
 
@@ -117,6 +119,24 @@ pub(super) struct LakeSpec {
     pub(super) contracts: Option<Spanned<Vec<String>>>,
     pub(super) file_mib: Option<Spanned<i64>>,
     pub(super) memory_mib: Option<Spanned<i64>>,
+}
+
+/// The table `[run]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RunSpec {
+    pub(super) continue_open: ContinueOpen,
+}
+
+/// What `run` does if yesterday's snapshot is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContinueOpen {
+    /// Report it.
+    #[default]
+    Report,
+    /// Continue it before today's.
+    First,
 }
 
 /// The table `[publish]`.

@@ -217,6 +217,9 @@ pub(super) const KEYS: &[Key] = &[
     number(MEMORY_MIB,
         "The memory that publishing may use, in MiB, target list included (about 150 bytes per line)."),
 
+    key("run.continue_open", OneOf(&["report", "first"]), Value("\"report\""),
+        "What `run` does if yesterday's snapshot is open: report it, or continue it before today's. Each of the two has the whole budget of a snapshot."),
+
     share(MAX_FAILED_RATIO,
         "The share of targets that may fail in a published snapshot. Above it the snapshot is held (exit code 5)."),
     key("publish.on_drift", FINDING, Value("\"report\""),

@@ -4,6 +4,7 @@
 mod attempts;
 mod check;
 mod connect;
+mod continue_open;
 mod credentials;
 mod file;
 mod gates;
@@ -27,8 +28,9 @@ mod target_states;
 mod write_tables;
 
 pub use check::{CheckScope, check};
+pub use continue_open::open_yesterday;
 pub use credentials::credentials;
-pub use file::OnFinding;
+pub use file::{ContinueOpen, OnFinding};
 pub use key_docs::{configuration_markdown, configuration_toml};
 pub use means::{Means, PricesFrom};
 pub use plan::plan;

@@ -137,6 +137,8 @@ pub struct RunReport {
     pub vanished: u64,
     /// What was known about the account; `None` if nothing was to be asked.
     pub means: Option<Means>,
+    /// Other snapshots that were started and are not published.
+    pub also_open: Vec<NaiveDate>,
 }
 
 /// The end of a run: its report, and why it ended early, if it did.
@@ -254,6 +256,7 @@ impl RunReport {
             stage_seconds: BTreeMap::new(),
             vanished: 0,
             means: None,
+            also_open: Vec::new(),
         }
     }
 

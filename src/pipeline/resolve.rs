@@ -110,6 +110,7 @@ impl File<'_> {
             prices: self.prices(&spec.price)?,
             budget: self.budget(spec.budget, max_cost_usd, max_minutes)?,
             lake: self.lake(spec.lake, lake)?,
+            continue_open: spec.run.continue_open,
             publish: self.publish(spec.publish)?,
         })
     }
