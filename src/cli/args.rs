@@ -4,47 +4,15 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use chrono::{NaiveDate, TimeDelta};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
+use super::console::Console;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::money::Usd;
 use crate::pipeline::{Overrides, Pipeline};
 use crate::store::Store;
 use crate::upkeep::dates;
-
-#[derive(Debug, Args)]
-pub(super) struct Global {
-    /// Print results as text for people or as JSON for programs
-    #[arg(long, value_enum, default_value_t = Output::Text, global = true)]
-    pub(super) output: Output,
-    /// Format of log lines (does not affect results; see --output)
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true, env = "BACKLAKE_LOG_FORMAT")]
-    pub(super) log_format: LogFormat,
-    /// Log more; -vv logs everything
-    #[arg(short, long, action = clap::ArgAction::Count, global = true, conflicts_with = "quiet")]
-    pub(super) verbose: u8,
-    /// Log only errors and show no progress; results and errors are still printed
-    #[arg(short, long, global = true)]
-    pub(super) quiet: bool,
-}
-
-/// The format of results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
-    /// Text for people
-    Text,
-    /// JSON for programs
-    Json,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum LogFormat {
-    /// Lines for people
-    Text,
-    /// One JSON object per line
-    Json,
-}
 
 /// The pipeline file, and what flags and environment variables replace in it.
 #[derive(Debug, Args)]
@@ -70,7 +38,7 @@ pub(super) struct PipelineArgs {
 
 impl PipelineArgs {
     /// Reads and checks the pipeline file.
-    pub(super) fn load(self, clock: &Clock) -> Result<Pipeline> {
+    pub(super) fn load(self, console: &Console) -> Result<Pipeline> {
         let Self {
             file,
             lake,
@@ -86,7 +54,9 @@ impl PipelineArgs {
             max_cost_usd,
             max_minutes,
         };
-        Pipeline::load(&file, overrides, clock)
+        let pipeline = Pipeline::load(&file, overrides, &console.clock)?;
+        console.about(pipeline.snapshot);
+        Ok(pipeline)
     }
 }
 

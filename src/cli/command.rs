@@ -2,7 +2,6 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use super::args::Global;
 use super::check::CheckArgs;
 use super::compact::CompactArgs;
 use super::completions::CompletionsArgs;
@@ -10,6 +9,8 @@ use super::config::ConfigArgs;
 use super::console::{Console, Failure};
 use super::diff::DiffArgs;
 use super::exit_codes::exit_codes_help;
+use super::global::Global;
+use super::man::ManArgs;
 use super::plan::PlanArgs;
 use super::prune::PruneArgs;
 use super::replay::ReplayArgs;
@@ -81,6 +82,8 @@ pub(super) enum Command {
     Config(ConfigArgs),
     /// Print shell completions
     Completions(CompletionsArgs),
+    /// Print man pages
+    Man(ManArgs),
 }
 
 impl Command {
@@ -102,6 +105,7 @@ impl Command {
             Self::Schema(args) => args.exec(),
             Self::Config(args) => args.exec(),
             Self::Completions(args) => args.exec(&mut Cli::command()),
+            Self::Man(args) => args.exec(Cli::command()),
         }
     }
 }

@@ -15,7 +15,9 @@ mod diff_text;
 mod entry;
 mod exit_codes;
 mod format;
+mod global;
 mod logging;
+mod man;
 mod metrics;
 mod plan;
 mod progress;
@@ -30,6 +32,7 @@ mod snapshots;
 mod sql;
 mod status;
 mod status_text;
+mod usage;
 mod verify;
 
 pub use entry::main;

@@ -13,6 +13,7 @@ use super::progress::Watcher;
 use super::run_text::text;
 use super::signals;
 use crate::error::{Context as _, Error, Result};
+use crate::fate::Fates;
 use crate::pipeline::{
     self, BalanceMode, Begins, FindingsMode, Pipeline, Progress, RunEnd, RunMode, RunReport,
     StartMode, Surroundings,
@@ -69,7 +70,7 @@ impl Work {
 impl RunArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
         let mode = self.mode();
-        let pipeline = self.pipeline.load(&console.clock)?;
+        let pipeline = self.pipeline.load(console)?;
         execute(&pipeline, Work::Run(mode), self.metrics_file, console).await
     }
 
@@ -133,6 +134,9 @@ pub(super) async fn execute(
         Work::Replay(findings) => Box::pin(pipeline::replay(pipeline, findings, &env)).await,
     };
     watcher.close();
+    for end in continued.iter().flatten().chain(&end) {
+        log(&end.report);
+    }
     if let Some(metrics) = &metrics {
         let error = end.as_ref().map_or_else(Some, |end| end.error.as_ref());
         let exit_code = error.map_or(0, |error: &Error| error.kind().exit_code());
@@ -147,6 +151,39 @@ pub(super) async fn execute(
         }
         Some(continued) => show_both(continued, end, pipeline, console),
     }
+}
+
+/// The report as a log line.
+fn log(report: &RunReport) {
+    let Fates {
+        returned,
+        absent,
+        duplicate,
+        invalid,
+        refused,
+        failed,
+        unsent,
+    } = report.fates;
+    info!(
+        snapshot = %report.snapshot,
+        state = report.state.name(),
+        run = report.run,
+        lines = report.lines,
+        returned,
+        absent,
+        duplicate,
+        invalid,
+        refused,
+        failed,
+        unsent,
+        requests = report.requests,
+        lower_bound = report.lower_bound,
+        retries = report.retries,
+        cost_usd = %report.cost_usd,
+        cost_unknown_usd = %report.cost_unknown_usd,
+        seconds = report.seconds,
+        "report"
+    );
 }
 
 /// Continues yesterday's snapshot if it is open and the pipeline file wants that.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
 use serde::Serialize;
+use strum::IntoStaticStr;
 use tracing::warn;
 
 use super::means::Means;
@@ -76,8 +77,9 @@ pub struct InvalidLine {
 }
 
 /// The state of a snapshot when a run ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum RunState {
     /// The snapshot is published.
     Published,
@@ -85,6 +87,14 @@ pub enum RunState {
     AlreadyPublished,
     /// The snapshot is not published: the same command continues.
     Open,
+}
+
+impl RunState {
+    /// The name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// The report of `run` and `replay`.

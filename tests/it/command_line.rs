@@ -6,7 +6,7 @@ use backlake::contract::Table;
 use crate::harness::{Site, program, text};
 
 /// Every command of the program.
-pub(crate) const COMMANDS: [&str; 15] = [
+pub(crate) const COMMANDS: [&str; 16] = [
     "plan",
     "run",
     "replay",
@@ -22,6 +22,7 @@ pub(crate) const COMMANDS: [&str; 15] = [
     "schema",
     "config",
     "completions",
+    "man",
 ];
 
 fn out(args: &[&str]) -> String {
@@ -183,20 +184,85 @@ fn errors_are_json_too() {
 }
 
 #[test]
-fn log_lines_can_be_json() {
+fn with_json_logs_every_line_of_standard_error_is_json_and_an_error_is_one() {
+    let lines = |output: std::process::Output| -> Vec<serde_json::Value> {
+        let log = text(&output.stderr);
+        let parsed = log
+            .lines()
+            .map(|line| serde_json::from_str(line).expect(line));
+        parsed.collect()
+    };
     let site = Site::new(["https://example.com/"]);
-    let output = site.program("run", &["--log-format", "json"]);
-    let log = text(&output.stderr);
-    let lines: Vec<serde_json::Value> = log
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect();
-    assert!(
-        lines
-            .iter()
-            .any(|line| line["fields"]["message"] == "published"),
-        "{log}"
+    let stopped = lines(site.program("run", &["--log-format", "json", "--max-cost-usd", "0.01"]));
+    let (report, error) = (&stopped[stopped.len() - 2], &stopped[stopped.len() - 1]);
+    assert_eq!(report["fields"]["message"], "report");
+    assert_eq!(
+        (&report["fields"]["state"], &report["fields"]["unsent"]),
+        (&"open".into(), &1.into())
     );
+    assert_eq!(error["level"], "ERROR");
+    let fields = &error["fields"];
+    assert_eq!(
+        (&fields["code"], &fields["snapshot"]),
+        (&4.into(), &"2026-11-23".into()),
+        "{error}"
+    );
+    assert!(
+        fields["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("stopped at the budget"),
+        "{error}"
+    );
+    assert!(
+        fields["hint"].as_str().unwrap().contains("--max-cost-usd"),
+        "{error}"
+    );
+    let published = lines(site.program("run", &["--log-format", "json"]));
+    assert!(
+        published
+            .iter()
+            .any(|line| line["fields"]["message"] == "published")
+    );
+    // A command line that cannot be parsed, and quiet logs.
+    for (args, code) in [
+        (&["run", "--log-format", "json"][..], 2),
+        (
+            &["run", "x.toml", "--snapshot", "soon", "--log-format=json"],
+            2,
+        ),
+        (&["run", "no/such.toml", "--log-format", "json", "-q"], 2),
+        (&["snapshots", "no/such", "--log-format", "json"], 2),
+    ] {
+        let found = lines(program().args(args).output().unwrap());
+        let [error] = found.as_slice() else {
+            panic!("{args:?}: {found:?}")
+        };
+        assert_eq!(
+            (&error["level"], &error["fields"]["code"]),
+            (&"ERROR".into(), &code.into()),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn every_command_has_a_man_page() {
+    assert!(out(&["man"]).starts_with(".ie"));
+    let site = Site::new(["https://example.com/"]);
+    let folder = site.folder.path().join("man1");
+    std::fs::create_dir(&folder).unwrap();
+    out(&["man", "--out", folder.to_str().unwrap()]);
+    for command in COMMANDS {
+        let page = std::fs::read_to_string(folder.join(format!("backlake-{command}.1"))).unwrap();
+        assert!(page.contains("Examples:"), "{command}");
+        assert!(
+            out(&["man", command]).contains(&format!("backlake\\-{command}")),
+            "{command}"
+        );
+    }
+    let other = program().args(["man", "other"]).output().unwrap();
+    assert_eq!(other.status.code(), Some(2));
 }
 
 #[test]
