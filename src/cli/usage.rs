@@ -15,7 +15,9 @@ pub(super) fn usage_error(error: &clap::Error, args: &[String]) -> Error {
         .strip_prefix("error: ")
         .unwrap_or(&message)
         .to_owned();
+    // "to pass '-1' as a value, use '-- -1'" would be wrong here: no value begins with a dash.
     let tip = paragraphs.find_map(|words| Some(words.strip_prefix("tip: ")?.to_owned()));
+    let tip = tip.filter(|tip| !tip.starts_with("to pass "));
     let command = command_of(args);
     let help = format!("`backlake {command}--help` shows what is allowed");
     let hint = match tip {
