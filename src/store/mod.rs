@@ -3,6 +3,7 @@
 mod delivery;
 mod digest;
 mod disk;
+mod holder;
 mod layout;
 mod lock;
 mod objects;
@@ -12,6 +13,7 @@ mod whole;
 pub(crate) use delivery::Delivery;
 pub(crate) use digest::hash;
 pub(crate) use disk::{LocalFile, Scratch};
+pub use holder::{Hold, Holder};
 pub use layout::{AttemptId, Layout};
 pub use lock::Lock;
 pub use objects::Store;
