@@ -9,6 +9,7 @@ use super::args::Output;
 use super::logging::Screen;
 use crate::clock::Clock;
 use crate::error::{Context as _, Error, Result};
+use crate::visible::{escaped, escaped_json, escaped_lines};
 
 /// The terminal, or what takes its place.
 pub(super) struct Console {
@@ -48,10 +49,13 @@ impl Console {
         text: impl FnOnce() -> String,
     ) -> Result<()> {
         match self.output {
-            Output::Text => print(&text()),
+            // Values are escaped where a line is composed; this is for those that nobody expects to
+            // be foreign.
+            Output::Text => print(&escaped_lines(&text())),
             Output::Json => {
                 let json = serde_json::to_string_pretty(report);
-                print(&(json.context(|| "failed to write the report")? + "\n"))
+                let json = json.context(|| "failed to write the report")?;
+                print(&(escaped_json(&json) + "\n"))
             }
         }
     }
@@ -76,11 +80,13 @@ impl Console {
     /// Prints an error and its hint to standard error, and for programs also to standard output.
     pub(super) fn show(&self, failure: &Failure) {
         let error = failure.error();
-        let text = format!("error: {error}\nhint: {}\n", error.hint());
+        let (message, hint) = (error.to_string(), error.hint());
+        let text = format!("error: {}\nhint: {}\n", escaped(&message), escaped(hint));
         // If this fails, there is nowhere left to say so.
         let _ = io::stderr().lock().write_all(text.as_bytes());
         if self.output == Output::Json && matches!(failure, Failure::Error(_)) {
-            let _ = print(&format!("{}\n", json!({ "error": as_json(error) })));
+            let json = json!({ "error": as_json(error) }).to_string();
+            let _ = print(&(escaped_json(&json) + "\n"));
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::error::{Context, Error, Result};
 use crate::fetch::fetch_account;
 use crate::plan::{Estimate, Plan, requests_in_input_order};
 use crate::targets::{LineEnd, TargetList};
+use crate::visible::escaped;
 
 /// How many invalid lines reports show.
 const FIRST_INVALID: usize = 5;
@@ -40,6 +41,7 @@ pub async fn plan(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<PlanRep
         root_domains: list.root_domain_count() as u64,
         duplicates: list.duplicate_count() as u64,
         invalid: list.invalid_count() as u64,
+        unescaped: list.unescaped_count() as u64,
         first_invalid: first_invalid(&list),
         requests: planned.requests,
         lower_bound: bound.requests,
@@ -96,10 +98,10 @@ fn refuse_empty(list: &TargetList, settings: &TargetSettings) -> Option<Error> {
     let first = first_invalid(list).into_iter().map(|line| {
         format!(
             "{} line {}: `{}`: {}",
-            line.source,
+            escaped(&line.source),
             line.line,
-            line.input.escape_debug(),
-            line.reason.escape_debug()
+            escaped(&line.input),
+            escaped(&line.reason)
         )
     });
     let first: Vec<String> = first.collect();

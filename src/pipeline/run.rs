@@ -52,6 +52,13 @@ pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> 
     }
     let credentials = credentials_for(pipeline, env)?;
     let list = read_targets(&pipeline.targets).await?;
+    if list.unescaped_count() > 0 {
+        let lines = list.unescaped_count();
+        warn!(
+            lines,
+            "`&amp;` in a query is read as `&`: these lines were copied from HTML"
+        );
+    }
     for date in open.iter().filter(|date| **date != snapshot) {
         warn!("snapshot {date} was started and is not published; `--snapshot {date}` continues it");
     }

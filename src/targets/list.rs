@@ -10,10 +10,11 @@ use std::thread;
 use rayon::prelude::*;
 
 use super::block::{Block, Sink};
-use super::canonical::{Canonical, canonical};
+use super::canonical::{Canonical, canonical_of_line};
 use super::problem::Problem;
 use super::rules::{Rules, TargetKind};
 use super::source::Sources;
+use super::spelling::unescaped;
 use super::texts::{Interner, Text, Texts};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -106,13 +107,14 @@ pub struct TargetList {
     /// For each line, the number of the label in each kept column plus one; 0 if there is no label.
     labels: Vec<u32>,
     invalid: usize,
+    unescaped: usize,
 }
 
 /// The target of each line of a block, derived on all cores.
 fn canonicalised(block: &Block, rules: &Rules) -> Vec<Result<Canonical, Problem>> {
     let targets = block.lines.par_iter().map(|line| match &line.problem {
         Some(problem) => Err(problem.clone()),
-        None => canonical(block.text(line), rules).map_err(Problem::from),
+        None => canonical_of_line(block.text(line), block.entities, rules).map_err(Problem::from),
     });
     targets.with_min_len(256).collect()
 }
@@ -206,7 +208,11 @@ impl TargetList {
                             kind: target.kind(),
                         });
                     }
-                    ((target.text() != input).then(|| self.store.push(input)), id)
+                    let respelled = target.text() != input;
+                    if respelled && unescaped(input, block.entities).is_some() {
+                        self.unescaped += 1;
+                    }
+                    (respelled.then(|| self.store.push(input)), id)
                 }
                 Err(reason) => {
                     self.invalid += 1;
@@ -260,6 +266,12 @@ impl TargetList {
     #[must_use]
     pub fn invalid_count(&self) -> usize {
         self.invalid
+    }
+
+    /// The number of targets' lines in which `&amp;` was read as `&`.
+    #[must_use]
+    pub fn unescaped_count(&self) -> usize {
+        self.unescaped
     }
 
     /// The number of lines that repeat the target of an earlier line.

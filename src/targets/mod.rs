@@ -17,6 +17,7 @@ mod percent;
 mod problem;
 mod rules;
 mod source;
+mod spelling;
 mod text;
 mod texts;
 

@@ -31,6 +31,7 @@ mod replacing;
 mod replaying;
 mod retrying;
 mod scripted;
+mod spellings;
 mod targets;
 mod texts;
 mod truth;
