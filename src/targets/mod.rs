@@ -21,7 +21,8 @@ mod spelling;
 mod text;
 mod texts;
 
-pub use canonical::{Canonical, canonical, stem};
+pub use canonical::{Canonical, canonical};
 pub use list::{Line, LineEnd, Target, TargetId, TargetList};
 pub use rules::{BareUrl, Invalid, Rules, SuffixList, TargetKind};
 pub use source::{Format, Sources};
+pub use spelling::Spelling;
