@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::block::{Block, Sink};
 use super::canonical::{Canonical, canonical_of_line};
+use super::places::Place;
 use super::problem::Problem;
 use super::rules::{Rules, TargetKind};
 use super::source::Sources;
@@ -120,18 +121,26 @@ fn canonicalised(block: &Block, rules: &Rules) -> Vec<Result<Canonical, Problem>
 }
 
 impl TargetList {
-    /// Reads all sources.
+    /// Reads all sources, which must be on this machine.
+    ///
+    /// # Errors
+    /// As [`TargetList::read_places`], and a path that names no list.
+    pub fn read(sources: &Sources, rules: &Rules) -> Result<Self> {
+        Self::read_places(sources, &sources.places()?, rules)
+    }
+
+    /// Reads the lists at these places, as `sources` says.
     ///
     /// # Errors
     /// A source that is missing or damaged, with its name and line. A line that is not a target is
     /// not an error: the list contains it with the reason.
-    pub fn read(sources: &Sources, rules: &Rules) -> Result<Self> {
-        let files = sources.files()?;
-        Self::gather(sources.keep.clone(), files.clone(), rules, move |sink| {
-            files
+    pub fn read_places(sources: &Sources, places: &[Place], rules: &Rules) -> Result<Self> {
+        let names = places.iter().map(|place| place.name.clone()).collect();
+        Self::gather(sources.keep.clone(), names, rules, move |sink| {
+            places
                 .iter()
                 .enumerate()
-                .try_for_each(|(number, path)| sources.read(number, path, sink))
+                .try_for_each(|(number, place)| sources.read(number, place, sink))
         })
     }
 

@@ -14,6 +14,7 @@ mod list;
 mod list_file;
 mod parquet;
 mod percent;
+mod places;
 mod problem;
 mod rules;
 mod source;
@@ -23,6 +24,7 @@ mod texts;
 
 pub use canonical::{Canonical, canonical};
 pub use list::{Line, LineEnd, Target, TargetId, TargetList};
+pub use places::{Glob, Place, is_pattern, no_match, places_on_disk};
 pub use rules::{BareUrl, Invalid, Rules, SuffixList, TargetKind};
 pub use source::{Format, Sources};
 pub use spelling::Spelling;

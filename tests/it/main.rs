@@ -23,6 +23,7 @@ mod hostile;
 mod interleavings;
 mod killing;
 mod pipe;
+mod places;
 mod planning;
 mod pruning;
 mod publishing;
