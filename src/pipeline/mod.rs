@@ -9,6 +9,7 @@ mod file;
 mod gates;
 mod gathered;
 mod keys;
+mod lists;
 mod means;
 mod plan;
 mod publish;

@@ -51,7 +51,7 @@ pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> 
         return published_already(pipeline, env, &store, &manifest, started_at).await;
     }
     let credentials = credentials_for(pipeline, env)?;
-    let list = read_targets(&pipeline.targets).await?;
+    let list = read_targets(&pipeline.targets, &env.clock).await?;
     if list.unescaped_count() > 0 {
         let lines = list.unescaped_count();
         warn!(
