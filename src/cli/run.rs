@@ -107,9 +107,10 @@ pub(super) async fn execute(
     metrics_file: Option<PathBuf>,
     console: &Console,
 ) -> Result<(), Failure> {
-    let metrics = metrics_file
-        .map(|file| Metrics::new(&file, pipeline, &console.clock))
-        .transpose()?;
+    let metrics = match metrics_file {
+        Some(file) => Some(Metrics::start(&file, pipeline, &console.clock).await?),
+        None => None,
+    };
     let watcher = Watcher::new(&console.screen);
     // The only source of randomness: it names the run and draws the jitter.
     let seed = RandomState::new().hash_one(std::process::id());
@@ -140,7 +141,8 @@ pub(super) async fn execute(
     if let Some(metrics) = &metrics {
         let error = end.as_ref().map_or_else(Some, |end| end.error.as_ref());
         let exit_code = error.map_or(0, |error: &Error| error.kind().exit_code());
-        metrics.end(end.as_ref().ok().map(|end| &end.report), exit_code);
+        let report = end.as_ref().ok().map(|end| &end.report);
+        metrics.end(report, exit_code, pipeline).await;
     }
     match continued {
         None => {

@@ -23,6 +23,7 @@ mod holding;
 mod hostile;
 mod interleavings;
 mod killing;
+mod metrics;
 mod pipe;
 mod places;
 mod planning;
