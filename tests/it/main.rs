@@ -32,6 +32,7 @@ mod replacing;
 mod replaying;
 mod retrying;
 mod scripted;
+mod separating;
 mod spellings;
 mod targets;
 mod texts;
