@@ -34,6 +34,7 @@ mod replacing;
 mod replaying;
 mod retrying;
 mod scripted;
+mod separating;
 mod status;
 mod spellings;
 mod targets;
