@@ -43,7 +43,8 @@
 //! snapshot for free, and nothing that is archived is paid for twice.
 //!
 //! The shared vocabulary: [`clock`] (time comes from outside), [`contract`] (the schemas of the
-//! tables), [`error`], [`fate`], [`money`], [`question`] (what a run asks, and of whom) and [`stop`].
+//! tables), [`error`], [`fate`], [`money`], [`question`] (what a run asks, and of whom), [`stop`] and
+//! [`visible`] (foreign text is escaped before it is printed).
 
 pub mod targets;
 pub mod provider;
@@ -66,3 +67,4 @@ pub mod fate;
 pub mod money;
 pub mod question;
 pub mod stop;
+pub mod visible;

@@ -11,6 +11,7 @@ use super::global::{Global, LogFormat, Output};
 use super::logging::Screen;
 use crate::clock::Clock;
 use crate::error::{Context as _, Error, Result};
+use crate::visible::{escaped, escaped_json, escaped_lines};
 
 /// The terminal, or what takes its place.
 pub(super) struct Console {
@@ -68,10 +69,13 @@ impl Console {
         text: impl FnOnce() -> String,
     ) -> Result<()> {
         match self.output {
-            Output::Text => print(&text()),
+            // Values are escaped where a line is composed; this is for those that nobody expects to
+            // be foreign.
+            Output::Text => print(&escaped_lines(&text())),
             Output::Json => {
                 let json = serde_json::to_string_pretty(report);
-                print(&(json.context(|| "failed to write the report")? + "\n"))
+                let json = json.context(|| "failed to write the report")?;
+                print(&(escaped_json(&json) + "\n"))
             }
         }
     }
@@ -101,13 +105,15 @@ impl Console {
                 tracing::error!(code, hint = error.hint(), snapshot, "{error}");
             }
             LogFormat::Text => {
-                let text = format!("error: {error}\nhint: {}\n", error.hint());
+                let (message, hint) = (error.to_string(), error.hint());
+                let text = format!("error: {}\nhint: {}\n", escaped(&message), escaped(hint));
                 // If this fails, there is nowhere left to say so.
                 let _ = io::stderr().lock().write_all(text.as_bytes());
             }
         }
         if self.output == Output::Json && matches!(failure, Failure::Error(_)) {
-            let _ = print(&format!("{}\n", json!({ "error": as_json(error) })));
+            let json = json!({ "error": as_json(error) }).to_string();
+            let _ = print(&(escaped_json(&json) + "\n"));
         }
     }
 }

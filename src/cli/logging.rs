@@ -11,6 +11,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::global::{Global, LogFormat, Output};
 use crate::error::{Context as _, Result};
+use crate::visible::{escaped, escaped_json};
 
 /// Standard error as a person sees it: log lines above the progress bar.
 #[derive(Debug, Clone)]
@@ -18,6 +19,36 @@ pub(super) struct Screen {
     bars: MultiProgress,
     /// Whether the bar is shown; otherwise progress goes to the log.
     interactive: bool,
+    /// The format of log lines, which decides how they are escaped.
+    lines: LineFormat,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy)]
+enum LineFormat {
+    Plain,
+    /// With colour: the subscriber writes escape sequences of its own, and escapes those of values.
+    Coloured,
+    Json,
+}
+
+impl LineFormat {
+    /// A line, whose values may be foreign, as it is printed.
+    fn printed(self, line: &str) -> String {
+        let (line, end) = match line.strip_suffix('\n') {
+            Some(line) => (line, "\n"),
+            None => (line, ""),
+        };
+        let escaped = match self {
+            Self::Plain => escaped(line).into_owned(),
+            Self::Json => escaped_json(line).into_owned(),
+            Self::Coloured => {
+                let parts: Vec<_> = line.split('\u{1b}').map(escaped).collect();
+                parts.join("\u{1b}")
+            }
+        };
+        escaped + end
+    }
 }
 
 /// Starts logging. `BACKLAKE_LOG` takes filters in the syntax of `tracing`; if it is wrong, logging
@@ -32,9 +63,16 @@ pub(super) fn start(global: &Global) -> (Screen, Result<()>) {
     } else {
         ProgressDrawTarget::hidden()
     };
+    let no_color = std::env::var_os("NO_COLOR");
+    let colour = io::stderr().is_terminal() && allows_colour(no_color.as_deref());
     let screen = Screen {
         bars: MultiProgress::with_draw_target(target),
         interactive,
+        lines: match global.log_format {
+            LogFormat::Json => LineFormat::Json,
+            LogFormat::Text if colour => LineFormat::Coloured,
+            LogFormat::Text => LineFormat::Plain,
+        },
     };
     let level = match (global.quiet, global.verbose) {
         (true, _) => LevelFilter::ERROR,
@@ -60,11 +98,7 @@ pub(super) fn start(global: &Global) -> (Screen, Result<()>) {
         .with_target(false)
         .log_internal_errors(false);
     match global.log_format {
-        LogFormat::Text => {
-            let no_color = std::env::var_os("NO_COLOR");
-            let ansi = io::stderr().is_terminal() && allows_colour(no_color.as_deref());
-            lines.with_ansi(ansi).init();
-        }
+        LogFormat::Text => lines.with_ansi(colour).init(),
         LogFormat::Json => lines.json().init(),
     }
     (screen, started)
@@ -114,17 +148,19 @@ impl<'a> MakeWriter<'a> for Screen {
     type Writer = Lines;
 
     fn make_writer(&'a self) -> Lines {
-        Lines(self.bars.clone())
+        Lines(self.clone())
     }
 }
 
 /// Writes log lines while the bar is hidden.
-pub(super) struct Lines(MultiProgress);
+pub(super) struct Lines(Screen);
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let printed = self.0.lines.printed(&String::from_utf8_lossy(line));
+        let write = || io::stderr().lock().write_all(printed.as_bytes());
         // A closed log must not end a run that is paid for.
-        let _ = self.0.suspend(|| io::stderr().lock().write_all(line));
+        let _ = self.0.bars.suspend(write);
         Ok(line.len())
     }
 
@@ -136,6 +172,18 @@ impl Write for Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_foreign_value_stays_in_its_line() {
+        let line = "\u{1b}[2mINFO\u{1b}[0m found a\nforged line\u{202e}\u{9b}\n";
+        let end = " found a\\nforged line\\u{202e}\\u{9b}\n";
+        let coloured = LineFormat::Coloured.printed(line);
+        assert_eq!(coloured, format!("\u{1b}[2mINFO\u{1b}[0m{end}"));
+        let plain = LineFormat::Plain.printed(line);
+        assert_eq!(plain, format!("\\u{{1b}}[2mINFO\\u{{1b}}[0m{end}"));
+        let json = LineFormat::Json.printed("{\"message\":\"\u{202e}\"}\n");
+        assert_eq!(json, "{\"message\":\"\\u202e\"}\n");
+    }
 
     #[test]
     fn no_color_forbids_colour_unless_it_is_empty() {

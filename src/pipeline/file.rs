@@ -51,6 +51,7 @@ pub(super) struct TargetsSpec {
     pub(super) keep: Option<Spanned<Vec<String>>>,
     pub(super) bare_url: BareUrl,
     pub(super) suffixes: SuffixList,
+    pub(super) max_list_mib: Option<Spanned<i64>>,
     pub(super) retry_refused_after_days: Option<Spanned<i64>>,
 }
 

@@ -44,6 +44,7 @@ const MOST_MINUTES: u32 = 7 * 24 * 60;
 /// A tebibyte.
 const MOST_MEMORY_MIB: u32 = 1 << 20;
 
+pub(super) const MAX_LIST_MIB: Whole = whole("targets.max_list_mib", 1..=MOST_MEMORY_MIB, 1024);
 pub(super) const RETRY_REFUSED_AFTER_DAYS: Whole =
     whole("targets.retry_refused_after_days", 0..=3650, 30);
 pub(super) const MAX_IN_FLIGHT: Whole =
@@ -153,7 +154,7 @@ pub(super) const KEYS: &[Key] = &[
         "The date of the snapshot."),
 
     key("targets.paths", Texts, Required("[\"targets.txt\"]"),
-        "The target lists: paths and globs relative to the working directory, plain or compressed (`.gz`, `.zst`); `-` is standard input."),
+        "The target lists: paths and globs relative to the working directory, `s3://…`, `gs://…` and `az://…` with globs, `https://…`; plain or compressed (`.gz`, `.zst`). `-` is standard input, and `~/` the home folder. A glob does not match hidden files."),
     key("targets.format", OneOf(&["txt", "csv", "ndjson", "parquet"]), Absent("from the name of each file", "\"csv\""),
         "The format of the lists."),
     key("targets.column", Text, Value("\"url\""),
@@ -164,6 +165,8 @@ pub(super) const KEYS: &[Key] = &[
         "What a URL without a path, such as `https://example.com`, means: that page or the whole domain."),
     key("targets.suffixes", OneOf(&["icann_and_private", "icann"]), Value("\"icann_and_private\""),
         "Which sections of the public suffix list end a root domain. With `icann_and_private`, `a.github.io` and `b.github.io` are two root domains."),
+    number(MAX_LIST_MIB,
+        "The largest list that is downloaded from a bucket or the web, in MiB."),
     number(RETRY_REFUSED_AFTER_DAYS,
         "How many days a target that the provider refused is not asked for again. 0 asks for it in every run."),
 

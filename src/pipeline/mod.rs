@@ -11,6 +11,7 @@ mod gates;
 mod gathered;
 mod key_docs;
 mod keys;
+mod lists;
 mod means;
 mod plan;
 mod publish;

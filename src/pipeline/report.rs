@@ -38,6 +38,8 @@ pub struct PlanReport {
     pub duplicates: u64,
     /// Lines that are not a target.
     pub invalid: u64,
+    /// Lines in which `&amp;` was read as `&`.
+    pub unescaped: u64,
     /// The first few invalid lines.
     pub first_invalid: Vec<InvalidLine>,
     /// Requests that the plan needs.

@@ -18,6 +18,7 @@ use super::file::{
     TargetsSpec,
 };
 use super::keys::{self, Bounded, Key, Ratio, Whole};
+use super::lists::check_place;
 use super::ready::{
     ApiSettings, Budget, LakeSettings, Overrides, Pipeline, Provider, PublishSettings,
     RequestSettings, SimulatorOptions, TargetSettings,
@@ -168,11 +169,15 @@ impl File<'_> {
     }
 
     fn targets(&self, spec: TargetsSpec) -> Result<TargetSettings> {
-        if let Some(paths) = &spec.paths
-            && paths.get_ref().is_empty()
-        {
-            let message = "the list is empty; name at least one file";
-            return Err(self.refuse("targets.paths", paths, message));
+        if let Some(paths) = &spec.paths {
+            if paths.get_ref().is_empty() {
+                let message = "the list is empty; name at least one file";
+                return Err(self.refuse("targets.paths", paths, message));
+            }
+            for path in paths.get_ref() {
+                check_place(path)
+                    .map_err(|message| self.refuse("targets.paths", paths, &message))?;
+            }
         }
         if let Some(keep) = &spec.keep {
             let mut seen = HashSet::new();
@@ -196,6 +201,7 @@ impl File<'_> {
                 bare_url: spec.bare_url,
                 suffixes: spec.suffixes,
             },
+            max_list_bytes: mib(self.whole(&keys::MAX_LIST_MIB, spec.max_list_mib)?),
             retry_refused_after: chrono::Duration::days(days.into()),
         })
     }

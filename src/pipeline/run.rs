@@ -60,7 +60,14 @@ pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> 
     let ledger = Ledger::new(store.clone(), snapshot);
     begins_today(pipeline, mode.begins, &ledger, published.as_ref()).await?;
     let credentials = credentials_for(pipeline, env)?;
-    let list = read_targets(&pipeline.targets).await?;
+    let list = read_targets(&pipeline.targets, &env.clock).await?;
+    if list.unescaped_count() > 0 {
+        let lines = list.unescaped_count();
+        warn!(
+            lines,
+            "`&amp;` in a query is read as `&`: these lines were copied from HTML"
+        );
+    }
     let mut end = locked(&store, pipeline, env, async |lock| {
         let ledger = Ledger::locked(store.clone(), snapshot, Arc::clone(&lock));
         let start = Start {
