@@ -1,13 +1,17 @@
 //! What is wrong with a command line, in the form of every other error: a message and a hint.
 
 use clap::CommandFactory as _;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::command::Cli;
 use crate::error::Error;
 
 /// The error of the parser, for these arguments of the program.
 pub(super) fn usage_error(error: &clap::Error, args: &[String]) -> Error {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Error::usage("no command is given")
+            .with_hint("`backlake --help` lists the commands");
+    }
     let text = error.render().to_string();
     let mut paragraphs = text.split("\n\n").map(words);
     let message = paragraphs.next().unwrap_or_default();
