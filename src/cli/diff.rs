@@ -10,12 +10,13 @@ use chrono::NaiveDate;
 use clap::{Args, ValueEnum};
 use tempfile::NamedTempFile;
 
-use super::args::{LakeArg, Output, date};
+use super::args::{LakeArg, date};
 use super::console::{Console, Failure};
 use super::diff_text::{
     breakdown_header, breakdown_line, mover_header, mover_line, page_header, page_line,
     summary_text,
 };
+use super::global::Output;
 use crate::error::{Context as _, Error, Result};
 use crate::history::{List, ListFormat, PageChange, Pair, Summary, summary};
 use crate::store::Store;
@@ -98,7 +99,7 @@ impl DiffArgs {
             Output::Text => Form::Table,
         });
         self.check(form)?;
-        let store = Store::open(&self.lake.lake)?;
+        let store = self.lake.open(&console.clock).await?.store;
         let pair = Pair::choose(&store, self.from, self.to).await?;
         Ok(self.show(form, &store, pair).await?)
     }

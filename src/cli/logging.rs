@@ -9,7 +9,8 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::args::{Global, LogFormat, Output};
+use super::global::{Global, LogFormat, Output};
+use crate::error::{Context as _, Result};
 use crate::visible::{escaped, escaped_json};
 
 /// Standard error as a person sees it: log lines above the progress bar.
@@ -50,8 +51,9 @@ impl LineFormat {
     }
 }
 
-/// Starts logging. `BACKLAKE_LOG` takes filters in the syntax of `tracing`.
-pub(super) fn start(global: &Global) -> Screen {
+/// Starts logging. `BACKLAKE_LOG` takes filters in the syntax of `tracing`; if it is wrong, logging
+/// starts without it, and the error is returned, too.
+pub(super) fn start(global: &Global) -> (Screen, Result<()>) {
     let interactive = io::stderr().is_terminal()
         && !global.quiet
         && global.log_format == LogFormat::Text
@@ -85,9 +87,10 @@ pub(super) fn start(global: &Global) -> Screen {
     } else {
         level.to_string()
     };
-    let filter = std::env::var("BACKLAKE_LOG")
-        .ok()
-        .and_then(|filters| filters.parse::<EnvFilter>().ok());
+    let (filter, started) = match filter() {
+        Ok(filter) => (filter, Ok(())),
+        Err(error) => (None, Err(error)),
+    };
     let filter = filter.unwrap_or_else(|| EnvFilter::new(ours));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -98,7 +101,23 @@ pub(super) fn start(global: &Global) -> Screen {
         LogFormat::Text => lines.with_ansi(colour).init(),
         LogFormat::Json => lines.json().init(),
     }
-    screen
+    (screen, started)
+}
+
+/// The filters of `BACKLAKE_LOG`; none if it is empty.
+fn filter() -> Result<Option<EnvFilter>> {
+    let filters = std::env::var("BACKLAKE_LOG").unwrap_or_default();
+    if filters.is_empty() {
+        return Ok(None);
+    }
+    let parsed = filters
+        .parse()
+        .usage(|| format!("BACKLAKE_LOG: `{filters}` is not a list of filters"));
+    parsed.map(Some).map_err(|error| {
+        error.with_hint(
+            "write it as backlake=debug, or as backlake=debug,warn; -v and -vv need no filter",
+        )
+    })
 }
 
 /// Whether `NO_COLOR` permits colour: it forbids it if it is set and not empty (no-color.org).

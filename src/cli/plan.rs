@@ -28,7 +28,7 @@ pub(super) struct PlanArgs {
 
 impl PlanArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
-        let pipeline = self.pipeline.load(&console.clock)?;
+        let pipeline = self.pipeline.load(console)?;
         let env = Surroundings::of_process(&console.clock, 0);
         let report = pipeline::plan(&pipeline, &env).await?;
         Ok(console.report(&report, || text(&report, &pipeline))?)

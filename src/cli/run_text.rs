@@ -22,10 +22,12 @@ pub(super) fn text(report: &RunReport, pipeline: &Pipeline, published: &str) -> 
     let mut text = match report.state {
         RunState::Published => format!("snapshot {snapshot} is {published} {lake}\n\n"),
         RunState::AlreadyPublished => {
-            return format!(
+            let mut text = format!(
                 "snapshot {snapshot} is already published in {lake}, by run {}: nothing was sent\n",
                 report.run
             );
+            also_open(report, &mut text);
+            return text;
         }
         RunState::Open => format!("snapshot {snapshot} is not published in {lake}\n\n"),
     };
@@ -44,9 +46,21 @@ pub(super) fn text(report: &RunReport, pipeline: &Pipeline, published: &str) -> 
         let balance = rounded(balance);
         row(&mut text, "balance", &balance, "before the first request");
     }
+    also_open(report, &mut text);
     drift(&report.findings, report.items, &mut text);
     changes(&report.findings, &mut text);
     text
+}
+
+/// The other snapshots that are not published.
+fn also_open(report: &RunReport, text: &mut String) {
+    for date in &report.also_open {
+        let _ = writeln!(
+            text,
+            "  {:<14}{date:>13}  `--snapshot {date}` continues it",
+            "also open"
+        );
+    }
 }
 
 /// A name, a figure to the right, and a note.
