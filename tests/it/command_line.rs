@@ -226,7 +226,8 @@ fn with_json_logs_every_line_of_standard_error_is_json_and_an_error_is_one() {
     );
     // A command line that cannot be parsed, and quiet logs.
     for (args, code) in [
-        (&["run", "--log-format", "json"][..], 2),
+        (&["--log-format", "json"][..], 2),
+        (&["run", "--log-format", "json"], 2),
         (
             &["run", "x.toml", "--snapshot", "soon", "--log-format=json"],
             2,

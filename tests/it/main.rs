@@ -8,6 +8,7 @@
 
 mod architecture;
 mod bad_input;
+mod bad_usage;
 mod budgeting;
 mod command_line;
 mod compacting;
