@@ -16,12 +16,13 @@ use super::drain::Drain;
 use super::events::{BatchEnd, End, Entry, Event, Fetched};
 use super::fetcher::Fetcher;
 use super::isolate::Isolation;
-use super::refusal::refusal;
+use super::refusal::{refusal, unknown_to_us};
 use super::verdict::Next;
 use crate::error::{Error, ErrorKind};
 use crate::ledger::Attempt;
 use crate::money::Usd;
 use crate::plan::{Batch, Plan};
+use crate::provider::StatusClass;
 use crate::store::AttemptId;
 use crate::targets::TargetId;
 
@@ -211,6 +212,11 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
         if let Some(work) = self.ready.pop_front() {
             return Some(work);
         }
+        if self.isolation.is_doubtful()
+            && let Some(batch) = self.planned.next()
+        {
+            return Some(Work::new(batch, 0, 0));
+        }
         if let Some(suspects) = self.isolation.next() {
             let room = self.isolation.room(&suspects);
             while self.isolation.loose.len() < room {
@@ -316,7 +322,7 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
             verdict,
             message,
             pause,
-            ..
+            result,
         } = closed;
         let id = entry.attempt.id;
         self.in_flight.remove(&id);
@@ -343,13 +349,16 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
             Next::Halve => self.halve(work),
             Next::Refuse => {
                 self.isolation.convicted();
-                self.end(work.batch, End::Refused(message));
+                self.end(work.batch, End::Refused(message.clone()));
             }
-            Next::Fail => self.end(work.batch, End::Failed(message)),
+            Next::Fail => self.end(work.batch, End::Failed(message.clone())),
             Next::StopRun { reason } => {
                 self.end(work.batch, End::Unsent);
                 self.stop(refusal(reason, &message));
             }
+        }
+        if result.class() == StatusClass::UnknownRefusal && self.isolation.is_hopeless() {
+            self.stop(unknown_to_us(&message));
         }
         None
     }

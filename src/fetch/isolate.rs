@@ -71,7 +71,20 @@ pub(super) struct Isolation {
     bad: u64,
     /// How many batches without suspects were refused.
     surprises: u64,
+    /// How many requests were refused since the last one that has a response.
+    in_a_row: u64,
 }
+
+/// Refusals in a row after which a part is no longer filled up, because it would be refused with
+/// the targets that fill it.
+const ROW_WITHOUT_COMPANY: u64 = 8;
+/// Refusals in a row after which the rest of a batch is halved although each refusal names a
+/// target: naming one after the other would send the rest of the batch once for each.
+const ROW_OF_NAMES: u64 = 16;
+/// Refusals in a row between two looks at a batch without suspects.
+const ROW_WITHOUT_A_LOOK: u64 = 16;
+/// Refusals in a row with an unknown code after which the targets are probably not the cause.
+const HOPELESS_ROW: u64 = 500;
 
 /// The most bad targets to expect among those that fill up a part. With more, the part is refused
 /// so often that filling it up saves nothing.
@@ -81,11 +94,24 @@ impl Isolation {
     /// Counts the targets of a batch that has a response.
     pub(super) fn returned(&mut self, targets: usize) {
         self.good += targets as u64;
+        self.in_a_row = 0;
     }
 
     /// Counts a target that was refused alone.
     pub(super) fn convicted(&mut self) {
         self.bad += 1;
+        self.in_a_row += 1;
+    }
+
+    /// Whether so many requests were refused in a row that it is time to look at a batch without
+    /// suspects: perhaps everything is refused.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.in_a_row > 0 && self.in_a_row.is_multiple_of(ROW_WITHOUT_A_LOOK)
+    }
+
+    /// Whether so many requests were refused in a row that the targets are probably not the cause.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.in_a_row >= HOPELESS_ROW
     }
 
     /// Takes a refused batch apart. Its first `suspects` targets were suspects before; if none
@@ -96,6 +122,7 @@ impl Isolation {
         suspects: usize,
         named: Option<usize>,
     ) {
+        self.in_a_row += 1;
         let mut known = if suspects == 0 {
             self.surprises += 1;
             targets.len()
@@ -119,11 +146,15 @@ impl Isolation {
                 alone: true,
             }),
             // The named target may be the only bad one, so the others stay together.
-            (Some(_), _) => self.suspects.push_back(Suspects {
+            (Some(_), _) if self.in_a_row < ROW_OF_NAMES => self.suspects.push_back(Suspects {
                 targets,
                 alone: false,
             }),
-            (None, _) => self.halve(targets),
+            (_, 1) => self.suspects.push_back(Suspects {
+                targets,
+                alone: false,
+            }),
+            _ => self.halve(targets),
         }
     }
 
@@ -145,6 +176,9 @@ impl Isolation {
 
     /// How many targets may fill up a part, given the share of bad targets so far.
     fn allowed(&self) -> usize {
+        if self.in_a_row > ROW_WITHOUT_COMPANY {
+            return 0;
+        }
         let bad = self.bad.max(self.surprises).max(1) as f64;
         let share =
             bad / (self.good + self.bad + MAX_TARGETS as u64 * self.surprises).max(1) as f64;

@@ -17,3 +17,12 @@ pub(super) fn refusal(result: AttemptResult, message: &str) -> Error {
         None => error,
     }
 }
+
+/// The error for a provider that refuses everything with a code that this program does not know.
+pub(super) fn unknown_to_us(message: &str) -> Error {
+    let message = format!(
+        "the provider refuses one request after the other with a code that backlake does not know ({message})"
+    );
+    let hint = "nothing was charged for the refusals; look the code up in the provider's documentation, then run the same command again: it continues";
+    Error::new(ErrorKind::Account, message).with_hint(hint)
+}

@@ -144,9 +144,12 @@ impl Attempt {
         self.cost_usd = envelope.charged();
         self.charged = match self.cost_usd {
             Some(cost) if cost > Usd::ZERO => Charged::Yes,
-            Some(_) => Charged::No,
-            None => Charged::Unknown,
+            Some(_) if !StatusClass::may_be_charged_later(status_code) => Charged::No,
+            _ => Charged::Unknown,
         };
+        if self.charged == Charged::Unknown {
+            self.cost_usd = None;
+        }
         if status_code != code::OK {
             return AttemptResult::Status(status_code);
         }
@@ -195,6 +198,12 @@ impl AttemptResult {
             Self::Status(code) => StatusClass::of(code),
             Self::HttpStatus(status) => StatusClass::of_http(status),
         }
+    }
+
+    /// Whether the response counts: its targets need no further attempt.
+    #[must_use]
+    pub fn counts(self) -> bool {
+        self.class() == StatusClass::Success
     }
 
     /// What an operator should do if the run stops because of the result.

@@ -16,6 +16,6 @@ pub use limits::{
     SERVER_TIMEOUT,
 };
 pub use request::{Endpoint, RankScale, TaskOptions, body};
-pub use status::{StatusClass, code};
+pub use status::{CHECK_THE_WAY, StatusClass, code};
 pub use task_list::{ListedTask, MAX_LISTED, TaskListPage};
 pub use walk::{PATH, TakeItem, Walk};

@@ -24,11 +24,26 @@ impl Scripted {
         }
     }
 
-    /// A failed task with HTTP 200, as the provider sends it.
+    /// A failed task with HTTP 200 that costs nothing, as the provider sends it.
     #[must_use]
     pub fn code(code: u32) -> Self {
+        Self::coded(code, "0")
+    }
+
+    /// A failed task with HTTP 200 at this cost, which is any JSON.
+    #[must_use]
+    pub fn coded(code: u32, cost: &str) -> Self {
         let body = format!(
-            r#"{{"version":"0.1","status_code":20000,"status_message":"Ok.","time":"0 sec.","cost":0,"tasks_count":1,"tasks_error":0,"tasks":[{{"id":null,"status_code":{code},"status_message":"Scripted.","time":"0 sec.","cost":0,"result_count":0,"path":[],"data":{{}},"result":null}}]}}"#
+            r#"{{"version":"0.1","status_code":20000,"status_message":"Ok.","time":"0 sec.","cost":{cost},"tasks_count":1,"tasks_error":0,"tasks":[{{"id":null,"status_code":{code},"status_message":"Scripted.","time":"0 sec.","cost":{cost},"result_count":0,"path":[],"data":{{}},"result":null}}]}}"#
+        );
+        Self::ok(body)
+    }
+
+    /// An error of the whole request: a response without tasks, at this cost, which is any JSON.
+    #[must_use]
+    pub fn envelope(code: u32, cost: &str) -> Self {
+        let body = format!(
+            r#"{{"version":"0.1","status_code":{code},"status_message":"Scripted.","time":"0 sec.","cost":{cost},"tasks_count":0,"tasks_error":0,"tasks":null}}"#
         );
         Self::ok(body)
     }
