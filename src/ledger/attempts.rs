@@ -198,7 +198,11 @@ impl Ledger {
             return Ok(attempt);
         };
         let result = attempt.take_envelope(&envelope, endpoint);
-        attempt.outcome = if result.counts() { Outcome::Ok } else { Outcome::Failed };
+        attempt.outcome = if result.counts() {
+            Outcome::Ok
+        } else {
+            Outcome::Failed
+        };
         Ok(attempt)
     }
 

@@ -5,6 +5,7 @@ mod attempts;
 mod check;
 mod connect;
 mod credentials;
+mod evidence;
 mod file;
 mod gates;
 mod gathered;

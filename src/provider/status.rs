@@ -196,7 +196,7 @@ impl StatusClass {
             401 => Some(CHECK_CREDENTIALS),
             402 => Some(ADD_CREDIT),
             407 => Some(
-                "the proxy wants credentials: set them in HTTPS_PROXY (http://user:password@host:port), or reach the provider without the proxy (NO_PROXY)",
+                "the proxy before [api] base_url wants credentials: set them in HTTPS_PROXY (http://user:password@host:port), or go around the proxy with NO_PROXY",
             ),
             status => Self::of_http(status).general_hint(),
         }
