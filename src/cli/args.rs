@@ -28,6 +28,11 @@ pub(super) struct PipelineArgs {
     /// Replace [api] base_url: `simulator`, or an https URL
     #[arg(long, env = "BACKLAKE_BASE_URL", value_name = "URL")]
     base_url: Option<String>,
+}
+
+/// What flags and environment variables replace in the budget, for commands that plan to spend.
+#[derive(Debug, Default, Args)]
+pub(super) struct BudgetArgs {
     /// Replace [budget] max_cost_usd: the ceiling for all starts of the snapshot
     #[arg(long, env = "BACKLAKE_MAX_COST_USD", value_name = "USD", value_parser = usd, allow_negative_numbers = true)]
     max_cost_usd: Option<Usd>,
@@ -38,15 +43,17 @@ pub(super) struct PipelineArgs {
 
 impl PipelineArgs {
     /// Reads and checks the pipeline file.
-    pub(super) fn load(self, console: &Console) -> Result<Pipeline> {
+    pub(super) fn load(self, budget: BudgetArgs, console: &Console) -> Result<Pipeline> {
         let Self {
             file,
             lake,
             snapshot,
             base_url,
+        } = self;
+        let BudgetArgs {
             max_cost_usd,
             max_minutes,
-        } = self;
+        } = budget;
         let overrides = Overrides {
             lake,
             snapshot,

@@ -6,6 +6,7 @@ mod check;
 mod connect;
 mod continue_open;
 mod credentials;
+mod evidence;
 mod file;
 mod gates;
 mod gathered;

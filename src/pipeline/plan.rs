@@ -61,7 +61,7 @@ pub async fn plan(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<PlanRep
 /// Reads the account for its prices. Without credentials, or if that fails, the list prices apply.
 async fn read_means(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<Means> {
     let Ok(credentials) = credentials_for(pipeline, env) else {
-        return Ok(Means::of(pipeline, None));
+        return Means::of(pipeline, None);
     };
     let connection = connect(pipeline, &credentials, env).await?;
     let account = fetch_account(&connection.client, &env.clock).await;
@@ -69,7 +69,7 @@ async fn read_means(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<Means
         tracing::warn!(%error, "failed to read the account; using the provider's list prices");
         None
     });
-    Ok(Means::of(pipeline, account.as_ref()))
+    Means::of(pipeline, account.as_ref())
 }
 
 /// Finds and reads the target lists.

@@ -398,18 +398,6 @@ fn a_lake_is_given_by_its_place_a_pipeline_file_or_the_environment() {
 }
 
 #[test]
-fn diff_says_that_a_domain_is_in_neither_snapshot() {
-    let site = Site::new(["https://example.com/"]);
-    for date in ["2026-11-23", "2026-11-24"] {
-        let run = site.program("run", &["--snapshot", date]);
-        assert!(run.status.success(), "{}", text(&run.stderr));
-    }
-    let lake = site.lake().display().to_string();
-    let shown = out(&["diff", &lake, "--root-domain", "nosuch.com"]);
-    assert!(shown.starts_with("no page of nosuch.com is in"), "{shown}");
-}
-
-#[test]
 fn a_check_that_finds_problems_exits_with_7_and_says_how_to_fix_them() {
     let site = Site::new(["https://example.com/"]);
     assert!(site.program("run", &["-q"]).status.success());
