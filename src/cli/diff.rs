@@ -10,15 +10,17 @@ use chrono::NaiveDate;
 use clap::{Args, ValueEnum};
 use tempfile::NamedTempFile;
 
-use super::args::{LakeArg, Output, date};
+use super::args::{LakeArg, date};
 use super::console::{Console, Failure};
 use super::diff_text::{
     breakdown_header, breakdown_line, mover_header, mover_line, page_header, page_line,
     summary_text, unanswered_header, unanswered_line,
 };
+use super::global::Output;
 use crate::error::{Context as _, Error, Result};
 use crate::history::{List, ListFormat, PageChange, Pair, Summary, summary};
 use crate::store::Store;
+use crate::visible::escaped_json;
 
 /// Rows of a list on a terminal by default.
 const ROWS: u32 = 20;
@@ -108,7 +110,7 @@ impl DiffArgs {
             Output::Text => Form::Table,
         });
         self.check(form)?;
-        let store = Store::open(&self.lake.lake)?;
+        let store = self.lake.open(&console.clock).await?.store;
         let pair = Pair::choose(&store, self.from, self.to, self.root_domain.clone()).await?;
         Ok(self.show(form, &store, pair).await?)
     }
@@ -187,7 +189,7 @@ impl DiffArgs {
         } else {
             let json =
                 serde_json::to_string_pretty(summary).context(|| "failed to write the summary")?;
-            json + "\n"
+            escaped_json(&json).into_owned() + "\n"
         };
         let mut to = Destination::open(self.out.as_deref())?;
         let mut out = to.writer()?;

@@ -1,5 +1,6 @@
 //! The tables of `diff` as text.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::format::{count, signed_count};
@@ -7,6 +8,7 @@ use crate::history::{
     BreakdownChange, Group, InBoth, ListChange, MetricChange, PageChange, Statistic, Summary,
     Unanswered, UnansweredFates,
 };
+use crate::visible::escaped;
 
 fn number(value: Option<i64>) -> String {
     value.map_or_else(|| "-".to_owned(), signed_count)
@@ -53,8 +55,9 @@ pub(super) fn unanswered_line(page: &PageChange) -> String {
     )
 }
 
-fn target(page: &PageChange) -> &str {
-    page.target.as_deref().unwrap_or("-")
+/// The target of a page. That of an unmatched item is what the provider sent.
+fn target(page: &PageChange) -> Cow<'_, str> {
+    escaped(page.target.as_deref().unwrap_or("-"))
 }
 
 fn change_header(what: &str) -> String {
@@ -83,7 +86,7 @@ pub(super) fn mover_line(page: &PageChange) -> String {
     change_line(
         [page.before, page.after, page.change],
         page.relative_change,
-        target(page),
+        &target(page),
     )
 }
 
@@ -98,7 +101,7 @@ pub(super) fn breakdown_line(shift: &BreakdownChange) -> String {
         .as_deref()
         .filter(|key| !key.is_empty())
         .unwrap_or("\"\"");
-    let what = format!("{dimension:<18}  {key}");
+    let what = format!("{dimension:<18}  {}", escaped(key));
     change_line(
         [shift.before, shift.after, shift.change],
         shift.relative_change,

@@ -1,6 +1,7 @@
 //! Checks everything that a run needs besides its target lists, for free.
 
 use super::connect::{connect, credentials_for};
+use super::means::Means;
 use super::ready::{Pipeline, Provider};
 use super::reconcile::{reconcile, unexpected_response};
 use super::report::CheckReport;
@@ -32,6 +33,8 @@ pub async fn check(
     let connection = connect(pipeline, &credentials_for(pipeline, env)?, env).await?;
     let account = fetch_account(&connection.client, &env.clock).await?;
     let account = account.ok_or_else(|| unexpected_response("the account"))?;
+    // Prices that a run would refuse are a reason for the check to fail, too.
+    Means::of(pipeline, Some(&account))?;
     let reconciled = match scope {
         CheckScope::Setup => None,
         CheckScope::Reconcile => Some(reconcile(pipeline, &store, &connection.client, env).await?),

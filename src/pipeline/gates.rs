@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 use super::file::OnFinding;
 use super::ready::Pipeline;
 use super::report::Findings;
-use super::run_mode::FindingsMode;
+use super::run_mode::{Begins, FindingsMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fate::Fates;
 use crate::lake::{Manifest, snapshots};
@@ -63,6 +63,39 @@ fn same_kind(pipeline: &Pipeline, date: NaiveDate, existing: &Question) -> Resul
     Err(Error::usage(message).with_hint(hint))
 }
 
+/// Refuses to begin a date that is not today: what would be fetched is the data of today. The
+/// simulator knows the data of every date.
+pub(super) async fn begins_today(
+    pipeline: &Pipeline,
+    begins: Begins,
+    ledger: &Ledger,
+    published: Option<&Manifest>,
+) -> Result<()> {
+    let Pipeline {
+        snapshot, today, ..
+    } = *pipeline;
+    let invented = pipeline.api.provider.is_invented();
+    if snapshot == today || invented || begins == Begins::AnyDate {
+        return Ok(());
+    }
+    let generation = published.map_or(1, |published| published.generation + 1);
+    if ledger.run_record(generation).await?.is_some() {
+        return Ok(());
+    }
+    let what = if published.is_some() {
+        "a replacement of snapshot"
+    } else {
+        "snapshot"
+    };
+    let message = format!(
+        "{what} {snapshot} was never started, and what can be fetched is the data of today, {today}"
+    );
+    let hint = format!(
+        "nothing was sent; leave out the date, or pass --backfill to publish today's data as {snapshot}"
+    );
+    Err(Error::usage(message).with_hint(hint))
+}
+
 /// Refuses to mix responses to different questions in one snapshot.
 pub(super) fn same_question(pipeline: &Pipeline, existing: &Question) -> Result<()> {
     let Some(difference) = existing.difference(&pipeline.question()) else {
@@ -77,7 +110,7 @@ pub(super) fn same_question(pipeline: &Pipeline, existing: &Question) -> Result<
 }
 
 /// Holds a snapshot in which too many targets failed, or all are refused. `example` is the reason
-/// of one failure.
+/// of one failure or refusal.
 pub(super) fn too_many_failed(
     fates: &Fates,
     example: Option<&str>,
@@ -85,9 +118,8 @@ pub(super) fn too_many_failed(
 ) -> Option<Error> {
     let targets = fates.total() - fates.duplicate - fates.invalid;
     let allowed = pipeline.publish.max_failed_ratio;
+    let example = example.map_or_else(String::new, |reason| format!(" (for example: {reason})"));
     if fates.failed as f64 / targets as f64 > allowed {
-        let example =
-            example.map_or_else(String::new, |reason| format!(" (for example: {reason})"));
         let message = format!(
             "{} of {targets} targets failed{example}, more than [publish] max_failed_ratio = {allowed} allows",
             fates.failed
@@ -100,7 +132,7 @@ pub(super) fn too_many_failed(
         return Some(Error::new(ErrorKind::Held, message).with_hint(hint));
     }
     if fates.refused == targets {
-        let message = format!("the provider refuses all {targets} targets");
+        let message = format!("the provider refuses all {targets} targets{example}");
         let hint = "the targets are probably not the cause: look at the refusals in the log and check that the account may use the endpoint; the next start asks for them again";
         return Some(Error::new(ErrorKind::Held, message).with_hint(hint));
     }
