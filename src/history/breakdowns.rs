@@ -1,11 +1,14 @@
 //! Compares breakdowns: how the links of pages in both snapshots shifted between the keys of each
 //! dimension.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use polars::prelude::{DataFrame, IntoLazy as _, JoinType, LazyFrame, col, df, lit};
+use polars::prelude::{
+    BooleanChunked, DataFrame, IntoLazy as _, JoinType, LazyFrame, col, df, lit,
+};
 use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::list::List;
 use super::local_files::LocalFiles;
@@ -14,7 +17,7 @@ use super::tables::{
     FAILED, Side, batches, blocking, counts, keyed, listed, merged, ratios, scan, texts,
     with_change,
 };
-use crate::contract::{DIMENSIONS, Table};
+use crate::contract::Table;
 use crate::error::{Context, Result};
 use crate::fate::Fate;
 use crate::store::Store;
@@ -42,8 +45,9 @@ pub struct BreakdownChange {
 /// The breakdowns of two snapshots, ready for comparison.
 pub struct Breakdowns {
     rows: [LazyFrame; 2],
-    /// The targets of each list that have a page.
-    returned: [LazyFrame; 2],
+    /// All rows of pages, matched or not.
+    pages: [LazyFrame; 2],
+    listed: [LazyFrame; 2],
     files: Arc<[LocalFiles]>,
 }
 
@@ -53,23 +57,19 @@ impl Pair {
     /// # Errors
     /// The lake fails.
     pub async fn breakdowns(&self, store: &Store) -> Result<Breakdowns> {
-        let files = [
-            store.local_files(&self.from, Table::Breakdowns).await?,
-            store.local_files(&self.to, Table::Breakdowns).await?,
-            store.local_files(&self.from, Table::Targets).await?,
-            store.local_files(&self.to, Table::Targets).await?,
-        ];
+        let mut files = Vec::new();
+        for table in [Table::Breakdowns, Table::Pages, Table::Targets] {
+            files.push(store.local_files(&self.from, table).await?);
+            files.push(store.local_files(&self.to, table).await?);
+        }
         let root_domain = self.root_domain.clone();
         blocking(move || {
-            let rows = |files| scan(files, root_domain.as_deref());
-            let returned = |files| {
-                let targets = listed(files, root_domain.as_deref())?;
-                Ok(targets.filter(col("fate").eq(lit(Fate::Returned.name()))))
-            };
+            let domain = root_domain.as_deref();
             Ok(Breakdowns {
-                rows: [rows(&files[0])?, rows(&files[1])?],
-                returned: [returned(&files[2])?, returned(&files[3])?],
-                files: Arc::new(files),
+                rows: [scan(&files[0], domain)?, scan(&files[1], domain)?],
+                pages: [scan(&files[2], domain)?, scan(&files[3], domain)?],
+                listed: [listed(&files[4], domain)?, listed(&files[5], domain)?],
+                files: files.into(),
             })
         })
         .await
@@ -85,10 +85,8 @@ impl Breakdowns {
     /// A file cannot be read.
     pub fn shifts(&self) -> Result<List<BreakdownChange>> {
         let mut sums = Sums::new();
-        for (dimension, _) in DIMENSIONS {
-            for side in Side::BOTH {
-                add(&mut sums, dimension, self.in_both(dimension, side)?, side)?;
-            }
+        for side in Side::BOTH {
+            self.add(&mut sums, side)?;
         }
         let (keys, links): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
         let (dimensions, keys): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
@@ -108,40 +106,79 @@ impl Breakdowns {
         ))
     }
 
-    /// The rows of one dimension in one snapshot, of pages that are in both. Within a dimension, the
-    /// table is sorted by the key of the pages.
-    fn in_both(&self, dimension: &str, side: Side) -> Result<LazyFrame> {
-        let rows = self.rows[side as usize].clone();
-        let rows = rows.filter(col("dimension").eq(lit(dimension)));
-        let rows = keyed(rows, [col("key"), col("links")])?;
-        let [before, after] = self.returned.each_ref().map(|rows| keyed(rows.clone(), []));
-        // Both, because an unmatched row can have the target of a page of the other snapshot.
-        let pages = keyed(merged(before?, after?, JoinType::Inner), [])?;
-        Ok(merged(rows, pages, JoinType::Inner))
+    /// The targets of a snapshot's rows that are not pages in both, as hashes: few in most nights,
+    /// and 16 bytes each if the lists have nothing in common.
+    fn others(&self, side: Side) -> Result<HashSet<u128>> {
+        let fate = |side: Side| {
+            let fate = col("fate").alias(side.fate());
+            keyed(self.listed[side as usize].clone(), [fate])
+        };
+        let is_returned = |side: Side| {
+            let fate = || col(side.fate());
+            let returned = fate().eq(lit(Fate::Returned.name()));
+            fate().is_not_null().and(returned)
+        };
+        let (own, other) = (side, side.other());
+        let rows = keyed(self.pages[side as usize].clone(), [])?;
+        let rows = keyed(merged(rows, fate(own)?, JoinType::Left), [col(own.fate())])?;
+        let rows = merged(rows, fate(other)?, JoinType::Left)
+            .filter(is_returned(own).and(is_returned(other)).not());
+        let mut found = HashSet::new();
+        batches(rows.select([col("target")]), |batch| {
+            found.extend(hashes(&batch)?);
+            Ok(())
+        })?;
+        Ok(found)
     }
+
+    /// Adds the links of a snapshot batch by batch, because the streaming engine of polars 0.55 keeps
+    /// most of the rows that it groups.
+    fn add(&self, sums: &mut Sums, side: Side) -> Result<()> {
+        let others = self.others(side)?;
+        let mut columns = vec![col(SHIFT_KEY[0]), col(SHIFT_KEY[1]), col("links")];
+        if !others.is_empty() {
+            columns.push(col("target"));
+        }
+        let rows = self.rows[side as usize].clone().select(columns);
+        batches(rows, |batch| {
+            let batch = if others.is_empty() {
+                batch
+            } else {
+                let hashes = hashes(&batch)?.into_iter();
+                let in_both: BooleanChunked =
+                    hashes.map(|target| !others.contains(&target)).collect();
+                batch.filter(&in_both).context(|| FAILED)?
+            };
+            let grouped = batch
+                .lazy()
+                .group_by(SHIFT_KEY.map(col))
+                .agg([col("links").sum()])
+                .collect();
+            let grouped = grouped.context(|| FAILED)?;
+            let keys = texts(&grouped, "dimension")?
+                .into_iter()
+                .zip(texts(&grouped, "key")?);
+            for ((dimension, key), links) in keys.zip(counts(&grouped, "links")?) {
+                let key = (dimension.unwrap_or_default(), key.unwrap_or_default());
+                sums.entry(key).or_default()[side as usize] += links.unwrap_or_default();
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The hash of each target. No two of any real number of targets have the same.
+fn hashes(rows: &DataFrame) -> Result<Vec<u128>> {
+    let targets = rows
+        .column("target")
+        .and_then(|column| column.str())
+        .context(|| FAILED)?;
+    let hash = |target: Option<&str>| xxh3_128(target.unwrap_or_default().as_bytes());
+    Ok(targets.iter().map(hash).collect())
 }
 
 /// The links in both snapshots, by dimension and key.
 type Sums = BTreeMap<(String, String), [i64; 2]>;
-
-/// Adds the links of a dimension batch by batch, because the streaming engine of polars 0.55 keeps
-/// most of the rows that it groups.
-fn add(sums: &mut Sums, dimension: &str, rows: LazyFrame, side: Side) -> Result<()> {
-    batches(rows.select([col("key"), col("links")]), |batch| {
-        let grouped = batch
-            .lazy()
-            .group_by([col("key")])
-            .agg([col("links").sum()])
-            .collect();
-        let grouped = grouped.context(|| FAILED)?;
-        let keys = texts(&grouped, "key")?.into_iter();
-        for (key, links) in keys.zip(counts(&grouped, "links")?) {
-            let key = (dimension.to_owned(), key.unwrap_or_default());
-            sums.entry(key).or_default()[side as usize] += links.unwrap_or_default();
-        }
-        Ok(())
-    })
-}
 
 fn read(rows: &DataFrame) -> Result<Vec<BreakdownChange>> {
     let dimensions = texts(rows, "dimension")?;
