@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use chrono::NaiveDate;
 use clap::Args;
+use tracing::warn;
 
 use super::args::{LakeArg, date};
 use super::console::{Console, Failure};
@@ -35,11 +36,19 @@ impl SnapshotsArgs {
         for dates in [&mut dates, &mut open] {
             dates.retain(|date| self.snapshot.is_none_or(|only| only == *date));
         }
-        let mut manifests = Vec::new();
+        // A manifest that cannot be read does not hide the others.
+        let (mut manifests, mut damaged) = (Vec::new(), None);
         for date in dates {
-            manifests.extend(Manifest::read(&store, date).await?);
+            match Manifest::read(&store, date).await {
+                Ok(manifest) => manifests.extend(manifest),
+                Err(error) => {
+                    warn!(%error, "snapshot {date} is not listed");
+                    damaged.get_or_insert(error);
+                }
+            }
         }
-        Ok(console.report(&manifests, || text(&manifests, &open))?)
+        console.report(&manifests, || text(&manifests, &open))?;
+        damaged.map_or(Ok(()), |error| Err(Failure::Reported(error)))
     }
 }
 

@@ -65,6 +65,7 @@ pub(super) const MAX_MINUTES: Bounded = Bounded {
     range: 1..=MOST_MINUTES,
 };
 pub(super) const FILE_MIB: Whole = whole("lake.file_mib", 1..=4096, 256);
+pub(super) const RETRY_MINUTES: Whole = whole("lake.retry_minutes", 0..=MOST_MINUTES, 10);
 pub(super) const MEMORY_MIB: Whole = whole("lake.memory_mib", 256..=MOST_MEMORY_MIB, 1024);
 pub(super) const MAX_FAILED_RATIO: Ratio = ratio("publish.max_failed_ratio", 1.0, 0.0);
 pub(super) const MAX_ROW_CHANGE: Ratio = ratio("publish.max_row_change", 100.0, 0.5);
@@ -215,6 +216,8 @@ pub(super) const KEYS: &[Key] = &[
         "The size at which a file of a table is closed, in MiB."),
     number(MEMORY_MIB,
         "The memory that publishing may use, in MiB, target list included (about 150 bytes per line)."),
+    number(RETRY_MINUTES,
+        "How long a failure of the lake is tried again, in minutes. Until it works, no request is sent, and paid responses wait in memory."),
 
     share(MAX_FAILED_RATIO,
         "The share of targets that may fail in a published snapshot. Above it the snapshot is held (exit code 5)."),

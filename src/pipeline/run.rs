@@ -103,9 +103,9 @@ async fn published_already(
 
 /// Deletes what a publication left that was interrupted after its manifest was written.
 async fn finish_interrupted(pipeline: &Pipeline, env: &Surroundings<'_>, store: &Store) {
-    let finished = locked(store, pipeline, env, async |_lock| {
+    let finished = locked(store, pipeline, env, async |lock| {
         match Manifest::read(store, pipeline.snapshot).await? {
-            Some(manifest) => heal(store, &manifest).await,
+            Some(manifest) => heal(store, &lock, &manifest).await,
             None => Ok(()),
         }
     });
@@ -147,7 +147,9 @@ async fn work(start: &Start<'_>, list: TargetList, credentials: &Credentials) ->
     let run = gathered.record.run.clone();
     let fetched = fetch_missing(start, &mut gathered, credentials).await?;
     let (question, refused) = (&gathered.record.question, gathered.refused());
-    if let Err(error) = remember_refused(store, pipeline.snapshot, refused, question).await {
+    let pause = pipeline.targets.retry_refused_after;
+    let remembered = remember_refused(store, pipeline.snapshot, refused, pause, question);
+    if let Err(error) = remembered.await {
         warn!(%error, "failed to remember refused targets; the next run asks for them again");
     }
     // A replay needs the fates of targets that have no response.
@@ -187,6 +189,7 @@ async fn work(start: &Start<'_>, list: TargetList, credentials: &Credentials) ->
 /// The record of the run that this start continues or begins.
 async fn record(start: &Start<'_>, published: Option<&Manifest>) -> Result<RunRecord> {
     let ledger = start.ledger;
+    ledger.reopen().await?;
     let generation = published.map_or(1, |published| published.generation + 1);
     if let Some(record) = ledger.run_record(generation).await? {
         return Ok(record);

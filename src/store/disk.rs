@@ -32,26 +32,6 @@ impl Store {
             .context(|| format!("failed to create a temporary file in {}", scratch.display()))
     }
 
-    /// Deletes a folder with everything in it. On a local disk it disappears at once, because it is first renamed to
-    /// `aside`.
-    pub(crate) async fn remove_folder(&self, folder: &Path, aside: &Path) -> Result<()> {
-        if let (Some(from), Some(to)) = (self.on_disk(folder), self.on_disk(aside)) {
-            self.clear(aside).await?;
-            let renamed = blocking(move || {
-                std::fs::create_dir_all(to.parent().unwrap_or(&to))?;
-                match std::fs::rename(&from, &to) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-                    _ => Ok(()),
-                }
-            });
-            renamed
-                .await
-                .context(|| format!("failed to delete {folder} in the lake"))?;
-            return self.clear(aside).await;
-        }
-        self.clear(folder).await
-    }
-
     /// A folder on a local disk in which to stage the lake's files: a folder of the lake if it is on a local disk, so
     /// that files are moved instead of copied, else a temporary one.
     pub(crate) fn staging(&self, folder: &Path) -> Result<Scratch> {

@@ -1,5 +1,6 @@
 //! Where a lake is stored: an object store or a local disk, the path of every object, and the lock on a snapshot.
 
+mod delete;
 mod delivery;
 mod digest;
 mod disk;
@@ -7,6 +8,8 @@ mod layout;
 mod lock;
 mod objects;
 mod owner;
+mod patience;
+mod patient;
 mod whole;
 
 pub(crate) use delivery::Delivery;

@@ -13,6 +13,7 @@ mod command_line;
 mod compacting;
 mod configuration;
 mod continuing;
+mod deleting;
 mod delta;
 mod faulty;
 mod flattening;
