@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use clap::Args;
 use serde::Serialize;
 
@@ -34,13 +34,13 @@ pub(super) struct VerifyArgs {
 #[derive(Serialize)]
 struct Report {
     snapshots: Vec<Audit>,
-    /// Files that no manifest names, and differences between Delta logs and manifests.
+    /// Files that no manifest names or that a killed process has left, and differences between Delta logs and manifests.
     strays: Vec<String>,
 }
 
 impl VerifyArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
-        let report = self.audit().await?;
+        let report = self.audit(console.clock.now()).await?;
         let problems = report.problems();
         let error = (problems > 0).then(|| self.found(problems));
         console.end(&report, || text(&report), error)
@@ -52,7 +52,7 @@ impl VerifyArgs {
         Error::new(ErrorKind::FoundProblems, message).with_hint(hint)
     }
 
-    async fn audit(&self) -> Result<Report> {
+    async fn audit(&self, now: DateTime<Utc>) -> Result<Report> {
         let store = Store::open(&self.lake.lake)?;
         let dates = match self.snapshot {
             Some(date) => vec![date],
@@ -72,6 +72,7 @@ impl VerifyArgs {
         }
         if self.snapshot.is_none() {
             report.strays.extend(strays(&store).await?);
+            report.strays.extend(store.leftovers(now)?);
             report.strays.extend(log_differences(&store).await?);
         }
         Ok(report)

@@ -31,6 +31,9 @@ use crate::store::Store;
 use crate::targets::TargetList;
 use crate::upkeep::open_snapshots;
 
+/// What a target may need on the disk at most: its share of the archive, of the sorted rows, and of the staged tables.
+const BYTES_PER_TARGET: u64 = 4 << 10;
+
 /// Fetches what is missing and publishes the snapshot. A snapshot that is already published is left
 /// alone, unless
 /// `mode` replaces it.
@@ -154,7 +157,12 @@ async fn work(start: &Start<'_>, list: TargetList, credentials: &Credentials) ->
     }
     // A replay needs the fates of targets that have no response.
     let unanswered = gathered.states.unanswered(&gathered.list);
-    ledger.write_unanswered(&run, &unanswered).await?;
+    let written = ledger.write_unanswered(&run, &unanswered).await;
+    match (written, &fetched.stopped) {
+        // What stopped the run says more, for example where responses are kept.
+        (Err(error), Some(_)) => warn!(%error, "failed to write the fates of this start"),
+        (written, _) => written?,
+    }
 
     let fates = gathered.fates();
     let example = gathered.states.failure();
@@ -303,6 +311,8 @@ async fn fetch_missing(
     if plan.requests() == 0 && !gathered.attempts.has_unknown_charges() {
         return Ok(Fetched::default());
     }
+    let targets = plan.order().len() as u64;
+    start.store.ensure_room(targets * BYTES_PER_TARGET)?;
     let connection = connect(start.pipeline, credentials, start.env).await?;
     let session = match Session::open(*start, connection).await {
         Ok(session) => session,

@@ -100,6 +100,15 @@ impl Lock {
         self.clear(folder).await
     }
 
+    /// Deletes a temporary file of a lake on a local disk, which was found without following a link.
+    pub(super) async fn delete_file(&self, file: PathBuf) -> Result<()> {
+        self.ensure().await?;
+        let failed = format!("failed to delete {}", file.display());
+        blocking(move || ignore_missing(std::fs::remove_file(file)))
+            .await
+            .context(|| failed)
+    }
+
     /// Refuses a path that does not belong to the lock's date.
     fn covers(&self, path: &Path) -> Result<()> {
         let date = self.snapshot().to_string();

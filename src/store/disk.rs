@@ -4,10 +4,12 @@ use std::io::Write as _;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
+use chrono::NaiveDate;
 use futures::StreamExt as _;
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 
+use super::leftovers::prefix;
 use super::objects::Store;
 use super::whole::{blocking, sync_directory};
 use crate::error::{Context, Error, Result};
@@ -22,10 +24,11 @@ impl Store {
 
     /// A file in that directory that is deleted with its handle, or becomes an object by [`Store::deliver`]. It has the
     /// permissions of the lake's other files, not the private ones of a temporary file.
-    pub(crate) fn temporary(&self) -> Result<tempfile::NamedTempFile> {
+    pub(crate) fn temporary(&self, snapshot: NaiveDate) -> Result<tempfile::NamedTempFile> {
         let scratch = self.scratch();
         let mut file = tempfile::Builder::new();
-        file.prefix(".backlake-");
+        let prefix = prefix(snapshot);
+        file.prefix(&prefix);
         #[cfg(unix)]
         file.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         file.tempfile_in(&scratch)

@@ -136,6 +136,9 @@ impl Lock {
             lock = Self::take(store, snapshot, owner, clock) => Arc::new(lock?),
             reason = stop.requested() => return Err(reason.error()),
         };
+        if let Err(error) = lock.clear_leftovers(clock.now()).await {
+            warn!(%error, "failed to delete what an interrupted process has left (harmless)");
+        }
         let end = tokio::select! {
             end = work(Arc::clone(&lock)) => end,
             // `keep` never returns.

@@ -14,7 +14,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{
-    ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion,
+    ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, RetryConfig, UpdateVersion,
 };
 use sha2::{Digest as _, Sha256};
 use url::Url;
@@ -90,18 +90,21 @@ impl Store {
         let objects: Arc<dyn ObjectStore> = match parsed.scheme() {
             "s3" | "s3a" => Arc::new(
                 AmazonS3Builder::from_env()
+                    .with_retry(retries())
                     .with_url(url)
                     .build()
                     .usage(failed)?,
             ),
             "gs" => Arc::new(
                 GoogleCloudStorageBuilder::from_env()
+                    .with_retry(retries())
                     .with_url(url)
                     .build()
                     .usage(failed)?,
             ),
             "az" | "abfs" | "abfss" => Arc::new(
                 MicrosoftAzureBuilder::from_env()
+                    .with_retry(retries())
                     .with_url(url)
                     .build()
                     .usage(failed)?,
@@ -167,20 +170,6 @@ impl Store {
     /// Waits until nothing that has failed is tried again.
     pub(crate) async fn healthy(&self) {
         self.patience.healthy().await;
-    }
-
-    /// Checks that the lake is writable by writing an object.
-    ///
-    /// # Errors
-    /// A usage error if the lake does not permit writes; an unexpected error if the write fails for another reason.
-    pub async fn probe(&self) -> Result<()> {
-        let path = Path::from(format!("_runs/.writable-{}", std::process::id()));
-        let failed = || format!("[lake] url: failed to write to {}", self.name);
-        match self.raw.put(&path, Bytes::new().into()).await {
-            Ok(_) => self.remove(&path).await,
-            Err(error) if is_lasting(&error) => Err(error).usage(failed),
-            Err(error) => Err(error).context(failed),
-        }
     }
 
     /// The lake's path or URL, for messages.
@@ -348,27 +337,13 @@ impl Store {
     }
 }
 
-/// Whether a retry would fail in the same way.
-fn is_lasting(error: &object_store::Error) -> bool {
-    use object_store::Error as E;
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            use std::io::ErrorKind as K;
-            return matches!(
-                io.kind(),
-                K::PermissionDenied | K::ReadOnlyFilesystem | K::NotADirectory
-            );
-        }
-        cause = error.source();
+/// How the clients of object stores try again by themselves: briefly, because [`Patience`] tries for longer.
+fn retries() -> RetryConfig {
+    RetryConfig {
+        max_retries: 4,
+        retry_timeout: Duration::from_secs(30),
+        ..RetryConfig::default()
     }
-    matches!(
-        error,
-        E::PermissionDenied { .. }
-            | E::Unauthenticated { .. }
-            | E::NotFound { .. }
-            | E::NotSupported { .. }
-    )
 }
 
 /// The folder that a path or `file://` URL names; none for other URLs.

@@ -5,6 +5,7 @@
 //! again, [`Patience::healthy`] waits, so that no new request is paid for.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -13,6 +14,8 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::stop::Stop;
 
+/// How long a command without a pipeline file tries again.
+pub const RETRY: Duration = Duration::from_secs(600);
 /// The wait after the first failure. It doubles with every further one.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -29,6 +32,10 @@ pub(super) struct Patience {
     limit: Duration,
     /// How many operations are tried again now.
     failing: Arc<watch::Sender<u32>>,
+    /// Whether any operation has succeeded: only credentials that have worked can expire.
+    worked: Arc<AtomicBool>,
+    /// Whether the patience ended, and no operation has succeeded since then. Then a failure counts at once.
+    is_over: Arc<AtomicBool>,
 }
 
 impl Patience {
@@ -38,6 +45,8 @@ impl Patience {
             stop: stop.clone(),
             limit,
             failing: Arc::new(watch::Sender::new(0)),
+            worked: Arc::default(),
+            is_over: Arc::default(),
         }
     }
 
@@ -53,8 +62,11 @@ impl Patience {
         F: Future<Output = Result<T, E>>,
     {
         let mut error = match work().await {
-            Err(error) if self.limit > Duration::ZERO && may_pass(&error) => error,
-            end => return end,
+            Err(error) if self.is_patient() && self.may_pass(&error) => error,
+            end => {
+                self.note(&end);
+                return end;
+            }
         };
         let _failing = Failing::new(&self.failing);
         let start = self.clock.running();
@@ -66,6 +78,7 @@ impl Patience {
                 Some(_) => self.limit.min(AFTER_A_STOP),
             };
             if since >= limit {
+                self.is_over.store(true, Ordering::Relaxed);
                 return Err(error);
             }
             if said.is_none_or(|said| since >= said + SAID_EVERY) {
@@ -76,14 +89,32 @@ impl Patience {
             self.clock.sleep(wait.min(limit - since)).await;
             wait = (2 * wait).min(LONGEST_WAIT);
             match work().await {
-                Err(again) if may_pass(&again) => error = again,
+                Err(again) if self.may_pass(&again) => error = again,
                 end => {
+                    self.note(&end);
                     let seconds = (self.clock.running() - start).as_secs();
                     info!(seconds, "the lake works again");
                     return end;
                 }
             }
         }
+    }
+
+    fn is_patient(&self) -> bool {
+        self.limit > Duration::ZERO && !self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of a success.
+    fn note<T, E>(&self, end: &Result<T, E>) {
+        if end.is_ok() {
+            self.worked.store(true, Ordering::Relaxed);
+            self.is_over.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn may_pass(&self, error: &(dyn std::error::Error + 'static)) -> bool {
+        let worked = self.worked.load(Ordering::Relaxed);
+        may_pass(error) && (worked || !(is_denied(error) || asks_metadata_service(error)))
     }
 
     /// Waits before the next try after a conflict with another writer.
@@ -116,8 +147,38 @@ impl Drop for Failing<'_> {
     }
 }
 
+/// Whether the lake does not permit the operation.
+pub(super) fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind as K;
+
+    use object_store::Error as E;
+    let denied = [K::PermissionDenied, K::ReadOnlyFilesystem, K::NotADirectory];
+    std::iter::successors(Some(error), |&error| error.source()).any(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        let store = cause.downcast_ref::<E>();
+        io.is_some_and(|error| denied.contains(&error.kind()))
+            || matches!(
+                store,
+                Some(E::PermissionDenied { .. } | E::Unauthenticated { .. } | E::NotFound { .. })
+            )
+    })
+}
+
+/// Whether a cloud's client has looked for credentials at the machine's metadata service, and there is none: it does that
+/// when it finds no other credentials.
+pub(super) fn asks_metadata_service(error: &(dyn std::error::Error + 'static)) -> bool {
+    let text = error.to_string();
+    [
+        "169.254.169.254",
+        "169.254.170.2",
+        "metadata.google.internal",
+    ]
+    .iter()
+    .any(|host| text.contains(host))
+}
+
 /// Whether the same operation may succeed later.
-pub(super) fn may_pass(error: &(dyn std::error::Error + 'static)) -> bool {
+fn may_pass(error: &(dyn std::error::Error + 'static)) -> bool {
     use object_store::Error as E;
     use std::io::ErrorKind as K;
     let causes = std::iter::successors(Some(error), |&error| error.source());

@@ -18,7 +18,7 @@ use object_store::{
 use super::patience::Patience;
 
 /// How often a conflict with another writer is tried again.
-const CONFLICTS: usize = 8;
+const CONFLICTS: usize = 16;
 
 /// An object store with patience.
 ///
@@ -94,10 +94,8 @@ impl ObjectStore for Patient {
             let conflict = match (&options.mode, self.own(location, &payload).await?) {
                 (_, Found::Ours(put)) => return Ok(put),
                 (PutMode::Create, Found::Nothing) => true,
-                (PutMode::Update(version), Found::Other(put)) => {
-                    matches!(refused, Error::AlreadyExists { .. }) && version.e_tag == put.e_tag
-                }
-                (PutMode::Overwrite, _) => matches!(refused, Error::AlreadyExists { .. }),
+                (PutMode::Update(version), Found::Other(put)) => version.e_tag == put.e_tag,
+                (PutMode::Overwrite, _) => true,
                 _ => false,
             };
             conflicts += 1;

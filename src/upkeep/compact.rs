@@ -155,7 +155,7 @@ async fn write(
     objects: &[Path],
     guard: Guard<'_>,
 ) -> Result<()> {
-    let (path, file) = (layout.bundle(number), store.temporary()?);
+    let (path, file) = (layout.bundle(number), store.temporary(layout.snapshot)?);
     let failed = || format!("failed to write {}", file.path().display());
     let mut tar = tar::Builder::new(BufWriter::with_capacity(BUFFER_BYTES, file.as_file()));
     let mut hashes = Vec::with_capacity(objects.len());

@@ -223,3 +223,42 @@ async fn no_command_deletes_what_a_link_leads_to() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_killed_process_leaves_is_named_by_verify_and_deleted_by_the_next_start() {
+    let site = Site::new(lines(300));
+    assert!(site.program("run", &[]).status.success());
+    let left = [
+        ".backlake-2026-11-23-abc123",
+        "_archive/2026-11-23/00007-1.json.zst#1",
+        "_runs/2026-11-23/attempts/00007-1.json#4711000001",
+        "_runs/2026-11-23/summary.json#4711000002",
+        "_snapshots/2026-11-23.json#1",
+        "_contracts/pages.v1.toml#1",
+        "pages/snapshot_date=2026-11-23/x.parquet#1",
+    ];
+    // Files of a date whose lock another process may hold, and a name that only looks like one.
+    let others = [".backlake-2026-11-24-abc123", "_archive/notes#one"];
+    let before = site.tree().len();
+    for name in left.into_iter().chain(others) {
+        let path = site.lake().join(name);
+        std::fs::write(&path, "").unwrap();
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        let long_ago = std::time::SystemTime::UNIX_EPOCH;
+        file.set_modified(long_ago).unwrap();
+    }
+    let problems = site.problems();
+    for name in left {
+        let named = problems.iter().any(|problem| problem.starts_with(name));
+        assert!(named, "{name}: {problems:?}");
+    }
+    assert!(site.program("replay", &[]).status.success());
+    let after = site.tree();
+    for name in left {
+        assert!(!after.contains_key(name), "{name}");
+    }
+    for name in others {
+        assert!(after.contains_key(name), "{name}");
+    }
+    assert_eq!(after.len(), before + others.len(), "{:?}", after.keys());
+}
