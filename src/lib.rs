@@ -33,7 +33,8 @@
 //! - [`ledger`] records what is asked and archives every response before anything else happens to it.
 //! - [`fetch`] sends batches within the account's limits and the budget, and settles unknown charges.
 //! - [`flatten`] turns response bytes into rows. [`lake`] publishes them: write, audit, publish.
-//! - [`history`] compares snapshots. [`upkeep`] deletes what is old and packs small objects.
+//! - [`history`] compares snapshots. [`upkeep`] says what became of each night, deletes what is old
+//!   and packs small objects.
 //! - [`simulator`] is the provider, embedded, for demos and tests.
 //! - [`pipeline`] is the only module that knows every stage: it runs a pipeline file.
 //! - [`cli`] is the only module that prints.
@@ -42,7 +43,8 @@
 //! snapshot for free, and nothing that is archived is paid for twice.
 //!
 //! The shared vocabulary: [`clock`] (time comes from outside), [`contract`] (the schemas of the
-//! tables), [`error`], [`fate`], [`money`], [`question`] (what a run asks, and of whom) and [`stop`].
+//! tables), [`error`], [`fate`], [`money`], [`question`] (what a run asks, and of whom), [`stop`] and
+//! [`visible`] (foreign text is escaped before it is printed).
 
 pub mod targets;
 pub mod provider;
@@ -65,3 +67,4 @@ pub mod fate;
 pub mod money;
 pub mod question;
 pub mod stop;
+pub mod visible;

@@ -1,47 +1,18 @@
 //! The arguments that several commands share.
 
 use std::num::NonZeroU32;
+use std::path::Path;
 
-use chrono::NaiveDate;
-use clap::{Args, ValueEnum};
+use chrono::{NaiveDate, TimeDelta};
+use clap::Args;
 
+use super::console::Console;
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::money::Usd;
 use crate::pipeline::{Overrides, Pipeline};
-
-#[derive(Debug, Args)]
-pub(super) struct Global {
-    /// Print results as text for people or as JSON for programs
-    #[arg(long, value_enum, default_value_t = Output::Text, global = true)]
-    pub(super) output: Output,
-    /// Format of log lines (does not affect results; see --output)
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true, env = "BACKLAKE_LOG_FORMAT")]
-    pub(super) log_format: LogFormat,
-    /// Log more; -vv logs everything
-    #[arg(short, long, action = clap::ArgAction::Count, global = true, conflicts_with = "quiet")]
-    pub(super) verbose: u8,
-    /// Log only errors and show no progress; results and errors are still printed
-    #[arg(short, long, global = true)]
-    pub(super) quiet: bool,
-}
-
-/// The format of results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
-    /// Text for people
-    Text,
-    /// JSON for programs
-    Json,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum LogFormat {
-    /// Lines for people
-    Text,
-    /// One JSON object per line
-    Json,
-}
+use crate::store::Store;
+use crate::upkeep::dates;
 
 /// The pipeline file, and what flags and environment variables replace in it.
 #[derive(Debug, Args)]
@@ -67,7 +38,7 @@ pub(super) struct PipelineArgs {
 
 impl PipelineArgs {
     /// Reads and checks the pipeline file.
-    pub(super) fn load(self, clock: &Clock) -> Result<Pipeline> {
+    pub(super) fn load(self, console: &Console) -> Result<Pipeline> {
         let Self {
             file,
             lake,
@@ -83,16 +54,68 @@ impl PipelineArgs {
             max_cost_usd,
             max_minutes,
         };
-        Pipeline::load(&file, overrides, clock)
+        let pipeline = Pipeline::load(&file, overrides, &console.clock)?;
+        console.about(pipeline.snapshot);
+        Ok(pipeline)
     }
 }
 
 /// The lake of a command that needs no pipeline file.
 #[derive(Debug, Args)]
 pub(super) struct LakeArg {
-    /// The lake: a path, s3://, gs:// or az://
+    /// The lake (a path, s3://, gs:// or az://), or a pipeline file (.toml) that names it. Default:
+    /// BACKLAKE_LAKE
     #[arg(value_name = "LAKE")]
-    pub(super) lake: String,
+    place: Option<String>,
+    /// As with a pipeline file: the environment replaces [lake] url
+    #[arg(long, env = "BACKLAKE_LAKE", hide = true)]
+    lake: Option<String>,
+}
+
+/// The lake that a command works on.
+pub(super) struct Lake {
+    pub(super) store: Store,
+    /// As it was given.
+    pub(super) url: String,
+    /// The pipeline file, if the lake was given by one.
+    pub(super) file: Option<String>,
+}
+
+impl LakeArg {
+    /// Opens the lake.
+    ///
+    /// # Errors
+    /// No place at all, a place that is not a lake, or a pipeline file that is wrong.
+    pub(super) async fn open(&self, clock: &Clock) -> Result<Lake> {
+        let (url, file) = self.find(clock)?;
+        let store = Store::open(&url)?;
+        if dates(&store).await?.is_empty() {
+            return Err(Error::usage(format!("{url} is not a lake, or no run has started in it"))
+                .with_hint("pass the folder or URL of a lake, or the pipeline file that names it; `backlake run FILE` makes a lake"));
+        }
+        Ok(Lake { store, url, file })
+    }
+
+    /// The URL of the lake, and the pipeline file that names it.
+    fn find(&self, clock: &Clock) -> Result<(String, Option<String>)> {
+        let place = self.place.as_ref().or(self.lake.as_ref());
+        let place = place.filter(|place| !place.is_empty()).ok_or_else(|| {
+            Error::usage("no lake is given")
+                .with_hint("pass LAKE or a pipeline file, or set BACKLAKE_LAKE")
+        })?;
+        let is_file = Path::new(place)
+            .extension()
+            .is_some_and(|ending| ending == "toml");
+        if !is_file || Path::new(place).is_dir() {
+            return Ok((place.clone(), None));
+        }
+        let overrides = Overrides {
+            lake: self.lake.clone(),
+            ..Overrides::default()
+        };
+        let pipeline = Pipeline::load(place, overrides, clock)?;
+        Ok((pipeline.lake.url, Some(place.clone())))
+    }
 }
 
 /// Parses a date.
@@ -104,4 +127,16 @@ pub(super) fn date(text: &str) -> Result<NaiveDate, String> {
 fn usd(text: &str) -> Result<Usd, String> {
     text.parse()
         .map_err(|_| "not an amount of dollars; write it as 25.00".to_owned())
+}
+
+/// Parses an age: `26h`, `90m`, `2d`.
+pub(super) fn age(text: &str) -> Result<TimeDelta, String> {
+    let minutes = |unit: char, minutes: i64| {
+        let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
+        TimeDelta::try_minutes(i64::from(number) * minutes)
+    };
+    let read = minutes('m', 1)
+        .or_else(|| minutes('h', 60))
+        .or_else(|| minutes('d', 24 * 60));
+    read.ok_or_else(|| "not an age; write it as 26h, 90m or 2d".to_owned())
 }

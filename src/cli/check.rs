@@ -32,7 +32,7 @@ pub(super) struct CheckArgs {
 
 impl CheckArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
-        let pipeline = self.pipeline.load(&console.clock)?;
+        let pipeline = self.pipeline.load(console)?;
         let scope = if self.reconcile {
             CheckScope::Reconcile
         } else {

@@ -2,13 +2,15 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use super::args::Global;
 use super::check::CheckArgs;
 use super::compact::CompactArgs;
 use super::completions::CompletionsArgs;
+use super::config::ConfigArgs;
 use super::console::{Console, Failure};
 use super::diff::DiffArgs;
 use super::exit_codes::exit_codes_help;
+use super::global::Global;
+use super::man::ManArgs;
 use super::plan::PlanArgs;
 use super::prune::PruneArgs;
 use super::replay::ReplayArgs;
@@ -17,6 +19,7 @@ use super::schema::SchemaArgs;
 use super::simulate::SimulateArgs;
 use super::snapshots::SnapshotsArgs;
 use super::sql::SqlArgs;
+use super::status::StatusArgs;
 use super::verify::VerifyArgs;
 
 /// Nightly snapshots of backlink profiles: target lists in, the fewest paid requests out, Parquet published
@@ -35,11 +38,13 @@ fn help() -> String {
 
 const EXAMPLES: &str = "\
 Examples:
+  backlake config > nightly.toml                  write a pipeline file with every key
   backlake plan pipelines/nightly.toml            show requests and cost; nothing is paid
   backlake run pipelines/demo.toml                fetch from the embedded simulator and publish
   backlake run pipelines/nightly.toml --max-cost-usd 25
   backlake replay pipelines/nightly.toml          rebuild a snapshot from its archive, for free
-  backlake snapshots lake                         list published snapshots
+  backlake status pipelines/nightly.toml          say whether the last nights are published
+  backlake snapshots lake                         list all snapshots
   backlake diff lake                              show what changed since the previous snapshot
   backlake verify lake --output json              audit published snapshots
   backlake sql lake --write lake.sql              create views for DuckDB
@@ -57,7 +62,9 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Audit published snapshots: files, hashes, counts, order, fates, money
     Verify(VerifyArgs),
-    /// List published snapshots
+    /// Say whether the last nights are published, and what continues those that are not
+    Status(StatusArgs),
+    /// List all snapshots, open ones too
     Snapshots(SnapshotsArgs),
     /// Show what changed between two published snapshots
     Diff(DiffArgs),
@@ -71,8 +78,12 @@ pub(super) enum Command {
     Simulate(SimulateArgs),
     /// Show the columns of the tables: type, unit, meaning, source
     Schema(SchemaArgs),
+    /// Print a pipeline file with every key, its default and its meaning
+    Config(ConfigArgs),
     /// Print shell completions
     Completions(CompletionsArgs),
+    /// Print man pages
+    Man(ManArgs),
 }
 
 impl Command {
@@ -84,6 +95,7 @@ impl Command {
             Self::Replay(args) => args.exec(console).await,
             Self::Check(args) => args.exec(console).await,
             Self::Verify(args) => args.exec(console).await,
+            Self::Status(args) => args.exec(console).await,
             Self::Snapshots(args) => args.exec(console).await,
             Self::Diff(args) => args.exec(console).await,
             Self::Sql(args) => args.exec(console).await,
@@ -91,7 +103,9 @@ impl Command {
             Self::Compact(args) => args.exec(console).await,
             Self::Simulate(args) => args.exec(console).await,
             Self::Schema(args) => args.exec(),
+            Self::Config(args) => args.exec(),
             Self::Completions(args) => args.exec(&mut Cli::command()),
+            Self::Man(args) => args.exec(Cli::command()),
         }
     }
 }

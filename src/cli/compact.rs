@@ -9,7 +9,7 @@ use super::console::{Console, Failure};
 use super::prune::objects;
 use super::signals;
 use crate::stop::Stop;
-use crate::store::{Owner, RETRY, Store};
+use crate::store::{Owner, RETRY};
 use crate::upkeep::{compact, to_compact};
 
 const EXAMPLES: &str = "\
@@ -35,7 +35,8 @@ pub(super) struct CompactArgs {
 
 impl CompactArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
-        let (store, clock) = (Store::open(&self.lake.lake)?, &console.clock);
+        let clock = &console.clock;
+        let store = self.lake.open(clock).await?.store;
         let found = to_compact(&store, self.keep_days, clock.today()).await?;
         if self.yes {
             let dates: Vec<_> = found.iter().map(|found| found.snapshot).collect();

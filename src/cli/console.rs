@@ -1,20 +1,26 @@
 //! What every command needs to talk to its user: clock, screen, and where results go.
 
 use std::io::{self, Write as _};
+use std::sync::OnceLock;
 
+use chrono::NaiveDate;
 use serde::Serialize;
 use serde_json::json;
 
-use super::args::Output;
+use super::global::{Global, LogFormat, Output};
 use super::logging::Screen;
 use crate::clock::Clock;
 use crate::error::{Context as _, Error, Result};
+use crate::visible::{escaped, escaped_json, escaped_lines};
 
 /// The terminal, or what takes its place.
 pub(super) struct Console {
     pub(super) clock: Clock,
     pub(super) screen: Screen,
     pub(super) output: Output,
+    log_format: LogFormat,
+    /// The snapshot that the command is about, once it is known.
+    snapshot: OnceLock<NaiveDate>,
 }
 
 /// Why a command failed.
@@ -41,6 +47,21 @@ impl From<Error> for Failure {
 }
 
 impl Console {
+    pub(super) fn new(clock: Clock, screen: Screen, global: &Global) -> Self {
+        Self {
+            clock,
+            screen,
+            output: global.output,
+            log_format: global.log_format,
+            snapshot: OnceLock::new(),
+        }
+    }
+
+    /// Says which snapshot the command is about, for its error.
+    pub(super) fn about(&self, snapshot: NaiveDate) {
+        self.snapshot.get_or_init(|| snapshot);
+    }
+
     /// Prints a result to standard output; `text` is called only for people.
     pub(super) fn report(
         &self,
@@ -48,10 +69,13 @@ impl Console {
         text: impl FnOnce() -> String,
     ) -> Result<()> {
         match self.output {
-            Output::Text => print(&text()),
+            // Values are escaped where a line is composed; this is for those that nobody expects to
+            // be foreign.
+            Output::Text => print(&escaped_lines(&text())),
             Output::Json => {
                 let json = serde_json::to_string_pretty(report);
-                print(&(json.context(|| "failed to write the report")? + "\n"))
+                let json = json.context(|| "failed to write the report")?;
+                print(&(escaped_json(&json) + "\n"))
             }
         }
     }
@@ -67,20 +91,29 @@ impl Console {
         let Some(error) = error else {
             return Ok(self.report(report, text)?);
         };
-        let mut json = serde_json::to_value(report).context(|| "failed to write the report")?;
-        json["error"] = as_json(&error);
-        self.report(&json, text)?;
+        self.report(&with_error(report, Some(&error))?, text)?;
         Err(Failure::Reported(error))
     }
 
-    /// Prints an error and its hint to standard error, and for programs also to standard output.
+    /// Prints an error and its hint to standard error, as a log line if log lines are JSON, and for programs also to standard output.
     pub(super) fn show(&self, failure: &Failure) {
         let error = failure.error();
-        let text = format!("error: {error}\nhint: {}\n", error.hint());
-        // If this fails, there is nowhere left to say so.
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        match self.log_format {
+            LogFormat::Json => {
+                let code = error.kind().exit_code();
+                let snapshot = self.snapshot.get().map(tracing::field::display);
+                tracing::error!(code, hint = error.hint(), snapshot, "{error}");
+            }
+            LogFormat::Text => {
+                let (message, hint) = (error.to_string(), error.hint());
+                let text = format!("error: {}\nhint: {}\n", escaped(&message), escaped(hint));
+                // If this fails, there is nowhere left to say so.
+                let _ = io::stderr().lock().write_all(text.as_bytes());
+            }
+        }
         if self.output == Output::Json && matches!(failure, Failure::Error(_)) {
-            let _ = print(&format!("{}\n", json!({ "error": as_json(error) })));
+            let json = json!({ "error": as_json(error) }).to_string();
+            let _ = print(&(escaped_json(&json) + "\n"));
         }
     }
 }
@@ -94,6 +127,18 @@ pub(super) fn print(text: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// A JSON report that contains the error, if there is one.
+pub(super) fn with_error(
+    report: &impl Serialize,
+    error: Option<&Error>,
+) -> Result<serde_json::Value> {
+    let mut json = serde_json::to_value(report).context(|| "failed to write the report")?;
+    if let Some(error) = error {
+        json["error"] = as_json(error);
+    }
+    Ok(json)
 }
 
 /// An error in a JSON report.

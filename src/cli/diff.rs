@@ -10,15 +10,17 @@ use chrono::NaiveDate;
 use clap::{Args, ValueEnum};
 use tempfile::NamedTempFile;
 
-use super::args::{LakeArg, Output, date};
+use super::args::{LakeArg, date};
 use super::console::{Console, Failure};
 use super::diff_text::{
     breakdown_header, breakdown_line, mover_header, mover_line, page_header, page_line,
     summary_text,
 };
+use super::global::Output;
 use crate::error::{Context as _, Error, Result};
 use crate::history::{List, ListFormat, PageChange, Pair, Summary, summary};
 use crate::store::Store;
+use crate::visible::escaped_json;
 
 /// Rows of a list on a terminal by default.
 const ROWS: u32 = 20;
@@ -97,7 +99,7 @@ impl DiffArgs {
             Output::Text => Form::Table,
         });
         self.check(form)?;
-        let store = Store::open(&self.lake.lake)?;
+        let store = self.lake.open(&console.clock).await?.store;
         let pair = Pair::choose(&store, self.from, self.to).await?;
         Ok(self.show(form, &store, pair).await?)
     }
@@ -183,7 +185,7 @@ impl DiffArgs {
             _ => {
                 let json = serde_json::to_string_pretty(summary)
                     .context(|| "failed to write the summary")?;
-                json + "\n"
+                escaped_json(&json).into_owned() + "\n"
             }
         };
         let mut to = Destination::open(self.out.as_deref())?;

@@ -5,31 +5,66 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use super::command::Cli;
-use super::console::Console;
+use super::console::{Console, Failure};
+use super::global::{Global, LogFormat, Output};
 use super::logging;
+use super::usage::usage_error;
 use crate::clock::Clock;
 use crate::error::{Context as _, Result};
 
 /// Runs the program and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Cli { command, global } = Cli::parse();
+    let args: Vec<_> = std::env::args_os()
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .collect();
+    let (parsed, global) = match Cli::try_parse() {
+        Ok(Cli { command, global }) => (Ok(command), global),
+        // Help and version are results.
+        Err(error) if !error.use_stderr() || is_help(&error) => error.exit(),
+        Err(error) => (Err(usage_error(&error, &args)), asked_for(&args)),
+    };
     forbid_core_files();
-    let console = Console {
-        clock: Clock::system(),
-        screen: logging::start(&global),
-        output: global.output,
-    };
-    let outcome = match runtime() {
-        Ok(runtime) => runtime.block_on(command.exec(&console)),
-        Err(error) => Err(error.into()),
-    };
+    let (screen, started) = logging::start(&global);
+    let console = Console::new(Clock::system(), screen, &global);
+    let outcome = parsed.map_err(Failure::from).and_then(|command| {
+        started?;
+        runtime()?.block_on(command.exec(&console))
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             console.show(&failure);
             ExitCode::from(failure.error().kind().exit_code())
         }
+    }
+}
+
+/// Whether the command line is so empty that help is the best message.
+fn is_help(error: &clap::Error) -> bool {
+    error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+}
+
+/// The formats that a command line asks for which is otherwise wrong.
+fn asked_for(args: &[String]) -> Global {
+    let asks = |flag: &str| {
+        let joined = format!("{flag}=json");
+        args.windows(2).any(|pair| pair == [flag, "json"]) || args.contains(&joined)
+    };
+    let variable = std::env::var("BACKLAKE_LOG_FORMAT").is_ok_and(|format| format == "json");
+    Global {
+        output: if asks("--output") {
+            Output::Json
+        } else {
+            Output::Text
+        },
+        log_format: if asks("--log-format") || variable {
+            LogFormat::Json
+        } else {
+            LogFormat::Text
+        },
+        verbose: 0,
+        quiet: false,
     }
 }
 

@@ -9,7 +9,9 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::args::{Global, LogFormat, Output};
+use super::global::{Global, LogFormat, Output};
+use crate::error::{Context as _, Result};
+use crate::visible::{escaped, escaped_json};
 
 /// Standard error as a person sees it: log lines above the progress bar.
 #[derive(Debug, Clone)]
@@ -17,10 +19,41 @@ pub(super) struct Screen {
     bars: MultiProgress,
     /// Whether the bar is shown; otherwise progress goes to the log.
     interactive: bool,
+    /// The format of log lines, which decides how they are escaped.
+    lines: LineFormat,
 }
 
-/// Starts logging. `BACKLAKE_LOG` takes filters in the syntax of `tracing`.
-pub(super) fn start(global: &Global) -> Screen {
+/// How log lines are written.
+#[derive(Debug, Clone, Copy)]
+enum LineFormat {
+    Plain,
+    /// With colour: the subscriber writes escape sequences of its own, and escapes those of values.
+    Coloured,
+    Json,
+}
+
+impl LineFormat {
+    /// A line, whose values may be foreign, as it is printed.
+    fn printed(self, line: &str) -> String {
+        let (line, end) = match line.strip_suffix('\n') {
+            Some(line) => (line, "\n"),
+            None => (line, ""),
+        };
+        let escaped = match self {
+            Self::Plain => escaped(line).into_owned(),
+            Self::Json => escaped_json(line).into_owned(),
+            Self::Coloured => {
+                let parts: Vec<_> = line.split('\u{1b}').map(escaped).collect();
+                parts.join("\u{1b}")
+            }
+        };
+        escaped + end
+    }
+}
+
+/// Starts logging. `BACKLAKE_LOG` takes filters in the syntax of `tracing`; if it is wrong, logging
+/// starts without it, and the error is returned, too.
+pub(super) fn start(global: &Global) -> (Screen, Result<()>) {
     let interactive = io::stderr().is_terminal()
         && !global.quiet
         && global.log_format == LogFormat::Text
@@ -30,9 +63,16 @@ pub(super) fn start(global: &Global) -> Screen {
     } else {
         ProgressDrawTarget::hidden()
     };
+    let no_color = std::env::var_os("NO_COLOR");
+    let colour = io::stderr().is_terminal() && allows_colour(no_color.as_deref());
     let screen = Screen {
         bars: MultiProgress::with_draw_target(target),
         interactive,
+        lines: match global.log_format {
+            LogFormat::Json => LineFormat::Json,
+            LogFormat::Text if colour => LineFormat::Coloured,
+            LogFormat::Text => LineFormat::Plain,
+        },
     };
     let level = match (global.quiet, global.verbose) {
         (true, _) => LevelFilter::ERROR,
@@ -47,9 +87,10 @@ pub(super) fn start(global: &Global) -> Screen {
     } else {
         level.to_string()
     };
-    let filter = std::env::var("BACKLAKE_LOG")
-        .ok()
-        .and_then(|filters| filters.parse::<EnvFilter>().ok());
+    let (filter, started) = match filter() {
+        Ok(filter) => (filter, Ok(())),
+        Err(error) => (None, Err(error)),
+    };
     let filter = filter.unwrap_or_else(|| EnvFilter::new(ours));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -57,14 +98,26 @@ pub(super) fn start(global: &Global) -> Screen {
         .with_target(false)
         .log_internal_errors(false);
     match global.log_format {
-        LogFormat::Text => {
-            let no_color = std::env::var_os("NO_COLOR");
-            let ansi = io::stderr().is_terminal() && allows_colour(no_color.as_deref());
-            lines.with_ansi(ansi).init();
-        }
+        LogFormat::Text => lines.with_ansi(colour).init(),
         LogFormat::Json => lines.json().init(),
     }
-    screen
+    (screen, started)
+}
+
+/// The filters of `BACKLAKE_LOG`; none if it is empty.
+fn filter() -> Result<Option<EnvFilter>> {
+    let filters = std::env::var("BACKLAKE_LOG").unwrap_or_default();
+    if filters.is_empty() {
+        return Ok(None);
+    }
+    let parsed = filters
+        .parse()
+        .usage(|| format!("BACKLAKE_LOG: `{filters}` is not a list of filters"));
+    parsed.map(Some).map_err(|error| {
+        error.with_hint(
+            "write it as backlake=debug, or as backlake=debug,warn; -v and -vv need no filter",
+        )
+    })
 }
 
 /// Whether `NO_COLOR` permits colour: it forbids it if it is set and not empty (no-color.org).
@@ -95,17 +148,19 @@ impl<'a> MakeWriter<'a> for Screen {
     type Writer = Lines;
 
     fn make_writer(&'a self) -> Lines {
-        Lines(self.bars.clone())
+        Lines(self.clone())
     }
 }
 
 /// Writes log lines while the bar is hidden.
-pub(super) struct Lines(MultiProgress);
+pub(super) struct Lines(Screen);
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let printed = self.0.lines.printed(&String::from_utf8_lossy(line));
+        let write = || io::stderr().lock().write_all(printed.as_bytes());
         // A closed log must not end a run that is paid for.
-        let _ = self.0.suspend(|| io::stderr().lock().write_all(line));
+        let _ = self.0.bars.suspend(write);
         Ok(line.len())
     }
 
@@ -117,6 +172,18 @@ impl Write for Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_foreign_value_stays_in_its_line() {
+        let line = "\u{1b}[2mINFO\u{1b}[0m found a\nforged line\u{202e}\u{9b}\n";
+        let end = " found a\\nforged line\\u{202e}\\u{9b}\n";
+        let coloured = LineFormat::Coloured.printed(line);
+        assert_eq!(coloured, format!("\u{1b}[2mINFO\u{1b}[0m{end}"));
+        let plain = LineFormat::Plain.printed(line);
+        assert_eq!(plain, format!("\\u{{1b}}[2mINFO\\u{{1b}}[0m{end}"));
+        let json = LineFormat::Json.printed("{\"message\":\"\u{202e}\"}\n");
+        assert_eq!(json, "{\"message\":\"\\u202e\"}\n");
+    }
 
     #[test]
     fn no_color_forbids_colour_unless_it_is_empty() {

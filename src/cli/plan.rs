@@ -9,6 +9,7 @@ use super::console::{Console, Failure};
 use super::format::{count, counted, duration, rounded};
 use super::run_text::provider;
 use crate::pipeline::{self, Pipeline, PlanReport, PricesFrom, Surroundings};
+use crate::visible::escaped;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,7 +28,7 @@ pub(super) struct PlanArgs {
 
 impl PlanArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
-        let pipeline = self.pipeline.load(&console.clock)?;
+        let pipeline = self.pipeline.load(console)?;
         let env = Surroundings::of_process(&console.clock, 0);
         let report = pipeline::plan(&pipeline, &env).await?;
         Ok(console.report(&report, || text(&report, &pipeline))?)
@@ -52,6 +53,10 @@ fn text(report: &PlanReport, pipeline: &Pipeline) -> String {
         let _ = writeln!(text, "{}", line.trim_end());
     }
     invalid(report, &mut text);
+    if report.unescaped > 0 {
+        let lines = counted(report.unescaped, "line");
+        let _ = writeln!(text, "      `&amp;` is read as `&` in {lines}");
+    }
     costs(report, pipeline, &mut text);
     cover(report, &mut text);
     text
@@ -63,10 +68,10 @@ fn invalid(report: &PlanReport, text: &mut String) {
         let _ = writeln!(
             text,
             "      {} line {}: `{}`: {}",
-            line.source,
+            escaped(&line.source),
             line.line,
-            line.input.escape_debug(),
-            line.reason.escape_debug()
+            escaped(&line.input),
+            escaped(&line.reason)
         );
     }
     let more = report.invalid - report.first_invalid.len() as u64;

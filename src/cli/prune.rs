@@ -11,7 +11,7 @@ use super::format::{bytes, count};
 use super::signals;
 use crate::error::Error;
 use crate::stop::Stop;
-use crate::store::{Owner, RETRY, Store};
+use crate::store::{Owner, RETRY};
 use crate::upkeep::{Keep, Objects, Pruning, prune, to_prune};
 
 const EXAMPLES: &str = "\
@@ -60,7 +60,8 @@ impl PruneArgs {
                 .with_hint(hint)
                 .into());
         }
-        let (store, clock) = (Store::open(&self.lake.lake)?, &console.clock);
+        let clock = &console.clock;
+        let store = self.lake.open(clock).await?.store;
         let pruning = to_prune(&store, snapshots, archives, clock.today()).await?;
         if self.yes {
             let stop = Stop::default();

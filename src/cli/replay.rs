@@ -26,7 +26,7 @@ pub(super) struct ReplayArgs {
 
 impl ReplayArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
-        let pipeline = self.pipeline.load(&console.clock)?;
+        let pipeline = self.pipeline.load(console)?;
         let findings = if self.accept {
             FindingsMode::Accept
         } else {

@@ -4,16 +4,19 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 
 use clap::Args;
+use tracing::{info, warn};
 
 use super::args::PipelineArgs;
-use super::console::{Console, Failure};
+use super::console::{Console, Failure, with_error};
 use super::metrics::Metrics;
 use super::progress::Watcher;
 use super::run_text::text;
 use super::signals;
-use crate::error::Error;
+use crate::error::{Context as _, Error, Result};
+use crate::fate::Fates;
 use crate::pipeline::{
-    self, BalanceMode, FindingsMode, Pipeline, Progress, RunMode, StartMode, Surroundings,
+    self, BalanceMode, Begins, FindingsMode, Pipeline, Progress, RunEnd, RunMode, RunReport,
+    StartMode, Surroundings,
 };
 
 const EXAMPLES: &str = "\
@@ -34,6 +37,9 @@ pub(super) struct RunArgs {
     /// Fetch this date again even if it is published, and pay again; then replace the snapshot
     #[arg(long)]
     replace: bool,
+    /// Begin a date that is not today, although what is fetched is the data of today
+    #[arg(long)]
+    backfill: bool,
     /// Publish even if `on_drift` or `on_change` would hold the snapshot
     #[arg(long)]
     accept: bool,
@@ -64,7 +70,7 @@ impl Work {
 impl RunArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
         let mode = self.mode();
-        let pipeline = self.pipeline.load(&console.clock)?;
+        let pipeline = self.pipeline.load(console)?;
         execute(&pipeline, Work::Run(mode), self.metrics_file, console).await
     }
 
@@ -79,6 +85,11 @@ impl RunArgs {
                 FindingsMode::Accept
             } else {
                 FindingsMode::Hold
+            },
+            begins: if self.backfill {
+                Begins::AnyDate
+            } else {
+                Begins::Today
             },
             balance: if self.spend_what_is_left {
                 BalanceMode::SpendWhatIsLeft
@@ -96,9 +107,10 @@ pub(super) async fn execute(
     metrics_file: Option<PathBuf>,
     console: &Console,
 ) -> Result<(), Failure> {
-    let metrics = metrics_file
-        .map(|file| Metrics::new(&file, pipeline, &console.clock))
-        .transpose()?;
+    let metrics = match metrics_file {
+        Some(file) => Some(Metrics::start(&file, pipeline, &console.clock).await?),
+        None => None,
+    };
     let watcher = Watcher::new(&console.screen);
     // The only source of randomness: it names the run and draws the jitter.
     let seed = RandomState::new().hash_one(std::process::id());
@@ -113,19 +125,119 @@ pub(super) async fn execute(
         ..Surroundings::of_process(&console.clock, seed)
     };
     signals::listen(&env.stop)?;
+    let continued = match work {
+        Work::Run(mode) => continue_yesterday(pipeline, mode, &env).await?,
+        Work::Replay(_) => None,
+    };
     // Boxed, because these futures are large.
     let end = match work {
         Work::Run(mode) => Box::pin(pipeline::run(pipeline, mode, &env)).await,
         Work::Replay(findings) => Box::pin(pipeline::replay(pipeline, findings, &env)).await,
     };
     watcher.close();
+    for end in continued.iter().flatten().chain(&end) {
+        log(&end.report);
+    }
     if let Some(metrics) = &metrics {
         let error = end.as_ref().map_or_else(Some, |end| end.error.as_ref());
         let exit_code = error.map_or(0, |error: &Error| error.kind().exit_code());
-        metrics.end(end.as_ref().ok().map(|end| &end.report), exit_code);
+        let report = end.as_ref().ok().map(|end| &end.report);
+        metrics.end(report, exit_code, pipeline).await;
     }
-    let end = end?;
-    // The report is printed even if the run failed: it says how far it came.
-    let text = || text(&end.report, pipeline, work.published());
-    console.end(&end.report, text, end.error)
+    match continued {
+        None => {
+            let end = end?;
+            // The report is printed even if the run failed: it says how far it came.
+            let text = || text(&end.report, pipeline, work.published());
+            console.end(&end.report, text, end.error)
+        }
+        Some(continued) => show_both(continued, end, pipeline, console),
+    }
+}
+
+/// The report as a log line.
+fn log(report: &RunReport) {
+    let Fates {
+        returned,
+        absent,
+        duplicate,
+        invalid,
+        refused,
+        failed,
+        unsent,
+    } = report.fates;
+    info!(
+        snapshot = %report.snapshot,
+        state = report.state.name(),
+        run = report.run,
+        lines = report.lines,
+        returned,
+        absent,
+        duplicate,
+        invalid,
+        refused,
+        failed,
+        unsent,
+        requests = report.requests,
+        lower_bound = report.lower_bound,
+        retries = report.retries,
+        cost_usd = %report.cost_usd,
+        cost_unknown_usd = %report.cost_unknown_usd,
+        seconds = report.seconds,
+        "report"
+    );
+}
+
+/// Continues yesterday's snapshot if it is open and the pipeline file wants that.
+async fn continue_yesterday(
+    pipeline: &Pipeline,
+    mode: RunMode,
+    env: &Surroundings<'_>,
+) -> Result<Option<Result<RunEnd>>> {
+    let Some(yesterday) = pipeline::open_yesterday(pipeline, env).await? else {
+        return Ok(None);
+    };
+    info!(snapshot = %yesterday.snapshot, "continuing yesterday's open snapshot first");
+    // To replace or accept something is a decision about the date that was asked for.
+    let mode = RunMode {
+        balance: mode.balance,
+        ..RunMode::default()
+    };
+    Ok(Some(Box::pin(pipeline::run(&yesterday, mode, env)).await))
+}
+
+/// Prints both reports. The error of today's run is the last; without one, yesterday's is.
+fn show_both(
+    yesterday: Result<RunEnd>,
+    today: Result<RunEnd>,
+    pipeline: &Pipeline,
+    console: &Console,
+) -> Result<(), Failure> {
+    let published = "published in";
+    let (before, earlier) = split(yesterday);
+    let (now, error) = split(today);
+    let both = || {
+        let reports = [&before, &now].into_iter().flatten();
+        let texts: Vec<_> = reports
+            .map(|report| text(report, pipeline, published))
+            .collect();
+        texts.join("\n")
+    };
+    let mut json = serde_json::to_value(&now).context(|| "failed to write the report")?;
+    if !json.is_object() {
+        json = serde_json::json!({});
+    }
+    json["continued"] = with_error(&before, earlier.as_ref())?;
+    if let (Some(earlier), Some(_)) = (&earlier, &error) {
+        warn!(error = %earlier, hint = earlier.hint(), "yesterday's snapshot is still open");
+    }
+    console.end(&json, both, error.or(earlier))
+}
+
+/// The report and the error of a run, of which at least one is there.
+fn split(end: Result<RunEnd>) -> (Option<RunReport>, Option<Error>) {
+    match end {
+        Ok(RunEnd { report, error }) => (Some(report), error),
+        Err(error) => (None, Some(error)),
+    }
 }

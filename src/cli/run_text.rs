@@ -8,6 +8,7 @@ use crate::flatten::Drifted;
 use crate::lake::ProfileChange;
 use crate::money::Usd;
 use crate::pipeline::{Findings, Pipeline, RunReport, RunState};
+use crate::visible::escaped;
 
 /// Whom a pipeline asks, and whether the data is invented.
 pub(super) fn provider(name: &str, invented: bool) -> String {
@@ -21,10 +22,12 @@ pub(super) fn text(report: &RunReport, pipeline: &Pipeline, published: &str) -> 
     let mut text = match report.state {
         RunState::Published => format!("snapshot {snapshot} is {published} {lake}\n\n"),
         RunState::AlreadyPublished => {
-            return format!(
+            let mut text = format!(
                 "snapshot {snapshot} is already published in {lake}, by run {}: nothing was sent\n",
                 report.run
             );
+            also_open(report, &mut text);
+            return text;
         }
         RunState::Open => format!("snapshot {snapshot} is not published in {lake}\n\n"),
     };
@@ -43,9 +46,21 @@ pub(super) fn text(report: &RunReport, pipeline: &Pipeline, published: &str) -> 
         let balance = rounded(balance);
         row(&mut text, "balance", &balance, "before the first request");
     }
+    also_open(report, &mut text);
     drift(&report.findings, report.items, &mut text);
     changes(&report.findings, &mut text);
     text
+}
+
+/// The other snapshots that are not published.
+fn also_open(report: &RunReport, text: &mut String) {
+    for date in &report.also_open {
+        let _ = writeln!(
+            text,
+            "  {:<14}{date:>13}  `--snapshot {date}` continues it",
+            "also open"
+        );
+    }
 }
 
 /// A name, a figure to the right, and a note.
@@ -104,11 +119,16 @@ fn drift(findings: &Findings, items: u64, text: &mut String) {
             Drifted::Missing | Drifted::Vanished => ", null in the table",
         };
         let of = format!("{} of {} items{kept}", count(drift.items), count(items));
-        let _ = writeln!(text, "    `{}` {}: {of}", drift.field, drift.what.words());
+        let _ = writeln!(
+            text,
+            "    `{}` {}: {of}",
+            escaped(&drift.field),
+            drift.what.words()
+        );
         if let Some(example) = &drift.example {
             let cut: String = example.chars().take(EXAMPLE).collect();
             let more = if cut.len() < example.len() { "…" } else { "" };
-            let _ = writeln!(text, "      for example {cut}{more}");
+            let _ = writeln!(text, "      for example {}{more}", escaped(&cut));
         }
     }
     let adopting: Vec<&str> = findings
@@ -122,7 +142,7 @@ fn drift(findings: &Findings, items: u64, text: &mut String) {
             "    to adopt: copy the contract (`backlake schema pages --toml`), raise its version, append\n    these lines, name the file in [lake] contracts, and replay the snapshot:"
         );
         for line in adopting.iter().flat_map(|lines| lines.lines()) {
-            let _ = writeln!(text, "      {line}");
+            let _ = writeln!(text, "      {}", escaped(line));
         }
     }
 }

@@ -1,22 +1,22 @@
-//! `snapshots`: list published snapshots, and name those that are not published yet.
+//! `snapshots`: list all snapshots, open ones too.
 
 use std::fmt::Write as _;
 
 use chrono::NaiveDate;
 use clap::Args;
-use tracing::warn;
 
 use super::args::{LakeArg, date};
 use super::console::{Console, Failure};
 use super::format::{bytes, count};
-use crate::lake::{Manifest, snapshots};
-use crate::store::Store;
-use crate::upkeep::open_snapshots;
+use crate::error::{Context as _, Error};
+use crate::lake::Manifest;
+use crate::store::Owner;
+use crate::upkeep::{Night, NightState, dates, nights};
 
 const EXAMPLES: &str = "\
 Examples:
   backlake snapshots lake
-  backlake snapshots lake --output json";
+  backlake snapshots pipelines/nightly.toml --output json";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -30,67 +30,80 @@ pub(super) struct SnapshotsArgs {
 
 impl SnapshotsArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
-        let store = Store::open(&self.lake.lake)?;
-        let mut dates = snapshots(&store).await?;
-        let mut open = open_snapshots(&store).await?;
-        for dates in [&mut dates, &mut open] {
-            dates.retain(|date| self.snapshot.is_none_or(|only| only == *date));
+        let clock = &console.clock;
+        let lake = self.lake.open(clock).await?;
+        let mut dates = dates(&lake.store).await?;
+        dates.retain(|date| self.snapshot.is_none_or(|only| only == *date));
+        if dates.is_empty()
+            && let Some(date) = self.snapshot
+        {
+            let message = format!("snapshot {date} was never started in {}", lake.url);
+            let hint = "`backlake snapshots` without --snapshot lists all of them";
+            return Err(Error::usage(message).with_hint(hint).into());
         }
-        // A manifest that cannot be read does not hide the others.
-        let (mut manifests, mut damaged) = (Vec::new(), None);
-        for date in dates {
-            match Manifest::read(&store, date).await {
-                Ok(manifest) => manifests.extend(manifest),
-                Err(error) => {
-                    warn!(%error, "snapshot {date} is not listed");
-                    damaged.get_or_insert(error);
-                }
+        let here = Owner::this_process();
+        let found = nights(&lake.store, dates, &here, clock.now()).await?;
+        let mut report = Vec::new();
+        for night in &found {
+            // The manifest says more than the night does.
+            let manifest = match night.state {
+                NightState::Published => Manifest::read(&lake.store, night.snapshot).await?,
+                _ => None,
+            };
+            let mut json = match &manifest {
+                Some(manifest) => serde_json::to_value(manifest),
+                None => serde_json::to_value(night),
             }
+            .context(|| "failed to write the report")?;
+            json["state"] = night.state.name().into();
+            report.push(json);
         }
-        console.report(&manifests, || text(&manifests, &open))?;
-        damaged.map_or(Ok(()), |error| Err(Failure::Reported(error)))
+        let file = lake.file.as_deref().unwrap_or("FILE");
+        Ok(console.report(&report, || text(&found, file))?)
     }
 }
 
-fn text(manifests: &[Manifest], open: &[NaiveDate]) -> String {
-    let mut text = if manifests.is_empty() {
-        "no snapshot is published\n".to_owned()
-    } else {
-        table(manifests)
-    };
-    for date in open {
-        let _ = writeln!(
-            text,
-            "{date}  not published yet: `backlake run FILE --snapshot {date}` continues it"
-        );
-    }
-    text
-}
-
-fn table(manifests: &[Manifest]) -> String {
+fn text(nights: &[Night], file: &str) -> String {
     let mut text = format!(
-        "{:<12}{:>12}{:>12}{:>10}{:>10}{:>14}{:>12}  {}\n",
-        "snapshot", "lines", "returned", "absent", "requests", "cost", "size", "pipeline"
+        "{:<12}{:<11}{:>12}{:>12}{:>10}{:>9}{:>9}{:>10}{:>14}{:>12}  {}\n",
+        "snapshot",
+        "state",
+        "lines",
+        "returned",
+        "absent",
+        "refused",
+        "failed",
+        "requests",
+        "cost",
+        "size",
+        "pipeline"
     );
-    for manifest in manifests {
-        let tally = &manifest.tally;
-        let invented = if manifest.question.invented {
-            " (invented data)"
-        } else {
-            ""
+    for night in nights {
+        let known = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), count);
+        let fates = night.fates;
+        let (pipeline, invented) = match &night.question {
+            None => ("", ""),
+            Some(question) if question.invented => (question.pipeline.as_str(), " (invented data)"),
+            Some(question) => (question.pipeline.as_str(), ""),
         };
-        let _ = writeln!(
-            text,
-            "{:<12}{:>12}{:>12}{:>10}{:>10}{:>14}{:>12}  {}{invented}",
-            manifest.snapshot.to_string(),
-            count(tally.lines),
-            count(tally.fates.returned),
-            count(tally.fates.absent),
-            count(tally.requests.sent),
-            format!("${}", tally.requests.cost_usd),
-            bytes(manifest.bytes()),
-            manifest.question.pipeline,
+        let size = night.published_at.map(|_| bytes(night.bytes));
+        let line = format!(
+            "{:<12}{:<11}{:>12}{:>12}{:>10}{:>9}{:>9}{:>10}{:>14}{:>12}  {pipeline}{invented}",
+            night.snapshot.to_string(),
+            night.state.name(),
+            known(night.lines),
+            known(fates.map(|fates| fates.returned)),
+            known(fates.map(|fates| fates.absent)),
+            known(fates.map(|fates| fates.refused)),
+            known(fates.map(|fates| fates.failed)),
+            count(night.requests),
+            format!("${}", night.cost_usd),
+            size.unwrap_or_else(|| "-".to_owned()),
         );
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    for command in nights.iter().filter_map(|night| night.command(file)) {
+        let _ = writeln!(text, "to continue: {command}");
     }
     text
 }

@@ -8,7 +8,7 @@ use super::args::LakeArg;
 use super::console::{Console, Failure, print};
 use crate::error::Context as _;
 use crate::lake::views;
-use crate::store::{Store, write_whole};
+use crate::store::write_whole;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,8 +28,8 @@ pub(super) struct SqlArgs {
 }
 
 impl SqlArgs {
-    pub(super) async fn exec(self, _: &Console) -> Result<(), Failure> {
-        let script = views(&Store::open(&self.lake.lake)?).await?;
+    pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
+        let script = views(&self.lake.open(&console.clock).await?.store).await?;
         match &self.write {
             None => print(&script)?,
             Some(file) => write_whole(file, script.as_bytes())

@@ -6,12 +6,11 @@ use chrono::{DateTime, NaiveDate, Utc};
 use clap::Args;
 use serde::Serialize;
 
-use super::args::{LakeArg, date};
+use super::args::{Lake, LakeArg, date};
 use super::console::{Console, Failure};
 use super::format::{bytes, counted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::{Audit, audit, log_differences, snapshots, strays};
-use crate::store::Store;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,43 +39,44 @@ struct Report {
 
 impl VerifyArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
-        let report = self.audit(console.clock.now()).await?;
+        let lake = self.lake.open(&console.clock).await?;
+        let report = self.audit(&lake, console.clock.now()).await?;
         let problems = report.problems();
-        let error = (problems > 0).then(|| self.found(problems));
+        let error = (problems > 0).then(|| found(problems, &lake.url));
         console.end(&report, || text(&report), error)
     }
 
-    fn found(&self, problems: u64) -> Error {
-        let message = format!("{} in {}", counted(problems, "problem"), self.lake.lake);
-        let hint = "`backlake replay FILE --snapshot DATE` restores lost and damaged files from the archive, for free; a file that no manifest names can be deleted if no run is active";
-        Error::new(ErrorKind::FoundProblems, message).with_hint(hint)
-    }
-
-    async fn audit(&self, now: DateTime<Utc>) -> Result<Report> {
-        let store = Store::open(&self.lake.lake)?;
+    async fn audit(&self, lake: &Lake, now: DateTime<Utc>) -> Result<Report> {
+        let store = &lake.store;
         let dates = match self.snapshot {
             Some(date) => vec![date],
-            None => snapshots(&store).await?,
+            None => snapshots(store).await?,
         };
         let mut report = Report {
             snapshots: Vec::new(),
             strays: Vec::new(),
         };
         for date in dates {
-            let audit = audit(&store, date).await?.ok_or_else(|| {
-                let lake = &self.lake.lake;
+            let audit = audit(store, date).await?.ok_or_else(|| {
+                let lake = &lake.url;
                 Error::usage(format!("snapshot {date} is not published in {lake}"))
                     .with_hint("`backlake snapshots` lists the published snapshots")
             })?;
             report.snapshots.push(audit);
         }
         if self.snapshot.is_none() {
-            report.strays.extend(strays(&store).await?);
+            report.strays.extend(strays(store).await?);
             report.strays.extend(store.leftovers(now)?);
-            report.strays.extend(log_differences(&store).await?);
+            report.strays.extend(log_differences(store).await?);
         }
         Ok(report)
     }
+}
+
+fn found(problems: u64, lake: &str) -> Error {
+    let message = format!("{} in {lake}", counted(problems, "problem"));
+    let hint = "`backlake replay FILE --snapshot DATE` restores lost and damaged files from the archive, for free; a file that no manifest names can be deleted if no run is active";
+    Error::new(ErrorKind::FoundProblems, message).with_hint(hint)
 }
 
 impl Report {

@@ -1,9 +1,12 @@
 //! The record of a run, the numbers of its batches, and the summary of its last start.
 
 use chrono::{DateTime, Utc};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use super::handle::Ledger;
+use super::stored::Stored;
 use crate::error::{Context, Error, Result};
 use crate::question::Question;
 use crate::store::Layout;
@@ -97,6 +100,21 @@ impl Ledger {
             }
         }
         Ok(next)
+    }
+
+    /// How the last start that could say so ended, or `None` if there was none.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn summary<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        Ok(match self.read(self.layout.summary()).await? {
+            Stored::Whole(summary) => Some(summary),
+            Stored::Damaged(error) => {
+                warn!(%error, "the summary of a run is unreadable");
+                None
+            }
+            Stored::Missing => None,
+        })
     }
 
     /// Writes how the last start of the run ended, for people and monitoring.

@@ -1,7 +1,7 @@
 //! The target list of a run as it was read, and the targets without a response: what `replay` needs
 //! to rebuild tables.
 
-use std::io::{BufReader, BufWriter, Write as _};
+use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -83,6 +83,33 @@ impl Ledger {
         });
         read.await
             .context(|| "reading the target list panicked")?
+            .map(Some)
+    }
+
+    /// The number of input lines of a run, or `None` if they were never written.
+    ///
+    /// # Errors
+    /// A lake that fails, or lines that are damaged.
+    pub async fn line_count(&self, run: &str) -> Result<Option<u64>> {
+        let path = self.layout.lines(run);
+        let Some(file) = self.store.as_file(&path).await? else {
+            return Ok(None);
+        };
+        let counted = tokio::task::spawn_blocking(move || {
+            let failed = || format!("failed to read {path} from the lake");
+            let packed = std::fs::File::open(&file.path).context(failed)?;
+            let lines = zstd::Decoder::new(packed).context(failed)?;
+            let mut lines = BufReader::with_capacity(BUFFER, lines);
+            let mut ends = 0;
+            while lines.skip_until(b'\n').context(failed)? > 0 {
+                ends += 1_u64;
+            }
+            // The first line is the head of the list.
+            Ok(ends.saturating_sub(1))
+        });
+        counted
+            .await
+            .context(|| "counting the target list panicked")?
             .map(Some)
     }
 

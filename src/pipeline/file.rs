@@ -2,7 +2,10 @@
 //!
 //! `resolve` turns it into a [`Pipeline`](super::Pipeline); `keys` documents every key.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use crate::lake::TableFormat;
@@ -14,9 +17,11 @@ use crate::targets::{BareUrl, Format, SuffixList};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PipelineSpec {
-    pub(super) name: Spanned<String>,
+    pub(super) name: Option<Spanned<String>>,
+    #[serde(default)]
     pub(super) endpoint: Endpoint,
     pub(super) snapshot: Option<Spanned<String>>,
+    #[serde(default)]
     pub(super) targets: TargetsSpec,
     #[serde(default)]
     pub(super) request: RequestSpec,
@@ -24,32 +29,30 @@ pub(super) struct PipelineSpec {
     pub(super) api: ApiSpec,
     #[serde(default)]
     pub(super) simulator: SimulatorSpec,
-    pub(super) price: Option<PriceSpec>,
+    #[serde(default)]
+    pub(super) price: PriceSpec,
     #[serde(default)]
     pub(super) budget: BudgetSpec,
+    #[serde(default)]
     pub(super) lake: LakeSpec,
+    #[serde(default)]
+    pub(super) run: RunSpec,
     #[serde(default)]
     pub(super) publish: PublishSpec,
 }
 
 /// The table `[targets]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct TargetsSpec {
-    pub(super) paths: Spanned<Vec<String>>,
+    pub(super) paths: Option<Spanned<Vec<String>>>,
     pub(super) format: Option<Format>,
-    #[serde(default = "default_column")]
-    pub(super) column: String,
+    pub(super) column: Option<String>,
     pub(super) keep: Option<Spanned<Vec<String>>>,
-    #[serde(default)]
     pub(super) bare_url: BareUrl,
-    #[serde(default)]
     pub(super) suffixes: SuffixList,
+    pub(super) max_list_mib: Option<Spanned<i64>>,
     pub(super) retry_refused_after_days: Option<Spanned<i64>>,
-}
-
-fn default_column() -> String {
-    "url".to_owned()
 }
 
 /// The table `[request]`.
@@ -93,32 +96,49 @@ pub(super) struct SimulatorSpec {
 }
 
 /// The table `[price]`: both prices or none.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct PriceSpec {
-    pub(super) per_request_usd: Spanned<Usd>,
-    pub(super) per_row_usd: Spanned<Usd>,
+    pub(super) per_request_usd: Option<Spanned<Amount>>,
+    pub(super) per_row_usd: Option<Spanned<Amount>>,
 }
 
 /// The table `[budget]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct BudgetSpec {
-    pub(super) max_cost_usd: Option<Spanned<Usd>>,
+    pub(super) max_cost_usd: Option<Spanned<Amount>>,
     pub(super) max_minutes: Option<Spanned<i64>>,
 }
 
-/// The table `[lake]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The table `[lake]`. `url` is optional here because a flag can replace it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct LakeSpec {
-    pub(super) url: Spanned<String>,
-    #[serde(default)]
+    pub(super) url: Option<Spanned<String>>,
     pub(super) table_format: TableFormat,
     pub(super) contracts: Option<Spanned<Vec<String>>>,
     pub(super) file_mib: Option<Spanned<i64>>,
     pub(super) memory_mib: Option<Spanned<i64>>,
     pub(super) retry_minutes: Option<Spanned<i64>>,
+}
+
+/// The table `[run]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RunSpec {
+    pub(super) continue_open: ContinueOpen,
+}
+
+/// What `run` does if yesterday's snapshot is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContinueOpen {
+    /// Report it.
+    #[default]
+    Report,
+    /// Continue it before today's.
+    First,
 }
 
 /// The table `[publish]`.
@@ -143,4 +163,45 @@ pub enum OnFinding {
     Report,
     /// Hold the snapshot until someone accepts it.
     Hold,
+}
+
+/// An amount of dollars: a number, or a string. A number is read as it is written, as long as it has
+/// at most 15 digits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Amount(pub(super) Usd);
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AmountVisitor)
+    }
+}
+
+struct AmountVisitor;
+
+impl AmountVisitor {
+    fn amount<E: de::Error>(text: &str) -> Result<Amount, E> {
+        let read = text.parse().map(Amount);
+        read.map_err(|_| E::custom(format!("`{text}` is not an amount of dollars")))
+    }
+}
+
+impl Visitor<'_> for AmountVisitor {
+    type Value = Amount;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an amount of dollars")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Amount, E> {
+        Self::amount(text)
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Amount, E> {
+        Self::amount(&number.to_string())
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Amount, E> {
+        // The shortest text that reads back as this number: what was written.
+        Self::amount(&number.to_string())
+    }
 }

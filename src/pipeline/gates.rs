@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 use super::file::OnFinding;
 use super::ready::Pipeline;
 use super::report::Findings;
-use super::run_mode::FindingsMode;
+use super::run_mode::{Begins, FindingsMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fate::Fates;
 use crate::lake::{Manifest, snapshots};
@@ -60,6 +60,39 @@ fn same_kind(pipeline: &Pipeline, date: NaiveDate, existing: &Question) -> Resul
     };
     let hint =
         "nothing was sent; use another [lake] url: a lake never mixes invented and real data";
+    Err(Error::usage(message).with_hint(hint))
+}
+
+/// Refuses to begin a date that is not today: what would be fetched is the data of today. The
+/// simulator knows the data of every date.
+pub(super) async fn begins_today(
+    pipeline: &Pipeline,
+    begins: Begins,
+    ledger: &Ledger,
+    published: Option<&Manifest>,
+) -> Result<()> {
+    let Pipeline {
+        snapshot, today, ..
+    } = *pipeline;
+    let invented = pipeline.api.provider.is_invented();
+    if snapshot == today || invented || begins == Begins::AnyDate {
+        return Ok(());
+    }
+    let generation = published.map_or(1, |published| published.generation + 1);
+    if ledger.run_record(generation).await?.is_some() {
+        return Ok(());
+    }
+    let what = if published.is_some() {
+        "a replacement of snapshot"
+    } else {
+        "snapshot"
+    };
+    let message = format!(
+        "{what} {snapshot} was never started, and what can be fetched is the data of today, {today}"
+    );
+    let hint = format!(
+        "nothing was sent; leave out the date, or pass --backfill to publish today's data as {snapshot}"
+    );
     Err(Error::usage(message).with_hint(hint))
 }
 

@@ -1,7 +1,8 @@
 //! Every key of the pipeline file: type, default, allowed values and meaning.
 //!
-//! The parser takes bounds and defaults of numbers from here, and `docs/configuration.md` is
-//! generated from [`KEYS`], so the documentation and the program cannot disagree.
+//! The parser takes bounds and defaults of numbers from here, and `key_docs` generates
+//! `docs/configuration.md` and the output of `backlake config` from [`KEYS`], so the documentation
+//! and the program cannot disagree.
 
 use std::ops::RangeInclusive;
 
@@ -43,6 +44,7 @@ const MOST_MINUTES: u32 = 7 * 24 * 60;
 /// A tebibyte.
 const MOST_MEMORY_MIB: u32 = 1 << 20;
 
+pub(super) const MAX_LIST_MIB: Whole = whole("targets.max_list_mib", 1..=MOST_MEMORY_MIB, 1024);
 pub(super) const RETRY_REFUSED_AFTER_DAYS: Whole =
     whole("targets.retry_refused_after_days", 0..=3650, 30);
 pub(super) const MAX_IN_FLIGHT: Whole =
@@ -105,8 +107,8 @@ pub(super) enum Fallback {
     Number(u32),
     /// This ratio.
     Ratio(f64),
-    /// No value; what applies instead.
-    Absent(&'static str),
+    /// No value: what applies instead, and an example as TOML.
+    Absent(&'static str, &'static str),
 }
 
 use Fallback::{Absent, Required, Value};
@@ -145,25 +147,27 @@ const FINDING: Kind = OneOf(&["report", "hold"]);
 /// Every key, in the order of the documentation.
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
-    key("name", Text, Required("\"nightly\""),
-        "The name of the pipeline, in manifests and tags: 1 to 60 letters, digits, `_` and `-`."),
-    key("endpoint", OneOf(&["backlinks/bulk_pages_summary"]), Required("\"backlinks/bulk_pages_summary\""),
+    key("name", Text, Absent("the name of the file", "\"nightly\""),
+        "The name of the pipeline, in manifests and tags: 1 to 60 letters, digits, `_` and `-`. It belongs to the question that a snapshot asks."),
+    key("endpoint", OneOf(&["backlinks/bulk_pages_summary"]), Value("\"backlinks/bulk_pages_summary\""),
         "The endpoint of the API."),
-    key("snapshot", Date, Absent("today in UTC"),
+    key("snapshot", Date, Absent("today in UTC", "\"2026-11-23\""),
         "The date of the snapshot."),
 
     key("targets.paths", Texts, Required("[\"targets.txt\"]"),
-        "The target lists: paths and globs relative to the working directory, plain or compressed (`.gz`, `.zst`); `-` is standard input."),
-    key("targets.format", OneOf(&["txt", "csv", "ndjson", "parquet"]), Absent("from the name of each file"),
+        "The target lists: paths and globs relative to the working directory, `s3://…`, `gs://…` and `az://…` with globs, `https://…`; plain or compressed (`.gz`, `.zst`). `-` is standard input, and `~/` the home folder. A glob does not match hidden files."),
+    key("targets.format", OneOf(&["txt", "csv", "ndjson", "parquet"]), Absent("from the name of each file", "\"csv\""),
         "The format of the lists."),
     key("targets.column", Text, Value("\"url\""),
         "The column that holds the target in csv, ndjson and parquet."),
-    key("targets.keep", Texts, Absent("no columns"),
+    key("targets.keep", Texts, Absent("no columns", "[\"client\"]"),
         "Columns of the lists to copy into `targets.labels`."),
     key("targets.bare_url", OneOf(&["page", "domain"]), Value("\"page\""),
         "What a URL without a path, such as `https://example.com`, means: that page or the whole domain."),
     key("targets.suffixes", OneOf(&["icann_and_private", "icann"]), Value("\"icann_and_private\""),
         "Which sections of the public suffix list end a root domain. With `icann_and_private`, `a.github.io` and `b.github.io` are two root domains."),
+    number(MAX_LIST_MIB,
+        "The largest list that is downloaded from a bucket or the web, in MiB."),
     number(RETRY_REFUSED_AFTER_DAYS,
         "How many days a target that the provider refused is not asked for again. 0 asks for it in every run."),
 
@@ -196,21 +200,21 @@ pub(super) const KEYS: &[Key] = &[
     key("simulator.latency_ms", Number, Value("0"),
         "How long the simulator takes to respond, in milliseconds."),
 
-    key("price.per_request_usd", Dollars, Absent("the price of the account"),
+    key("price.per_request_usd", Dollars, Absent("the price of the account", "0.024"),
         "The price of a request, for `plan` and the budget. Set both prices or neither."),
-    key("price.per_row_usd", Dollars, Absent("the price of the account"),
+    key("price.per_row_usd", Dollars, Absent("the price of the account", "0.000036"),
         "The price of a returned row."),
 
-    key("budget.max_cost_usd", Dollars, Absent("no limit"),
+    key("budget.max_cost_usd", Dollars, Absent("no limit", "25.00"),
         "The most that a snapshot may cost over all its starts. A request is sent only if this covers it."),
-    key("budget.max_minutes", Kind::Within(MAX_MINUTES.range), Absent("no limit"),
+    key("budget.max_minutes", Kind::Within(MAX_MINUTES.range), Absent("no limit", "240"),
         "How many minutes each start may send requests."),
 
     key("lake.url", Text, Required("\"lake\""),
         "The lake: a path, or `s3://bucket/folder`, `gs://…`, `az://…`."),
     key("lake.table_format", OneOf(&["parquet", "delta"]), Value("\"parquet\""),
         "With `delta`, each table also has a Delta log of the same files."),
-    key("lake.contracts", Texts, Absent("the built-in contracts"),
+    key("lake.contracts", Texts, Absent("the built-in contracts", "[\"pages.v2.toml\"]"),
         "Files with later versions of the built-in contracts, which adopt fields."),
     number(FILE_MIB,
         "The size at which a file of a table is closed, in MiB."),
@@ -218,6 +222,9 @@ pub(super) const KEYS: &[Key] = &[
         "The memory that publishing may use, in MiB, target list included (about 150 bytes per line)."),
     number(RETRY_MINUTES,
         "How long a failure of the lake is tried again, in minutes. Until it works, no request is sent, and paid responses wait in memory."),
+
+    key("run.continue_open", OneOf(&["report", "first"]), Value("\"report\""),
+        "What `run` does if yesterday's snapshot is open: report it, or continue it before today's. Each of the two has the whole budget of a snapshot."),
 
     share(MAX_FAILED_RATIO,
         "The share of targets that may fail in a published snapshot. Above it the snapshot is held (exit code 5)."),
@@ -236,13 +243,19 @@ pub(super) const KEYS: &[Key] = &[
 ];
 
 impl Key {
+    /// The key of this name.
+    pub(super) fn named(name: &str) -> Option<&'static Self> {
+        KEYS.iter().find(|key| key.name == name)
+    }
+
     /// The table and the name in it; the table is empty for keys at the top of the file.
     pub(super) fn path(&self) -> (&'static str, &'static str) {
         self.name.split_once('.').unwrap_or(("", self.name))
     }
 
-    /// An assignment as TOML: `[lake] url = "lake"`.
-    pub(super) fn assignment(&self, value: &str) -> String {
+    /// A line to write, with the default or an example: `[lake] url = "lake"`.
+    pub(super) fn line(&self) -> String {
+        let value = self.default.example();
         match self.path() {
             ("", name) => format!("{name} = {value}"),
             (table, name) => format!("[{table}] {name} = {value}"),
@@ -250,92 +263,15 @@ impl Key {
     }
 }
 
-impl Kind {
-    /// The type and the allowed values, for the documentation.
-    fn words(&self) -> (&'static str, String) {
-        match self {
-            Text => ("string", String::new()),
-            Texts => ("list of strings", String::new()),
-            Date => ("string", "a date such as `2026-11-23`".to_owned()),
-            Flag => ("boolean", "`true`, `false`".to_owned()),
-            Dollars => ("string", "an amount in USD such as `\"25.00\"`".to_owned()),
-            Number => ("integer", "0 or more".to_owned()),
-            OneOf(choices) => {
-                let choices: Vec<_> = choices.iter().map(|one| format!("`{one}`")).collect();
-                ("string", choices.join(", "))
-            }
-            Self::Within(range) => ("integer", format!("{} to {}", range.start(), range.end())),
-            Self::UpTo(max) => ("number", format!("0.0 to {max:.1}")),
-        }
-    }
-}
-
 impl Fallback {
-    fn words(&self) -> String {
+    /// A value to write, as TOML: the default, or an example if there is none.
+    pub(super) fn example(&self) -> String {
         match self {
-            Required(_) => "required".to_owned(),
-            Value(toml) => format!("`{toml}`"),
-            Self::Number(number) => format!("`{number}`"),
-            Self::Ratio(ratio) => format!("`{ratio:.1}`"),
-            Absent(instead) => (*instead).to_owned(),
-        }
-    }
-
-    /// A value to write, as TOML.
-    #[cfg(test)]
-    fn example(&self) -> String {
-        match self {
-            Required(toml) | Value(toml) | Absent(toml) => (*toml).to_owned(),
+            Required(toml) | Value(toml) | Absent(_, toml) => (*toml).to_owned(),
             Self::Number(number) => number.to_string(),
             Self::Ratio(ratio) => format!("{ratio:.1}"),
         }
     }
-}
-
-const INTRODUCTION: &str = "\
-# Configuration
-
-<!-- Generated from src/pipeline/keys.rs. To update: UPDATE_DOCS=1 cargo test the_documentation_of_the_keys -->
-
-A pipeline file is a TOML file. `pipelines/nightly.toml` is a complete example; `pipelines/demo.toml` runs as it is.
-backlake rejects unknown keys, wrong types and impossible values, and says in which line.
-
-Some values can be set from outside. Precedence: flag, environment variable, pipeline file, default.
-
-| key | flag | environment variable |
-|---|---|---|
-| `[lake] url` | `--lake` | `BACKLAKE_LAKE` |
-| `snapshot` | `--snapshot` | `BACKLAKE_SNAPSHOT` |
-| `[api] base_url` | `--base-url` | `BACKLAKE_BASE_URL` |
-| `[budget] max_cost_usd` | `--max-cost-usd` | `BACKLAKE_MAX_COST_USD` |
-| `[budget] max_minutes` | `--max-minutes` | `BACKLAKE_MAX_MINUTES` |
-
-Credentials are never in the file. They come from `DATAFORSEO_LOGIN` and `DATAFORSEO_PASSWORD`, or from the files
-that `DATAFORSEO_LOGIN_FILE` and `DATAFORSEO_PASSWORD_FILE` name.
-";
-
-/// The documentation of every key, in Markdown.
-#[must_use]
-pub fn configuration_markdown() -> String {
-    let mut text = INTRODUCTION.to_owned();
-    let mut table = None;
-    for key in KEYS {
-        let (of, name) = key.path();
-        if table != Some(of) {
-            let heading = match of {
-                "" => "Top of the file".to_owned(),
-                of => format!("`[{of}]`"),
-            };
-            text += &format!(
-                "\n## {heading}\n\n| key | type | default | allowed | meaning |\n|---|---|---|---|---|\n"
-            );
-            table = Some(of);
-        }
-        let (kind, allowed) = key.kind.words();
-        let (default, meaning) = (key.default.words(), key.meaning);
-        text += &format!("| `{name}` | {kind} | {default} | {allowed} | {meaning} |\n");
-    }
-    text
 }
 
 #[cfg(test)]
@@ -408,7 +344,15 @@ mod tests {
                     );
                     assert!(!accepts("-0.1") && !accepts(&format!("{:.1}", max + 0.1)));
                 }
-                Text | Texts | Date | Flag | Dollars | Number => {
+                // Both prices belong together.
+                Dollars if key.name.starts_with("price.") => {}
+                Dollars => {
+                    for amount in ["25", "25.5", "\"25.50\"", "0"] {
+                        assert!(accepts(amount), "{} {amount}", key.name);
+                    }
+                    assert!(!accepts("-1") && !accepts("\"much\"") && !accepts("nan"));
+                }
+                Text | Texts | Date | Flag | Number => {
                     assert!(!accepts("1.5"), "{}", key.name);
                 }
             }

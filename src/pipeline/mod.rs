@@ -4,11 +4,14 @@
 mod attempts;
 mod check;
 mod connect;
+mod continue_open;
 mod credentials;
 mod file;
 mod gates;
 mod gathered;
+mod key_docs;
 mod keys;
+mod lists;
 mod means;
 mod plan;
 mod publish;
@@ -26,9 +29,10 @@ mod target_states;
 mod write_tables;
 
 pub use check::{CheckScope, check};
+pub use continue_open::open_yesterday;
 pub use credentials::credentials;
-pub use file::OnFinding;
-pub use keys::configuration_markdown;
+pub use file::{ContinueOpen, OnFinding};
+pub use key_docs::{configuration_markdown, configuration_toml};
 pub use means::{Means, PricesFrom};
 pub use plan::plan;
 pub use ready::{
@@ -41,5 +45,5 @@ pub use report::{
     RunState,
 };
 pub use run::run;
-pub use run_mode::{BalanceMode, FindingsMode, RunMode, StartMode};
+pub use run_mode::{BalanceMode, Begins, FindingsMode, RunMode, StartMode};
 pub use surroundings::Surroundings;

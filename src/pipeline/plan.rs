@@ -1,14 +1,17 @@
 //! Reads the target lists, and estimates what a first run would send and cost.
 
 use super::connect::{connect, credentials_for};
+use super::lists::{find_lists, shown};
 use super::means::Means;
 use super::ready::{Pipeline, TargetSettings};
 use super::report::{InvalidLine, PlanReport};
 use super::surroundings::Surroundings;
+use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
 use crate::fetch::fetch_account;
 use crate::plan::{Estimate, Plan, requests_in_input_order};
 use crate::targets::{LineEnd, TargetList};
+use crate::visible::escaped;
 
 /// How many invalid lines reports show.
 const FIRST_INVALID: usize = 5;
@@ -19,7 +22,7 @@ const FIRST_INVALID: usize = 5;
 /// # Errors
 /// Target lists that are missing, damaged or empty, or that have no valid target.
 pub async fn plan(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<PlanReport> {
-    let list = read_targets(&pipeline.targets).await?;
+    let list = read_targets(&pipeline.targets, &env.clock).await?;
     let planned = tokio::task::spawn_blocking(move || {
         let plan = Plan::of(&list);
         (list, plan)
@@ -40,6 +43,7 @@ pub async fn plan(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<PlanRep
         root_domains: list.root_domain_count() as u64,
         duplicates: list.duplicate_count() as u64,
         invalid: list.invalid_count() as u64,
+        unescaped: list.unescaped_count() as u64,
         first_invalid: first_invalid(&list),
         requests: planned.requests,
         lower_bound: bound.requests,
@@ -68,14 +72,15 @@ async fn read_means(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<Means
     Ok(Means::of(pipeline, account.as_ref()))
 }
 
-/// Reads the target lists.
+/// Finds and reads the target lists.
 ///
 /// # Errors
 /// Target lists that are missing, damaged or empty, or that have no valid target.
-pub(super) async fn read_targets(settings: &TargetSettings) -> Result<TargetList> {
+pub(super) async fn read_targets(settings: &TargetSettings, clock: &Clock) -> Result<TargetList> {
+    let lists = find_lists(settings, clock).await?;
     let settings = settings.clone();
     let read = tokio::task::spawn_blocking(move || {
-        let list = TargetList::read(&settings.sources, &settings.rules)?;
+        let list = TargetList::read_places(&settings.sources, &lists.places, &settings.rules)?;
         refuse_empty(&list, &settings).map_or(Ok(list), Err)
     });
     read.await.context(|| "reading the target lists panicked")?
@@ -85,7 +90,13 @@ fn refuse_empty(list: &TargetList, settings: &TargetSettings) -> Option<Error> {
     if list.line_count() == 0 {
         let message = format!(
             "the target list is empty: {}",
-            settings.sources.paths.join(", ")
+            settings
+                .sources
+                .paths
+                .iter()
+                .map(|path| shown(path))
+                .collect::<Vec<_>>()
+                .join(", ")
         );
         let hint = "nothing was sent; write one target per line";
         return Some(Error::usage(message).with_hint(hint));
@@ -96,10 +107,10 @@ fn refuse_empty(list: &TargetList, settings: &TargetSettings) -> Option<Error> {
     let first = first_invalid(list).into_iter().map(|line| {
         format!(
             "{} line {}: `{}`: {}",
-            line.source,
+            escaped(&line.source),
             line.line,
-            line.input.escape_debug(),
-            line.reason.escape_debug()
+            escaped(&line.input),
+            escaped(&line.reason)
         )
     });
     let first: Vec<String> = first.collect();

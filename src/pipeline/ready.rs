@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 
-use super::file::OnFinding;
+use super::file::{ContinueOpen, OnFinding};
 use crate::contract::Contracts;
 use crate::fetch::{Limits, RetryPolicy, is_loopback};
 use crate::lake::{ChangeBounds, TableFormat};
@@ -40,6 +40,8 @@ pub struct Pipeline {
     pub name: String,
     /// The date of the snapshot.
     pub snapshot: NaiveDate,
+    /// The date in UTC when the file was read: the only one that can be begun without saying so.
+    pub today: NaiveDate,
     /// What to ask.
     pub request: RequestSettings,
     /// What to ask for.
@@ -52,6 +54,8 @@ pub struct Pipeline {
     pub budget: Budget,
     /// Where and how tables are written.
     pub lake: LakeSettings,
+    /// What `run` does if yesterday's snapshot is open.
+    pub continue_open: ContinueOpen,
     /// When a snapshot is published.
     pub publish: PublishSettings,
 }
@@ -72,6 +76,8 @@ pub struct TargetSettings {
     pub sources: Sources,
     /// How lines become targets.
     pub rules: Rules,
+    /// The largest list that is downloaded, in bytes.
+    pub max_list_bytes: u64,
     /// How long a refused target is not asked for again; zero means that it is always asked for.
     pub retry_refused_after: chrono::Duration,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
 use serde::Serialize;
+use strum::IntoStaticStr;
 use tracing::warn;
 
 use super::means::Means;
@@ -37,6 +38,8 @@ pub struct PlanReport {
     pub duplicates: u64,
     /// Lines that are not a target.
     pub invalid: u64,
+    /// Lines in which `&amp;` was read as `&`.
+    pub unescaped: u64,
     /// The first few invalid lines.
     pub first_invalid: Vec<InvalidLine>,
     /// Requests that the plan needs.
@@ -76,8 +79,9 @@ pub struct InvalidLine {
 }
 
 /// The state of a snapshot when a run ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum RunState {
     /// The snapshot is published.
     Published,
@@ -85,6 +89,14 @@ pub enum RunState {
     AlreadyPublished,
     /// The snapshot is not published: the same command continues.
     Open,
+}
+
+impl RunState {
+    /// The name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// The report of `run` and `replay`.
@@ -137,6 +149,8 @@ pub struct RunReport {
     pub vanished: u64,
     /// What was known about the account; `None` if nothing was to be asked.
     pub means: Option<Means>,
+    /// Other snapshots that were started and are not published.
+    pub also_open: Vec<NaiveDate>,
 }
 
 /// The end of a run: its report, and why it ended early, if it did.
@@ -254,6 +268,7 @@ impl RunReport {
             stage_seconds: BTreeMap::new(),
             vanished: 0,
             means: None,
+            also_open: Vec::new(),
         }
     }
 
@@ -274,6 +289,7 @@ pub(super) async fn write_summary(ledger: &Ledger, report: &RunReport, error: Op
     let mut summary = serde_json::to_value(report).unwrap_or_default();
     summary["exit_code"] = error.map_or(0, |error| error.kind().exit_code()).into();
     summary["error"] = error.map(ToString::to_string).into();
+    summary["hint"] = error.map(Error::hint).into();
     if let Err(error) = ledger.write_summary(&summary).await {
         warn!(%error, "failed to write the summary of the run");
     }

@@ -7,15 +7,18 @@
 use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::NaiveDate;
 use toml::Spanned;
 
 use super::file::{
-    ApiSpec, BudgetSpec, LakeSpec, PipelineSpec, PriceSpec, PublishSpec, SimulatorSpec, TargetsSpec,
+    Amount, ApiSpec, BudgetSpec, LakeSpec, PipelineSpec, PriceSpec, PublishSpec, SimulatorSpec,
+    TargetsSpec,
 };
-use super::keys::{self, Bounded, Fallback, KEYS, Ratio, Whole};
+use super::keys::{self, Bounded, Key, Ratio, Whole};
+use super::lists::check_place;
 use super::ready::{
     ApiSettings, Budget, LakeSettings, Overrides, Pipeline, Provider, PublishSettings,
     RequestSettings, SimulatorOptions, TargetSettings,
@@ -42,7 +45,9 @@ impl Pipeline {
         let text = std::fs::read_to_string(path).map_err(|error| {
             Error::usage(format!("failed to read pipeline file {path}"))
                 .caused_by(error)
-                .with_hint("pass the path of a pipeline file, for example pipelines/demo.toml")
+                .with_hint(
+                    "pass the path of a pipeline file; `backlake config` prints one with every key",
+                )
         })?;
         Self::parse(path, &text, overrides, clock)
     }
@@ -78,12 +83,22 @@ impl File<'_> {
             max_cost_usd,
             max_minutes,
         } = overrides;
+        let required = [
+            ("targets.paths", spec.targets.paths.is_some()),
+            (
+                "api.base_url",
+                base_url.is_some() || spec.api.base_url.is_some(),
+            ),
+            ("lake.url", lake.is_some() || spec.lake.url.is_some()),
+        ];
+        self.require(&required)?;
         Ok(Pipeline {
-            name: self.name(&spec.name)?,
+            name: self.name(spec.name.as_ref())?,
             snapshot: match snapshot {
                 Some(snapshot) => snapshot,
                 None => self.snapshot(spec.snapshot, clock)?,
             },
+            today: clock.today(),
             request: RequestSettings {
                 endpoint: spec.endpoint,
                 options: TaskOptions {
@@ -93,21 +108,51 @@ impl File<'_> {
             },
             targets: self.targets(spec.targets)?,
             api: self.api(spec.api, &spec.simulator, base_url)?,
-            prices: spec.price.map(|price| self.prices(&price)).transpose()?,
+            prices: self.prices(&spec.price)?,
             budget: self.budget(spec.budget, max_cost_usd, max_minutes)?,
             lake: self.lake(spec.lake, lake)?,
+            continue_open: spec.run.continue_open,
             publish: self.publish(spec.publish)?,
         })
     }
 
-    fn name(&self, name: &Spanned<String>) -> Result<String> {
-        let text = name.get_ref();
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
-        if !(1..=60).contains(&text.len()) || !text.bytes().all(allowed) {
-            let message = "a name has 1 to 60 letters, digits, `_` and `-`";
-            return Err(self.refuse("name", name, message));
+    /// Refuses a file without these keys, and names all that are missing.
+    fn require(&self, keys: &[(&str, bool)]) -> Result<()> {
+        let missing = keys.iter().filter(|(_, given)| !given);
+        let missing: Vec<_> = missing.filter_map(|(name, _)| Key::named(name)).collect();
+        if missing.is_empty() {
+            return Ok(());
         }
-        Ok(text.clone())
+        let lines: Vec<_> = missing.iter().map(|key| key.line()).collect();
+        let message = format!("{} needs {}", self.path, lines.join(", "));
+        // There is no default whom to ask: it would publish invented data, or cost money.
+        let whom = if missing.iter().any(|key| key.name == "api.base_url") {
+            "; base_url = \"simulator\" is free and invents its data"
+        } else {
+            ""
+        };
+        let hint = format!("write these lines{whom}; `backlake config` prints every key");
+        Err(Error::usage(message).with_hint(hint))
+    }
+
+    fn name(&self, name: Option<&Spanned<String>>) -> Result<String> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
+        let fits = |text: &str| (1..=60).contains(&text.len()) && text.bytes().all(allowed);
+        let message = "a name has 1 to 60 letters, digits, `_` and `-`";
+        match name {
+            Some(name) if fits(name.get_ref()) => Ok(name.get_ref().clone()),
+            Some(name) => Err(self.refuse("name", name, message)),
+            None => {
+                let stem = Path::new(self.path).file_stem();
+                let stem =
+                    stem.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+                if fits(&stem) {
+                    return Ok(stem);
+                }
+                let message = format!("{} needs a name: `{stem}` is not one; {message}", self.path);
+                Err(Error::usage(message).with_hint("write name = \"nightly\""))
+            }
+        }
     }
 
     fn snapshot(&self, snapshot: Option<Spanned<String>>, clock: &Clock) -> Result<NaiveDate> {
@@ -124,9 +169,15 @@ impl File<'_> {
     }
 
     fn targets(&self, spec: TargetsSpec) -> Result<TargetSettings> {
-        if spec.paths.get_ref().is_empty() {
-            let message = "the list is empty; name at least one file";
-            return Err(self.refuse("targets.paths", &spec.paths, message));
+        if let Some(paths) = &spec.paths {
+            if paths.get_ref().is_empty() {
+                let message = "the list is empty; name at least one file";
+                return Err(self.refuse("targets.paths", paths, message));
+            }
+            for path in paths.get_ref() {
+                check_place(path)
+                    .map_err(|message| self.refuse("targets.paths", paths, &message))?;
+            }
         }
         if let Some(keep) = &spec.keep {
             let mut seen = HashSet::new();
@@ -141,15 +192,16 @@ impl File<'_> {
         )?;
         Ok(TargetSettings {
             sources: Sources {
-                paths: spec.paths.into_inner(),
+                paths: spec.paths.map(Spanned::into_inner).unwrap_or_default(),
                 format: spec.format,
-                column: spec.column,
+                column: spec.column.unwrap_or_else(|| "url".to_owned()),
                 keep: spec.keep.map(Spanned::into_inner).unwrap_or_default(),
             },
             rules: Rules {
                 bare_url: spec.bare_url,
                 suffixes: spec.suffixes,
             },
+            max_list_bytes: mib(self.whole(&keys::MAX_LIST_MIB, spec.max_list_mib)?),
             retry_refused_after: chrono::Duration::days(days.into()),
         })
     }
@@ -182,19 +234,14 @@ impl File<'_> {
         })
     }
 
-    /// The provider to ask. There is no default: a forgotten key would publish invented data, or cost
-    /// money.
     fn provider(
         &self,
         flag: Option<String>,
         key: Option<Spanned<String>>,
         simulator: &SimulatorSpec,
     ) -> Result<Provider> {
-        let Some(name) = flag.as_ref().or(key.as_ref().map(Spanned::get_ref)) else {
-            let message = format!("{} does not say whom to ask", self.path);
-            let hint = "set [api] base_url = \"simulator\" for invented data, or \"https://api.dataforseo.com\"";
-            return Err(Error::usage(message).with_hint(hint));
-        };
+        let name = flag.as_ref().or(key.as_ref().map(Spanned::get_ref));
+        let name = name.map_or("", String::as_str);
         if name == SIMULATOR {
             return Ok(Provider::Simulator(SimulatorOptions {
                 seed: simulator.seed.unwrap_or(1),
@@ -205,14 +252,26 @@ impl File<'_> {
             (None, Some(key)) => self.refuse("api.base_url", key, &message),
             _ => Error::usage(format!("--base-url: {message}")),
         })?;
-        Ok(Provider::Remote(name.clone()))
+        Ok(Provider::Remote(name.to_owned()))
     }
 
-    fn prices(&self, spec: &PriceSpec) -> Result<Prices> {
-        Ok(Prices {
-            per_request: self.dollars("price.per_request_usd", &spec.per_request_usd)?,
-            per_row: self.dollars("price.per_row_usd", &spec.per_row_usd)?,
-        })
+    fn prices(&self, spec: &PriceSpec) -> Result<Option<Prices>> {
+        let (request, row) = (&spec.per_request_usd, &spec.per_row_usd);
+        if let (None, None) = (request, row) {
+            return Ok(None);
+        }
+        self.require(&[
+            ("price.per_request_usd", request.is_some()),
+            ("price.per_row_usd", row.is_some()),
+        ])?;
+        let price = |name, amount: &Option<Spanned<Amount>>| {
+            let amount = amount.as_ref().map(|amount| self.dollars(name, amount));
+            amount.transpose().map(Option::unwrap_or_default)
+        };
+        Ok(Some(Prices {
+            per_request: price("price.per_request_usd", request)?,
+            per_row: price("price.per_row_usd", row)?,
+        }))
     }
 
     fn budget(
@@ -241,15 +300,21 @@ impl File<'_> {
     }
 
     fn lake(&self, spec: LakeSpec, flag: Option<String>) -> Result<LakeSettings> {
-        let url = flag.unwrap_or_else(|| spec.url.get_ref().clone());
-        if url.is_empty() {
-            let message = "the URL is empty; write a path or the URL of a bucket";
-            return Err(self.refuse("lake.url", &spec.url, message));
-        }
+        let message = "the URL is empty; write a path or the URL of a bucket";
+        let url = match (flag, &spec.url) {
+            (Some(flag), _) if flag.is_empty() => {
+                let message = format!("--lake or BACKLAKE_LAKE: {message}");
+                return Err(Error::usage(message));
+            }
+            (None, Some(url)) if url.get_ref().is_empty() => {
+                return Err(self.refuse("lake.url", url, message));
+            }
+            (flag, url) => flag.or(url.as_ref().map(|url| url.get_ref().clone())),
+        };
         let memory = mib(self.whole(&keys::MEMORY_MIB, spec.memory_mib)?);
         let retry_minutes = self.whole(&keys::RETRY_MINUTES, spec.retry_minutes)?;
         Ok(LakeSettings {
-            url,
+            url: url.unwrap_or_default(),
             table_format: spec.table_format,
             contracts: self.contracts(spec.contracts.as_ref())?,
             file_bytes: mib(self.whole(&keys::FILE_MIB, spec.file_mib)?),
@@ -323,12 +388,12 @@ impl File<'_> {
         }
     }
 
-    fn dollars(&self, key: &str, value: &Spanned<Usd>) -> Result<Usd> {
-        if value.get_ref().is_negative() {
-            let message = format!("{} is negative; write it as \"25.00\"", value.get_ref());
-            return Err(self.refuse(key, value, &message));
+    fn dollars(&self, key: &str, value: &Spanned<Amount>) -> Result<Usd> {
+        let Amount(usd) = *value.get_ref();
+        if usd.is_negative() {
+            return Err(self.refuse(key, value, &format!("{usd} is negative")));
         }
-        Ok(*value.get_ref())
+        Ok(usd)
     }
 
     fn line(&self, span: &Range<usize>) -> usize {
@@ -338,61 +403,42 @@ impl File<'_> {
 
     fn refuse<T>(&self, key: &str, value: &Spanned<T>, message: &str) -> Error {
         let line = self.line(&value.span());
-        Error::usage(format!(
-            "{}, line {line}, key `{key}`: {message}",
-            self.path
-        ))
+        let message = format!("{}, line {line}, key `{key}`: {message}", self.path);
+        Error::usage(message).with_hint(hint(Key::named(key)))
     }
 
     /// An error of the TOML parser, with the line and the key it is about.
     fn syntax(&self, error: &toml::de::Error) -> Error {
-        let missing = self.missing();
-        if error.message().starts_with("missing field") && !missing.is_empty() {
-            return Error::usage(format!("{} needs {}", self.path, missing.join(", ")))
-                .with_hint("pipelines/nightly.toml is a complete example");
-        }
         let line = error.span().map(|span| self.line(&span));
-        let text = line.and_then(|line| self.text.lines().nth(line - 1));
-        let key = text
-            .and_then(|text| text.split_once('='))
-            .map(|(key, _)| key.trim());
-        let mut message = error.message().lines().collect::<Vec<_>>().join("; ");
-        // The most natural way to write an amount is the one that TOML would round.
-        if let Some(key) = key.filter(|key| key.ends_with("_usd"))
-            && message.starts_with("invalid type")
-        {
-            message = format!("write the amount in quotes: {key} = \"25.00\"");
+        let lines = self.text.lines().take(line.unwrap_or(0));
+        let mut table = String::new();
+        let mut key = None;
+        for text in lines {
+            key = text.split_once('=').map(|(key, _)| key.trim());
+            let heading = text.trim().strip_prefix('[');
+            if let Some((name, _)) = heading.and_then(|heading| heading.split_once(']')) {
+                table = format!("{}.", name.trim());
+            }
         }
         let place = match (line, key) {
-            // A missing key is not on any line.
-            _ if message.starts_with("missing field") => String::new(),
             (Some(line), Some(key)) => format!(", line {line}, key `{key}`"),
             (Some(line), None) => format!(", line {line}"),
             (None, _) => String::new(),
         };
-        Error::usage(format!("{}{place}: {message}", self.path)).with_hint(
-            "pipelines/nightly.toml explains every key; correct it and run the same command again",
-        )
+        let message = error.message().lines().collect::<Vec<_>>().join("; ");
+        let key = key.and_then(|key| Key::named(&format!("{table}{key}")));
+        Error::usage(format!("{}{place}: {message}", self.path)).with_hint(hint(key))
     }
+}
 
-    /// The required keys that the file does not have, each with an example.
-    fn missing(&self) -> Vec<String> {
-        let file: toml::Table = self.text.parse().unwrap_or_default();
-        let missing = KEYS
-            .iter()
-            .filter_map(|key| match (&key.default, key.path()) {
-                (Fallback::Required(example), ("", name)) if !file.contains_key(name) => {
-                    Some(key.assignment(example))
-                }
-                (Fallback::Required(example), (table, name))
-                    if !table.is_empty()
-                        && file.get(table).and_then(|of| of.get(name)).is_none() =>
-                {
-                    Some(key.assignment(example))
-                }
-                _ => None,
-            });
-        missing.collect()
+/// What to write instead of a value that is refused.
+fn hint(key: Option<&Key>) -> String {
+    match key {
+        Some(key) => format!(
+            "write for example {}; `backlake config` explains every key",
+            key.line()
+        ),
+        None => "`backlake config` prints every key with its meaning".to_owned(),
     }
 }
 

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::attempts::RunAttempts;
 use super::connect::{connect, credentials_for};
-use super::gates::{same_kind_of_data, same_question, too_many_failed, with_date};
+use super::gates::{begins_today, same_kind_of_data, same_question, too_many_failed, with_date};
 use super::gathered::Gathered;
 use super::means::Means;
 use super::plan::read_targets;
@@ -45,20 +45,33 @@ pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> 
     let (snapshot, started_at) = (pipeline.snapshot, env.clock.now());
     let store = env.lake(pipeline)?;
     store.probe().await?;
-    let open = open_snapshots(&store).await?;
+    let mut open = open_snapshots(&store).await?;
     same_kind_of_data(pipeline, &store, &open).await?;
-    // Without the lock and without credentials: to say that nothing is to do needs neither.
-    if mode.start == StartMode::Continue
-        && let Some(manifest) = Manifest::read(&store, snapshot).await?
-    {
-        return published_already(pipeline, env, &store, &manifest, started_at).await;
-    }
-    let credentials = credentials_for(pipeline, env)?;
-    let list = read_targets(&pipeline.targets).await?;
-    for date in open.iter().filter(|date| **date != snapshot) {
+    open.retain(|date| *date != snapshot);
+    for date in &open {
         warn!("snapshot {date} was started and is not published; `--snapshot {date}` continues it");
     }
-    locked(&store, pipeline, env, async |lock| {
+    // Without the lock and without credentials: to say that nothing is to do needs neither.
+    let published = Manifest::read(&store, snapshot).await?;
+    if mode.start == StartMode::Continue
+        && let Some(manifest) = &published
+    {
+        let mut end = published_already(pipeline, env, &store, manifest, started_at).await?;
+        end.report.also_open = open;
+        return Ok(end);
+    }
+    let ledger = Ledger::new(store.clone(), snapshot);
+    begins_today(pipeline, mode.begins, &ledger, published.as_ref()).await?;
+    let credentials = credentials_for(pipeline, env)?;
+    let list = read_targets(&pipeline.targets, &env.clock).await?;
+    if list.unescaped_count() > 0 {
+        let lines = list.unescaped_count();
+        warn!(
+            lines,
+            "`&amp;` in a query is read as `&`: these lines were copied from HTML"
+        );
+    }
+    let mut end = locked(&store, pipeline, env, async |lock| {
         let ledger = Ledger::locked(store.clone(), snapshot, Arc::clone(&lock));
         let start = Start {
             pipeline,
@@ -72,7 +85,9 @@ pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> 
         // Boxed, because the futures of all stages together are large.
         Box::pin(work(&start, list, &credentials)).await
     })
-    .await
+    .await?;
+    end.report.also_open = open;
+    Ok(end)
 }
 
 /// The end of a run that finds its snapshot published.
@@ -311,7 +326,7 @@ async fn fetch_missing(
     if plan.requests() == 0 && !gathered.attempts.has_unknown_charges() {
         return Ok(Fetched::default());
     }
-    let targets = plan.order().len() as u64;
+    let targets = plan.targets();
     start.store.ensure_room(targets * BYTES_PER_TARGET)?;
     let connection = connect(start.pipeline, credentials, start.env).await?;
     let session = match Session::open(*start, connection).await {

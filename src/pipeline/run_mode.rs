@@ -9,6 +9,8 @@ pub struct RunMode {
     pub findings: FindingsMode,
     /// What to do if the balance does not cover the plan.
     pub balance: BalanceMode,
+    /// Which dates may be begun.
+    pub begins: Begins,
 }
 
 /// What to do if the snapshot is already published.
@@ -30,6 +32,16 @@ pub enum FindingsMode {
     Hold,
     /// Publish it.
     Accept,
+}
+
+/// Which dates a start may begin. To continue a date that is open is always allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Begins {
+    /// Only today: what the provider returns is the data of today.
+    #[default]
+    Today,
+    /// Any date, for which the data of today is published.
+    AnyDate,
 }
 
 /// What to do if the balance does not cover the plan.

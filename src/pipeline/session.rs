@@ -107,7 +107,7 @@ impl<'a> Session<'a> {
     /// Sends one plan. Returns why sending stopped early, if it did.
     async fn round(&self, gathered: &mut Gathered, plan: &Plan) -> Option<Error> {
         let Start { pipeline, env, .. } = self.start;
-        let (targets, requests) = (plan.order().len() as u64, plan.requests());
+        let (targets, requests) = (plan.targets(), plan.requests());
         let max_cost = self.max_cost(plan);
         debug!(run = gathered.record.run, targets, requests, %max_cost, "planned");
         (env.on_progress)(Progress::Planned {
@@ -198,7 +198,7 @@ impl<'a> Session<'a> {
 
     /// The most that a plan may cost.
     fn max_cost(&self, plan: &Plan) -> Usd {
-        let targets = plan.order().len() as u64;
+        let targets = plan.targets();
         self.means.prices().cost(plan.requests(), targets)
     }
 

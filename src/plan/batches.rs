@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::estimate::lower_bound;
 use super::order::sorted;
-use super::pack::pack;
+use super::pack::{Share, pack};
+use super::spread::{Piece, root_domains, separate, spread};
 use crate::provider::MAX_ROOT_DOMAINS;
 use crate::targets::{TargetId, TargetList};
 
@@ -13,7 +14,7 @@ use crate::targets::{TargetId, TargetList};
 pub struct Batch {
     /// The number of the batch in the run, from 0.
     pub number: u32,
-    /// The targets, sorted by root domain and text.
+    /// The targets, grouped by root domain.
     pub targets: Vec<TargetId>,
     /// The number of root domains of the targets.
     pub root_domains: u32,
@@ -22,12 +23,14 @@ pub struct Batch {
 /// All batches of a run, in compact form.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// All targets of the plan, sorted by root domain and text.
+    /// All targets of the plan, sorted by root domain.
     order: Vec<TargetId>,
-    /// For each root domain of each batch, a range of `order`.
+    /// For each root domain of each batch, a range of `order`, or several.
     shares: Vec<Range<u32>>,
     /// For each batch, the end of its shares in `shares`.
     ends: Vec<u32>,
+    /// For each batch, the number of its root domains.
+    root_domains: Vec<u32>,
     /// The number of targets of each root domain, in the order of the domains' names.
     sizes: Vec<u32>,
 }
@@ -41,30 +44,52 @@ impl Plan {
 
     /// Plans some targets of a list. `order` is a part of [`sorted`], in the same order.
     #[must_use]
-    pub fn of_some(list: &TargetList, order: Vec<TargetId>) -> Self {
+    pub fn of_some(list: &TargetList, mut order: Vec<TargetId>) -> Self {
         let sizes: Vec<u32> = order
             .chunk_by(|&left, &right| list.root_domain_of(left) == list.root_domain_of(right))
             .map(|targets| targets.len() as u32)
             .collect();
+        let spread = spread(list, &mut order);
         let mut next: Vec<u32> = Vec::with_capacity(sizes.len());
         let mut total = 0;
         for size in &sizes {
             next.push(total);
             total += size;
         }
-        let (mut shares, mut ends) = (Vec::new(), Vec::new());
-        for batch in pack(&sizes) {
-            for share in batch {
-                let start = &mut next[share.domain as usize];
-                shares.push(*start..*start + share.targets);
-                *start += share.targets;
+        let mut take = |share: Share| {
+            let start = &mut next[share.domain as usize];
+            let targets = *start..*start + share.targets;
+            *start = targets.end;
+            targets
+        };
+        let (mut shares, mut ends, mut domains) = (Vec::new(), Vec::new(), Vec::new());
+        if spread.is_empty() {
+            for batch in pack(&sizes) {
+                domains.push(batch.len() as u32);
+                shares.extend(batch.into_iter().map(&mut take));
+                ends.push(shares.len() as u32);
             }
-            ends.push(shares.len() as u32);
+        } else {
+            let mut piece = |share: Share| Piece {
+                domain: share.domain,
+                targets: take(share),
+            };
+            let batches = pack(&sizes).into_iter();
+            let mut batches: Vec<Vec<Piece>> = batches
+                .map(|batch| batch.into_iter().map(&mut piece).collect())
+                .collect();
+            separate(&mut batches, &spread);
+            for batch in batches {
+                domains.push(root_domains(&batch));
+                shares.extend(batch.into_iter().map(|piece| piece.targets));
+                ends.push(shares.len() as u32);
+            }
         }
         Self {
             order,
             shares,
             ends,
+            root_domains: domains,
             sizes,
         }
     }
@@ -81,10 +106,10 @@ impl Plan {
         lower_bound(&self.sizes)
     }
 
-    /// All targets of the plan, sorted by root domain and text.
+    /// The number of targets.
     #[must_use]
-    pub fn order(&self) -> &[TargetId] {
-        &self.order
+    pub fn targets(&self) -> u64 {
+        self.order.len() as u64
     }
 
     /// All batches, in the order of their numbers.
@@ -99,11 +124,12 @@ impl Plan {
             let targets_of =
                 |share: &Range<u32>| &self.order[share.start as usize..share.end as usize];
             let targets = shares.iter().flat_map(targets_of).copied().collect();
-            debug_assert!(shares.len() <= MAX_ROOT_DOMAINS);
+            let root_domains = self.root_domains[number];
+            debug_assert!(root_domains as usize <= MAX_ROOT_DOMAINS);
             Batch {
                 number: number as u32,
                 targets,
-                root_domains: shares.len() as u32,
+                root_domains,
             }
         })
     }

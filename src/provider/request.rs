@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
 /// The endpoints that this program supports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, IntoStaticStr)]
 pub enum Endpoint {
     /// Backlink profiles of up to 1000 pages, domains and subdomains.
     #[serde(rename = "backlinks/bulk_pages_summary")]
     #[strum(serialize = "backlinks/bulk_pages_summary")]
+    #[default]
     BulkPagesSummary,
 }
 

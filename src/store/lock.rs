@@ -26,19 +26,19 @@ const RENEWED_EVERY: Duration = Duration::from_secs(10);
 /// After this time without a renewal, the owner sends nothing until it has renewed the lock.
 const DOUBTFUL_AFTER: Duration = Duration::from_secs(40);
 /// After this time without a renewal, another process may take the lock over.
-const STALE_AFTER: Duration = Duration::from_secs(60);
+pub(super) const STALE_AFTER: Duration = Duration::from_secs(60);
 /// How long a stale lock is watched before it is taken over. Clocks may differ, so only a renewal proves that the owner
 /// is alive. Longer than an owner continues without one.
 const WATCHED_FOR: Duration = Duration::from_secs(60);
 
 /// A lock as its object stores it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Record {
-    owner: Owner,
-    taken_at: DateTime<Utc>,
-    renewed_at: DateTime<Utc>,
+pub(super) struct Record {
+    pub(super) owner: Owner,
+    pub(super) taken_at: DateTime<Utc>,
+    pub(super) renewed_at: DateTime<Utc>,
     renewals: u64,
-    released: bool,
+    pub(super) released: bool,
 }
 
 /// A lock that this process holds.
@@ -273,7 +273,7 @@ impl Lock {
     }
 }
 
-async fn read(store: &Store, layout: Layout, number: u32) -> Result<Option<Record>> {
+pub(super) async fn read(store: &Store, layout: Layout, number: u32) -> Result<Option<Record>> {
     let Some(bytes) = store.get(&layout.lock(number)).await? else {
         return Ok(None);
     };

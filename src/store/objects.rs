@@ -7,9 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
@@ -19,6 +16,7 @@ use object_store::{
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
+use super::bucket::connect;
 use super::patience::Patience;
 use super::patient::Patient;
 use super::whole::{blocking, sync_directory, write_whole};
@@ -87,29 +85,10 @@ impl Store {
             });
         }
         let parsed: Url = url.parse().usage(failed)?;
-        let objects: Arc<dyn ObjectStore> = match parsed.scheme() {
-            "s3" | "s3a" => Arc::new(
-                AmazonS3Builder::from_env()
-                    .with_retry(retries())
-                    .with_url(url)
-                    .build()
-                    .usage(failed)?,
-            ),
-            "gs" => Arc::new(
-                GoogleCloudStorageBuilder::from_env()
-                    .with_retry(retries())
-                    .with_url(url)
-                    .build()
-                    .usage(failed)?,
-            ),
-            "az" | "abfs" | "abfss" => Arc::new(
-                MicrosoftAzureBuilder::from_env()
-                    .with_retry(retries())
-                    .with_url(url)
-                    .build()
-                    .usage(failed)?,
-            ),
-            scheme => {
+        let objects = match connect(&parsed, &retries()) {
+            Some(connected) => connected.usage(failed)?,
+            None => {
+                let scheme = parsed.scheme();
                 return Err(
                     Error::usage(format!("[lake] url: {scheme}:// is not supported"))
                         .with_hint("use a local path, s3://, gs:// or az://"),

@@ -11,11 +11,23 @@ pub(super) const BLOCK_LINES: usize = 8192;
 /// Bytes of text after which a block is handed on.
 const BLOCK_BYTES: usize = 1 << 20;
 
+/// Who decodes the entities in a line, such as `&amp;`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Entities {
+    /// The format has no entities: `&amp;` in a query was copied from HTML and means `&`.
+    #[default]
+    AsWritten,
+    /// The reader has decoded them, because the format is XML.
+    Decoded,
+}
+
 /// Some lines of one source, as read.
 #[derive(Debug, Default)]
 pub(super) struct Block {
     /// The number of the source.
     pub(super) source: usize,
+    /// Who decodes the entities in its lines.
+    pub(super) entities: Entities,
     pub(super) lines: Vec<RawLine>,
     /// The labels of the lines, one after another: one for each kept column of each line.
     pub(super) labels: Vec<Option<Box<str>>>,
@@ -37,6 +49,15 @@ impl Block {
     pub(super) fn of(source: usize) -> Self {
         Self {
             source,
+            ..Self::default()
+        }
+    }
+
+    /// An empty block of a source whose lines have entities or had them.
+    pub(super) fn like(source: usize, entities: Entities) -> Self {
+        Self {
+            source,
+            entities,
             ..Self::default()
         }
     }
@@ -107,7 +128,7 @@ impl<'a> Blocks<'a> {
         if self.block.lines.len() < BLOCK_LINES && self.block.text.len() < BLOCK_BYTES {
             return Ok(());
         }
-        let next = Block::of(self.block.source);
+        let next = Block::like(self.block.source, self.block.entities);
         (self.sink)(std::mem::replace(&mut self.block, next))
     }
 

@@ -4,13 +4,16 @@
 //! rule of the provider gets a reason. The `url` crate parses URLs (WHATWG).
 
 use std::borrow::Cow;
+use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use url::{Host, Position, Url};
 
-use super::host::{authority, check_address, check_host, root_domain, shortened};
+use super::block::Entities;
+use super::host::{authority, check_address, check_host, check_public, root_domain, shortened};
 use super::percent::normal_percent;
 use super::rules::{BareUrl, Invalid, Rules, SuffixList, TargetKind};
+use super::spelling::{domain_prefix, trimmed, unescaped, without_invisible};
 
 /// A target in canonical form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +54,18 @@ pub fn canonical(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
     read(line, rules)
 }
 
+/// The canonical form of a line of a list, which may contain entities.
+pub(super) fn canonical_of_line(
+    line: &str,
+    entities: Entities,
+    rules: &Rules,
+) -> Result<Canonical, Invalid> {
+    match unescaped(line, entities) {
+        Some(line) => canonical(&line, rules),
+        None => canonical(line, rules),
+    }
+}
+
 /// Recognises a page in canonical form by its bytes: a lower-case host, a path, and no byte that a
 /// URL parser encodes, decodes or drops. Most lines of most lists are such pages, and parsing them
 /// as URLs takes several times as long.
@@ -82,15 +97,16 @@ fn plain_page(line: &str, rules: &Rules) -> Option<Canonical> {
 
 /// The canonical form of any line, found by parsing it.
 fn read(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
-    let line = line.trim();
+    let line = &*without_invisible(trimmed(line));
     if line.is_empty() {
         return Err(Invalid::Empty);
     }
-    if line.chars().any(char::is_control) {
-        return Err(Invalid::ControlCharacter);
+    if let Some(named) = domain_prefix(line) {
+        return named_domain(named, rules);
     }
-    if line.contains(char::is_whitespace) {
-        return Err(Invalid::WhiteSpace);
+    check_characters(line)?;
+    if line.parse::<Ipv6Addr>().is_ok() {
+        return Err(Invalid::Ipv6);
     }
     match scheme(line) {
         Some("http" | "https") => page(line, rules),
@@ -99,6 +115,35 @@ fn read(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
         }),
         None => domain(line, rules),
     }
+}
+
+/// The domain of a line such as `domain:example.com` or `sc-domain:example.com`.
+fn named_domain(named: &str, rules: &Rules) -> Result<Canonical, Invalid> {
+    if named.is_empty() {
+        return Err(Invalid::EmptyHost);
+    }
+    check_characters(named)?;
+    let target = match scheme(named) {
+        Some("http" | "https") => {
+            let bare_url = BareUrl::Domain;
+            page(named, &Rules { bare_url, ..*rules })?
+        }
+        _ => domain(named, rules)?,
+    };
+    match target.kind {
+        TargetKind::Page => Err(Invalid::PageAsDomain),
+        TargetKind::Domain | TargetKind::Subdomain => Ok(target),
+    }
+}
+
+fn check_characters(line: &str) -> Result<(), Invalid> {
+    if line.chars().any(char::is_control) {
+        return Err(Invalid::ControlCharacter);
+    }
+    if line.contains(char::is_whitespace) {
+        return Err(Invalid::WhiteSpace);
+    }
+    Ok(())
 }
 
 /// The scheme of a line, from `scheme://…` or from a `name:…` that is not `host:port`. `http` and
@@ -146,6 +191,7 @@ fn page(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
         Some(Host::Ipv4(address)) => {
             let written = authority(line).split(':').next().unwrap_or_default();
             check_address(&address.to_string(), written)?;
+            check_public(address)?;
             true
         }
         Some(Host::Domain(_)) => false,
@@ -184,8 +230,13 @@ fn page(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
     })
 }
 
-/// The canonical form of a line without a scheme.
+/// The canonical form of a line without a scheme. `example.com/` is the domain, too: without a
+/// scheme it cannot be a page.
 fn domain(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
+    let line = match line.strip_suffix('/') {
+        Some(host) if !host.is_empty() => host,
+        _ => line,
+    };
     if line.contains(['/', '?', '#', '\\']) {
         return Err(if line.starts_with('/') {
             Invalid::EmptyHost
@@ -205,14 +256,8 @@ fn domain(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
     let line = line.trim_end_matches('.');
     let mut host = match Host::parse(line) {
         Ok(Host::Ipv4(address)) => {
-            let text = address.to_string();
-            check_address(&text, line)?;
-            let root = 0..text.len();
-            return Ok(Canonical {
-                text,
-                kind: TargetKind::Domain,
-                root,
-            });
+            check_address(&address.to_string(), line)?;
+            return Err(Invalid::BareAddress);
         }
         Ok(Host::Domain(host)) => host,
         Ok(Host::Ipv6(_)) => return Err(Invalid::Ipv6),
@@ -242,18 +287,6 @@ fn domain(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
         kind,
         root,
     })
-}
-
-/// A URL without its scheme, `www.` and final slash: the part that two spellings of the same page
-/// share.
-#[must_use]
-pub fn stem(url: &str) -> &str {
-    let rest = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"))
-        .unwrap_or(url);
-    let rest = rest.strip_prefix("www.").unwrap_or(rest);
-    rest.strip_suffix('/').unwrap_or(rest)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -43,13 +44,13 @@ impl Compression {
     }
 }
 
-/// Opens a text list: a file by its extension, standard input by its first bytes.
-pub(super) fn open_text(path: &str) -> Result<Box<dyn BufRead>> {
+/// Opens a text list: a file by the extension of its name, standard input by its first bytes.
+pub(super) fn open_text(path: &str, file: &Path) -> Result<Box<dyn BufRead>> {
     let failed = || format!("failed to read target list {path}");
     let opened = if path == "-" {
         sniffed(BufReader::new(io::stdin()))
     } else {
-        let file = File::open(path).usage(failed)?;
+        let file = File::open(file).usage(failed)?;
         by_extension(path, BufReader::with_capacity(BUFFER, file))
     };
     let mut plain = opened.map_err(|error| {
@@ -63,12 +64,12 @@ pub(super) fn open_text(path: &str) -> Result<Box<dyn BufRead>> {
 
 /// Opens a list whose format needs random access: a compressed list or standard input becomes a
 /// temporary file.
-pub(super) fn open_seekable(path: &str) -> Result<File> {
+pub(super) fn open_seekable(path: &str, file: &Path) -> Result<File> {
     let failed = || format!("failed to read target list {path}");
     if path == "-" {
         return spool(&mut io::stdin().lock()).context(failed);
     }
-    let file = File::open(path).usage(failed)?;
+    let file = File::open(file).usage(failed)?;
     let (_, compression) = Compression::split(path);
     if compression == Compression::None {
         return Ok(file);

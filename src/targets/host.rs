@@ -1,13 +1,38 @@
-//! Hosts: which names are valid, and which root domain a host belongs to.
+//! Hosts: which names and addresses are valid, and which root domain a host belongs to.
 //!
 //! Root domains follow the public suffix list of the `psl` crate.
+
+use std::net::Ipv4Addr;
 
 use psl::{List, Psl, Type};
 
 use super::rules::{Invalid, SuffixList};
 
-/// Checks that a host is a DNS name of two or more labels, `_` included. The `url` crate accepts
-/// more.
+/// Top-level names that no registry delegates: IANA's registry of special-use domain names (RFC 6761
+/// and its successors; `example.com`, `.net` and `.org` are real sites, so they stay), the name that
+/// ICANN reserves for private use (`internal`), and those that RFC 6762 lists as used in private
+/// networks. `arpa` is infrastructure (RFC 3172) and contains `home.arpa`.
+const SPECIAL_USE: [&str; 15] = [
+    "alt",
+    "arpa",
+    "corp",
+    "example",
+    "home",
+    "internal",
+    "intranet",
+    "invalid",
+    "lan",
+    "local",
+    "localdomain",
+    "localhost",
+    "onion",
+    "private",
+    "test",
+];
+
+/// Checks that a host is a DNS name of two or more labels, `_` included, that can exist on the
+/// internet. The `url` crate accepts more, and one target that the provider refuses refuses its
+/// whole batch.
 pub(super) fn check_host(host: &str) -> Result<(), Invalid> {
     let fits = |label: &str| {
         (1..=63).contains(&label.len())
@@ -26,7 +51,60 @@ pub(super) fn check_host(host: &str) -> Result<(), Invalid> {
             host: host.to_owned(),
         })
     } else {
-        Ok(())
+        not_special(host)
+    }
+}
+
+fn not_special(host: &str) -> Result<(), Invalid> {
+    let last = host.rsplit('.').next().unwrap_or_default();
+    match SPECIAL_USE.iter().find(|&&name| name == last) {
+        None => Ok(()),
+        Some(&name) => Err(Invalid::SpecialUse {
+            host: shortened(host),
+            name,
+        }),
+    }
+}
+
+/// Blocks of addresses that are not on the internet (IANA's registry of special-purpose addresses):
+/// first address, length of the prefix, and what the block is.
+const RESERVED: [(Ipv4Addr, u32, &str); 15] = [
+    (Ipv4Addr::new(0, 0, 0, 0), 8, "reserved"),
+    (Ipv4Addr::new(10, 0, 0, 0), 8, "a private address"),
+    (Ipv4Addr::new(100, 64, 0, 0), 10, "a private address"),
+    (Ipv4Addr::new(127, 0, 0, 0), 8, "a loopback address"),
+    (Ipv4Addr::new(169, 254, 0, 0), 16, "a link-local address"),
+    (Ipv4Addr::new(172, 16, 0, 0), 12, "a private address"),
+    (Ipv4Addr::new(192, 0, 0, 0), 24, "reserved"),
+    (Ipv4Addr::new(192, 0, 2, 0), 24, "an address for examples"),
+    (Ipv4Addr::new(192, 88, 99, 0), 24, "reserved"),
+    (Ipv4Addr::new(192, 168, 0, 0), 16, "a private address"),
+    (Ipv4Addr::new(198, 18, 0, 0), 15, "reserved"),
+    (
+        Ipv4Addr::new(198, 51, 100, 0),
+        24,
+        "an address for examples",
+    ),
+    (Ipv4Addr::new(203, 0, 113, 0), 24, "an address for examples"),
+    (Ipv4Addr::new(224, 0, 0, 0), 4, "a multicast address"),
+    (Ipv4Addr::new(240, 0, 0, 0), 4, "reserved"),
+];
+
+/// Checks that an address can be on the internet.
+pub(super) fn check_public(address: Ipv4Addr) -> Result<(), Invalid> {
+    let within = |start: Ipv4Addr, length: u32| {
+        let mask = u32::MAX << (32 - length);
+        address.to_bits() & mask == start.to_bits()
+    };
+    match RESERVED
+        .iter()
+        .find(|&&(start, length, _)| within(start, length))
+    {
+        None => Ok(()),
+        Some(&(.., block)) => Err(Invalid::ReservedAddress {
+            address: address.to_string(),
+            block,
+        }),
     }
 }
 

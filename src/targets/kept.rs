@@ -10,11 +10,12 @@ use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::block::{BLOCK_LINES, Block};
-use super::canonical::canonical;
+use super::block::{BLOCK_LINES, Block, Entities};
+use super::canonical::{canonical, canonical_of_line};
 use super::list::{LineEnd, TargetList};
 use super::problem::Problem;
 use super::rules::Rules;
+use super::spelling::unescaped;
 use crate::error::{Context, Result};
 
 /// The first line.
@@ -36,9 +37,24 @@ struct KeptLine<'a> {
     /// Why the line is not a target, if the input does not show it: the line could not be read.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     problem: Option<Cow<'a, str>>,
+    /// Whether the reader had decoded the entities of the line, where that makes a difference.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    decoded: bool,
     /// One label for each kept column.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     labels: Vec<Option<Cow<'a, str>>>,
+}
+
+impl KeptLine<'_> {
+    /// An empty block for this line and those like it.
+    fn block(&self) -> Block {
+        let entities = if self.decoded {
+            Entities::Decoded
+        } else {
+            Entities::AsWritten
+        };
+        Block::like(self.source, entities)
+    }
 }
 
 impl TargetList {
@@ -54,18 +70,26 @@ impl TargetList {
         };
         serde_json::to_writer(&mut *to, &head)?;
         for (index, line) in self.lines().enumerate() {
-            let problem = match line.end {
-                LineEnd::Invalid(reason) => match canonical(line.input, rules) {
-                    Err(found) if found.to_string() == reason => None,
-                    _ => Some(Cow::Borrowed(reason)),
-                },
-                LineEnd::Target(_) | LineEnd::Duplicate { .. } => None,
-            };
+            let (mut problem, mut decoded) = (None, false);
+            match line.end {
+                LineEnd::Invalid(reason) => {
+                    match canonical_of_line(line.input, Entities::AsWritten, rules) {
+                        Err(found) if found.to_string() == reason => {}
+                        _ => problem = Some(Cow::Borrowed(reason)),
+                    }
+                }
+                LineEnd::Target(of) | LineEnd::Duplicate { of, .. } => {
+                    decoded = unescaped(line.input, Entities::AsWritten).is_some()
+                        && canonical(line.input, rules)
+                            .is_ok_and(|target| target.text() == self.target(of).text);
+                }
+            }
             let kept = KeptLine {
                 source: line.source_number,
                 line: line.number,
                 input: Cow::Borrowed(line.input),
                 problem,
+                decoded,
                 labels: self
                     .label_values(index)
                     .map(|label| label.map(Cow::Borrowed))
@@ -102,12 +126,12 @@ impl TargetList {
                     Some(sonic_rs::from_str(&text).context(damaged)?)
                 };
                 let full = block.lines.len() == BLOCK_LINES;
-                if line
-                    .as_ref()
-                    .is_none_or(|line| full || line.source != block.source)
+                let next = line.as_ref().map_or_else(Block::default, KeptLine::block);
+                if line.is_none()
+                    || full
+                    || (next.source, next.entities) != (block.source, block.entities)
                 {
-                    let source = line.as_ref().map_or(0, |line| line.source);
-                    sink(std::mem::replace(&mut block, Block::of(source)))?;
+                    sink(std::mem::replace(&mut block, next))?;
                 }
                 let Some(line) = line else { return Ok(()) };
                 let problem = line
@@ -122,5 +146,35 @@ impl TargetList {
             }
         })?;
         Ok((list, rules))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entities_that_the_reader_decoded_are_not_decoded_again() {
+        let rules = Rules::default();
+        let line = "https://a.com/?x=1&amp;y=2";
+        for (entities, target, unescaped) in [
+            (Entities::AsWritten, "https://a.com/?x=1&y=2", 1),
+            (Entities::Decoded, line, 0),
+        ] {
+            let list = TargetList::gather(Vec::new(), vec!["a".to_owned()], &rules, |sink| {
+                let mut block = Block::like(0, entities);
+                block.push_target(1, line.as_bytes());
+                sink(block)
+            });
+            let list = list.unwrap();
+            let mut kept = Vec::new();
+            list.write_kept(&rules, &mut kept).unwrap();
+            let (again, _) = TargetList::read_kept(kept.as_slice()).unwrap();
+            for list in [list, again] {
+                assert_eq!(list.targets().next().unwrap().text, target);
+                assert_eq!(list.line(0).input, line);
+                assert_eq!(list.unescaped_count(), unescaped);
+            }
+        }
     }
 }

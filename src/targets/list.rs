@@ -10,10 +10,12 @@ use std::thread;
 use rayon::prelude::*;
 
 use super::block::{Block, Sink};
-use super::canonical::{Canonical, canonical};
+use super::canonical::{Canonical, canonical_of_line};
+use super::places::Place;
 use super::problem::Problem;
 use super::rules::{Rules, TargetKind};
 use super::source::Sources;
+use super::spelling::unescaped;
 use super::texts::{Interner, Text, Texts};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -106,30 +108,39 @@ pub struct TargetList {
     /// For each line, the number of the label in each kept column plus one; 0 if there is no label.
     labels: Vec<u32>,
     invalid: usize,
+    unescaped: usize,
 }
 
 /// The target of each line of a block, derived on all cores.
 fn canonicalised(block: &Block, rules: &Rules) -> Vec<Result<Canonical, Problem>> {
     let targets = block.lines.par_iter().map(|line| match &line.problem {
         Some(problem) => Err(problem.clone()),
-        None => canonical(block.text(line), rules).map_err(Problem::from),
+        None => canonical_of_line(block.text(line), block.entities, rules).map_err(Problem::from),
     });
     targets.with_min_len(256).collect()
 }
 
 impl TargetList {
-    /// Reads all sources.
+    /// Reads all sources, which must be on this machine.
+    ///
+    /// # Errors
+    /// As [`TargetList::read_places`], and a path that names no list.
+    pub fn read(sources: &Sources, rules: &Rules) -> Result<Self> {
+        Self::read_places(sources, &sources.places()?, rules)
+    }
+
+    /// Reads the lists at these places, as `sources` says.
     ///
     /// # Errors
     /// A source that is missing or damaged, with its name and line. A line that is not a target is
     /// not an error: the list contains it with the reason.
-    pub fn read(sources: &Sources, rules: &Rules) -> Result<Self> {
-        let files = sources.files()?;
-        Self::gather(sources.keep.clone(), files.clone(), rules, move |sink| {
-            files
+    pub fn read_places(sources: &Sources, places: &[Place], rules: &Rules) -> Result<Self> {
+        let names = places.iter().map(|place| place.name.clone()).collect();
+        Self::gather(sources.keep.clone(), names, rules, move |sink| {
+            places
                 .iter()
                 .enumerate()
-                .try_for_each(|(number, path)| sources.read(number, path, sink))
+                .try_for_each(|(number, place)| sources.read(number, place, sink))
         })
     }
 
@@ -206,7 +217,11 @@ impl TargetList {
                             kind: target.kind(),
                         });
                     }
-                    ((target.text() != input).then(|| self.store.push(input)), id)
+                    let respelled = target.text() != input;
+                    if respelled && unescaped(input, block.entities).is_some() {
+                        self.unescaped += 1;
+                    }
+                    (respelled.then(|| self.store.push(input)), id)
                 }
                 Err(reason) => {
                     self.invalid += 1;
@@ -260,6 +275,12 @@ impl TargetList {
     #[must_use]
     pub fn invalid_count(&self) -> usize {
         self.invalid
+    }
+
+    /// The number of targets' lines in which `&amp;` was read as `&`.
+    #[must_use]
+    pub fn unescaped_count(&self) -> usize {
+        self.unescaped
     }
 
     /// The number of lines that repeat the target of an earlier line.

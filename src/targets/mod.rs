@@ -14,13 +14,17 @@ mod list;
 mod list_file;
 mod parquet;
 mod percent;
+mod places;
 mod problem;
 mod rules;
 mod source;
+mod spelling;
 mod text;
 mod texts;
 
-pub use canonical::{Canonical, canonical, stem};
+pub use canonical::{Canonical, canonical};
 pub use list::{Line, LineEnd, Target, TargetId, TargetList};
+pub use places::{Glob, Place, is_pattern, no_match, places_on_disk};
 pub use rules::{BareUrl, Invalid, Rules, SuffixList, TargetKind};
 pub use source::{Format, Sources};
+pub use spelling::Spelling;

@@ -85,6 +85,17 @@ pub enum Invalid {
     BadHost { host: String },
     #[error("an IPv6 host is not a domain name")]
     Ipv6,
+    #[error("an IP address is not a domain")]
+    BareAddress,
+    #[error("host {address} is {block}: nothing on the internet links to it")]
+    ReservedAddress {
+        address: String,
+        block: &'static str,
+    },
+    #[error("host `{host}` is not on the internet: `{name}` is reserved for special use")]
+    SpecialUse { host: String, name: &'static str },
+    #[error("a page follows `domain:`; write the page alone, or only its domain")]
+    PageAsDomain,
     #[error("not a URL: {detail}")]
     BadUrl { detail: String },
 }

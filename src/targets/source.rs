@@ -5,7 +5,6 @@
 //! compressed or on standard input is first copied to a temporary file, because its index is at its
 //! end.
 
-use std::collections::HashSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -15,8 +14,9 @@ use super::compression::{Compression, open_seekable, open_text};
 use super::csv::csv;
 use super::list_file::ListFile;
 use super::parquet::parquet;
+use super::places::{Place, places_on_disk};
 use super::text::{ndjson, txt};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 
 /// The format of a target list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,41 +46,21 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Expands paths and globs to files, in order, each file once.
+    /// The lists on this machine that the paths name, in order, each once.
     ///
     /// # Errors
-    /// A path that does not exist or is a directory; a glob that is malformed or matches no file.
-    pub fn files(&self) -> Result<Vec<String>> {
-        let mut files = Vec::new();
+    /// As [`places_on_disk`].
+    pub fn places(&self) -> Result<Vec<Place>> {
+        let mut places = Vec::new();
         for path in &self.paths {
-            if path == "-" {
-                files.push(path.clone());
-            } else if Path::new(path).is_dir() {
-                return Err(
-                    Error::usage(format!("target list {path} is a directory")).with_hint(format!(
-                        "name its files, for example \"{}/*.txt\"",
-                        path.trim_end_matches('/')
-                    )),
-                );
-            } else if Path::new(path).exists() {
-                files.push(path.clone());
-            } else if path.contains(['*', '?', '[']) {
-                files.extend(matches_of(path)?);
-            } else {
-                return Err(
-                    Error::usage(format!("target list {path} does not exist")).with_hint(
-                        "paths are relative to the working directory; correct the path or create the list",
-                    ),
-                );
-            }
+            places.extend(places_on_disk(path)?);
         }
-        let mut seen = HashSet::new();
-        files.retain(|file| seen.insert(file.clone()));
-        Ok(files)
+        Ok(Place::each_once(places))
     }
 
-    /// Reads one of [`Sources::files`] from start to end.
-    pub(super) fn read(&self, number: usize, path: &str, sink: Sink<'_>) -> Result<()> {
+    /// Reads one of the lists from start to end.
+    pub(super) fn read(&self, number: usize, place: &Place, sink: Sink<'_>) -> Result<()> {
+        let path = place.name.as_str();
         let list = ListFile {
             number,
             path,
@@ -93,33 +73,12 @@ impl Sources {
             None => format_of(Compression::split(path).0)?,
         };
         match format {
-            Format::Txt => txt(&list, open_text(path)?, sink),
-            Format::Csv => csv(&list, open_text(path)?, sink),
-            Format::Ndjson => ndjson(&list, open_text(path)?, sink),
-            Format::Parquet => parquet(&list, open_seekable(path)?, sink),
+            Format::Txt => txt(&list, open_text(path, &place.file)?, sink),
+            Format::Csv => csv(&list, open_text(path, &place.file)?, sink),
+            Format::Ndjson => ndjson(&list, open_text(path, &place.file)?, sink),
+            Format::Parquet => parquet(&list, open_seekable(path, &place.file)?, sink),
         }
     }
-}
-
-/// The files that a glob matches.
-fn matches_of(pattern: &str) -> Result<Vec<String>> {
-    let mut files = Vec::new();
-    let matches = glob::glob(pattern)
-        .usage(|| format!("[targets] paths: `{pattern}` is not a valid glob"))?;
-    for found in matches {
-        let found = found.usage(|| format!("failed to read a file that {pattern} matches"))?;
-        if found.is_file() {
-            files.push(found.to_string_lossy().into_owned());
-        }
-    }
-    if files.is_empty() {
-        return Err(
-            Error::usage(format!("[targets] paths: {pattern} matches no file")).with_hint(
-                "globs are relative to the working directory; correct the glob or create the list",
-            ),
-        );
-    }
-    Ok(files)
 }
 
 fn format_of(name: &str) -> Result<Format> {

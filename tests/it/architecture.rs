@@ -49,7 +49,7 @@ fn imports(module: &str) -> BTreeSet<String> {
 #[test]
 fn a_stage_imports_only_what_comes_before_it() {
     let shared = [
-        "clock", "contract", "error", "fate", "money", "question", "stop",
+        "clock", "contract", "error", "fate", "money", "question", "stop", "visible",
     ];
     let stages = [
         ("targets", &[][..]),
@@ -102,6 +102,7 @@ fn a_stage_imports_only_what_comes_before_it() {
         ("money", &[]),
         ("question", &["provider"]),
         ("stop", &["error"]),
+        ("visible", &[]),
     ];
     for (module, may) in stages {
         for import in imports(module) {

@@ -6,12 +6,13 @@ use backlake::contract::Table;
 use crate::harness::{Site, program, text};
 
 /// Every command of the program.
-pub(crate) const COMMANDS: [&str; 13] = [
+pub(crate) const COMMANDS: [&str; 16] = [
     "plan",
     "run",
     "replay",
     "check",
     "verify",
+    "status",
     "snapshots",
     "diff",
     "sql",
@@ -19,7 +20,9 @@ pub(crate) const COMMANDS: [&str; 13] = [
     "compact",
     "simulate",
     "schema",
+    "config",
     "completions",
+    "man",
 ];
 
 fn out(args: &[&str]) -> String {
@@ -158,7 +161,7 @@ fn the_views_name_every_table_in_a_lake_of_any_name() {
         .unwrap();
     assert_eq!(nothing.status.code(), Some(2), "{}", text(&nothing.stderr));
     assert!(
-        text(&nothing.stderr).contains("no snapshot is published"),
+        text(&nothing.stderr).contains("is not a lake"),
         "{}",
         text(&nothing.stderr)
     );
@@ -181,20 +184,85 @@ fn errors_are_json_too() {
 }
 
 #[test]
-fn log_lines_can_be_json() {
+fn with_json_logs_every_line_of_standard_error_is_json_and_an_error_is_one() {
+    let lines = |output: std::process::Output| -> Vec<serde_json::Value> {
+        let log = text(&output.stderr);
+        let parsed = log
+            .lines()
+            .map(|line| serde_json::from_str(line).expect(line));
+        parsed.collect()
+    };
     let site = Site::new(["https://example.com/"]);
-    let output = site.program("run", &["--log-format", "json"]);
-    let log = text(&output.stderr);
-    let lines: Vec<serde_json::Value> = log
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect();
-    assert!(
-        lines
-            .iter()
-            .any(|line| line["fields"]["message"] == "published"),
-        "{log}"
+    let stopped = lines(site.program("run", &["--log-format", "json", "--max-cost-usd", "0.01"]));
+    let (report, error) = (&stopped[stopped.len() - 2], &stopped[stopped.len() - 1]);
+    assert_eq!(report["fields"]["message"], "report");
+    assert_eq!(
+        (&report["fields"]["state"], &report["fields"]["unsent"]),
+        (&"open".into(), &1.into())
     );
+    assert_eq!(error["level"], "ERROR");
+    let fields = &error["fields"];
+    assert_eq!(
+        (&fields["code"], &fields["snapshot"]),
+        (&4.into(), &"2026-11-23".into()),
+        "{error}"
+    );
+    assert!(
+        fields["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("stopped at the budget"),
+        "{error}"
+    );
+    assert!(
+        fields["hint"].as_str().unwrap().contains("--max-cost-usd"),
+        "{error}"
+    );
+    let published = lines(site.program("run", &["--log-format", "json"]));
+    assert!(
+        published
+            .iter()
+            .any(|line| line["fields"]["message"] == "published")
+    );
+    // A command line that cannot be parsed, and quiet logs.
+    for (args, code) in [
+        (&["run", "--log-format", "json"][..], 2),
+        (
+            &["run", "x.toml", "--snapshot", "soon", "--log-format=json"],
+            2,
+        ),
+        (&["run", "no/such.toml", "--log-format", "json", "-q"], 2),
+        (&["snapshots", "no/such", "--log-format", "json"], 2),
+    ] {
+        let found = lines(program().args(args).output().unwrap());
+        let [error] = found.as_slice() else {
+            panic!("{args:?}: {found:?}")
+        };
+        assert_eq!(
+            (&error["level"], &error["fields"]["code"]),
+            (&"ERROR".into(), &code.into()),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn every_command_has_a_man_page() {
+    assert!(out(&["man"]).starts_with(".ie"));
+    let site = Site::new(["https://example.com/"]);
+    let folder = site.folder.path().join("man1");
+    std::fs::create_dir(&folder).unwrap();
+    out(&["man", "--out", folder.to_str().unwrap()]);
+    for command in COMMANDS {
+        let page = std::fs::read_to_string(folder.join(format!("backlake-{command}.1"))).unwrap();
+        assert!(page.contains("Examples:"), "{command}");
+        assert!(
+            out(&["man", command]).contains(&format!("backlake\\-{command}")),
+            "{command}"
+        );
+    }
+    let other = program().args(["man", "other"]).output().unwrap();
+    assert_eq!(other.status.code(), Some(2));
 }
 
 #[test]
@@ -280,11 +348,52 @@ fn snapshots_names_what_is_not_published_yet() {
     assert_eq!(stopped.status.code(), Some(4), "{}", text(&stopped.stderr));
     let lake = site.lake().display().to_string();
     let shown = out(&["snapshots", &lake]);
+    let line = shown.lines().nth(1).unwrap();
+    assert!(line.starts_with("2026-11-23  open  "), "{shown}");
     assert!(
-        shown.contains("no snapshot is published\n2026-11-23  not published yet"),
+        shown.ends_with("to continue: backlake run FILE --snapshot 2026-11-23\n"),
         "{shown}"
     );
-    assert_eq!(out(&["snapshots", &lake, "--output", "json"]), "[]\n");
+    let json: serde_json::Value =
+        serde_json::from_str(&out(&["snapshots", &lake, "--output", "json"])).unwrap();
+    assert_eq!(json[0]["state"], "open", "{json}");
+}
+
+#[test]
+fn a_place_without_a_run_is_not_an_empty_lake() {
+    let site = Site::new(["https://example.com/"]);
+    let empty = site.folder.path().display().to_string();
+    for command in ["status", "snapshots", "verify", "diff", "sql", "compact"] {
+        let output = program().args([command, &empty]).output().unwrap();
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command}: {errors}");
+        assert!(errors.contains("is not a lake, or no run has"), "{errors}");
+    }
+}
+
+#[test]
+fn a_lake_is_given_by_its_place_a_pipeline_file_or_the_environment() {
+    let site = Site::new(["https://example.com/"]);
+    assert!(site.program("run", &["-q"]).status.success());
+    let lake = site.lake().display().to_string();
+    let file = site.write("pipeline.toml", site.text());
+    let elsewhere = site.write("else.toml", site.text().replace(&lake, "no/such/lake"));
+    let shown = out(&["snapshots", &lake]);
+    for (place, variable) in [
+        (Some(&file), None),
+        (None, Some(&lake)),
+        // As with `run`, the environment replaces [lake] url.
+        (Some(&elsewhere), Some(&lake)),
+    ] {
+        let mut command = program();
+        command.arg("snapshots").args(place);
+        if let Some(lake) = variable {
+            command.env("BACKLAKE_LAKE", lake);
+        }
+        let output = command.output().unwrap();
+        let errors = text(&output.stderr);
+        assert_eq!(text(&output.stdout), shown, "{place:?} {errors}");
+    }
 }
 
 #[test]

@@ -62,12 +62,7 @@ fn pages_get_the_form_that_the_provider_requires() {
             Page,
             "example.com",
         ),
-        (
-            "http://192.0.2.7/x",
-            "http://192.0.2.7/x",
-            Page,
-            "192.0.2.7",
-        ),
+        ("http://9.9.9.9/x", "http://9.9.9.9/x", Page, "9.9.9.9"),
     ] {
         assert_eq!(
             form(line),
@@ -101,7 +96,29 @@ fn domains_lose_their_www_and_get_their_root_domain() {
             "b.github.io",
         ),
         ("github.io", "github.io", Domain, "github.io"),
-        ("192.0.2.7", "192.0.2.7", Domain, "192.0.2.7"),
+        ("gov.uk", "gov.uk", Domain, "gov.uk"),
+        ("www.gov.uk", "www.gov.uk", Domain, "www.gov.uk"),
+        ("example.com/", "example.com", Domain, "example.com"),
+        ("www.example.org/", "example.org", Domain, "example.org"),
+        ("domain:example.com", "example.com", Domain, "example.com"),
+        (
+            "DOMAIN: www.shop.example.com/",
+            "shop.example.com",
+            Subdomain,
+            "example.com",
+        ),
+        (
+            "sc-domain:example.net",
+            "example.net",
+            Domain,
+            "example.net",
+        ),
+        (
+            "domain:https://example.com/",
+            "example.com",
+            Domain,
+            "example.com",
+        ),
         (
             "_dmarc.example.com",
             "_dmarc.example.com",
@@ -186,6 +203,118 @@ fn a_line_that_breaks_a_rule_gets_the_reason() {
 }
 
 #[test]
+fn names_and_addresses_that_are_not_on_the_internet_are_invalid() {
+    for (line, reserved) in [
+        ("router.local", "local"),
+        ("abcdefgh.onion", "onion"),
+        ("https://printer.internal/", "internal"),
+        ("https://printer.internal/status", "internal"),
+        ("https://a.localhost./x", "localhost"),
+        ("Shop.EXAMPLE", "example"),
+        ("nas.home.arpa", "arpa"),
+        ("domain:a.test", "test"),
+        ("a.invalid", "invalid"),
+        ("wiki.corp", "corp"),
+        ("a.alt", "alt"),
+    ] {
+        let reason = form(line).unwrap_err();
+        let end = format!("is not on the internet: `{reserved}` is reserved for special use");
+        assert!(reason.ends_with(&end), "{line}: {reason}");
+    }
+    for (address, block) in [
+        ("0.0.0.0", "reserved"),
+        ("10.255.255.255", "a private address"),
+        ("100.64.0.1", "a private address"),
+        ("127.0.0.1", "a loopback address"),
+        ("169.254.169.254", "a link-local address"),
+        ("172.31.0.1", "a private address"),
+        ("192.0.2.7", "an address for examples"),
+        ("192.168.1.1", "a private address"),
+        ("198.19.0.1", "reserved"),
+        ("224.0.0.1", "a multicast address"),
+        ("255.255.255.255", "reserved"),
+    ] {
+        let reason = format!("host {address} is {block}: nothing on the internet links to it");
+        assert_eq!(form(&format!("http://{address}/admin")), Err(reason));
+    }
+    for line in [
+        "example.com",
+        "example.net",
+        "example.org",
+        "www.example.com",
+        "local.com",
+        "test.de",
+        "github.io",
+        "https://onion.example.org/",
+        "http://172.32.0.1/",
+        "http://100.128.0.1/",
+        "http://192.0.1.1/",
+    ] {
+        assert!(form(line).is_ok(), "{line}: {:?}", form(line));
+    }
+}
+
+#[test]
+fn an_escaped_ampersand_in_a_query_is_an_ampersand_unless_the_reader_decodes() {
+    let text = |line: &str, entities| {
+        let target = canonical_of_line(line, entities, &Rules::default()).unwrap();
+        target.text().to_owned()
+    };
+    for (line, as_written, decoded) in [
+        (
+            "https://a.com/?x=1&amp;y=2",
+            "https://a.com/?x=1&y=2",
+            "https://a.com/?x=1&amp;y=2",
+        ),
+        (
+            "https://a.com/x&amp;y",
+            "https://a.com/x&amp;y",
+            "https://a.com/x&amp;y",
+        ),
+        (
+            "https://a.com/?x&amp;amp;y",
+            "https://a.com/?x&amp;y",
+            "https://a.com/?x&amp;amp;y",
+        ),
+    ] {
+        assert_eq!(text(line, Entities::AsWritten), as_written);
+        assert_eq!(text(line, Entities::Decoded), decoded);
+    }
+}
+
+#[test]
+fn another_spelling_of_what_is_invalid_gets_the_reason() {
+    for (line, reason) in [
+        ("2001:db8::1", "an IPv6 host is not a domain name"),
+        ("fe80::1", "an IPv6 host is not a domain name"),
+        ("\u{200b}\u{a0}", "empty"),
+        ("domain:", "no host"),
+        (
+            "domain:exa mple.com",
+            "contains white space; write it as %20, and put comments on their own lines",
+        ),
+        (
+            "domain:https://example.com/page",
+            "a page follows `domain:`; write the page alone, or only its domain",
+        ),
+        (
+            "domain:ftp://example.com",
+            "a page needs http:// or https:// in front",
+        ),
+        ("127.0.0.1", "an IP address is not a domain"),
+        ("9.9.9.9", "an IP address is not a domain"),
+        ("domain:10.0.0.5", "an IP address is not a domain"),
+        // Two names with a no-break space in between must not become one.
+        (
+            "one.com\u{a0}two.com",
+            "contains white space; write it as %20, and put comments on their own lines",
+        ),
+    ] {
+        assert_eq!(form(line), Err(reason.to_owned()), "{line}");
+    }
+}
+
+#[test]
 fn most_pages_are_recognised_by_their_bytes() {
     for (line, recognised) in [
         (
@@ -198,8 +327,9 @@ fn most_pages_are_recognised_by_their_bytes() {
         ("https://example.com/a/../b", false),
         ("https://example.com/%7e", false),
         ("https://example.com/a#top", false),
-        ("https://192.0.2.7/a", false),
-        ("https://xn--bcher-kva.example/a", false),
+        ("https://9.9.9.9/a", false),
+        ("https://xn--bcher-kva.com/a", false),
+        ("https://printer.internal/a", false),
         ("https://example.com:8443/a", false),
         ("https://user@example.com/a", false),
     ] {
@@ -256,6 +386,7 @@ proptest! {
         line in prop_oneof![
             "\\PC{0,40}",
             "(https?://)?[a-zA-Z0-9.%:@_-]{0,20}(/[ -~]{0,30})?",
+            "(sc-)?domain: ?[a-z.]{1,12}/?",
             "(HTTP|https)://([a-z]{1,5}\\.){1,3}(com|co\\.uk|github\\.io|рф)(:[0-9]{1,5})?(/[%a-f0-9./?#é -]{0,20})?",
         ],
         suffixes in prop_oneof![Just(SuffixList::Icann), Just(SuffixList::IcannAndPrivate)],
@@ -267,6 +398,23 @@ proptest! {
             prop_assert!(first.text().contains(first.root_domain()));
             prop_assert!(!first.text().contains('#'));
         }
+    }
+
+    #[test]
+    fn invisible_characters_at_the_ends_and_in_hosts_change_nothing(
+        scheme in "(https?://|domain:)?",
+        host in "(www\\.)?(([a-z]{1,5}|bücher)\\.){1,2}(com|co\\.uk|local|9)",
+        rest in "(/([a-z?]{0,5})?)?",
+        inserts in prop::collection::vec((any::<prop::sample::Index>(), "[\u{ad}\u{200b}-\u{200f}\u{202a}-\u{202e}\u{2060}\u{feff}\u{fe0f}]"), 0..6),
+        ends in "[\u{a0}\u{200b}\u{feff}\u{2028} ]{0,3}",
+    ) {
+        let mut spelled = host.clone();
+        for (at, invisible) in inserts {
+            let places: Vec<usize> = (0..=spelled.len()).filter(|&at| spelled.is_char_boundary(at)).collect();
+            spelled.insert_str(places[at.index(places.len())], &invisible);
+        }
+        let spelled = format!("{ends}{scheme}{spelled}\u{a0}{rest}{ends}");
+        prop_assert_eq!(form(&spelled), form(&format!("{scheme}{host}{rest}")), "{:?}", spelled);
     }
 
     #[test]
