@@ -120,6 +120,7 @@ pub(super) struct LakeSpec {
     pub(super) contracts: Option<Spanned<Vec<String>>>,
     pub(super) file_mib: Option<Spanned<i64>>,
     pub(super) memory_mib: Option<Spanned<i64>>,
+    pub(super) retry_minutes: Option<Spanned<i64>>,
 }
 
 /// The table `[run]`.

@@ -67,6 +67,7 @@ pub(super) const MAX_MINUTES: Bounded = Bounded {
     range: 1..=MOST_MINUTES,
 };
 pub(super) const FILE_MIB: Whole = whole("lake.file_mib", 1..=4096, 256);
+pub(super) const RETRY_MINUTES: Whole = whole("lake.retry_minutes", 0..=MOST_MINUTES, 10);
 pub(super) const MEMORY_MIB: Whole = whole("lake.memory_mib", 256..=MOST_MEMORY_MIB, 1024);
 pub(super) const MAX_FAILED_RATIO: Ratio = ratio("publish.max_failed_ratio", 1.0, 0.0);
 pub(super) const MAX_ROW_CHANGE: Ratio = ratio("publish.max_row_change", 100.0, 0.5);
@@ -219,6 +220,8 @@ pub(super) const KEYS: &[Key] = &[
         "The size at which a file of a table is closed, in MiB."),
     number(MEMORY_MIB,
         "The memory that publishing may use, in MiB, target list included (about 150 bytes per line)."),
+    number(RETRY_MINUTES,
+        "How long a failure of the lake is tried again, in minutes. Until it works, no request is sent, and paid responses wait in memory."),
 
     key("run.continue_open", OneOf(&["report", "first"]), Value("\"report\""),
         "What `run` does if yesterday's snapshot is open: report it, or continue it before today's. Each of the two has the whole budget of a snapshot."),

@@ -141,6 +141,8 @@ pub struct LakeSettings {
     pub file_bytes: u64,
     /// The memory that publishing may use, target list included, in bytes.
     pub memory_bytes: usize,
+    /// How long a failure of the lake is tried again.
+    pub retry: Duration,
 }
 
 /// When a snapshot is published: `[publish]`.

@@ -312,12 +312,14 @@ impl File<'_> {
             (flag, url) => flag.or(url.as_ref().map(|url| url.get_ref().clone())),
         };
         let memory = mib(self.whole(&keys::MEMORY_MIB, spec.memory_mib)?);
+        let retry_minutes = self.whole(&keys::RETRY_MINUTES, spec.retry_minutes)?;
         Ok(LakeSettings {
             url: url.unwrap_or_default(),
             table_format: spec.table_format,
             contracts: self.contracts(spec.contracts.as_ref())?,
             file_bytes: mib(self.whole(&keys::FILE_MIB, spec.file_mib)?),
             memory_bytes: usize::try_from(memory).unwrap_or(usize::MAX),
+            retry: Duration::from_secs(u64::from(retry_minutes) * 60),
         })
     }
 
