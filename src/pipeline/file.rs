@@ -8,7 +8,7 @@ use toml::Spanned;
 use crate::lake::TableFormat;
 use crate::money::Usd;
 use crate::provider::{Endpoint, RankScale};
-use crate::targets::{BareUrl, Format, SuffixList};
+use crate::targets::{BareUrl, Column, Delimiter, Format, SuffixList};
 
 /// The pipeline file as written.
 #[derive(Debug, Deserialize)]
@@ -38,8 +38,13 @@ pub(super) struct PipelineSpec {
 pub(super) struct TargetsSpec {
     pub(super) paths: Spanned<Vec<String>>,
     pub(super) format: Option<Format>,
-    #[serde(default = "default_column")]
-    pub(super) column: String,
+    pub(super) column: Option<Spanned<Column>>,
+    pub(super) delimiter: Option<Delimiter>,
+    #[serde(default = "with_header")]
+    pub(super) header: bool,
+    pub(super) skip_lines: Option<Spanned<i64>>,
+    pub(super) sheet: Option<String>,
+    pub(super) max_invalid_ratio: Option<Spanned<f64>>,
     pub(super) keep: Option<Spanned<Vec<String>>>,
     #[serde(default)]
     pub(super) bare_url: BareUrl,
@@ -48,8 +53,8 @@ pub(super) struct TargetsSpec {
     pub(super) retry_refused_after_days: Option<Spanned<i64>>,
 }
 
-fn default_column() -> String {
-    "url".to_owned()
+fn with_header() -> bool {
+    true
 }
 
 /// The table `[request]`.

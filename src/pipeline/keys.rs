@@ -45,6 +45,10 @@ const MOST_MEMORY_MIB: u32 = 1 << 20;
 
 pub(super) const RETRY_REFUSED_AFTER_DAYS: Whole =
     whole("targets.retry_refused_after_days", 0..=3650, 30);
+pub(super) const SKIP_LINES: Whole = whole("targets.skip_lines", 0..=1_000_000, 0);
+pub(super) const MAX_INVALID_RATIO: Ratio = ratio("targets.max_invalid_ratio", 1.0, 0.2);
+/// The number of invalid lines from which the default of [`MAX_INVALID_RATIO`] applies.
+pub(super) const FEW_INVALID: u64 = 10;
 pub(super) const MAX_IN_FLIGHT: Whole =
     whole("api.max_in_flight", 1..=API_IN_FLIGHT, API_IN_FLIGHT);
 pub(super) const REQUESTS_PER_MINUTE: Whole =
@@ -83,6 +87,7 @@ pub(super) struct Key {
 /// The type of a value.
 pub(super) enum Kind {
     Text,
+    TextOrNumber,
     Texts,
     Date,
     Flag,
@@ -109,7 +114,7 @@ pub(super) enum Fallback {
 }
 
 use Fallback::{Absent, Required, Value};
-use Kind::{Date, Dollars, Flag, Number, OneOf, Text, Texts};
+use Kind::{Date, Dollars, Flag, Number, OneOf, Text, TextOrNumber, Texts};
 
 const fn key(name: &'static str, kind: Kind, default: Fallback, meaning: &'static str) -> Key {
     Key {
@@ -152,11 +157,21 @@ pub(super) const KEYS: &[Key] = &[
         "The date of the snapshot."),
 
     key("targets.paths", Texts, Required("[\"targets.txt\"]"),
-        "The target lists: paths and globs relative to the working directory, plain or compressed (`.gz`, `.zst`); `-` is standard input."),
-    key("targets.format", OneOf(&["txt", "csv", "ndjson", "parquet"]), Absent("from the name of each file"),
-        "The format of the lists."),
-    key("targets.column", Text, Value("\"url\""),
-        "The column that holds the target in csv, ndjson and parquet."),
+        "The target lists: paths and globs relative to the working directory, plain or compressed (`.gz`, `.zst`, or `.zip` with one file); `-` is standard input."),
+    key("targets.format", OneOf(&["txt", "csv", "tsv", "ndjson", "json", "xml", "xlsx", "parquet"]), Absent("from the name of each file; `txt` for standard input"),
+        "The format of the lists. `json` is an array of texts or objects, `xml` a sitemap or an index of sitemaps in the same folder. Text is UTF-8, or UTF-16 with a byte order mark."),
+    key("targets.column", TextOrNumber, Absent("the column with a well-known name, such as `url`, `target`, `address`, `page` or `domain`, if there is exactly one"),
+        "The column that holds the target: its name, exactly or else without regard to case, white space and Unicode form, or its number from 1."),
+    key("targets.delimiter", OneOf(&[",", ";", "\\t", "|"]), Absent("from the header; a tab for `tsv`"),
+        "What separates the fields of csv and tsv."),
+    key("targets.header", Flag, Value("true"),
+        "Whether csv, tsv and xlsx have a header. Without one, `column` and `keep` are numbers."),
+    number(SKIP_LINES,
+        "How many lines stand above the header in csv, tsv and xlsx."),
+    key("targets.sheet", Text, Absent("the first sheet"),
+        "The sheet of a workbook."),
+    key(MAX_INVALID_RATIO.key, Kind::UpTo(MAX_INVALID_RATIO.max), Absent("`0.2`, for 10 and more invalid lines"),
+        "The share of lines that may be invalid. Above it nothing is sent (exit code 2). A value that is set applies to any number of lines: 0.0 allows no invalid line."),
     key("targets.keep", Texts, Absent("no columns"),
         "Columns of the lists to copy into `targets.labels`."),
     key("targets.bare_url", OneOf(&["page", "domain"]), Value("\"page\""),
@@ -253,12 +268,17 @@ impl Kind {
         match self {
             Text => ("string", String::new()),
             Texts => ("list of strings", String::new()),
+            TextOrNumber => ("string or integer", String::new()),
             Date => ("string", "a date such as `2026-11-23`".to_owned()),
             Flag => ("boolean", "`true`, `false`".to_owned()),
             Dollars => ("string", "an amount in USD such as `\"25.00\"`".to_owned()),
             Number => ("integer", "0 or more".to_owned()),
             OneOf(choices) => {
-                let choices: Vec<_> = choices.iter().map(|one| format!("`{one}`")).collect();
+                // A pipe would end the cell of the table.
+                let choices = choices
+                    .iter()
+                    .map(|one| format!("`{}`", one.replace('|', "\\|")));
+                let choices: Vec<_> = choices.collect();
                 ("string", choices.join(", "))
             }
             Self::Within(range) => ("integer", format!("{} to {}", range.start(), range.end())),
@@ -405,7 +425,7 @@ mod tests {
                     );
                     assert!(!accepts("-0.1") && !accepts(&format!("{:.1}", max + 0.1)));
                 }
-                Text | Texts | Date | Flag | Dollars | Number => {
+                Text | TextOrNumber | Texts | Date | Flag | Dollars | Number => {
                     assert!(!accepts("1.5"), "{}", key.name);
                 }
             }

@@ -8,6 +8,7 @@ mod credentials;
 mod file;
 mod gates;
 mod gathered;
+mod invalid;
 mod keys;
 mod means;
 mod plan;
@@ -32,13 +33,13 @@ pub use keys::configuration_markdown;
 pub use means::{Means, PricesFrom};
 pub use plan::plan;
 pub use ready::{
-    ApiSettings, Budget, LakeSettings, Overrides, Pipeline, Provider, PublishSettings,
+    ApiSettings, Budget, LakeSettings, MaxInvalid, Overrides, Pipeline, Provider, PublishSettings,
     RequestSettings, SimulatorOptions, TargetSettings,
 };
 pub use replay::replay;
 pub use report::{
-    CheckReport, Findings, InvalidLine, PlanReport, Progress, Reconciled, RunEnd, RunReport,
-    RunState,
+    CheckReport, Findings, InvalidLine, InvalidReason, PlanReport, Progress, Reconciled, RunEnd,
+    RunReport, RunState,
 };
 pub use run::run;
 pub use run_mode::{BalanceMode, FindingsMode, RunMode, StartMode};

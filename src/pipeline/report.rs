@@ -15,6 +15,7 @@ use crate::lake::{Manifest, ProfileChange, Tally};
 use crate::ledger::Ledger;
 use crate::money::Usd;
 use crate::question::Question;
+use crate::targets::ReadAs;
 
 /// The report of `plan`: nothing is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -41,6 +42,10 @@ pub struct PlanReport {
     pub unescaped: u64,
     /// The first few invalid lines.
     pub first_invalid: Vec<InvalidLine>,
+    /// Why lines are not targets, most frequent first.
+    pub invalid_reasons: Vec<InvalidReason>,
+    /// How each list is read.
+    pub lists: Vec<ReadAs>,
     /// Requests that the plan needs.
     pub requests: u64,
     /// The fewest requests that any packing can reach.
@@ -75,6 +80,17 @@ pub struct InvalidLine {
     pub input: String,
     /// Why it is not a target.
     pub reason: String,
+}
+
+/// A reason why lines are not targets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InvalidReason {
+    /// The reason; `…` stands for what differs from line to line.
+    pub reason: String,
+    /// How many lines it holds for.
+    pub lines: u64,
+    /// The first few of them.
+    pub examples: Vec<InvalidLine>,
 }
 
 /// The state of a snapshot when a run ends.
@@ -139,6 +155,10 @@ pub struct RunReport {
     pub vanished: u64,
     /// What was known about the account; `None` if nothing was to be asked.
     pub means: Option<Means>,
+    /// How each list was read; empty if none was read in this start.
+    pub lists: Vec<ReadAs>,
+    /// Why lines of these lists are not targets, most frequent first.
+    pub invalid_reasons: Vec<InvalidReason>,
 }
 
 /// The end of a run: its report, and why it ended early, if it did.
@@ -256,6 +276,8 @@ impl RunReport {
             stage_seconds: BTreeMap::new(),
             vanished: 0,
             means: None,
+            lists: Vec::new(),
+            invalid_reasons: Vec::new(),
         }
     }
 

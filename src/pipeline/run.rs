@@ -12,6 +12,7 @@ use super::attempts::RunAttempts;
 use super::connect::{connect, credentials_for};
 use super::gates::{same_kind_of_data, same_question, too_many_failed, with_date};
 use super::gathered::Gathered;
+use super::invalid::{described, reasons, refuse_mistaken};
 use super::means::Means;
 use super::plan::read_targets;
 use super::publish::{Publication, WhenDamaged};
@@ -52,6 +53,14 @@ pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> 
     }
     let credentials = credentials_for(pipeline, env)?;
     let list = read_targets(&pipeline.targets).await?;
+    refuse_mistaken(&list, &pipeline.targets)?;
+    let invalid_reasons = reasons(&list);
+    if !invalid_reasons.is_empty() {
+        let (invalid, lines) = (list.invalid_count(), list.line_count());
+        let described = described(&invalid_reasons);
+        warn!("{invalid} of {lines} lines are invalid and not asked for: {described}");
+    }
+    let lists = list.read_as().to_vec();
     if list.unescaped_count() > 0 {
         let lines = list.unescaped_count();
         warn!(
@@ -62,7 +71,7 @@ pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> 
     for date in open.iter().filter(|date| **date != snapshot) {
         warn!("snapshot {date} was started and is not published; `--snapshot {date}` continues it");
     }
-    locked(&store, pipeline, env, async |lock| {
+    let mut end = locked(&store, pipeline, env, async |lock| {
         let ledger = Ledger::locked(store.clone(), snapshot, Arc::clone(&lock));
         let start = Start {
             pipeline,
@@ -76,7 +85,10 @@ pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> 
         // Boxed, because the futures of all stages together are large.
         Box::pin(work(&start, list, &credentials)).await
     })
-    .await
+    .await?;
+    end.report.lists = lists;
+    end.report.invalid_reasons = invalid_reasons;
+    Ok(end)
 }
 
 /// The end of a run that finds its snapshot published.
