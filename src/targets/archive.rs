@@ -49,6 +49,13 @@ pub(super) fn only_member(list: &ListFile<'_>, mut file: File) -> Result<Member>
             return Err(Error::usage(format!("{} contains no file", list.named()))
                 .with_hint("nothing was sent; put the list into the archive"));
         }
+        _ if found.iter().any(|(_, name)| name == "[Content_Types].xml") => {
+            return Err(
+                Error::usage(format!("{} is an Excel workbook", list.named())).with_hint(
+                    "nothing was sent; name it .xlsx, or set [targets] format = \"xlsx\"",
+                ),
+            );
+        }
         number => {
             let names = listed(found.iter().map(|(_, name)| name));
             return Err(

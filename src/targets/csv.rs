@@ -43,7 +43,7 @@ pub(super) fn csv(
     if !any {
         return Ok(read_as(None));
     }
-    let columns = found_columns(list, &names, &start, delimiter, skipped)?;
+    let columns = found_columns(list, &names, &start, skipped)?;
     let column = columns.column.clone();
     Table {
         list,
@@ -192,7 +192,6 @@ fn found_columns(
     list: &ListFile<'_>,
     names: &[String],
     start: &[u8],
-    delimiter: Delimiter,
     skipped: u64,
 ) -> Result<Columns> {
     if names.len() == 1
@@ -209,20 +208,14 @@ fn found_columns(
     }
     match list.target_position(names) {
         Err(NotFound::Missing) if list.reading.header => {
-            Err(no_header(list, names, start, delimiter, skipped))
+            Err(no_header(list, names, start, skipped))
         }
         _ => list.columns(names),
     }
 }
 
 /// The error for a first row that is not the header.
-fn no_header(
-    list: &ListFile<'_>,
-    names: &[String],
-    start: &[u8],
-    delimiter: Delimiter,
-    skipped: u64,
-) -> Error {
+fn no_header(list: &ListFile<'_>, names: &[String], start: &[u8], skipped: u64) -> Error {
     // The lines above a header may have no delimiter, so each one is tried.
     let further = Delimiter::ALL.into_iter().find_map(|delimiter| {
         let rows = first_rows(start, delimiter, skipped + 1);
@@ -232,13 +225,10 @@ fn no_header(
             .map(|(line, _)| *line)
     });
     if let Some(line) = further {
-        let above = first_rows(start, delimiter, skipped + 1);
-        let above = above.into_iter().take_while(|(number, _)| *number < line);
+        let lines = start.split(|&b| b == b'\n');
+        let above = lines.zip(skipped + 1..line).take(SEARCHED);
         let above: Vec<String> = above
-            .map(|(number, fields)| {
-                let text = fields.join(&char::from(delimiter.byte()).to_string());
-                format!("line {number} `{}`", shown(&text))
-            })
+            .map(|(text, number)| format!("line {number} `{}`", shown_bytes(text)))
             .collect();
         let message = format!(
             "{}: the header seems to be on line {line}; above it: {}",

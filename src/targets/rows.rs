@@ -377,3 +377,106 @@ pub(super) fn skip_lines(reader: &mut dyn BufRead, number: u64) -> io::Result<u6
     }
     Ok(skipped)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufReader;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The rows of a text with their lines, and the end: read in buffers of `capacity` bytes.
+    fn rows(text: &[u8], capacity: usize) -> (Vec<(u64, Vec<String>)>, Result<(), String>) {
+        let mut rows = Rows::new(BufReader::with_capacity(capacity, text), b',', 1);
+        let mut row = Row::keeping(Wanted::first(100));
+        let mut found = Vec::new();
+        loop {
+            match rows.read(&mut row) {
+                Ok(true) => {
+                    let fields = row
+                        .iter()
+                        .map(|field| String::from_utf8_lossy(field).into());
+                    found.push((row.line, fields.collect()));
+                    assert_eq!(row.iter().count(), row.fields);
+                }
+                Ok(false) => return (found, Ok(())),
+                Err(error) => return (found, Err(error.to_string())),
+            }
+        }
+    }
+
+    #[test]
+    fn quotes_are_read_strictly_and_lines_counted() {
+        let never = "the quote that opens a field on line 1 is never closed";
+        for (text, fields, end) in [
+            ("", &[][..], ""),
+            ("\n\r\n\ra", &[(4, &["a"][..])], ""),
+            ("a,b\r\nc,\n", &[(1, &["a", "b"]), (2, &["c", ""])], ""),
+            ("\"a,\"\"b\"\"\",c", &[(1, &["a,\"b\"", "c"])], ""),
+            ("\"a\r\n\nb\"\nc", &[(1, &["a\r\n\nb"]), (4, &["c"])], ""),
+            ("a \"b\" c,5\"", &[(1, &["a \"b\" c", "5\""])], ""),
+            ("\"\"\n\"\",\"\"", &[(1, &[""]), (2, &["", ""])], ""),
+            ("\"a", &[], never),
+            ("\"a\"\"", &[], never),
+            (
+                "a\n\"b\nc\"d",
+                &[(1, &["a"])],
+                "a quoted field opens on line 2, and text follows its end on line 3",
+            ),
+        ] {
+            let (found, ended) = rows(text.as_bytes(), 64);
+            let found: Vec<(u64, Vec<&str>)> = found
+                .iter()
+                .map(|(line, row)| (*line, row.iter().map(String::as_str).collect()))
+                .collect();
+            let expected: Vec<(u64, Vec<&str>)> = fields
+                .iter()
+                .map(|(line, row)| (*line, row.to_vec()))
+                .collect();
+            assert_eq!(found, expected, "{text:?}");
+            assert_eq!(ended.err().unwrap_or_default(), end, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_keeps_what_is_wanted_and_no_more_than_a_target_may_have() {
+        let long = "x".repeat(3 * MAX_TARGET);
+        let text = format!("{long},\"{long}\",b,\"{long}\n{long}\"\n");
+        let mut rows = Rows::new(text.as_bytes(), b',', 1);
+        let mut row = Row::keeping(Wanted::at([2, 1]));
+        assert!(rows.read(&mut row).unwrap());
+        assert_eq!((row.fields, row.filled), (4, 4));
+        assert_eq!(row.get(1).unwrap().len(), MAX_FIELD);
+        assert_eq!(
+            (row.get(0).unwrap(), row.get(2).unwrap()),
+            (&b""[..], &b"b"[..])
+        );
+        assert_eq!(row.get(3), None);
+        assert!(row.text.len() + row.inner.len() <= MAX_FIELD + 1 + MAX_INNER);
+        assert_eq!(row.inner_lines().next().unwrap().0, 2);
+    }
+
+    proptest! {
+        #[test]
+        fn the_size_of_the_buffer_makes_no_difference(text in "[ab,\"\r\n]{0,24}") {
+            let whole = rows(text.as_bytes(), 64);
+            for capacity in 1..4 {
+                prop_assert_eq!(&rows(text.as_bytes(), capacity), &whole);
+            }
+            // Where the text is well formed, a lenient reader reads the same.
+            if whole.1.is_ok() {
+                let mut lenient = csv::ReaderBuilder::new()
+                    .has_headers(false)
+                    .flexible(true)
+                    .from_reader(text.as_bytes());
+                let lenient: Vec<Vec<String>> = lenient
+                    .records()
+                    .map(|row| row.unwrap().iter().map(str::to_owned).collect())
+                    .collect();
+                let strict: Vec<Vec<String>> = whole.0.into_iter().map(|(_, row)| row).collect();
+                prop_assert_eq!(strict, lenient);
+            }
+        }
+    }
+}

@@ -2,7 +2,6 @@
 //! An index of sitemaps stands for the files that it names.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
 use std::path::Path;
 use std::rc::Rc;
@@ -21,6 +20,8 @@ use crate::error::{Context, Result};
 
 /// The most bytes of one tag, text or comment.
 const MAX_EVENT: u64 = 1 << 20;
+/// The most elements around another; extensions need a few.
+const MAX_DEPTH: usize = 64;
 /// The most sitemaps of an index, as sitemaps.org says.
 const MAX_SITEMAPS: usize = 50_000;
 
@@ -104,6 +105,8 @@ fn each_loc(
         reader: text,
         counts: Rc::clone(&counts),
     });
+    // So that an empty `loc` is an empty target and not nothing.
+    reader.config_mut().expand_empty_elements = true;
     let broken = |line: u64, what: &str| {
         let message = format!("not a sitemap: {what}");
         list.wrong_at(line, &message).with_hint(format!(
@@ -111,7 +114,7 @@ fn each_loc(
             content::SUPPORTED
         ))
     };
-    let mut path: VecDeque<String> = VecDeque::new();
+    let mut path: Vec<String> = Vec::new();
     let (mut root, mut loc, mut started) = (None, String::new(), 0);
     let mut buffer = Vec::new();
     loop {
@@ -129,20 +132,17 @@ fn each_loc(
                         broken(line, &format!("its root element is `{}`", shown(&name)))
                     })?);
                 }
-                path.push_back(name);
+                if path.len() == MAX_DEPTH {
+                    return Err(broken(line, "its elements are nested too deeply"));
+                }
+                path.push(name);
                 (loc, started) = (String::new(), counts.ends.get() + 1);
-            }
-            Event::Empty(tag) if path.is_empty() => {
-                let name = tag.local_name().as_ref().to_owned();
-                root = Some(root_of(&name).ok_or_else(|| {
-                    broken(line, &format!("its root element is `{}`", shown(&name)))
-                })?);
             }
             Event::End(_) => {
                 if let Some(root) = root.filter(|&root| is_loc(&path, root)) {
                     take(root, started, loc.trim())?;
                 }
-                path.pop_back();
+                path.pop();
             }
             _ if path.len() != 3 => {
                 if matches!(event, Event::Eof) {
@@ -178,7 +178,7 @@ fn root_of(name: &str) -> Option<Root> {
 }
 
 /// Whether these elements lead to the `loc` of an entry, and not to that of an image or a video.
-fn is_loc(path: &VecDeque<String>, root: Root) -> bool {
+fn is_loc(path: &[String], root: Root) -> bool {
     let entry = match root {
         Root::Urls => "url",
         Root::Index => "sitemap",
