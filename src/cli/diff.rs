@@ -19,6 +19,7 @@ use super::diff_text::{
 use crate::error::{Context as _, Error, Result};
 use crate::history::{List, ListFormat, PageChange, Pair, Summary, summary};
 use crate::store::Store;
+use crate::visible::escaped_json;
 
 /// Rows of a list on a terminal by default.
 const ROWS: u32 = 20;
@@ -183,7 +184,7 @@ impl DiffArgs {
             _ => {
                 let json = serde_json::to_string_pretty(summary)
                     .context(|| "failed to write the summary")?;
-                json + "\n"
+                escaped_json(&json).into_owned() + "\n"
             }
         };
         let mut to = Destination::open(self.out.as_deref())?;

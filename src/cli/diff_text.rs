@@ -1,9 +1,11 @@
 //! The tables of `diff` as text.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::format::{count, signed_count};
 use crate::history::{BreakdownChange, PageChange, PageCounts, Summary, Total};
+use crate::visible::escaped;
 
 fn number(value: Option<i64>) -> String {
     value.map_or_else(|| "-".to_owned(), signed_count)
@@ -27,11 +29,12 @@ pub(super) fn page_header(by: &str) -> String {
 }
 
 pub(super) fn page_line(page: &PageChange, value: Option<i64>) -> String {
-    format!(
-        "{:>32}  {}\n",
-        number(value),
-        page.target.as_deref().unwrap_or("-")
-    )
+    format!("{:>32}  {}\n", number(value), target(page))
+}
+
+/// The target of a page. That of an unmatched item is what the provider sent.
+fn target(page: &PageChange) -> Cow<'_, str> {
+    escaped(page.target.as_deref().unwrap_or("-"))
 }
 
 fn change_header(what: &str) -> String {
@@ -57,11 +60,10 @@ pub(super) fn mover_header() -> String {
 }
 
 pub(super) fn mover_line(page: &PageChange) -> String {
-    let target = page.target.as_deref().unwrap_or("-");
     change_line(
         [page.before, page.after, page.change],
         page.relative_change,
-        target,
+        &target(page),
     )
 }
 
@@ -76,7 +78,7 @@ pub(super) fn breakdown_line(shift: &BreakdownChange) -> String {
         .as_deref()
         .filter(|key| !key.is_empty())
         .unwrap_or("\"\"");
-    let what = format!("{dimension:<18}  {key}");
+    let what = format!("{dimension:<18}  {}", escaped(key));
     change_line(
         [shift.before, shift.after, shift.change],
         shift.relative_change,

@@ -135,11 +135,16 @@ fn drift(findings: &Findings, items: u64, text: &mut String) {
             Drifted::Missing | Drifted::Vanished => ", null in the table",
         };
         let of = format!("{} of {} items{kept}", count(drift.items), count(items));
-        let _ = writeln!(text, "    `{}` {}: {of}", drift.field, drift.what.words());
+        let _ = writeln!(
+            text,
+            "    `{}` {}: {of}",
+            escaped(&drift.field),
+            drift.what.words()
+        );
         if let Some(example) = &drift.example {
             let cut: String = example.chars().take(EXAMPLE).collect();
             let more = if cut.len() < example.len() { "…" } else { "" };
-            let _ = writeln!(text, "      for example {cut}{more}");
+            let _ = writeln!(text, "      for example {}{more}", escaped(&cut));
         }
     }
     let adopting: Vec<&str> = findings
@@ -153,7 +158,7 @@ fn drift(findings: &Findings, items: u64, text: &mut String) {
             "    to adopt: copy the contract (`backlake schema pages --toml`), raise its version, append\n    these lines, name the file in [lake] contracts, and replay the snapshot:"
         );
         for line in adopting.iter().flat_map(|lines| lines.lines()) {
-            let _ = writeln!(text, "      {line}");
+            let _ = writeln!(text, "      {}", escaped(line));
         }
     }
 }

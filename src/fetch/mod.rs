@@ -10,6 +10,7 @@ mod attempt;
 mod classify;
 mod client;
 mod dispatch;
+mod download;
 mod drain;
 mod events;
 mod fetcher;
@@ -25,6 +26,7 @@ mod verdict;
 
 pub use client::{Client, Credentials, Limits, Response};
 pub use dispatch::fetch;
+pub use download::{DownloadLimits, download, is_downloadable};
 pub use events::{BatchEnd, End, Entry, Event, Fetched, Step};
 pub use fetcher::Fetcher;
 pub use free_calls::{fetch_account, list_tasks};

@@ -50,6 +50,7 @@ pub(super) struct TargetsSpec {
     pub(super) bare_url: BareUrl,
     #[serde(default)]
     pub(super) suffixes: SuffixList,
+    pub(super) max_list_mib: Option<Spanned<i64>>,
     pub(super) retry_refused_after_days: Option<Spanned<i64>>,
 }
 

@@ -43,6 +43,7 @@ const MOST_MINUTES: u32 = 7 * 24 * 60;
 /// A tebibyte.
 const MOST_MEMORY_MIB: u32 = 1 << 20;
 
+pub(super) const MAX_LIST_MIB: Whole = whole("targets.max_list_mib", 1..=MOST_MEMORY_MIB, 1024);
 pub(super) const RETRY_REFUSED_AFTER_DAYS: Whole =
     whole("targets.retry_refused_after_days", 0..=3650, 30);
 pub(super) const SKIP_LINES: Whole = whole("targets.skip_lines", 0..=1_000_000, 0);
@@ -157,7 +158,7 @@ pub(super) const KEYS: &[Key] = &[
         "The date of the snapshot."),
 
     key("targets.paths", Texts, Required("[\"targets.txt\"]"),
-        "The target lists: paths and globs relative to the working directory, plain or compressed (`.gz`, `.zst`, or `.zip` with one file); `-` is standard input."),
+        "The target lists: paths and globs relative to the working directory, `s3://…`, `gs://…` and `az://…` with globs, `https://…`; plain or compressed (`.gz`, `.zst`, or `.zip` with one file). `-` is standard input, and `~/` the home folder. A glob does not match hidden files."),
     key("targets.format", OneOf(&["txt", "csv", "tsv", "ndjson", "json", "xml", "xlsx", "parquet"]), Absent("from the name of each file; `txt` for standard input"),
         "The format of the lists. `json` is an array of texts or objects, `xml` a sitemap or an index of sitemaps in the same folder. Text is UTF-8, or UTF-16 with a byte order mark."),
     key("targets.column", TextOrNumber, Absent("the column with a well-known name, such as `url`, `target`, `address`, `page` or `domain`, if there is exactly one"),
@@ -178,6 +179,8 @@ pub(super) const KEYS: &[Key] = &[
         "What a URL without a path, such as `https://example.com`, means: that page or the whole domain."),
     key("targets.suffixes", OneOf(&["icann_and_private", "icann"]), Value("\"icann_and_private\""),
         "Which sections of the public suffix list end a root domain. With `icann_and_private`, `a.github.io` and `b.github.io` are two root domains."),
+    number(MAX_LIST_MIB,
+        "The largest list that is downloaded from a bucket or the web, in MiB."),
     number(RETRY_REFUSED_AFTER_DAYS,
         "How many days a target that the provider refused is not asked for again. 0 asks for it in every run."),
 

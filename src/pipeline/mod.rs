@@ -10,6 +10,7 @@ mod gates;
 mod gathered;
 mod invalid;
 mod keys;
+mod lists;
 mod means;
 mod plan;
 mod publish;

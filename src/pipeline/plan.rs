@@ -2,10 +2,12 @@
 
 use super::connect::{connect, credentials_for};
 use super::invalid::{described, first_invalid, reasons, refuse_mistaken};
+use super::lists::{find_lists, shown};
 use super::means::Means;
 use super::ready::{Pipeline, TargetSettings};
 use super::report::PlanReport;
 use super::surroundings::Surroundings;
+use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
 use crate::fetch::fetch_account;
 use crate::plan::{Estimate, Plan, requests_in_input_order};
@@ -18,7 +20,7 @@ use crate::targets::TargetList;
 /// Target lists that are missing, damaged or empty, or that have no valid target or too many invalid
 /// lines.
 pub async fn plan(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<PlanReport> {
-    let list = read_targets(&pipeline.targets).await?;
+    let list = read_targets(&pipeline.targets, &env.clock).await?;
     refuse_mistaken(&list, &pipeline.targets)?;
     let planned = tokio::task::spawn_blocking(move || {
         let plan = Plan::of(&list);
@@ -71,14 +73,15 @@ async fn read_means(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<Means
     Ok(Means::of(pipeline, account.as_ref()))
 }
 
-/// Reads the target lists.
+/// Finds and reads the target lists.
 ///
 /// # Errors
 /// Target lists that are missing, damaged or empty, or that have no valid target.
-pub(super) async fn read_targets(settings: &TargetSettings) -> Result<TargetList> {
+pub(super) async fn read_targets(settings: &TargetSettings, clock: &Clock) -> Result<TargetList> {
+    let lists = find_lists(settings, clock).await?;
     let settings = settings.clone();
     let read = tokio::task::spawn_blocking(move || {
-        let list = TargetList::read(&settings.sources, &settings.rules)?;
+        let list = TargetList::read_places(&settings.sources, &lists.places, &settings.rules)?;
         refuse_empty(&list, &settings).map_or(Ok(list), Err)
     });
     read.await.context(|| "reading the target lists panicked")?
@@ -88,7 +91,13 @@ fn refuse_empty(list: &TargetList, settings: &TargetSettings) -> Option<Error> {
     if list.line_count() == 0 {
         let message = format!(
             "the target list is empty: {}",
-            settings.sources.paths.join(", ")
+            settings
+                .sources
+                .paths
+                .iter()
+                .map(|path| shown(path))
+                .collect::<Vec<_>>()
+                .join(", ")
         );
         let hint = "nothing was sent; write one target per line";
         return Some(Error::usage(message).with_hint(hint));

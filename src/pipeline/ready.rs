@@ -74,6 +74,8 @@ pub struct TargetSettings {
     pub rules: Rules,
     /// How many lines may be invalid.
     pub max_invalid: MaxInvalid,
+    /// The largest list that is downloaded, in bytes.
+    pub max_list_bytes: u64,
     /// How long a refused target is not asked for again; zero means that it is always asked for.
     pub retry_refused_after: chrono::Duration,
 }

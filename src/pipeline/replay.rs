@@ -22,6 +22,7 @@ use super::run_mode::{FindingsMode, RunMode};
 use super::start::Start;
 use super::surroundings::{Surroundings, locked};
 use super::target_states::TargetStates;
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::lake::Manifest;
 use crate::ledger::{Ledger, RunRecord};
@@ -108,7 +109,7 @@ async fn gather(start: &Start<'_>, record: RunRecord, batches: Range<u32>) -> Re
         ..
     } = *start;
     let (kept, earlier) = tokio::join!(
-        kept_list(ledger, &record, &pipeline.targets),
+        kept_list(ledger, &record, &pipeline.targets, &start.env.clock),
         ledger.earlier_attempts(pipeline.request.endpoint, batches)
     );
     let KeptList { mut list, rules } = kept?;
@@ -178,6 +179,7 @@ async fn kept_list(
     ledger: &Ledger,
     record: &RunRecord,
     settings: &TargetSettings,
+    clock: &Clock,
 ) -> Result<KeptList> {
     if let Some((list, rules)) = ledger.target_list(&record.run).await? {
         return Ok(KeptList { list, rules });
@@ -186,7 +188,7 @@ async fn kept_list(
         "the run has not kept its target list; reading the current list: responses for targets that are no longer in it count as unmatched"
     );
     Ok(KeptList {
-        list: read_targets(settings).await?,
+        list: read_targets(settings, clock).await?,
         rules: settings.rules,
     })
 }

@@ -16,6 +16,7 @@ use super::file::{
     ApiSpec, BudgetSpec, LakeSpec, PipelineSpec, PriceSpec, PublishSpec, SimulatorSpec, TargetsSpec,
 };
 use super::keys::{self, Bounded, Fallback, KEYS, Ratio, Whole};
+use super::lists::check_place;
 use super::ready::{
     ApiSettings, Budget, LakeSettings, MaxInvalid, Overrides, Pipeline, Provider, PublishSettings,
     RequestSettings, SimulatorOptions, TargetSettings,
@@ -128,6 +129,10 @@ impl File<'_> {
             let message = "the list is empty; name at least one file";
             return Err(self.refuse("targets.paths", &spec.paths, message));
         }
+        for path in spec.paths.get_ref() {
+            check_place(path)
+                .map_err(|message| self.refuse("targets.paths", &spec.paths, &message))?;
+        }
         if let Some(keep) = &spec.keep {
             let mut seen = HashSet::new();
             if let Some(again) = keep.get_ref().iter().find(|name| !seen.insert(*name)) {
@@ -181,6 +186,7 @@ impl File<'_> {
                 bare_url: spec.bare_url,
                 suffixes: spec.suffixes,
             },
+            max_list_bytes: mib(self.whole(&keys::MAX_LIST_MIB, spec.max_list_mib)?),
             retry_refused_after: chrono::Duration::days(days.into()),
         })
     }

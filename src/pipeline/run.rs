@@ -52,7 +52,7 @@ pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> 
         return published_already(pipeline, env, &store, &manifest, started_at).await;
     }
     let credentials = credentials_for(pipeline, env)?;
-    let list = read_targets(&pipeline.targets).await?;
+    let list = read_targets(&pipeline.targets, &env.clock).await?;
     refuse_mistaken(&list, &pipeline.targets)?;
     let invalid_reasons = reasons(&list);
     if !invalid_reasons.is_empty() {

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::population::Draws;
+use super::population::{Draws, Page};
 use super::response::{PageItem, TaskResponse};
 use super::rules::{Accepted, Refusal, check, one_task};
 use super::state::{Charge, State};
 use crate::money::Usd;
 use crate::provider::code;
-use crate::targets::{TargetKind, stem};
+use crate::targets::{Canonical, Spelling, TargetKind};
 
 /// Does a task. A task that is refused costs nothing.
 pub(super) fn perform(state: &State, body: &[u8]) -> TaskResponse {
@@ -76,25 +76,45 @@ fn items_of(state: &State, accepted: &Accepted) -> Vec<PageItem> {
     } else {
         1
     };
-    let mut stems: HashMap<&str, u32> = HashMap::new();
-    for (text, _) in &accepted.targets {
-        *stems.entry(stem(text)).or_default() += 1;
+    let pages: Vec<Option<Page>> = accepted
+        .targets
+        .iter()
+        .map(|(_, target)| {
+            let population = &state.population;
+            let mut page = population.page(date, target.text(), target.root_domain())?;
+            page.rank /= scale;
+            page.main_domain_rank /= scale;
+            Some(page)
+        })
+        .collect();
+    // By stem, the number of targets and of those that the population has.
+    let mut stems: HashMap<&str, (u32, u32)> = HashMap::new();
+    for ((_, target), page) in accepted.targets.iter().zip(&pages) {
+        let (targets, found) = stems.entry(Spelling::of(target.text()).stem).or_default();
+        *targets += 1;
+        *found += u32::from(page.is_some());
     }
-    let item_of = |(text, target): &(String, crate::targets::Canonical)| {
-        let population = &state.population;
-        let mut page = population.page(date, target.text(), target.root_domain())?;
-        page.rank /= scale;
-        page.main_domain_rank /= scale;
-        let url = if stems[stem(text)] == 1 {
-            as_provider_writes(target.text(), target.kind())
-        } else {
-            // Two targets of the batch differ only in their spelling, so the url must stay
-            // unambiguous.
-            target.text().to_owned()
+    let item_of = |((_, target), page): (&(String, Canonical), Option<Page>)| {
+        let url = match stems[Spelling::of(target.text()).stem] {
+            (1, _) => as_provider_writes(target.text(), target.kind()),
+            // Other targets of the batch differ only in their spelling. If all of them have an
+            // item, a client can tell by elimination which one is spelled otherwise.
+            (targets, found) if targets == found => as_a_bare_url(target.text(), target.kind()),
+            _ => target.text().to_owned(),
         };
-        Some(PageItem::new(url, page))
+        Some(PageItem::new(url, page?))
     };
-    accepted.targets.iter().filter_map(item_of).collect()
+    let items = accepted.targets.iter().zip(pages).filter_map(item_of);
+    items.collect()
+}
+
+/// The url of an item whose target is one of several spellings: a domain is written as a URL that
+/// differs from its home page only in the final slash.
+fn as_a_bare_url(target: &str, kind: TargetKind) -> String {
+    match kind {
+        TargetKind::Page => target.to_owned(),
+        TargetKind::Domain | TargetKind::Subdomain => format!("http://{target}"),
+    }
 }
 
 /// The url of an item. The provider does not always write it in the way in which it was requested.

@@ -6,17 +6,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{
-    ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion,
+    ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, RetryConfig, UpdateVersion,
 };
 use url::Url;
 
+use super::bucket::connect;
 use super::whole::{blocking, sync_directory, write_whole};
 use crate::error::{Context, Error, Result};
 
@@ -78,26 +76,10 @@ impl Store {
             });
         }
         let parsed: Url = url.parse().usage(failed)?;
-        let objects: Arc<dyn ObjectStore> = match parsed.scheme() {
-            "s3" | "s3a" => Arc::new(
-                AmazonS3Builder::from_env()
-                    .with_url(url)
-                    .build()
-                    .usage(failed)?,
-            ),
-            "gs" => Arc::new(
-                GoogleCloudStorageBuilder::from_env()
-                    .with_url(url)
-                    .build()
-                    .usage(failed)?,
-            ),
-            "az" | "abfs" | "abfss" => Arc::new(
-                MicrosoftAzureBuilder::from_env()
-                    .with_url(url)
-                    .build()
-                    .usage(failed)?,
-            ),
-            scheme => {
+        let objects = match connect(&parsed, &RetryConfig::default()) {
+            Some(connected) => connected.usage(failed)?,
+            None => {
+                let scheme = parsed.scheme();
                 return Err(
                     Error::usage(format!("[lake] url: {scheme}:// is not supported"))
                         .with_hint("use a local path, s3://, gs:// or az://"),

@@ -289,17 +289,5 @@ fn domain(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
     })
 }
 
-/// A URL without its scheme, `www.` and final slash: the part that two spellings of the same page
-/// share.
-#[must_use]
-pub fn stem(url: &str) -> &str {
-    let rest = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"))
-        .unwrap_or(url);
-    let rest = rest.strip_prefix("www.").unwrap_or(rest);
-    rest.strip_suffix('/').unwrap_or(rest)
-}
-
 #[cfg(test)]
 mod tests;

@@ -72,7 +72,7 @@ pub(super) fn open(list: &ListFile<'_>) -> Result<Opened> {
     if list.path == "-" {
         return open_standard_input(list);
     }
-    let file = File::open(list.path).usage(failed)?;
+    let file = File::open(list.file).usage(failed)?;
     let (name, compression) = Compression::split(list.path);
     let name = Some(name.to_owned());
     let stream = match compression {

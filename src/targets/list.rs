@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::block::{Block, Sink};
 use super::canonical::{Canonical, canonical_of_line};
+use super::places::Place;
 use super::problem::Problem;
 use super::reading::ReadAs;
 use super::rules::{Rules, TargetKind};
@@ -122,18 +123,27 @@ fn canonicalised(block: &Block, rules: &Rules) -> Vec<Result<Canonical, Problem>
 }
 
 impl TargetList {
-    /// Reads all sources.
+    /// Reads all sources, which must be on this machine.
+    ///
+    /// # Errors
+    /// As [`TargetList::read_places`], and a path that names no list.
+    pub fn read(sources: &Sources, rules: &Rules) -> Result<Self> {
+        Self::read_places(sources, &sources.places()?, rules)
+    }
+
+    /// Reads the lists at these places, as `sources` says.
     ///
     /// # Errors
     /// A source that is missing or damaged, with its name and line. A line that is not a target is
     /// not an error: the list contains it with the reason.
-    pub fn read(sources: &Sources, rules: &Rules) -> Result<Self> {
-        let files = sources.without_indexes(sources.files()?)?;
+    pub fn read_places(sources: &Sources, places: &[Place], rules: &Rules) -> Result<Self> {
+        let places = sources.without_indexes(places)?;
+        let names = places.iter().map(|place| place.name.clone()).collect();
         let keep = sources.reading.keep.clone();
-        let (mut list, read_as) = Self::gather(keep, files.clone(), rules, move |sink| {
-            let files = files.iter().enumerate();
-            files
-                .map(|(number, path)| sources.read(number, path, sink))
+        let (mut list, read_as) = Self::gather(keep, names, rules, move |sink| {
+            let places = places.iter().enumerate();
+            places
+                .map(|(number, place)| sources.read(number, place, sink))
                 .collect::<Result<_>>()
         })?;
         list.read_as = read_as;

@@ -1,5 +1,7 @@
 //! One target list for a reader: where it is, and which columns are wanted.
 
+use std::path::Path;
+
 use super::column::{Column, NotFound, not_found, position};
 use super::reading::{Delimiter, Format, ReadAs, Reading};
 use crate::error::{Error, Result};
@@ -10,8 +12,10 @@ use crate::visible::escaped;
 pub(super) struct ListFile<'a> {
     /// The number of the list among all sources, from 0.
     pub(super) number: usize,
-    /// The path, or `-` for standard input.
+    /// The path or URL, or `-` for standard input.
     pub(super) path: &'a str,
+    /// The file that contains it. Not used for standard input.
+    pub(super) file: &'a Path,
     /// How it is read.
     pub(super) reading: &'a Reading,
 }

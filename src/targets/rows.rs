@@ -386,8 +386,11 @@ mod tests {
 
     use super::*;
 
-    /// The rows of a text with their lines, and the end: read in buffers of `capacity` bytes.
-    fn rows(text: &[u8], capacity: usize) -> (Vec<(u64, Vec<String>)>, Result<(), String>) {
+    /// A row with the line on which it starts.
+    type Found = (u64, Vec<String>);
+
+    /// The rows of a text, and how it ends: read in buffers of `capacity` bytes.
+    fn rows(text: &[u8], capacity: usize) -> (Vec<Found>, Result<(), String>) {
         let mut rows = Rows::new(BufReader::with_capacity(capacity, text), b',', 1);
         let mut row = Row::keeping(Wanted::first(100));
         let mut found = Vec::new();

@@ -15,6 +15,7 @@ use super::column::shown;
 use super::content;
 use super::encoding::Peek;
 use super::list_file::ListFile;
+use super::places::Place;
 use super::reading::{Format, ReadAs};
 use crate::error::{Context, Result};
 
@@ -31,7 +32,7 @@ pub(super) fn sitemap(list: &ListFile<'_>, text: Peek, sink: Sink<'_>) -> Result
     blocks.block.entities = Entities::Decoded;
     let root = each_loc(list, text, |root, line, loc| {
         if root == Root::Index {
-            let message = "an index of sitemaps names another index, or is on standard input";
+            let message = "an index of sitemaps is read only from a file on this machine, and names no other index";
             return Err(list
                 .wrong_at(line, message)
                 .with_hint("nothing was sent; name the sitemaps themselves in [targets] paths"));
@@ -59,7 +60,7 @@ enum Root {
 
 /// The files of an index of sitemaps; none if the list is not an index. Each file is in the folder
 /// of the index and has the last part of the URL as its name: nothing is fetched.
-pub(super) fn indexed(list: &ListFile<'_>, mut text: Peek) -> Result<Option<Vec<String>>> {
+pub(super) fn indexed(list: &ListFile<'_>, mut text: Peek) -> Result<Option<Vec<Place>>> {
     let start = text.look().usage(|| list.failed())?;
     if !String::from_utf8_lossy(start).contains("sitemapindex") {
         return Ok(None);
@@ -87,7 +88,10 @@ pub(super) fn indexed(list: &ListFile<'_>, mut text: Peek) -> Result<Option<Vec<
             let message = format!("an index names at most {MAX_SITEMAPS} sitemaps");
             return Err(list.wrong_at(line, &message));
         }
-        files.push(file.to_string_lossy().into_owned());
+        files.push(Place {
+            name: file.to_string_lossy().into_owned(),
+            file,
+        });
         Ok(())
     })?;
     Ok((root == Root::Index).then_some(files))

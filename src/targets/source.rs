@@ -4,7 +4,6 @@
 //! that are compressed or on standard input are first copied to a temporary file, because their
 //! index is at their end.
 
-use std::collections::HashSet;
 use std::path::Path;
 
 use super::block::Sink;
@@ -15,11 +14,12 @@ use super::csv::csv;
 use super::json::json;
 use super::list_file::ListFile;
 use super::parquet::parquet;
+use super::places::{Place, places_on_disk};
 use super::reading::{Format, ReadAs, Reading};
 use super::sitemap::{indexed, sitemap};
 use super::text::{ndjson, txt};
 use super::xlsx::xlsx;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 
 /// The lists to read, and how to read them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,76 +31,58 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Expands paths and globs to files, in order, each file once.
+    /// The lists on this machine that the paths name, in order, each once.
     ///
     /// # Errors
-    /// A path that does not exist or is a directory; a glob that is malformed or matches no file.
-    pub fn files(&self) -> Result<Vec<String>> {
-        let mut files = Vec::new();
+    /// As [`places_on_disk`].
+    pub fn places(&self) -> Result<Vec<Place>> {
+        let mut places = Vec::new();
         for path in &self.paths {
-            if path == "-" {
-                files.push(path.clone());
-            } else if Path::new(path).is_dir() {
-                return Err(
-                    Error::usage(format!("target list {path} is a directory")).with_hint(format!(
-                        "name its files, for example \"{}/*.txt\"",
-                        path.trim_end_matches('/')
-                    )),
-                );
-            } else if Path::new(path).exists() {
-                files.push(path.clone());
-            } else if path.contains(['*', '?', '[']) {
-                files.extend(matches_of(path)?);
-            } else {
-                return Err(
-                    Error::usage(format!("target list {path} does not exist")).with_hint(
-                        "paths are relative to the working directory; correct the path or create the list",
-                    ),
-                );
-            }
+            places.extend(places_on_disk(path)?);
         }
-        let mut seen = HashSet::new();
-        files.retain(|file| seen.insert(file.clone()));
-        Ok(files)
+        Ok(Place::each_once(places))
     }
 
-    /// The same files, with those that an index of sitemaps names in place of the index.
+    /// The same lists, with those that an index of sitemaps names in place of the index.
     ///
     /// # Errors
     /// An index that is damaged, or that names a file which does not exist.
-    pub(super) fn without_indexes(&self, files: Vec<String>) -> Result<Vec<String>> {
-        let mut lists = Vec::with_capacity(files.len());
-        for path in files {
-            let list = self.list(0, &path);
+    pub(super) fn without_indexes(&self, places: &[Place]) -> Result<Vec<Place>> {
+        let mut lists = Vec::with_capacity(places.len());
+        for place in places {
+            let list = self.list(0, place);
             let is_xml = match self.reading.format {
                 Some(format) => format == Format::Xml,
                 None => {
-                    format_of(&list, Compression::split(&path).0).is_ok_and(|f| f == Format::Xml)
+                    let (name, _) = Compression::split(&place.name);
+                    format_of(&list, name).is_ok_and(|format| format == Format::Xml)
                 }
             };
-            let indexed = if is_xml && path != "-" {
+            // Next to the copy of a remote list, there is nothing that belongs to it.
+            let is_local = Path::new(&place.name) == place.file && place.name != "-";
+            let indexed = if is_xml && is_local {
                 indexed(&list, open(&list)?.text(&list)?)?
             } else {
                 None
             };
-            lists.extend(indexed.unwrap_or_else(|| vec![path]));
+            lists.extend(indexed.unwrap_or_else(|| vec![place.clone()]));
         }
-        let mut seen = HashSet::new();
-        lists.retain(|file| seen.insert(file.clone()));
-        Ok(lists)
+        Ok(Place::each_once(lists))
     }
 
-    fn list<'a>(&'a self, number: usize, path: &'a str) -> ListFile<'a> {
+    fn list<'a>(&'a self, number: usize, place: &'a Place) -> ListFile<'a> {
+        let Place { name, file } = place;
         ListFile {
+            path: name,
+            file,
             number,
-            path,
             reading: &self.reading,
         }
     }
 
     /// Reads one list from start to end.
-    pub(super) fn read(&self, number: usize, path: &str, sink: Sink<'_>) -> Result<ReadAs> {
-        let list = self.list(number, path);
+    pub(super) fn read(&self, number: usize, place: &Place, sink: Sink<'_>) -> Result<ReadAs> {
+        let list = self.list(number, place);
         let opened = open(&list)?;
         let format = match (self.reading.format, &opened.name) {
             (Some(format), _) => format,
@@ -117,27 +99,6 @@ impl Sources {
             Format::Parquet => parquet(&list, opened.file(&list)?, sink),
         }
     }
-}
-
-/// The files that a glob matches.
-fn matches_of(pattern: &str) -> Result<Vec<String>> {
-    let mut files = Vec::new();
-    let matches = glob::glob(pattern)
-        .usage(|| format!("[targets] paths: `{pattern}` is not a valid glob"))?;
-    for found in matches {
-        let found = found.usage(|| format!("failed to read a file that {pattern} matches"))?;
-        if found.is_file() {
-            files.push(found.to_string_lossy().into_owned());
-        }
-    }
-    if files.is_empty() {
-        return Err(
-            Error::usage(format!("[targets] paths: {pattern} matches no file")).with_hint(
-                "globs are relative to the working directory; correct the glob or create the list",
-            ),
-        );
-    }
-    Ok(files)
 }
 
 /// The format that the extension of a name tells.

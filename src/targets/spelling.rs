@@ -79,3 +79,32 @@ pub(super) fn unescaped(line: &str, entities: Entities) -> Option<String> {
         .contains("&amp;")
         .then(|| format!("{before}?{}", query.replace("&amp;", "&")))
 }
+
+/// The parts in which two spellings of the same page or domain differ, and the part that they share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Spelling<'a> {
+    /// `http`, `https`, or nothing.
+    pub scheme: &'a str,
+    /// Whether the host begins with `www.`.
+    pub www: bool,
+    /// What is left without scheme, `www.` and final slash.
+    pub stem: &'a str,
+}
+
+impl<'a> Spelling<'a> {
+    /// Takes a URL or domain apart.
+    #[must_use]
+    pub fn of(url: &'a str) -> Self {
+        let (scheme, rest) = match url.split_once("://") {
+            Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
+            _ => ("", url),
+        };
+        let host = rest.strip_prefix("www.");
+        let stem = host.unwrap_or(rest);
+        Self {
+            scheme,
+            www: host.is_some(),
+            stem: stem.strip_suffix('/').unwrap_or(stem),
+        }
+    }
+}

@@ -26,6 +26,7 @@ mod lists;
 mod lists_any;
 mod lists_made;
 mod pipe;
+mod places;
 mod planning;
 mod pruning;
 mod publishing;

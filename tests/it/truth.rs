@@ -30,7 +30,19 @@ fn list(count: usize) -> Vec<String> {
             18 => format!("https://big0.com/page/{}", n.saturating_sub(18) / 20 * 20),
             _ => format!("not a target {n}"),
         })
+        .chain((0..count / 60).flat_map(spellings))
         .collect()
+}
+
+/// A domain and its home page under both schemes. The simulator writes the url of such a domain as
+/// that of a home page without its slash, so the items can be told apart only by elimination.
+fn spellings(n: usize) -> [String; 3] {
+    let domain = format!("spelled{n}.net");
+    [
+        format!("http://{domain}/"),
+        format!("https://{domain}/"),
+        domain,
+    ]
 }
 
 #[tokio::test(start_paused = true)]
@@ -41,6 +53,7 @@ async fn the_lake_contains_the_truth_of_every_row_and_every_breakdown() {
         200_000
     };
     let lines = list(count);
+    let count = lines.len();
     let site = Site::new(&lines).with("[api]\nrequests_per_minute = 10000");
     let (simulator, clock) = simulator(Behaviour::default()).await;
     let end = site.run(&simulator, &clock).await.unwrap();

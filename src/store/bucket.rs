@@ -1,0 +1,121 @@
+//! Buckets: connects to an object store by URL, and reads target lists from it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _, RetryConfig};
+use url::Url;
+
+use super::download::Download;
+use crate::error::{Context, Error, Result};
+
+/// Connects to the bucket of a URL. Credentials are found in each cloud's standard way: environment,
+/// workload identity, instance role.
+///
+/// # Errors
+/// Why the URL or the environment does not say how; none if no object store has this scheme.
+pub(super) fn connect(
+    url: &Url,
+    retry: &RetryConfig,
+) -> Option<Result<Arc<dyn ObjectStore>, object_store::Error>> {
+    let retry = retry.clone();
+    Some(match url.scheme() {
+        "s3" | "s3a" => {
+            let builder = AmazonS3Builder::from_env().with_url(url.as_str());
+            let built = builder.with_retry(retry).build();
+            built.map(|store| Arc::new(store) as _)
+        }
+        "gs" => {
+            let builder = GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
+            let built = builder.with_retry(retry).build();
+            built.map(|store| Arc::new(store) as _)
+        }
+        "az" | "abfs" | "abfss" => {
+            let builder = MicrosoftAzureBuilder::from_env().with_url(url.as_str());
+            let built = builder.with_retry(retry).build();
+            built.map(|store| Arc::new(store) as _)
+        }
+        _ => return None,
+    })
+}
+
+/// A bucket with target lists.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    objects: Arc<dyn ObjectStore>,
+}
+
+impl Bucket {
+    /// Connects to a bucket such as `s3://bucket`. Nobody waits for a list as long as for the lake:
+    /// nothing is paid for yet.
+    pub(crate) fn open(root: &str) -> Result<Self> {
+        let retry = RetryConfig {
+            max_retries: 3,
+            retry_timeout: Duration::from_secs(60),
+            ..RetryConfig::default()
+        };
+        let failed = || format!("failed to open {root}");
+        let url: Url = root.parse().usage(failed)?;
+        let unsupported = || Error::usage(format!("{}:// is not supported", url.scheme()));
+        let objects = connect(&url, &retry).ok_or_else(unsupported)?;
+        let objects = objects.usage(failed)?;
+        Ok(Self { objects })
+    }
+
+    /// Whether an object has exactly this name.
+    pub(crate) async fn has(&self, name: &str) -> Result<bool> {
+        match self.objects.head(&path(name)?).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(unreadable(error)),
+        }
+    }
+
+    /// The names of all objects below a folder, sorted.
+    pub(crate) async fn under(&self, folder: &str) -> Result<Vec<String>> {
+        let listed = self.objects.list(Some(&path(folder)?));
+        let names = listed.map_ok(|object| object.location.to_string());
+        let mut names: Vec<String> = names.try_collect().await.map_err(unreadable)?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Copies an object to a file.
+    pub(crate) async fn copy(&self, name: &str, to: &mut Download) -> Result<()> {
+        let object = self.objects.get(&path(name)?).await.map_err(unreadable)?;
+        let mut bytes = object.into_stream();
+        while let Some(bytes) = bytes.next().await {
+            to.write(&bytes.map_err(unreadable)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn path(name: &str) -> Result<Path> {
+    Path::parse(name).usage(|| format!("`{name}` is not the name of an object"))
+}
+
+/// A list that cannot be read is for the user to correct: nothing was sent.
+fn unreadable(error: object_store::Error) -> Error {
+    let (message, hint) = match &error {
+        object_store::Error::NotFound { .. } => (
+            "it does not exist",
+            "correct [targets] paths or create the list; nothing was sent",
+        ),
+        object_store::Error::Unauthenticated { .. }
+        | object_store::Error::PermissionDenied { .. } => (
+            "access is denied",
+            "let the credentials of this environment read and list the bucket; nothing was sent",
+        ),
+        _ => (
+            "the object store cannot be read",
+            "check the URL, the credentials and the endpoint of the object store; nothing was sent",
+        ),
+    };
+    Error::usage(message).caused_by(error).with_hint(hint)
+}
