@@ -147,12 +147,14 @@ fn is_json(lines: &[&str]) -> bool {
     }
 }
 
-/// The delimiter of a line that is a header: one of its fields is a well-known name.
+/// The delimiter of a line that is a header: one of its fields is a well-known name, and none is a
+/// target.
 fn delimiter_of_header(line: &str) -> Option<Delimiter> {
     Delimiter::ALL.into_iter().find(|delimiter| {
-        let mut fields = line.split(char::from(delimiter.byte())).peekable();
-        let name = |field: &str| is_well_known(field.trim().trim_matches('"'));
-        line.contains(char::from(delimiter.byte())) && fields.any(name)
+        let fields = line.split(char::from(delimiter.byte()));
+        let mut fields = fields.map(|field| field.trim().trim_matches('"'));
+        let no_target = |field: &str| Shape::of(field.as_bytes()) == Shape::Other;
+        fields.clone().count() > 1 && fields.clone().all(no_target) && fields.any(is_well_known)
     })
 }
 

@@ -16,6 +16,9 @@ fn site(name: &str, bytes: &[u8], keys: &str) -> Site {
     site.with_targets(&format!("paths = [\"{}\"]\n{keys}", path.display()))
 }
 
+/// Targets with their lines.
+type Lines<'a> = Vec<(u64, &'a str)>;
+
 /// The targets of a list with their lines, and the number of invalid lines.
 fn read(site: &Site) -> (Vec<(u64, String)>, usize) {
     let settings = site.pipeline("http://127.0.0.1:1").targets;
@@ -46,7 +49,7 @@ fn a_list_is_read_as_it_is_meant() {
     ];
     let a_x = "https://a.com/x";
     let both = [(2, a_x), (3, "b.com")];
-    let cases: Vec<(&str, Vec<u8>, &str, Vec<(u64, &str)>)> = vec![
+    let cases: Vec<(&str, Vec<u8>, &str, Lines<'_>)> = vec![
         (
             "semicolon.csv",
             b"url;client\r\nhttps://a.com/x;\"Semi;colon\"\r\nb.com;\r\n".to_vec(),
@@ -196,6 +199,12 @@ fn a_list_is_read_as_it_is_meant() {
             b"https://a.com/n,1.html\nhttps://a.com/n,2.html".to_vec(),
             "",
             vec![(1, "https://a.com/n,1.html"), (2, "https://a.com/n,2.html")],
+        ),
+        (
+            "name.txt",
+            b"https://a.com/news,link\nb.com".to_vec(),
+            "",
+            vec![(1, "https://a.com/news,link"), (2, "b.com")],
         ),
         (
             "set.txt",
