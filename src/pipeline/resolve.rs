@@ -20,7 +20,7 @@ use super::file::{
 use super::keys::{self, Bounded, Key, Ratio, Whole};
 use super::lists::check_place;
 use super::ready::{
-    ApiSettings, Budget, LakeSettings, Overrides, Pipeline, Provider, PublishSettings,
+    ApiSettings, Budget, LakeSettings, MaxInvalid, Overrides, Pipeline, Provider, PublishSettings,
     RequestSettings, SimulatorOptions, TargetSettings,
 };
 use crate::clock::Clock;
@@ -30,7 +30,7 @@ use crate::fetch::{Limits, RetryPolicy, is_loopback};
 use crate::lake::ChangeBounds;
 use crate::money::Usd;
 use crate::provider::{Prices, TaskOptions};
-use crate::targets::{Rules, Sources};
+use crate::targets::{Column, Reading, Rules, Sources};
 
 /// The name that asks for the embedded simulator.
 const SIMULATOR: &str = "simulator";
@@ -186,6 +186,30 @@ impl File<'_> {
                 return Err(self.refuse("targets.keep", keep, &message));
             }
         }
+        if let Some(keep) = spec.keep.as_ref().filter(|_| !spec.header)
+            && let Some(name) = keep
+                .get_ref()
+                .iter()
+                .find(|name| name.parse::<u16>().is_err())
+        {
+            let message =
+                format!("without a header, `{name}` is no column; write its number from 1");
+            return Err(self.refuse("targets.keep", keep, &message));
+        }
+        if let Some(column) = &spec.column
+            && !spec.header
+            && matches!(column.get_ref(), Column::Name(_))
+        {
+            let message = "without a header, a column has no name; write its number from 1";
+            return Err(self.refuse("targets.column", column, message));
+        }
+        let max_invalid = MaxInvalid {
+            few: match spec.max_invalid_ratio {
+                Some(_) => 0,
+                None => keys::FEW_INVALID,
+            },
+            ratio: self.ratio(&keys::MAX_INVALID_RATIO, spec.max_invalid_ratio)?,
+        };
         let days = self.whole(
             &keys::RETRY_REFUSED_AFTER_DAYS,
             spec.retry_refused_after_days,
@@ -193,10 +217,17 @@ impl File<'_> {
         Ok(TargetSettings {
             sources: Sources {
                 paths: spec.paths.map(Spanned::into_inner).unwrap_or_default(),
-                format: spec.format,
-                column: spec.column.unwrap_or_else(|| "url".to_owned()),
-                keep: spec.keep.map(Spanned::into_inner).unwrap_or_default(),
+                reading: Reading {
+                    format: spec.format,
+                    column: spec.column.map(Spanned::into_inner),
+                    keep: spec.keep.map(Spanned::into_inner).unwrap_or_default(),
+                    delimiter: spec.delimiter,
+                    header: spec.header.unwrap_or(true),
+                    skip_lines: self.whole(&keys::SKIP_LINES, spec.skip_lines)?,
+                    sheet: spec.sheet,
+                },
             },
+            max_invalid,
             rules: Rules {
                 bare_url: spec.bare_url,
                 suffixes: spec.suffixes,
