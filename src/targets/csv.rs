@@ -196,6 +196,7 @@ fn found_columns(
 ) -> Result<Columns> {
     if names.len() == 1
         && list.reading.delimiter.is_none()
+        && list.target_position(names).is_ok()
         && let Some(found) = first_lines(start).get(1..).and_then(delimiter_of_rows)
     {
         let message = format!(

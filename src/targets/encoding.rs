@@ -1,6 +1,7 @@
 //! Text of a list as UTF-8: a byte order mark is dropped, and UTF-16 is decoded as a stream.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
+use std::ops::Range;
 
 use encoding_rs::{Decoder, DecoderResult, UTF_16BE, UTF_16LE};
 
@@ -38,11 +39,7 @@ impl Peek {
 
 impl Read for Peek {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let read = available.len().min(into.len());
-        into[..read].copy_from_slice(&available[..read]);
-        self.consume(read);
-        Ok(read)
+        read_buffered(self, into)
     }
 }
 
@@ -103,58 +100,71 @@ fn alternates(start: &[u8]) -> bool {
     number >= 2 && little.max(big) * 4 >= number * 3
 }
 
-/// UTF-16 as UTF-8. A unit that is not a character becomes a byte that is not UTF-8, so that its
-/// line is invalid and no other.
-pub(super) struct FromUtf16 {
-    reader: Box<dyn BufRead>,
-    decoder: Decoder,
-    /// Whether the next byte to return stands for a unit that is not a character.
-    broken: bool,
-    ended: bool,
-}
-
 /// Bytes in the buffer of decoded text.
 const BUFFER: usize = 1 << 18;
 
-/// Decodes UTF-16 after its byte order mark.
+/// UTF-16 as UTF-8. A unit that is not a character becomes a byte that is not UTF-8, so that its
+/// line is invalid and no other.
+struct FromUtf16 {
+    reader: Box<dyn BufRead>,
+    decoder: Decoder,
+    /// Decoded text; what is in `at` is not consumed yet.
+    decoded: Vec<u8>,
+    at: Range<usize>,
+    ended: bool,
+}
+
+/// Decodes UTF-16 with its byte order mark.
 pub(super) fn from_utf16(reader: Box<dyn BufRead>, little_endian: bool) -> Box<dyn BufRead> {
     let encoding = if little_endian { UTF_16LE } else { UTF_16BE };
-    let decoder = encoding.new_decoder_with_bom_removal();
-    let decoded = FromUtf16 {
+    Box::new(FromUtf16 {
         reader,
-        decoder,
-        broken: false,
+        decoder: encoding.new_decoder_with_bom_removal(),
+        decoded: vec![0; BUFFER],
+        at: 0..0,
         ended: false,
-    };
-    Box::new(BufReader::with_capacity(BUFFER, decoded))
+    })
+}
+
+impl BufRead for FromUtf16 {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.at.is_empty() && !self.ended {
+            let from = self.reader.fill_buf()?;
+            let last = from.is_empty();
+            // One byte is left for a unit that is not a character.
+            let into = &mut self.decoded[..BUFFER - 1];
+            let (result, used, mut written) = self
+                .decoder
+                .decode_to_utf8_without_replacement(from, into, last);
+            self.reader.consume(used);
+            if matches!(result, DecoderResult::Malformed(..)) {
+                self.decoded[written] = 0xFF;
+                written += 1;
+            }
+            self.ended = last && result == DecoderResult::InputEmpty;
+            self.at = 0..written;
+        }
+        Ok(&self.decoded[self.at.clone()])
+    }
+
+    fn consume(&mut self, used: usize) {
+        self.at.start += used;
+    }
 }
 
 impl Read for FromUtf16 {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        // The decoder needs room for a character.
-        debug_assert!(into.len() >= 8);
-        loop {
-            if self.broken {
-                self.broken = false;
-                into[0] = 0xFF;
-                return Ok(1);
-            }
-            if self.ended {
-                return Ok(0);
-            }
-            let from = self.reader.fill_buf()?;
-            let last = from.is_empty();
-            let (result, used, written) = self
-                .decoder
-                .decode_to_utf8_without_replacement(from, into, last);
-            self.reader.consume(used);
-            self.broken = matches!(result, DecoderResult::Malformed(..));
-            self.ended = last && result == DecoderResult::InputEmpty;
-            if written > 0 {
-                return Ok(written);
-            }
-        }
+        read_buffered(self, into)
     }
+}
+
+/// Reads from the buffer of a reader.
+pub(super) fn read_buffered(reader: &mut impl BufRead, into: &mut [u8]) -> io::Result<usize> {
+    let available = reader.fill_buf()?;
+    let read = available.len().min(into.len());
+    into[..read].copy_from_slice(&available[..read]);
+    reader.consume(read);
+    Ok(read)
 }
 
 #[cfg(test)]

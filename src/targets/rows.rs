@@ -77,6 +77,8 @@ pub(super) struct Row {
     /// The lines after the first one of quoted fields over several lines, each with its number.
     inner: Vec<u8>,
     inner_starts: Vec<(u64, usize)>,
+    /// Whether the current field has more than one line.
+    in_inner: bool,
 }
 
 impl Row {
@@ -122,6 +124,7 @@ impl Row {
         self.ends.clear();
         self.inner.clear();
         self.inner_starts.clear();
+        self.in_inner = false;
     }
 
     fn push(&mut self, bytes: &[u8]) {
@@ -138,7 +141,7 @@ impl Row {
 
     fn push_quoted(&mut self, bytes: &[u8]) {
         self.push(bytes);
-        if !self.inner_starts.is_empty() {
+        if self.in_inner {
             let room = MAX_INNER - self.inner.len().min(MAX_INNER);
             self.inner
                 .extend_from_slice(&bytes[..bytes.len().min(room)]);
@@ -146,12 +149,14 @@ impl Row {
     }
 
     fn start_inner_line(&mut self, line: u64) {
+        self.in_inner = true;
         if self.inner.len() < MAX_INNER {
             self.inner_starts.push((line, self.inner.len()));
         }
     }
 
     fn end_field(&mut self) {
+        self.in_inner = false;
         self.fields += 1;
         if self.ends.len() < self.wanted.kept.len() {
             self.ends.push(self.text.len());

@@ -13,7 +13,7 @@ use quick_xml::events::{BytesRef, Event};
 use super::block::{Blocks, Entities, MAX_TARGET, Sink};
 use super::column::shown;
 use super::content;
-use super::encoding::Peek;
+use super::encoding::{Peek, read_buffered};
 use super::list_file::ListFile;
 use super::places::Place;
 use super::reading::{Format, ReadAs};
@@ -222,11 +222,7 @@ struct Counted {
 
 impl Read for Counted {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let read = available.len().min(into.len());
-        into[..read].copy_from_slice(&available[..read]);
-        self.consume(read);
-        Ok(read)
+        read_buffered(self, into)
     }
 }
 

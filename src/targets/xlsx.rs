@@ -30,6 +30,7 @@ pub(super) fn xlsx(list: &ListFile<'_>, file: File, sink: Sink<'_>) -> Result<Re
     let mut rows = SheetRows {
         cells,
         ahead: None,
+        ended: false,
         skip: list.reading.skip_lines,
     };
     let mut row = SheetRow::default();
@@ -97,6 +98,8 @@ struct SheetRows<'a> {
     cells: calamine::XlsxCellReader<'a, BufReader<File>>,
     /// The first cell of the next row: its row and column from 0, and its text.
     ahead: Option<(u32, u32, String)>,
+    /// Whether the last cell was read: calamine fails if it is asked for another one.
+    ended: bool,
     skip: u32,
 }
 
@@ -130,7 +133,11 @@ impl SheetRows<'_> {
 
     /// The next cell that is not empty, after the lines to skip.
     fn filled_cell(&mut self) -> Result<Option<(u32, u32, String)>, XlsxError> {
-        while let Some(cell) = self.cells.next_cell()? {
+        while !self.ended {
+            let Some(cell) = self.cells.next_cell()? else {
+                self.ended = true;
+                break;
+            };
             let (row, column) = cell.get_position();
             let text = text_of(cell.get_value());
             if row >= self.skip && !text.is_empty() {
