@@ -18,6 +18,8 @@ use crate::error::{Context, Error, Result};
 /// Space for everything that does not grow with the plan.
 const SPARE_BYTES: u64 = 32 << 20;
 
+const NOT_DELETED: &str = "an object that was deleted can still be read";
+
 impl Store {
     /// Tries what backlake relies on: write, write only if absent, replace only if unchanged, read, list, delete, and on
     /// a local disk to move files and folders. Leaves nothing behind.
@@ -25,6 +27,10 @@ impl Store {
     /// # Errors
     /// A usage error that names what the lake does not do or permit; an unexpected error if it fails for another reason.
     pub async fn probe(&self) -> Result<()> {
+        self.strict().try_everything().await
+    }
+
+    async fn try_everything(&self) -> Result<()> {
         let owner = format!("{:?}", Owner::this_process());
         let owner = format!("{:x}", Sha256::digest(owner.as_bytes()));
         let name = format!(".probe-{}", &owner[..16]);
@@ -34,7 +40,7 @@ impl Store {
         tried.map_err(|error| self.not_usable(error))?;
         deleted?;
         if self.get(&path).await?.is_some() {
-            return Err(self.lacks("an object that was deleted can still be read"));
+            return Err(self.lacks(NOT_DELETED));
         }
         let Some(root) = self.root() else {
             return Ok(());
@@ -62,6 +68,9 @@ impl Store {
     async fn try_objects(&self, path: &Path) -> Result<(), Failure> {
         // A probe that was killed may have left its object.
         self.remove(path).await.map_err(Failure::Other)?;
+        if self.get(path).await.map_err(Failure::Other)?.is_some() {
+            return Err(Failure::Lacks(NOT_DELETED));
+        }
         let objects = self.objects();
         let create = || PutOptions::from(PutMode::Create);
         let put = |text: &'static str| Bytes::from_static(text.as_bytes()).into();
