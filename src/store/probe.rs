@@ -13,7 +13,7 @@ use super::objects::Store;
 use super::owner::Owner;
 use super::patience::{asks_metadata_service, is_denied};
 use crate::contract::Table;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 
 /// Space for everything that does not grow with the plan.
 const SPARE_BYTES: u64 = 32 << 20;
@@ -119,35 +119,23 @@ impl Store {
 
     fn not_usable(&self, failure: Failure) -> Error {
         let message = || format!("[lake] url: failed to write to {}", self.display());
-        match failure {
-            Failure::Lacks(what) => self.lacks(what),
-            Failure::Other(error) => error,
-            Failure::Store(error) if asks_metadata_service(&error) => {
-                let message = format!("[lake] url: no credentials for {}", self.display());
-                Error::usage(message).with_hint("nothing was sent; set the environment variables of the cloud (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY), or run with a role of the machine or a workload identity; profiles and SSO are not read: export their variables, for example with `aws configure export-credentials --format env`")
-            }
+        let error = match failure {
+            Failure::Lacks(what) => return self.lacks(what),
             Failure::Store(
-                error @ (object_store::Error::NotImplemented { .. }
-                | object_store::Error::NotSupported { .. }),
-            ) => Err::<(), _>(error)
-                .usage(|| {
-                    format!(
-                        "[lake] url: {} does not support conditional writes",
-                        self.display()
-                    )
-                })
-                .map_or_else(|error| error, |()| self.lacks("conditional writes")),
-            Failure::Store(error) => {
-                let lasting = is_denied(&error);
-                let failed: std::result::Result<(), _> = Err(error);
-                let failed = if lasting {
-                    failed.usage(message)
-                } else {
-                    failed.context(message)
-                };
-                failed.map_or_else(|error| error, |()| self.lacks("writing"))
-            }
+                object_store::Error::NotImplemented { .. }
+                | object_store::Error::NotSupported { .. },
+            ) => return self.lacks("it does not support conditional writes"),
+            Failure::Other(error) => error,
+            Failure::Store(error) => Error::unexpected(message()).caused_by(error),
+        };
+        if asks_metadata_service(&error) {
+            let message = format!("[lake] url: no credentials for {}", self.display());
+            return Error::usage(message).with_hint("nothing was sent; set the environment variables of the cloud (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY), or run with a role of the machine or a workload identity; profiles and SSO are not read: export their variables, for example with `aws configure export-credentials --format env`");
         }
+        if is_denied(&error) {
+            return Error::usage(message()).caused_by(error);
+        }
+        error
     }
 
     fn lacks(&self, what: &str) -> Error {
