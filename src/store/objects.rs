@@ -121,7 +121,15 @@ impl Store {
     /// stop was requested.
     #[must_use]
     pub fn patient(&self, clock: &Clock, stop: &Stop, limit: Duration) -> Self {
-        let patience = Patience::new(clock, stop, limit);
+        self.with_patience(Patience::new(clock, stop, limit))
+    }
+
+    /// The same lake, without patience for what it does not permit.
+    pub(super) fn strict(&self) -> Self {
+        self.with_patience(self.patience.strict())
+    }
+
+    fn with_patience(&self, patience: Patience) -> Self {
         Self {
             objects: Arc::new(Patient::new(Arc::clone(&self.raw), patience.clone())),
             patience,

@@ -36,6 +36,8 @@ pub(super) struct Patience {
     worked: Arc<AtomicBool>,
     /// Whether the patience ended, and no operation has succeeded since then. Then a failure counts at once.
     is_over: Arc<AtomicBool>,
+    /// Whether a denial never passes.
+    strict: bool,
 }
 
 impl Patience {
@@ -47,6 +49,15 @@ impl Patience {
             failing: Arc::new(watch::Sender::new(0)),
             worked: Arc::default(),
             is_over: Arc::default(),
+            strict: false,
+        }
+    }
+
+    /// The same patience, except with a denial: what was never permitted does not pass.
+    pub(super) fn strict(&self) -> Self {
+        Self {
+            strict: true,
+            ..self.clone()
         }
     }
 
@@ -113,7 +124,7 @@ impl Patience {
     }
 
     fn may_pass(&self, error: &(dyn std::error::Error + 'static)) -> bool {
-        let worked = self.worked.load(Ordering::Relaxed);
+        let worked = self.worked.load(Ordering::Relaxed) && !self.strict;
         may_pass(error) && (worked || !(is_denied(error) || asks_metadata_service(error)))
     }
 

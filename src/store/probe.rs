@@ -13,10 +13,12 @@ use super::objects::Store;
 use super::owner::Owner;
 use super::patience::{asks_metadata_service, is_denied};
 use crate::contract::Table;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 
 /// Space for everything that does not grow with the plan.
 const SPARE_BYTES: u64 = 32 << 20;
+
+const NOT_DELETED: &str = "an object that was deleted can still be read";
 
 impl Store {
     /// Tries what backlake relies on: write, write only if absent, replace only if unchanged, read, list, delete, and on
@@ -25,6 +27,10 @@ impl Store {
     /// # Errors
     /// A usage error that names what the lake does not do or permit; an unexpected error if it fails for another reason.
     pub async fn probe(&self) -> Result<()> {
+        self.strict().try_everything().await
+    }
+
+    async fn try_everything(&self) -> Result<()> {
         let owner = format!("{:?}", Owner::this_process());
         let owner = format!("{:x}", Sha256::digest(owner.as_bytes()));
         let name = format!(".probe-{}", &owner[..16]);
@@ -34,7 +40,7 @@ impl Store {
         tried.map_err(|error| self.not_usable(error))?;
         deleted?;
         if self.get(&path).await?.is_some() {
-            return Err(self.lacks("an object that was deleted can still be read"));
+            return Err(self.lacks(NOT_DELETED));
         }
         let Some(root) = self.root() else {
             return Ok(());
@@ -62,6 +68,9 @@ impl Store {
     async fn try_objects(&self, path: &Path) -> Result<(), Failure> {
         // A probe that was killed may have left its object.
         self.remove(path).await.map_err(Failure::Other)?;
+        if self.get(path).await.map_err(Failure::Other)?.is_some() {
+            return Err(Failure::Lacks(NOT_DELETED));
+        }
         let objects = self.objects();
         let create = || PutOptions::from(PutMode::Create);
         let put = |text: &'static str| Bytes::from_static(text.as_bytes()).into();
@@ -110,35 +119,23 @@ impl Store {
 
     fn not_usable(&self, failure: Failure) -> Error {
         let message = || format!("[lake] url: failed to write to {}", self.display());
-        match failure {
-            Failure::Lacks(what) => self.lacks(what),
-            Failure::Other(error) => error,
-            Failure::Store(error) if asks_metadata_service(&error) => {
-                let message = format!("[lake] url: no credentials for {}", self.display());
-                Error::usage(message).with_hint("nothing was sent; set the environment variables of the cloud (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY), or run with a role of the machine or a workload identity; profiles and SSO are not read: export their variables, for example with `aws configure export-credentials --format env`")
-            }
+        let error = match failure {
+            Failure::Lacks(what) => return self.lacks(what),
             Failure::Store(
-                error @ (object_store::Error::NotImplemented { .. }
-                | object_store::Error::NotSupported { .. }),
-            ) => Err::<(), _>(error)
-                .usage(|| {
-                    format!(
-                        "[lake] url: {} does not support conditional writes",
-                        self.display()
-                    )
-                })
-                .map_or_else(|error| error, |()| self.lacks("conditional writes")),
-            Failure::Store(error) => {
-                let lasting = is_denied(&error);
-                let failed: std::result::Result<(), _> = Err(error);
-                let failed = if lasting {
-                    failed.usage(message)
-                } else {
-                    failed.context(message)
-                };
-                failed.map_or_else(|error| error, |()| self.lacks("writing"))
-            }
+                object_store::Error::NotImplemented { .. }
+                | object_store::Error::NotSupported { .. },
+            ) => return self.lacks("it does not support conditional writes"),
+            Failure::Other(error) => error,
+            Failure::Store(error) => Error::unexpected(message()).caused_by(error),
+        };
+        if asks_metadata_service(&error) {
+            let message = format!("[lake] url: no credentials for {}", self.display());
+            return Error::usage(message).with_hint("nothing was sent; set the environment variables of the cloud (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY), or run with a role of the machine or a workload identity; profiles and SSO are not read: export their variables, for example with `aws configure export-credentials --format env`");
         }
+        if is_denied(&error) {
+            return Error::usage(message()).caused_by(error);
+        }
+        error
     }
 
     fn lacks(&self, what: &str) -> Error {
