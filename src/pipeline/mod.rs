@@ -3,6 +3,7 @@
 
 mod attempts;
 mod check;
+mod checked;
 mod connect;
 mod continue_open;
 mod credentials;
