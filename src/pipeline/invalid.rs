@@ -102,7 +102,12 @@ pub(super) fn described(reasons: &[InvalidReason]) -> String {
     {
         let shown = examples.iter().map(|line| {
             let (source, input) = (escaped(&line.source), escaped(&line.input));
-            format!("{source} line {}: `{input}`", line.line)
+            // What the kind leaves out is shown with the line.
+            let own = match &line.reason {
+                own if own == reason => String::new(),
+                own => format!(": {}", escaped(own)),
+            };
+            format!("{source} line {}: `{input}`{own}", line.line)
         });
         let shown: Vec<String> = shown.collect();
         parts.push(format!(

@@ -13,6 +13,8 @@ pub(super) struct Peek {
     ahead: Vec<u8>,
     used: usize,
     rest: Box<dyn BufRead>,
+    /// An error that was met while looking ahead: it is returned where it stands in the text.
+    failed: Option<io::Error>,
 }
 
 impl Peek {
@@ -21,17 +23,27 @@ impl Peek {
             ahead: Vec::new(),
             used: 0,
             rest,
+            failed: None,
         }
     }
 
-    /// The next [`LOOKED_AT`] bytes, or all if there are fewer.
+    /// The next [`LOOKED_AT`] bytes, or all that can be read if there are fewer.
+    ///
+    /// # Errors
+    /// Nothing can be read.
     pub(super) fn look(&mut self) -> io::Result<&[u8]> {
         let have = self.ahead.len() - self.used;
-        if have < LOOKED_AT {
+        if have < LOOKED_AT && self.failed.is_none() {
             self.ahead.drain(..self.used);
             self.used = 0;
             let room = (LOOKED_AT - have) as u64;
-            (&mut self.rest).take(room).read_to_end(&mut self.ahead)?;
+            let read = (&mut self.rest).take(room).read_to_end(&mut self.ahead);
+            self.failed = read.err();
+        }
+        if self.ahead.len() == self.used
+            && let Some(error) = self.failed.take()
+        {
+            return Err(error);
         }
         Ok(&self.ahead[self.used..])
     }
@@ -48,7 +60,10 @@ impl BufRead for Peek {
         if self.used < self.ahead.len() {
             return Ok(&self.ahead[self.used..]);
         }
-        self.rest.fill_buf()
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => self.rest.fill_buf(),
+        }
     }
 
     fn consume(&mut self, used: usize) {

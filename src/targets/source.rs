@@ -117,7 +117,7 @@ fn format_of(list: &ListFile<'_>, name: &str) -> Result<Format> {
         Some("xlsx" | "xlsm") => Ok(Format::Xlsx),
         Some("parquet") => Ok(Format::Parquet),
         _ => Err(Error::usage(format!(
-            "{}: the extension of {} does not name a format that is supported",
+            "{}: its extension does not name a known format: {}",
             list.named(),
             shown(name)
         ))

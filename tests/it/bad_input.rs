@@ -101,14 +101,17 @@ fn a_line_that_is_not_utf_8_is_invalid_and_its_place_is_shown() {
         message.contains("latin1.txt line 2") && message.contains("not UTF-8 at byte 24"),
         "{message}"
     );
-    let utf16: Vec<u8> = "\u{feff}https://example.com/\n"
+    let utf16: Vec<u8> = "https://example.com/\n"
         .encode_utf16()
         .flat_map(u16::to_le_bytes)
         .collect();
     refused(
         &list(site, "utf16.txt", utf16, ""),
         2,
-        &["utf16.txt is not UTF-8", "save the list as UTF-8"],
+        &[
+            "utf16.txt looks like UTF-16 without a byte order mark",
+            "save the list as UTF-8",
+        ],
     );
 }
 
@@ -118,13 +121,13 @@ fn a_csv_without_the_column_names_those_it_has() {
         site(),
         "list.csv",
         "page,client\nhttps://example.com/,a\n",
-        "",
+        "column = \"url\"",
     );
     refused(
         &site,
         2,
         &[
-            "list.csv has no column `url`; its columns are: page, client",
+            "list.csv has no column `url`; its columns are: `page`, `client`",
             "[targets] column",
         ],
     );

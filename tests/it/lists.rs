@@ -263,7 +263,7 @@ fn content_that_is_not_a_list_is_refused_before_anything_is_sent() {
         ("book.zip", sheet(&[&["url"]]), "", &["is an Excel workbook", "format = \"xlsx\""]),
         ("broken.zip", zipped(&[("a.txt", b"a.com")])[..20].to_vec(), "", &["as a zip archive"]),
         ("sheet.xlsx", sheet(&[&["url"], &["a.com"]]), "sheet = \"Other\"", &["has no sheet `Other`; its sheets are: `Pages`"]),
-        ("list.ods", b"x".to_vec(), "", &["list.ods does not name a format", "supported are txt, csv, tsv"]),
+        ("list.ods", b"x".to_vec(), "", &["its extension does not name a known format", "supported are txt, csv, tsv"]),
     ];
     for (name, bytes, keys, parts) in cases {
         let output = site(name, &bytes, keys).program("plan", &["-q"]);
