@@ -217,9 +217,10 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
         if let Some(work) = self.ready.pop_front() {
             return Some(work);
         }
-        if self.isolation.is_doubtful()
-            && let Some(batch) = self.planned.next()
-        {
+        // Before any response was usable, whole batches say more than parts of refused ones, and what
+        // is refused should not be filled up with targets that nobody has tried.
+        let whole = self.isolation.is_doubtful() || self.trust.in_flight().is_some();
+        if whole && let Some(batch) = self.planned.next() {
             return Some(Work::new(batch, 0, 0));
         }
         if let Some(suspects) = self.isolation.next() {

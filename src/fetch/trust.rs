@@ -62,13 +62,13 @@ impl Trust {
     }
 }
 
-/// Whether a whole response arrived that is or may be paid for and cannot be used. A connection that
-/// breaks is not such a response: it says nothing about the next one.
+/// Whether a whole response arrived that is paid for and cannot be used. A body that cannot be read
+/// may be paid for. A connection that breaks says nothing about the next one, and a failure of
+/// unknown charge is one that passes.
 fn is_in_vain(result: AttemptResult, charged: Charged) -> bool {
     match result {
-        AttemptResult::Malformed | AttemptResult::TooLarge | AttemptResult::Status(_) => {
-            charged != Charged::No && !result.counts()
-        }
+        AttemptResult::Malformed | AttemptResult::TooLarge => charged != Charged::No,
+        AttemptResult::Status(_) => charged == Charged::Yes && !result.counts(),
         AttemptResult::NotSent
         | AttemptResult::NoResponse
         | AttemptResult::WayRefused
