@@ -27,4 +27,4 @@ pub use list::{Line, LineEnd, Target, TargetId, TargetList};
 pub use places::{Glob, Place, is_pattern, no_match, places_on_disk};
 pub use rules::{BareUrl, Invalid, Rules, SuffixList, TargetKind};
 pub use source::{Format, Sources};
-pub use spelling::Spelling;
+pub use spelling::{Form, Spelling};
