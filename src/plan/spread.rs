@@ -52,14 +52,10 @@ pub(super) fn spread(list: &TargetList, order: &mut [TargetId]) -> HashMap<u32, 
 /// The same for one root domain; none if no two of its targets are spellings of the same page.
 fn spread_domain(list: &TargetList, targets: &mut [TargetId]) -> Option<Parts> {
     let spelling = |id: &TargetId| Spelling::of(list.target(*id).text);
-    let form = |id: &TargetId| {
-        let Spelling { scheme, www, .. } = spelling(id);
-        (scheme, www, list.target(*id).text.ends_with('/'))
-    };
     // Texts of the same form differ in their stems.
     let (first, rest) = targets.split_first()?;
-    let of_all = form(first);
-    if rest.iter().all(|id| form(id) == of_all) {
+    let of_all = list.form_of(*first);
+    if rest.iter().all(|id| list.form_of(*id) == of_all) {
         return None;
     }
     let mut by_stem: hashbrown::HashMap<&str, u32> =

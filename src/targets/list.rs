@@ -16,7 +16,7 @@ use super::problem::Problem;
 use super::reading::ReadAs;
 use super::rules::{Rules, TargetKind};
 use super::source::Sources;
-use super::spelling::unescaped;
+use super::spelling::{Form, unescaped};
 use super::texts::{Interner, Text, Texts};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -89,6 +89,7 @@ struct TargetEntry {
     root: u32,
     first_line: u32,
     kind: TargetKind,
+    form: Form,
 }
 
 /// The most blocks that wait between two threads.
@@ -221,6 +222,7 @@ impl TargetList {
                             root,
                             first_line: index,
                             kind: target.kind(),
+                            form: Form::of(target.text()),
                         });
                     }
                     let respelled = target.text() != input;
@@ -410,6 +412,12 @@ impl TargetList {
     #[must_use]
     pub fn root_domain_of(&self, id: TargetId) -> u32 {
         self.entries[id.0 as usize].root
+    }
+
+    /// The form of a target's spelling.
+    #[must_use]
+    pub fn form_of(&self, id: TargetId) -> Form {
+        self.entries[id.0 as usize].form
     }
 
     /// The number of targets of each root domain, by the number of the root domain.

@@ -39,4 +39,4 @@ pub use places::{Glob, Place, is_pattern, no_match, places_on_disk};
 pub use reading::{Delimiter, Format, ReadAs, Reading};
 pub use rules::{BareUrl, Invalid, Rules, SuffixList, TargetKind};
 pub use source::Sources;
-pub use spelling::Spelling;
+pub use spelling::{Form, Spelling};

@@ -95,9 +95,11 @@ impl<'a> Spelling<'a> {
     /// Takes a URL or domain apart.
     #[must_use]
     pub fn of(url: &'a str) -> Self {
-        let (scheme, rest) = match url.split_once("://") {
-            Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
-            _ => ("", url),
+        let (scheme, rest) = match url.strip_prefix("https://") {
+            Some(rest) => ("https", rest),
+            None => url
+                .strip_prefix("http://")
+                .map_or(("", url), |rest| ("http", rest)),
         };
         let host = rest.strip_prefix("www.");
         let stem = host.unwrap_or(rest);
@@ -106,5 +108,20 @@ impl<'a> Spelling<'a> {
             www: host.is_some(),
             stem: stem.strip_suffix('/').unwrap_or(stem),
         }
+    }
+}
+
+/// The parts of a spelling that can differ, in one byte: two targets of the same form have different
+/// stems.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Form(u8);
+
+impl Form {
+    /// The form of a target.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        let Spelling { scheme, www, .. } = Spelling::of(text);
+        let bits = scheme.len() as u8 | u8::from(www) << 3 | u8::from(text.ends_with('/')) << 4;
+        Self(bits)
     }
 }
