@@ -9,7 +9,7 @@ use super::console::{Console, Failure};
 use super::prune::objects;
 use super::signals;
 use crate::stop::Stop;
-use crate::store::Owner;
+use crate::store::{Owner, RETRY};
 use crate::upkeep::{compact, to_compact};
 
 const EXAMPLES: &str = "\
@@ -42,6 +42,7 @@ impl CompactArgs {
             let dates: Vec<_> = found.iter().map(|found| found.snapshot).collect();
             let stop = Stop::default();
             signals::listen(&stop)?;
+            let store = store.patient(clock, &stop, RETRY);
             compact(&store, &dates, &Owner::this_process(), clock, &stop).await?;
         }
         let text = || {

@@ -7,7 +7,7 @@ use clap::Args;
 use super::args::{BudgetArgs, PipelineArgs};
 use super::console::{Console, Failure};
 use super::format::{count, counted, duration, rounded};
-use super::run_text::provider;
+use super::run_text::{columns, provider};
 use crate::pipeline::{self, Pipeline, PlanReport, PricesFrom, Surroundings};
 use crate::visible::escaped;
 
@@ -55,6 +55,7 @@ fn text(report: &PlanReport, pipeline: &Pipeline) -> String {
         let _ = writeln!(text, "{}", line.trim_end());
     }
     invalid(report, &mut text);
+    text += &columns(&report.lists);
     if report.unescaped > 0 {
         let lines = counted(report.unescaped, "line");
         let _ = writeln!(text, "      `&amp;` is read as `&` in {lines}");

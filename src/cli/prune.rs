@@ -11,7 +11,7 @@ use super::format::{bytes, count};
 use super::signals;
 use crate::error::Error;
 use crate::stop::Stop;
-use crate::store::Owner;
+use crate::store::{Owner, RETRY};
 use crate::upkeep::{Keep, Objects, Pruning, prune, to_prune};
 
 const EXAMPLES: &str = "\
@@ -66,6 +66,7 @@ impl PruneArgs {
         if self.yes {
             let stop = Stop::default();
             signals::listen(&stop)?;
+            let store = store.patient(clock, &stop, RETRY);
             prune(&store, &pruning, &Owner::this_process(), clock, &stop).await?;
         }
         let report = json!({

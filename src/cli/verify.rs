@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use clap::Args;
 use serde::Serialize;
 
@@ -33,20 +33,20 @@ pub(super) struct VerifyArgs {
 #[derive(Serialize)]
 struct Report {
     snapshots: Vec<Audit>,
-    /// Files that no manifest names, and differences between Delta logs and manifests.
+    /// Files that no manifest names or that a killed process has left, and differences between Delta logs and manifests.
     strays: Vec<String>,
 }
 
 impl VerifyArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
         let lake = self.lake.open(&console.clock).await?;
-        let report = self.audit(&lake).await?;
+        let report = self.audit(&lake, console.clock.now()).await?;
         let problems = report.problems();
         let error = (problems > 0).then(|| found(problems, &lake.url));
         console.end(&report, || text(&report), error)
     }
 
-    async fn audit(&self, lake: &Lake) -> Result<Report> {
+    async fn audit(&self, lake: &Lake, now: DateTime<Utc>) -> Result<Report> {
         let store = &lake.store;
         let dates = match self.snapshot {
             Some(date) => vec![date],
@@ -66,6 +66,7 @@ impl VerifyArgs {
         }
         if self.snapshot.is_none() {
             report.strays.extend(strays(store).await?);
+            report.strays.extend(store.leftovers(now)?);
             report.strays.extend(log_differences(store).await?);
         }
         Ok(report)

@@ -82,7 +82,7 @@ pub async fn fetch(
                         });
                     }
                 }
-                Err(error) => dispatcher.stop(error),
+                Err(error) => dispatcher.not_archived(error),
             },
             Some(sent) = sending.next() => match sent {
                 Ok(Sent::Posted(posted)) => closing.push(fetcher.close(posted, &stopping)),
@@ -286,6 +286,13 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
     fn stop(&mut self, error: Error) {
         self.stopping.send_replace(true);
         self.stopped.get_or_insert(error);
+    }
+
+    /// Stops because a response could not be archived. Its error says where the response is, so it
+    /// counts before others.
+    fn not_archived(&mut self, error: Error) {
+        self.stopping.send_replace(true);
+        self.stopped = Some(error);
     }
 
     fn end(&mut self, batch: Batch, end: End) {

@@ -250,7 +250,7 @@ impl Manifest {
 /// # Errors
 /// A lake that fails.
 pub async fn snapshots(store: &Store) -> Result<Vec<NaiveDate>> {
-    let objects = store.list(&Layout::manifests()).await?;
+    let objects = store.list_here(&Layout::manifests()).await?;
     Ok(objects
         .iter()
         .filter_map(|object| Layout::date_of(&object.location))

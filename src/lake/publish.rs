@@ -99,7 +99,7 @@ pub async fn publish(
         return Err(published_by_another(*layout));
     }
     // The snapshot is published. If this fails, the next start clears the leftovers.
-    if let Err(error) = tidy(store, &manifest).await {
+    if let Err(error) = tidy(store, how.lock, &manifest).await {
         warn!(%error, "failed to clear leftovers of the publication");
     }
     info!(snapshot = %layout.snapshot, run = staging.id.run, generation = manifest.generation, "published");
@@ -132,7 +132,10 @@ async fn commit_earlier(store: &Store, snapshot: NaiveDate, contracts: &Contract
     others.retain(|other| *other != snapshot);
     let mut manifests = Vec::new();
     for date in delta::missing(store, &others).await? {
-        manifests.extend(Manifest::read(store, date).await?);
+        match Manifest::read(store, date).await {
+            Ok(manifest) => manifests.extend(manifest),
+            Err(error) => warn!(%error, "snapshot {date} is not added to the Delta logs"),
+        }
     }
     if !manifests.is_empty() {
         let commits = delta::commit(store, &manifests, |table| contracts.of(table)).await?;
@@ -302,11 +305,11 @@ pub async fn is_untidy(store: &Store, snapshot: NaiveDate) -> Result<bool> {
 }
 
 /// Repairs a snapshot whose publication was interrupted: if there are Delta logs, makes them match the manifest, then
-/// deletes the files that the manifest does not list. The caller must hold the lock.
+/// deletes the files that the manifest does not list.
 ///
 /// # Errors
 /// A lake that fails.
-pub async fn heal(store: &Store, manifest: &Manifest) -> Result<()> {
+pub async fn heal(store: &Store, lock: &Lock, manifest: &Manifest) -> Result<()> {
     if delta::exists(store).await? {
         let contracts = contracts_of(store, manifest).await?;
         delta::commit(store, std::slice::from_ref(manifest), |table| {
@@ -314,15 +317,15 @@ pub async fn heal(store: &Store, manifest: &Manifest) -> Result<()> {
         })
         .await?;
     }
-    tidy(store, manifest).await
+    tidy(store, lock, manifest).await
 }
 
 /// Deletes what a publication no longer needs: files in the snapshot's partitions that its manifest does not list, and
-/// staged files. The caller must hold the lock.
+/// staged files.
 ///
 /// # Errors
 /// A lake that fails.
-async fn tidy(store: &Store, manifest: &Manifest) -> Result<()> {
+async fn tidy(store: &Store, lock: &Lock, manifest: &Manifest) -> Result<()> {
     let layout = Layout {
         snapshot: manifest.snapshot,
     };
@@ -336,10 +339,10 @@ async fn tidy(store: &Store, manifest: &Manifest) -> Result<()> {
                 .iter()
                 .any(|file| file.path == object.location.as_ref());
             if !listed && object.location != layout.success(table) {
-                store.delete(&object.location).await?;
+                lock.delete(&object.location).await?;
             }
         }
     }
-    store.delete(&layout.pruned()).await?;
-    store.clear(&layout.staging_root()).await
+    lock.delete(&layout.pruned()).await?;
+    lock.clear(&layout.staging_root()).await
 }

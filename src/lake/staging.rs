@@ -38,7 +38,7 @@ impl Staging {
     ) -> Result<Self> {
         let layout = Layout { snapshot };
         lock.renew().await?;
-        store.clear(&layout.staging_root()).await?;
+        lock.clear(&layout.staging_root()).await?;
         let scratch = store.staging(&layout.staging_root().join(id.run.as_str()))?;
         for table in Table::ALL {
             let folder = scratch.path().join(table.name());

@@ -5,17 +5,25 @@ use bytes::Bytes;
 use super::handle::Ledger;
 use super::pack::{Packed, pack, unpack};
 use super::stored::Stored;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::AttemptId;
 
 impl Ledger {
-    /// Archives the bytes of a response as received. Returns when they are durable.
+    /// Archives the bytes of a response as received. Returns when they are durable. If the lake fails, this is tried
+    /// again for as long as the store is patient; the response stays in memory until then.
     ///
     /// # Errors
-    /// A lake that fails.
+    /// A lake that fails for longer. Then the response is kept on the local disk, and the error says where.
     pub async fn archive_response(&self, id: AttemptId, body: Bytes) -> Result<()> {
         let packed = pack(body).await?;
-        self.store.put(&self.layout.response(id), packed).await
+        match self
+            .store
+            .put(&self.layout.response(id), packed.clone())
+            .await
+        {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.spill(id, packed, error).await),
+        }
     }
 
     /// The response to an attempt, as received.
@@ -24,7 +32,12 @@ impl Ledger {
     /// A lake that fails.
     pub async fn response(&self, id: AttemptId) -> Result<Stored<Bytes>> {
         let Some(packed) = self.packed_response(id).await? else {
-            return Ok(Stored::Missing);
+            return Ok(if self.is_spilled(id) {
+                let message = "the response is kept on the local disk until the next start";
+                Stored::Damaged(Error::unexpected(message))
+            } else {
+                Stored::Missing
+            });
         };
         Ok(match unpack(packed).await {
             Ok(body) => Stored::Whole(body),

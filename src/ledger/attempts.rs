@@ -62,11 +62,12 @@ impl Ledger {
     }
 
     /// Checks that this process still holds the lock, so that no other process sends the same
-    /// requests.
+    /// requests. While the lake fails, this waits: what is paid for must have a place.
     ///
     /// # Errors
     /// The lock is lost or cannot be renewed.
     pub async fn may_send(&self) -> Result<()> {
+        self.store.healthy().await;
         match &self.lock {
             Some(lock) => lock.ensure().await,
             None => Ok(()),
@@ -78,7 +79,7 @@ impl Ledger {
     /// # Errors
     /// A lake that fails.
     pub async fn withdraw_intent(&self, id: AttemptId) -> Result<()> {
-        self.store.delete(&self.layout.intent(id)).await
+        self.lock()?.delete(&self.layout.intent(id)).await
     }
 
     /// Records how an attempt ended. Returns when the record is durable.
@@ -116,6 +117,7 @@ impl Ledger {
         endpoint: Endpoint,
         batches: Range<u32>,
     ) -> Result<EarlierAttempts> {
+        self.take_spilled().await?;
         let mut next_batch = batches.start;
         let mut recorded = self.recorded_attempts(&batches, &mut next_batch).await?;
         let mut earlier = Vec::new();

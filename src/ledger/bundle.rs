@@ -9,7 +9,7 @@ use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Result};
-use crate::store::{Layout, Store};
+use crate::store::{Layout, Lock, Store};
 
 /// The bytes of a bundle that are one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,9 +116,9 @@ pub(crate) fn indexes(objects: &[ObjectMeta]) -> Vec<u32> {
 
 /// Deletes the indexes of a snapshot's bundles, so that no reader takes a half-deleted archive for
 /// a whole one.
-pub(crate) async fn forget_bundles(store: &Store, layout: Layout) -> Result<()> {
+pub(crate) async fn forget_bundles(store: &Store, layout: Layout, lock: &Lock) -> Result<()> {
     for number in indexes(&store.list_here(&layout.archive()).await?) {
-        store.delete(&layout.bundle_index(number)).await?;
+        lock.delete(&layout.bundle_index(number)).await?;
     }
     Ok(())
 }

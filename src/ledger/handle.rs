@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use super::bundle::{Bundles, Place};
 use super::pack::parse;
 use super::stored::Stored;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::{Layout, Lock, Store};
 
 /// The ledger of one snapshot.
@@ -49,6 +49,12 @@ impl Ledger {
             lock: Some(lock),
             ..Self::new(store, snapshot)
         }
+    }
+
+    /// The lock, which everything that deletes needs.
+    pub(super) fn lock(&self) -> Result<&Lock> {
+        let missing = || Error::unexpected("this ledger was opened only to read it");
+        self.lock.as_deref().ok_or_else(missing)
     }
 
     /// The bundled objects. An object that also exists outside a bundle was put back later, so it

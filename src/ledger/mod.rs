@@ -9,6 +9,7 @@ mod handle;
 mod pack;
 mod refused;
 mod run;
+mod spill;
 mod stored;
 mod target_list;
 
@@ -17,6 +18,7 @@ pub use attempts::{EarlierAttempt, EarlierAttempts};
 pub(crate) use bundle::{Bundles, FORMAT, Index, forget_bundles, indexes};
 pub use handle::Ledger;
 pub use pack::Packed;
+pub(crate) use refused::refused_until;
 pub use refused::{RefusedTarget, refused_since, remember_refused};
 pub use run::RunRecord;
 pub use stored::Stored;

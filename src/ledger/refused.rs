@@ -29,7 +29,21 @@ pub struct RefusedTarget {
 struct RefusedTargets {
     asked_of: String,
     endpoint: Endpoint,
+    /// When the pipeline asks for the last of them again.
+    #[serde(default)]
+    until: DateTime<Utc>,
     targets: Vec<RefusedTarget>,
+}
+
+/// The date until which the refused targets of a snapshot are not asked for again, or `None` if there is no list of them
+/// that can be read.
+pub(crate) async fn refused_until(store: &Store, snapshot: NaiveDate) -> Result<Option<NaiveDate>> {
+    let path = Layout { snapshot }.refused();
+    let bytes = store.get(&path).await?;
+    Ok(match parse::<RefusedTargets>(path, bytes).await {
+        Stored::Whole(refused) => Some(refused.until.date_naive()),
+        Stored::Damaged(_) | Stored::Missing => None,
+    })
 }
 
 /// The targets that this host and endpoint have refused since a moment, over all snapshots. Each
@@ -68,7 +82,8 @@ pub async fn refused_since(
     Ok(latest.into_values().collect())
 }
 
-/// Remembers the targets that were refused while this snapshot was fetched, for later runs.
+/// Remembers the targets that were refused while this snapshot was fetched, for later runs, which do not ask for them
+/// again for the time `pause`.
 ///
 /// # Errors
 /// A lake that fails.
@@ -76,15 +91,19 @@ pub async fn remember_refused(
     store: &Store,
     snapshot: NaiveDate,
     targets: Vec<RefusedTarget>,
+    pause: chrono::Duration,
     question: &Question,
 ) -> Result<()> {
     if targets.is_empty() {
         return Ok(());
     }
+    let last = targets.iter().map(|refused| refused.refused_at).max();
+    let until = last.unwrap_or_default() + pause;
     let (asked_of, endpoint) = (question.asked_of.clone(), question.endpoint);
     let json = serde_json::to_vec(&RefusedTargets {
         asked_of,
         endpoint,
+        until,
         targets,
     })
     .context(|| "failed to write the refused targets")?;

@@ -59,6 +59,15 @@ impl Ledger {
         Ok(records)
     }
 
+    /// Deletes the marker that the snapshot was deleted: a new run is about to fill it, and pruning must not take its
+    /// responses for old ones.
+    ///
+    /// # Errors
+    /// A lock that is lost, or a lake that fails.
+    pub async fn reopen(&self) -> Result<()> {
+        self.lock()?.delete(&self.layout.pruned()).await
+    }
+
     /// Starts a run. Returns its record: the existing one if the run was started before, else
     /// `new`.
     ///

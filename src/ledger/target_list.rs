@@ -40,7 +40,10 @@ impl Ledger {
         list: &Arc<TargetList>,
         rules: Rules,
     ) -> Result<()> {
-        let (list, file) = (Arc::clone(list), self.store.temporary()?);
+        let (list, file) = (
+            Arc::clone(list),
+            self.store.temporary(self.layout.snapshot)?,
+        );
         let path = file.path().to_owned();
         let written = tokio::task::spawn_blocking(move || {
             let failed = || format!("failed to write {}", path.display());

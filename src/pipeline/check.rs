@@ -1,5 +1,7 @@
 //! Checks everything that a run needs besides its target lists, for free.
 
+use std::time::Duration;
+
 use super::connect::{connect, credentials_for};
 use super::means::Means;
 use super::ready::{Pipeline, Provider};
@@ -29,7 +31,11 @@ pub async fn check(
     env: &Surroundings<'_>,
 ) -> Result<CheckReport> {
     let store = env.lake(pipeline)?;
-    store.probe().await?;
+    // Someone waits for the answer.
+    store
+        .patient(&env.clock, &env.stop, Duration::ZERO)
+        .probe()
+        .await?;
     let connection = connect(pipeline, &credentials_for(pipeline, env)?, env).await?;
     let account = fetch_account(&connection.client, &env.clock).await?;
     let account = account.ok_or_else(|| unexpected_response("the account"))?;

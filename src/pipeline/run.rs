@@ -12,6 +12,7 @@ use super::attempts::RunAttempts;
 use super::connect::{connect, credentials_for};
 use super::gates::{begins_today, same_kind_of_data, same_question, too_many_failed, with_date};
 use super::gathered::Gathered;
+use super::invalid::{described, reasons, refuse_mistaken};
 use super::means::Means;
 use super::plan::read_targets;
 use super::publish::{Publication, WhenDamaged};
@@ -30,6 +31,9 @@ use crate::ledger::{Ledger, RunRecord, refused_since, remember_refused};
 use crate::store::Store;
 use crate::targets::TargetList;
 use crate::upkeep::open_snapshots;
+
+/// What a target may need on the disk at most: its share of the archive, of the sorted rows, and of the staged tables.
+const BYTES_PER_TARGET: u64 = 4 << 10;
 
 /// Fetches what is missing and publishes the snapshot. A snapshot that is already published is left
 /// alone, unless
@@ -61,6 +65,14 @@ pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> 
     begins_today(pipeline, mode.begins, &ledger, published.as_ref()).await?;
     let credentials = credentials_for(pipeline, env)?;
     let list = read_targets(&pipeline.targets, &env.clock).await?;
+    refuse_mistaken(&list, &pipeline.targets)?;
+    let invalid_reasons = reasons(&list);
+    if !invalid_reasons.is_empty() {
+        let (invalid, lines) = (list.invalid_count(), list.line_count());
+        let described = described(&invalid_reasons);
+        warn!("{invalid} of {lines} lines are invalid and not asked for: {described}");
+    }
+    let lists = list.read_as().to_vec();
     if list.unescaped_count() > 0 {
         let lines = list.unescaped_count();
         warn!(
@@ -84,6 +96,8 @@ pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> 
     })
     .await?;
     end.report.also_open = open;
+    end.report.lists = lists;
+    end.report.invalid_reasons = invalid_reasons;
     Ok(end)
 }
 
@@ -118,9 +132,9 @@ async fn published_already(
 
 /// Deletes what a publication left that was interrupted after its manifest was written.
 async fn finish_interrupted(pipeline: &Pipeline, env: &Surroundings<'_>, store: &Store) {
-    let finished = locked(store, pipeline, env, async |_lock| {
+    let finished = locked(store, pipeline, env, async |lock| {
         match Manifest::read(store, pipeline.snapshot).await? {
-            Some(manifest) => heal(store, &manifest).await,
+            Some(manifest) => heal(store, &lock, &manifest).await,
             None => Ok(()),
         }
     });
@@ -162,12 +176,19 @@ async fn work(start: &Start<'_>, list: TargetList, credentials: &Credentials) ->
     let run = gathered.record.run.clone();
     let fetched = fetch_missing(start, &mut gathered, credentials).await?;
     let (question, refused) = (&gathered.record.question, gathered.refused());
-    if let Err(error) = remember_refused(store, pipeline.snapshot, refused, question).await {
+    let pause = pipeline.targets.retry_refused_after;
+    let remembered = remember_refused(store, pipeline.snapshot, refused, pause, question);
+    if let Err(error) = remembered.await {
         warn!(%error, "failed to remember refused targets; the next run asks for them again");
     }
     // A replay needs the fates of targets that have no response.
     let unanswered = gathered.states.unanswered(&gathered.list);
-    ledger.write_unanswered(&run, &unanswered).await?;
+    let written = ledger.write_unanswered(&run, &unanswered).await;
+    match (written, &fetched.stopped) {
+        // What stopped the run says more, for example where responses are kept.
+        (Err(error), Some(_)) => warn!(%error, "failed to write the fates of this start"),
+        (written, _) => written?,
+    }
 
     let fates = gathered.fates();
     let example = gathered.states.failure();
@@ -202,6 +223,7 @@ async fn work(start: &Start<'_>, list: TargetList, credentials: &Credentials) ->
 /// The record of the run that this start continues or begins.
 async fn record(start: &Start<'_>, published: Option<&Manifest>) -> Result<RunRecord> {
     let ledger = start.ledger;
+    ledger.reopen().await?;
     let generation = published.map_or(1, |published| published.generation + 1);
     if let Some(record) = ledger.run_record(generation).await? {
         return Ok(record);
@@ -315,6 +337,8 @@ async fn fetch_missing(
     if plan.requests() == 0 && !gathered.attempts.has_unknown_charges() {
         return Ok(Fetched::default());
     }
+    let targets = plan.targets();
+    start.store.ensure_room(targets * BYTES_PER_TARGET)?;
     let connection = connect(start.pipeline, credentials, start.env).await?;
     let session = match Session::open(*start, connection).await {
         Ok(session) => session,

@@ -50,9 +50,17 @@ impl Surroundings<'_> {
     }
 
     pub(super) fn lake(&self, pipeline: &Pipeline) -> Result<Store> {
-        self.store
-            .clone()
-            .map_or_else(|| Store::create(&pipeline.lake.url), Ok)
+        let url = &pipeline.lake.url;
+        let (store, name) = match &self.store {
+            Some(store) => (store.clone(), url.clone()),
+            None => {
+                let store = Store::create(url)?;
+                let name = store.display();
+                (store, name)
+            }
+        };
+        let patient = store.patient(&self.clock, &self.stop, pipeline.lake.retry);
+        Ok(patient.with_spill(&name))
     }
 }
 

@@ -4,10 +4,12 @@ use std::io::Write as _;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
+use chrono::NaiveDate;
 use futures::StreamExt as _;
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 
+use super::leftovers::prefix;
 use super::objects::Store;
 use super::whole::{blocking, sync_directory};
 use crate::error::{Context, Error, Result};
@@ -22,34 +24,15 @@ impl Store {
 
     /// A file in that directory that is deleted with its handle, or becomes an object by [`Store::deliver`]. It has the
     /// permissions of the lake's other files, not the private ones of a temporary file.
-    pub(crate) fn temporary(&self) -> Result<tempfile::NamedTempFile> {
+    pub(crate) fn temporary(&self, snapshot: NaiveDate) -> Result<tempfile::NamedTempFile> {
         let scratch = self.scratch();
         let mut file = tempfile::Builder::new();
-        file.prefix(".backlake-");
+        let prefix = prefix(snapshot);
+        file.prefix(&prefix);
         #[cfg(unix)]
         file.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         file.tempfile_in(&scratch)
             .context(|| format!("failed to create a temporary file in {}", scratch.display()))
-    }
-
-    /// Deletes a folder with everything in it. On a local disk it disappears at once, because it is first renamed to
-    /// `aside`.
-    pub(crate) async fn remove_folder(&self, folder: &Path, aside: &Path) -> Result<()> {
-        if let (Some(from), Some(to)) = (self.on_disk(folder), self.on_disk(aside)) {
-            self.clear(aside).await?;
-            let renamed = blocking(move || {
-                std::fs::create_dir_all(to.parent().unwrap_or(&to))?;
-                match std::fs::rename(&from, &to) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-                    _ => Ok(()),
-                }
-            });
-            renamed
-                .await
-                .context(|| format!("failed to delete {folder} in the lake"))?;
-            return self.clear(aside).await;
-        }
-        self.clear(folder).await
     }
 
     /// A folder on a local disk in which to stage the lake's files: a folder of the lake if it is on a local disk, so

@@ -122,6 +122,14 @@ impl Layout {
         Path::from(format!("_runs/{}/{run}.unanswered.json.zst", self.snapshot))
     }
 
+    /// Whether an object of the folder of a date's runs is a run's record, its target list or the fates of its targets.
+    pub(crate) fn is_of_run(path: &Path) -> bool {
+        let name = path.filename().unwrap_or_default();
+        Self::generation_of(path).is_some()
+            || name.ends_with(".lines.ndjson.zst")
+            || name.ends_with(".unanswered.json.zst")
+    }
+
     /// A marker that the snapshot was deleted, to tell it from a snapshot that was started and never published.
     pub(crate) fn pruned(self) -> Path {
         Path::from(format!("_runs/{}/pruned", self.snapshot))
@@ -208,6 +216,11 @@ impl Layout {
     /// The targets that the provider refused while this snapshot was fetched.
     pub(crate) fn refused(self) -> Path {
         Path::from(format!("_runs/refused/{}.json.zst", self.snapshot))
+    }
+
+    /// The snapshot in the name of a list of refused targets.
+    pub(crate) fn refused_date(path: &Path) -> Option<NaiveDate> {
+        path.filename()?.strip_suffix(".json.zst")?.parse().ok()
     }
 
     /// The folder of the intents.

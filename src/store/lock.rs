@@ -93,11 +93,6 @@ impl Lock {
                 released: false,
             };
             if store.put_new(&layout.lock(number), json(&record)?).await? {
-                for object in locks {
-                    if let Err(error) = store.delete(&object.location).await {
-                        warn!(%error, "failed to delete an expired lock (harmless)");
-                    }
-                }
                 let held = Mutex::new(Held {
                     record,
                     at: clock.running(),
@@ -111,6 +106,11 @@ impl Lock {
                 };
                 // The listing may be outdated: renewing checks that no higher number exists.
                 lock.renew().await?;
+                for object in locks {
+                    if let Err(error) = lock.delete(&object.location).await {
+                        warn!(%error, "failed to delete an expired lock (harmless)");
+                    }
+                }
                 return Ok(lock);
             }
         }
@@ -136,6 +136,9 @@ impl Lock {
             lock = Self::take(store, snapshot, owner, clock) => Arc::new(lock?),
             reason = stop.requested() => return Err(reason.error()),
         };
+        if let Err(error) = lock.clear_leftovers(clock.now()).await {
+            warn!(%error, "failed to delete what an interrupted process has left (harmless)");
+        }
         let end = tokio::select! {
             end = work(Arc::clone(&lock)) => end,
             // `keep` never returns.
@@ -189,24 +192,49 @@ impl Lock {
             .filter_map(|object| Layout::lock_number(&object.location))
             .max();
         if let Some(last) = last.filter(|last| *last > self.number) {
-            let (snapshot, now) = (self.layout.snapshot, self.clock.now());
-            return Err(match read(&self.store, self.layout, last).await? {
-                Some(other) => held_by(&other, snapshot, now),
-                None => Error::new(
-                    ErrorKind::Locked,
-                    format!("another process has taken over the lock on snapshot {snapshot}"),
-                ),
-            });
+            let other = read(&self.store, self.layout, last).await?;
+            return Err(self.lost(other.as_ref()));
         }
         let mut held = self.held();
         held.record.renewed_at = self.clock.now();
         held.record.renewals += 1;
         held.at = self.clock.running();
-        self.store
-            .put(&self.layout.lock(self.number), json(&held.record)?)
-            .await?;
+        self.write(&held.record).await?;
         *self.held.lock() = held;
         Ok(())
+    }
+
+    /// Overwrites the lock's object if it is still that of this process, and only then.
+    async fn write(&self, record: &Record) -> Result<()> {
+        let path = self.layout.lock(self.number);
+        // A round only fails if another renewal of this process came in between.
+        for _ in 0..3 {
+            let Some((bytes, version)) = self.store.get_version(&path).await? else {
+                return Err(self.lost(None));
+            };
+            let found: Option<Record> = serde_json::from_slice(&bytes).ok();
+            let is_ours =
+                |found: &Record| (&found.owner, found.taken_at) == (&record.owner, record.taken_at);
+            if !found.as_ref().is_some_and(is_ours) {
+                return Err(self.lost(found.as_ref()));
+            }
+            if self.store.replace(&path, json(record)?, version).await? {
+                return Ok(());
+            }
+        }
+        Err(self.lost(None))
+    }
+
+    /// The error of a lock that another process has taken over.
+    fn lost(&self, by: Option<&Record>) -> Error {
+        let snapshot = self.layout.snapshot;
+        match by {
+            Some(other) => held_by(other, snapshot, self.clock.now()),
+            None => Error::new(
+                ErrorKind::Locked,
+                format!("another process has taken over the lock on snapshot {snapshot}"),
+            ),
+        }
     }
 
     /// Releases the lock. If that fails, the lock expires and can be taken over later.
@@ -215,14 +243,19 @@ impl Lock {
             released: true,
             ..self.held().record
         };
-        let released = async {
-            self.store
-                .put(&self.layout.lock(self.number), json(&record)?)
-                .await
-        };
-        if let Err(error) = released.await {
+        if let Err(error) = self.write(&record).await {
             warn!(%error, "failed to release the lock on the snapshot");
         }
+    }
+
+    /// The date that is locked.
+    pub(super) fn snapshot(&self) -> chrono::NaiveDate {
+        self.layout.snapshot
+    }
+
+    /// The lake that the lock is in.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
     }
 
     fn held(&self) -> Held {
@@ -404,6 +437,23 @@ mod tests {
         };
         assert_eq!(late.renew().await.unwrap_err().kind(), ErrorKind::Locked);
         second.renew().await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn renewing_and_releasing_never_overwrite_the_lock_of_another_process() {
+        let (store, clock, date) = lake();
+        let lock = Lock::take(&store, date, owner(1), &clock).await.unwrap();
+        // A process with an outdated listing, or an operator, has put another lock into its place.
+        let other = Record {
+            owner: owner(2),
+            ..lock.held().record
+        };
+        let path = lock.layout.lock(lock.number);
+        store.put(&path, json(&other).unwrap()).await.unwrap();
+        let theirs = store.get(&path).await.unwrap();
+        assert_eq!(lock.renew().await.unwrap_err().kind(), ErrorKind::Locked);
+        lock.release().await;
+        assert_eq!(store.get(&path).await.unwrap(), theirs);
     }
 
     #[tokio::test(start_paused = true)]

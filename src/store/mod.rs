@@ -1,6 +1,7 @@
 //! Where a lake is stored: an object store or a local disk, the path of every object, and the lock on a snapshot. And
 //! where target lists are read from: buckets.
 
+mod delete;
 mod bucket;
 mod delivery;
 mod digest;
@@ -8,9 +9,13 @@ mod disk;
 mod holder;
 mod download;
 mod layout;
+mod leftovers;
 mod lock;
 mod objects;
 mod owner;
+mod patience;
+mod patient;
+mod probe;
 mod whole;
 
 pub(crate) use bucket::Bucket;
@@ -23,4 +28,5 @@ pub use layout::{AttemptId, Layout};
 pub use lock::Lock;
 pub use objects::Store;
 pub use owner::Owner;
+pub use patience::RETRY;
 pub use whole::write_whole;

@@ -3,20 +3,26 @@
 use std::ops::Range;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{
     ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, RetryConfig, UpdateVersion,
 };
+use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::bucket::connect;
+use super::patience::Patience;
+use super::patient::Patient;
 use super::whole::{blocking, sync_directory, write_whole};
+use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
+use crate::stop::Stop;
 
 /// The lake's storage. Cheap to clone.
 ///
@@ -29,16 +35,20 @@ use crate::error::{Context, Error, Result};
 /// - `replace` is atomic in an object store. A local disk has no conditional write, so there the caller must hold the
 ///   lock on the snapshot.
 /// - `deliver` and then `complete` make a file appear completely and durably, `move_folder` a whole folder.
-/// - `delete`, `delete_all` and `clear` are not synced: after a crash a deleted object can exist again, so each caller
-///   can repeat its deletions. They succeed if an object does not exist.
+/// - Only [`Lock`](super::Lock) deletes.
 /// - A listing shows every object whose write returned before the listing began, sorted by path.
 #[derive(Debug, Clone)]
 pub struct Store {
+    /// The store itself, without patience.
+    raw: Arc<dyn ObjectStore>,
     objects: Arc<dyn ObjectStore>,
+    patience: Patience,
     /// The lake's path or URL, for messages.
     name: Arc<str>,
     /// The lake's folder if it is on a local disk.
     disk: Option<Arc<PathBuf>>,
+    /// Where paid responses are kept that the lake does not take.
+    spill: Option<Arc<FsPath>>,
 }
 
 impl Store {
@@ -70,13 +80,12 @@ impl Store {
             let objects = LocalFileSystem::new_with_prefix(&root).usage(failed)?;
             let name = root.display().to_string().into();
             return Ok(Self {
-                objects: Arc::new(objects),
-                name,
                 disk: Some(Arc::new(root)),
+                ..Self::named(Arc::new(objects), name)
             });
         }
         let parsed: Url = url.parse().usage(failed)?;
-        let objects = match connect(&parsed, &RetryConfig::default()) {
+        let objects = match connect(&parsed, &retries()) {
             Some(connected) => connected.usage(failed)?,
             None => {
                 let scheme = parsed.scheme();
@@ -93,25 +102,61 @@ impl Store {
     /// A lake in any object store; `name` is what messages call it.
     #[must_use]
     pub fn over(objects: Arc<dyn ObjectStore>, name: &str) -> Self {
+        Self::named(objects, name.into())
+    }
+
+    fn named(raw: Arc<dyn ObjectStore>, name: Arc<str>) -> Self {
+        let patience = Patience::none();
         Self {
-            objects,
-            name: name.into(),
+            objects: Arc::new(Patient::new(Arc::clone(&raw), patience.clone())),
+            raw,
+            patience,
+            name,
             disk: None,
+            spill: None,
         }
     }
 
-    /// Checks that the lake is writable by writing an object.
-    ///
-    /// # Errors
-    /// A usage error if the lake does not permit writes; an unexpected error if the write fails for another reason.
-    pub async fn probe(&self) -> Result<()> {
-        let path = Path::from(format!("_runs/.writable-{}", std::process::id()));
-        let failed = || format!("[lake] url: failed to write to {}", self.name);
-        match self.objects.put(&path, Bytes::new().into()).await {
-            Ok(_) => self.delete(&path).await,
-            Err(error) if is_lasting(&error) => Err(error).usage(failed),
-            Err(error) => Err(error).context(failed),
+    /// The same lake, with patience: what fails and may pass is tried again for up to `limit`, or until shortly after a
+    /// stop was requested.
+    #[must_use]
+    pub fn patient(&self, clock: &Clock, stop: &Stop, limit: Duration) -> Self {
+        self.with_patience(Patience::new(clock, stop, limit))
+    }
+
+    /// The same lake, without patience for what it does not permit.
+    pub(super) fn strict(&self) -> Self {
+        self.with_patience(self.patience.strict())
+    }
+
+    fn with_patience(&self, patience: Patience) -> Self {
+        Self {
+            objects: Arc::new(Patient::new(Arc::clone(&self.raw), patience.clone())),
+            patience,
+            ..self.clone()
         }
+    }
+
+    /// The same lake, with a folder on the local disk for paid responses that the lake does not take. Lakes with
+    /// different names have different folders.
+    #[must_use]
+    pub fn with_spill(&self, name: &str) -> Self {
+        let name = format!("{:x}", Sha256::digest(name.as_bytes()));
+        let folder = std::env::temp_dir().join(format!("backlake-spill-{}", &name[..16]));
+        Self {
+            spill: Some(folder.into()),
+            ..self.clone()
+        }
+    }
+
+    /// Where paid responses are kept that the lake does not take.
+    pub(crate) fn spill(&self) -> Option<&FsPath> {
+        self.spill.as_deref()
+    }
+
+    /// Waits until nothing that has failed is tried again.
+    pub(crate) async fn healthy(&self) {
+        self.patience.healthy().await;
     }
 
     /// The lake's path or URL, for messages.
@@ -136,13 +181,16 @@ impl Store {
                 .map(|_| ())
                 .context(failed),
             Some(file) => {
-                let written = blocking(move || {
-                    if let Some(folder) = file.parent() {
-                        std::fs::create_dir_all(folder)?;
-                    }
-                    write_whole(&file, &bytes)
-                });
-                written.await.context(failed)
+                let write = || {
+                    let (file, bytes) = (file.clone(), bytes.clone());
+                    blocking(move || {
+                        if let Some(folder) = file.parent() {
+                            std::fs::create_dir_all(folder)?;
+                        }
+                        write_whole(&file, &bytes)
+                    })
+                };
+                self.patience.persist(write).await.context(failed)
             }
         }
     }
@@ -150,13 +198,9 @@ impl Store {
     /// Writes an object that must not exist yet, durably and atomically; false if it exists with other content.
     pub(crate) async fn put_new(&self, path: &Path, bytes: Bytes) -> Result<bool> {
         let options = PutOptions::from(PutMode::Create);
-        let ours = bytes.clone();
         match self.objects.put_opts(path, bytes.into(), options).await {
             Ok(_) => self.sync(path).await.map(|()| true),
-            // A put that was retried because its response was lost finds its own object.
-            Err(object_store::Error::AlreadyExists { .. }) => {
-                Ok(self.get(path).await?.is_some_and(|found| found == ours))
-            }
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
             Err(error) => Err(error).context(|| format!("failed to write {path} to the lake")),
         }
     }
@@ -164,16 +208,19 @@ impl Store {
     /// An object's bytes and its version, for [`Store::replace`]; none if it does not exist.
     pub(crate) async fn get_version(&self, path: &Path) -> Result<Option<(Bytes, UpdateVersion)>> {
         let failed = || format!("failed to read {path} from the lake");
-        let object = match self.objects.get(path).await {
-            Ok(object) => object,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error).context(failed),
+        let get = || async {
+            let object = self.raw.get(path).await?;
+            let version = UpdateVersion {
+                e_tag: object.meta.e_tag.clone(),
+                version: object.meta.version.clone(),
+            };
+            Ok((object.bytes().await?, version))
         };
-        let version = UpdateVersion {
-            e_tag: object.meta.e_tag.clone(),
-            version: object.meta.version.clone(),
-        };
-        Ok(Some((object.bytes().await.context(failed)?, version)))
+        match self.patience.persist(get).await {
+            Ok(found) => Ok(Some(found)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error).context(failed),
+        }
     }
 
     /// Overwrites an object if it still has this version; false if it has changed. A local disk has no conditional
@@ -188,37 +235,24 @@ impl Store {
         if self.disk.is_some() {
             return self.put(path, bytes).await.map(|()| true);
         }
-        let ours = bytes.clone();
         match self
             .objects
             .put_opts(path, bytes.into(), PutMode::Update(version).into())
             .await
         {
             Ok(_) => Ok(true),
-            // A put that was retried because its response was lost finds its own object.
-            Err(object_store::Error::Precondition { .. }) => {
-                Ok(self.get(path).await?.is_some_and(|found| found == ours))
-            }
+            Err(
+                object_store::Error::Precondition { .. }
+                | object_store::Error::AlreadyExists { .. },
+            ) => Ok(false),
             Err(error) => Err(error).context(failed),
-        }
-    }
-
-    /// Deletes an object if it exists.
-    pub(crate) async fn delete(&self, path: &Path) -> Result<()> {
-        match self.objects.delete(path).await {
-            Err(object_store::Error::NotFound { .. }) | Ok(()) => Ok(()),
-            Err(error) => Err(error).context(|| format!("failed to delete {path} in the lake")),
         }
     }
 
     /// An object's bytes; none if it does not exist.
     pub(crate) async fn get(&self, path: &Path) -> Result<Option<Bytes>> {
-        let failed = || format!("failed to read {path} from the lake");
-        match self.objects.get(path).await {
-            Ok(object) => object.bytes().await.map(Some).context(failed),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error).context(failed),
-        }
+        let found = self.get_version(path).await?;
+        Ok(found.map(|(bytes, _)| bytes))
     }
 
     /// A range of an object's bytes; none if the object does not exist.
@@ -266,46 +300,6 @@ impl Store {
         Ok(folders)
     }
 
-    /// Deletes objects, many per request if the store supports it.
-    pub(crate) async fn delete_all(&self, paths: Vec<Path>) -> Result<()> {
-        let paths = futures::stream::iter(paths).map(Ok).boxed();
-        let deleted = self
-            .objects
-            .delete_stream(paths)
-            .filter_map(async |deleted| match deleted {
-                Err(object_store::Error::NotFound { .. }) | Ok(_) => None,
-                Err(error) => Some(error),
-            });
-        let failed = std::pin::pin!(deleted).next().await;
-        failed.map_or(Ok(()), |error| {
-            Err(error).context(|| "failed to delete objects in the lake")
-        })
-    }
-
-    /// Deletes everything below a folder.
-    pub(crate) async fn clear(&self, folder: &Path) -> Result<()> {
-        let failed = || format!("failed to clear {folder} in the lake");
-        let found = self
-            .objects
-            .list(Some(folder))
-            .map_ok(|object| object.location)
-            .boxed();
-        self.objects
-            .delete_stream(found)
-            .try_collect::<Vec<_>>()
-            .await
-            .context(failed)?;
-        let Some(directory) = self.on_disk(folder) else {
-            return Ok(());
-        };
-        blocking(move || match std::fs::remove_dir_all(directory) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        })
-        .await
-        .context(failed)
-    }
-
     /// Makes an object that `object_store` has written durable. Has no effect in an object store.
     pub(crate) async fn sync(&self, path: &Path) -> Result<()> {
         let Some(file) = self.on_disk(path) else {
@@ -330,27 +324,13 @@ impl Store {
     }
 }
 
-/// Whether a retry would fail in the same way.
-fn is_lasting(error: &object_store::Error) -> bool {
-    use object_store::Error as E;
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            use std::io::ErrorKind as K;
-            return matches!(
-                io.kind(),
-                K::PermissionDenied | K::ReadOnlyFilesystem | K::NotADirectory
-            );
-        }
-        cause = error.source();
+/// How the clients of object stores try again by themselves: briefly, because [`Patience`] tries for longer.
+fn retries() -> RetryConfig {
+    RetryConfig {
+        max_retries: 4,
+        retry_timeout: Duration::from_secs(30),
+        ..RetryConfig::default()
     }
-    matches!(
-        error,
-        E::PermissionDenied { .. }
-            | E::Unauthenticated { .. }
-            | E::NotFound { .. }
-            | E::NotSupported { .. }
-    )
 }
 
 /// The folder that a path or `file://` URL names; none for other URLs.

@@ -17,13 +17,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write as _};
 
-use chrono::{Days, NaiveDate};
+use chrono::NaiveDate;
 use futures::StreamExt as _;
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use sha2::{Digest as _, Sha256};
 
-use super::unfinished::{Objects, being_replaced};
+use super::unfinished::{Objects, being_replaced, days_before};
 use crate::clock::Clock;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::lake::snapshots;
@@ -50,7 +50,7 @@ pub async fn to_compact(
 ) -> Result<Vec<Objects>> {
     let published = snapshots(store).await?.into_iter().collect();
     let replaced = being_replaced(store, &published).await?;
-    let since = keep_days.and_then(|days| today.checked_sub_days(Days::new(days.into())));
+    let since = keep_days.map(|days| days_before(today, days));
     let mut found = Vec::new();
     for date in published
         .into_iter()
@@ -124,6 +124,9 @@ async fn bundle(store: &Store, layout: Layout, lock: &Lock, stop: &Stop) -> Resu
         };
         objects.push(object.location);
     }
+    for object in duplicates.iter().chain(&new) {
+        store.refuse_links(object)?;
+    }
     if new.len() >= FEWEST {
         write(store, layout, number, &new, Guard { lock, stop }).await?;
     } else {
@@ -132,8 +135,7 @@ async fn bundle(store: &Store, layout: Layout, lock: &Lock, stop: &Stop) -> Resu
     // From here on, every object in the two lists is in a bundle.
     for objects in [duplicates, new] {
         stop.check()?;
-        lock.ensure().await?;
-        store.delete_all(objects).await?;
+        lock.delete_all(objects).await?;
     }
     Ok(())
 }
@@ -153,7 +155,7 @@ async fn write(
     objects: &[Path],
     guard: Guard<'_>,
 ) -> Result<()> {
-    let (path, file) = (layout.bundle(number), store.temporary()?);
+    let (path, file) = (layout.bundle(number), store.temporary(layout.snapshot)?);
     let failed = || format!("failed to write {}", file.path().display());
     let mut tar = tar::Builder::new(BufWriter::with_capacity(BUFFER_BYTES, file.as_file()));
     let mut hashes = Vec::with_capacity(objects.len());

@@ -5,18 +5,20 @@
 //! first, so that readers never see a part of it. If pruning is interrupted, the next pruning finishes it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use chrono::{DateTime, Days, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
+use object_store::ObjectMeta;
 use object_store::path::Path;
 use serde::Serialize;
 
-use super::unfinished::{Objects, being_replaced, open_snapshots};
+use super::unfinished::{Objects, being_replaced, days_before, is_open, open_snapshots};
 use crate::clock::Clock;
 use crate::contract::Table;
 use crate::error::Result;
 use crate::lake::{remove_from_delta, snapshots};
-use crate::ledger::forget_bundles;
+use crate::ledger::{forget_bundles, refused_until};
 use crate::stop::Stop;
 use crate::store::{Layout, Lock, Owner, Store};
 
@@ -36,9 +38,7 @@ impl Keep {
             return Vec::new();
         }
         let newest = self.newest.unwrap_or(0).max(1) as usize;
-        let since = self
-            .days
-            .and_then(|days| today.checked_sub_days(Days::new(days.into())));
+        let since = self.days.map(|days| days_before(today, days));
         let old = dates
             .iter()
             .rev()
@@ -76,7 +76,23 @@ pub async fn to_prune(
     let open: BTreeSet<_> = open_snapshots(store).await?.into_iter().collect();
     let mut archived = dates_below(store, Layout::archives()).await?;
     archived.retain(|date| !open.contains(date));
-    let old_archives = keep_archives.dropped(&archived.into_iter().collect(), today);
+    let archived = archived.into_iter().collect();
+    let mut old_archives = keep_archives.dropped(&archived, today);
+    if keep_archives != Keep::default() {
+        // A list of refused targets may outlive its archive.
+        let lists = store.list_here(&Layout::all_refused()).await?;
+        for date in lists
+            .iter()
+            .filter_map(|list| Layout::refused_date(&list.location))
+        {
+            let is_over = refused_until(store, date)
+                .await?
+                .is_some_and(|until| until < today);
+            if is_over && !archived.contains(&date) && !open.contains(&date) {
+                old_archives.push(date);
+            }
+        }
+    }
 
     let mut pruning = Pruning::default();
     for date in old_snapshots {
@@ -88,9 +104,11 @@ pub async fn to_prune(
     for date in old_archives {
         if !replaced.contains(&date) {
             let layout = Layout { snapshot: date };
-            let folders = [layout.archive(), layout.intents(), layout.attempts()];
-            let objects = objects_in(store, date, &folders).await?;
-            pruning.archives.push(objects);
+            let mut objects = beside_archive(store, layout, today).await?;
+            for folder in [layout.archive(), layout.intents(), layout.attempts()] {
+                objects.extend(store.list(&folder).await?);
+            }
+            pruning.archives.push(Objects::of(date, &objects));
         }
     }
     Ok(pruning)
@@ -125,59 +143,149 @@ pub async fn prune(
 ) -> Result<()> {
     for &Objects { snapshot, .. } in &pruning.snapshots {
         stop.check()?;
-        let work = async |_| delete_snapshot(store, snapshot, clock.now(), stop).await;
+        let work = async |lock: Arc<Lock>| {
+            let date = Date::new(store, snapshot, &lock, clock.today(), stop);
+            // A run or a replacement may have been started since the plan was made.
+            if !date.is_being_filled().await? {
+                date.delete_snapshot(clock.now()).await?;
+            }
+            Ok(())
+        };
         Lock::hold(store, snapshot, owner.clone(), clock, stop, work).await?;
     }
     for &Objects { snapshot, .. } in &pruning.archives {
         stop.check()?;
-        let work = async |_| delete_archive(store, snapshot, stop).await;
+        let work = async |lock: Arc<Lock>| {
+            let date = Date::new(store, snapshot, &lock, clock.today(), stop);
+            if !date.is_being_filled().await? {
+                date.delete_archive().await?;
+            }
+            Ok(())
+        };
         Lock::hold(store, snapshot, owner.clone(), clock, stop, work).await?;
     }
     Ok(())
 }
 
-async fn delete_archive(store: &Store, snapshot: NaiveDate, stop: &Stop) -> Result<()> {
-    let layout = Layout { snapshot };
-    // Indexes, intents and attempts go first: without them, nothing takes the remaining responses for a whole archive.
-    forget_bundles(store, layout).await?;
-    for folder in [layout.intents(), layout.attempts(), layout.archive()] {
-        stop.check()?;
-        store.clear(&folder).await?;
-    }
-    Ok(())
+/// A date whose lock is held.
+struct Date<'a> {
+    store: &'a Store,
+    layout: Layout,
+    lock: &'a Lock,
+    today: NaiveDate,
+    stop: &'a Stop,
 }
 
-async fn delete_snapshot(
-    store: &Store,
-    snapshot: NaiveDate,
-    now: DateTime<Utc>,
-    stop: &Stop,
-) -> Result<()> {
-    let layout = Layout { snapshot };
-    // With the marker, the next pruning finds what is left if this one is interrupted.
-    store.put(&layout.pruned(), Bytes::new()).await?;
-    // Readers of the Delta logs and of the manifests must not see a table without some of its files.
-    remove_from_delta(store, &[snapshot], now).await?;
-    store.delete(&layout.manifest()).await?;
-    for table in Table::ALL {
-        stop.check()?;
-        store
-            .remove_folder(&layout.partition(table), &layout.staging("pruned", table))
-            .await?;
+impl<'a> Date<'a> {
+    fn new(
+        store: &'a Store,
+        snapshot: NaiveDate,
+        lock: &'a Lock,
+        today: NaiveDate,
+        stop: &'a Stop,
+    ) -> Self {
+        let layout = Layout { snapshot };
+        Self {
+            store,
+            layout,
+            lock,
+            today,
+            stop,
+        }
     }
-    store.clear(&layout.staging_root()).await
+
+    /// Whether a run or a replacement of the date is unfinished: it needs everything of the date.
+    async fn is_being_filled(&self) -> Result<bool> {
+        let date = self.layout.snapshot;
+        if snapshots(self.store).await?.contains(&date) {
+            let replaced = being_replaced(self.store, &[date].into()).await?;
+            return Ok(!replaced.is_empty());
+        }
+        is_open(self.store, date).await
+    }
+
+    async fn delete_archive(&self) -> Result<()> {
+        let Self { layout, lock, .. } = *self;
+        // Indexes, intents and attempts go first: without them, nothing takes the remaining responses for a whole archive.
+        forget_bundles(self.store, layout, lock).await?;
+        for folder in [layout.intents(), layout.attempts(), layout.archive()] {
+            self.stop.check()?;
+            lock.clear(&folder).await?;
+        }
+        self.forget_runs().await
+    }
+
+    async fn delete_snapshot(&self, now: DateTime<Utc>) -> Result<()> {
+        let Self {
+            store,
+            layout,
+            lock,
+            ..
+        } = *self;
+        // With the marker, the next pruning finds what is left if this one is interrupted.
+        lock.ensure().await?;
+        store.put(&layout.pruned(), Bytes::new()).await?;
+        // Readers of the Delta logs and of the manifests must not see a table without some of its files.
+        remove_from_delta(store, &[layout.snapshot], now).await?;
+        lock.delete(&layout.manifest()).await?;
+        for table in Table::ALL {
+            self.stop.check()?;
+            lock.remove_folder(&layout.partition(table), &layout.staging("pruned", table))
+                .await?;
+        }
+        lock.clear(&layout.staging_root()).await?;
+        self.forget_runs().await
+    }
+
+    /// Deletes what only a replay needs, once there is no archive to replay. The records of the runs stay as long as
+    /// their snapshot is published; after that, a new run of the date gets a name of its own.
+    async fn forget_runs(&self) -> Result<()> {
+        let Self {
+            store,
+            layout,
+            lock,
+            ..
+        } = *self;
+        if !store.list(&layout.archive()).await?.is_empty() {
+            return Ok(());
+        }
+        for object in beside_archive(store, layout, self.today).await? {
+            lock.delete(&object.location).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What becomes useless with the archive of a date: target lists and fates; the records of the runs, unless their snapshot
+/// is published; and the list of refused targets, once it holds no target back any more.
+async fn beside_archive(
+    store: &Store,
+    layout: Layout,
+    today: NaiveDate,
+) -> Result<Vec<ObjectMeta>> {
+    let published = snapshots(store).await?.contains(&layout.snapshot);
+    let mut found = store.list_here(&layout.run_root()).await?;
+    found.retain(|object| {
+        let path = &object.location;
+        Layout::is_of_run(path) && !(published && Layout::generation_of(path).is_some())
+    });
+    let refused = refused_until(store, layout.snapshot).await?;
+    if refused.is_some_and(|until| until < today) {
+        let lists = store.list_here(&Layout::all_refused()).await?;
+        found.extend(
+            lists
+                .into_iter()
+                .filter(|list| list.location == layout.refused()),
+        );
+    }
+    Ok(found)
 }
 
 async fn objects_of_snapshot(store: &Store, snapshot: NaiveDate) -> Result<Objects> {
     let layout = Layout { snapshot };
-    let folders = Table::ALL.map(|table| layout.partition(table));
-    objects_in(store, snapshot, &folders).await
-}
-
-async fn objects_in(store: &Store, snapshot: NaiveDate, folders: &[Path]) -> Result<Objects> {
     let mut objects = Vec::new();
-    for folder in folders {
-        objects.extend(store.list(folder).await?);
+    for table in Table::ALL {
+        objects.extend(store.list(&layout.partition(table)).await?);
     }
     Ok(Objects::of(snapshot, &objects))
 }
@@ -192,8 +300,6 @@ async fn dates_below(store: &Store, folder: Path) -> Result<Vec<NaiveDate>> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use object_store::memory::InMemory;
 
     use super::*;
@@ -215,6 +321,9 @@ mod tests {
             (Some(0), None, 1),
             (None, Some(0), 1),
             (Some(99), None, 10),
+            // Longer ago than there are dates.
+            (None, Some(97_000_000), 10),
+            (None, Some(u32::MAX), 10),
         ] {
             let dropped = Keep { newest, days }.dropped(&dates, today);
             assert_eq!(dates.len() - dropped.len(), kept, "{newest:?} {days:?}");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use chrono::NaiveDate;
+use chrono::{Days, NaiveDate};
 use object_store::ObjectMeta;
 use serde::Serialize;
 
@@ -23,11 +23,23 @@ pub async fn open_snapshots(store: &Store) -> Result<Vec<NaiveDate>> {
         .filter_map(|folder| folder.filename()?.parse().ok());
     let mut open = Vec::new();
     for snapshot in started.filter(|date| !published.contains(date)) {
-        if store.get(&Layout { snapshot }.pruned()).await?.is_none() {
+        if is_open(store, snapshot).await? {
             open.push(snapshot);
         }
     }
     Ok(open)
+}
+
+/// Whether a snapshot that is not published was started, and not deleted since then.
+pub(super) async fn is_open(store: &Store, snapshot: NaiveDate) -> Result<bool> {
+    Ok(store.get(&Layout { snapshot }.pruned()).await?.is_none())
+}
+
+/// The date `days` days before `today`, or the earliest date if that is before all dates.
+pub(super) fn days_before(today: NaiveDate, days: u32) -> NaiveDate {
+    today
+        .checked_sub_days(Days::new(days.into()))
+        .unwrap_or(NaiveDate::MIN)
 }
 
 /// The published dates whose replacement was started and is not published yet: it needs what it has paid for.

@@ -10,7 +10,8 @@ use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+    ObjectStore, ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, PutPayload,
+    PutResult, Result, UploadPart,
 };
 use serde::Deserialize;
 
@@ -150,6 +151,17 @@ impl ObjectStore for Faulty {
             .sleep(Duration::from_millis(self.troubles.takes_ms))
             .await;
         self.write(payload.content_length())?;
+        // A local disk has no conditional write, so it is done here.
+        if let PutMode::Update(expected) = &options.mode {
+            let found = self.inner.head(location).await;
+            if found.is_ok_and(|found| found.e_tag == expected.e_tag) {
+                return self.inner.put(location, payload).await;
+            }
+            return Err(Error::Precondition {
+                path: location.to_string(),
+                source: "the object has changed".into(),
+            });
+        }
         self.inner.put_opts(location, payload, options).await
     }
 

@@ -60,9 +60,13 @@ impl ObjectStore for DeltaStore {
 
     fn delete_stream(
         &self,
-        locations: BoxStream<'static, Result<Path>>,
+        _locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        self.0.objects().delete_stream(locations)
+        // Only a lock deletes. deltalake deletes nothing by itself, unless it is asked to clean up a log.
+        let refused = object_store::Error::NotSupported {
+            source: "deltalake may not delete in the lake".into(),
+        };
+        stream::iter([Err(refused)]).boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {

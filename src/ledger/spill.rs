@@ -1,0 +1,138 @@
+//! The spill folder: where paid responses wait on the local disk if the lake cannot take them for long.
+//!
+//! It is the last resort. A response that is spilled is put into the archive by the next start of the same run on this
+//! machine, before anything is asked again.
+
+use std::path::{Path as FsPath, PathBuf};
+
+use bytes::Bytes;
+use tracing::{info, warn};
+
+use super::handle::Ledger;
+use crate::error::{Context, Error, Result};
+use crate::store::{AttemptId, write_whole};
+
+impl Ledger {
+    /// Keeps a packed response in the spill folder, and returns the error that says where.
+    pub(super) async fn spill(&self, id: AttemptId, packed: Bytes, cause: Error) -> Error {
+        let Some(folder) = self.spill_folder() else {
+            return cause;
+        };
+        let file = folder.join(name(id));
+        let written = write(folder, file.clone(), packed).await;
+        let message = format!("the lake does not take the response to attempt {id}");
+        match written {
+            Ok(()) => {
+                let file = file.display();
+                warn!(%file, "the lake does not take a response; it is kept on the local disk");
+                let hint = format!(
+                    "nothing is lost: the response is kept in {file}; resolve what the lake says, then run the same command on this machine: it puts the response into the archive and continues"
+                );
+                Error::unexpected(message).caused_by(cause).with_hint(hint)
+            }
+            Err(error) => {
+                warn!(%error, "failed to keep a response on the local disk");
+                let hint = "its targets are asked for again, which costs money; resolve what the lake says, then run the same command";
+                let message = format!("{message}, and it could not be kept in {}", file.display());
+                Error::unexpected(message).caused_by(cause).with_hint(hint)
+            }
+        }
+    }
+
+    /// Puts the spilled responses of this snapshot into the archive.
+    pub(super) async fn take_spilled(&self) -> Result<()> {
+        let (Some(folder), Some(_)) = (self.spill_folder(), &self.lock) else {
+            return Ok(());
+        };
+        let files = match std::fs::read_dir(&folder) {
+            Ok(files) => files,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error).context(|| unreadable(&folder)),
+        };
+        private(&folder).context(|| unreadable(&folder))?;
+        for file in files {
+            let file = file.context(|| unreadable(&folder))?.path();
+            let Some(id) = file.file_name().and_then(|name| id_of(name.to_str()?)) else {
+                continue;
+            };
+            let (path, intent) = (self.layout.response(id), self.layout.intent(id));
+            // A response that no intent of this run asked for, or that has arrived after all, changes nothing.
+            let wanted =
+                self.store.get(&intent).await?.is_some() && self.store.get(&path).await?.is_none();
+            if wanted {
+                let packed = std::fs::read(&file).context(|| unreadable(&folder))?;
+                self.store.put(&path, packed.into()).await?;
+                info!(attempt = %id, "put a response that was kept on the local disk into the archive");
+            } else {
+                warn!(file = %file.display(), "a response that was kept on the local disk is not needed; deleting it");
+            }
+            std::fs::remove_file(&file).context(|| unreadable(&folder))?;
+        }
+        // Only the empty folders go.
+        let _ = std::fs::remove_dir(&folder);
+        Ok(())
+    }
+
+    /// Whether the response to an attempt is in the spill folder.
+    pub(super) fn is_spilled(&self, id: AttemptId) -> bool {
+        self.spill_folder()
+            .is_some_and(|folder| folder.join(name(id)).exists())
+    }
+
+    fn spill_folder(&self) -> Option<PathBuf> {
+        let folder = self.store.spill()?;
+        Some(folder.join(self.layout.snapshot.to_string()))
+    }
+}
+
+fn unreadable(folder: &FsPath) -> String {
+    format!(
+        "failed to read the responses that are kept in {}",
+        folder.display()
+    )
+}
+
+fn name(id: AttemptId) -> String {
+    format!("{id}.json.zst")
+}
+
+fn id_of(name: &str) -> Option<AttemptId> {
+    let (batch, attempt) = name.strip_suffix(".json.zst")?.split_once('-')?;
+    Some(AttemptId {
+        batch: batch.parse().ok()?,
+        attempt: attempt.parse().ok()?,
+    })
+}
+
+async fn write(folder: PathBuf, file: PathBuf, packed: Bytes) -> Result<()> {
+    let failed = format!("failed to write {}", file.display());
+    let written = tokio::task::spawn_blocking(move || {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&folder)?;
+        private(&folder)?;
+        write_whole(&file, &packed)
+    });
+    written
+        .await
+        .context(|| "writing a response panicked")?
+        .context(|| failed)
+}
+
+/// Refuses a folder that someone else may have prepared.
+fn private(folder: &FsPath) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        for folder in [Some(folder), folder.parent()].into_iter().flatten() {
+            let found = std::fs::symlink_metadata(folder)?;
+            if !found.is_dir() || found.uid() != rustix::process::getuid().as_raw() {
+                let message = format!("{} belongs to someone else", folder.display());
+                return Err(std::io::Error::other(message));
+            }
+        }
+    }
+    Ok(())
+}

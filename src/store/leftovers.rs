@@ -1,0 +1,145 @@
+//! Temporary files that a killed process leaves in a lake on a local disk: how they are recognised, and who deletes them.
+//!
+//! A temporary file is named `.backlake-DATE-…`, or after the object that it becomes, with `#` and a number. Whoever holds
+//! the lock on a date deletes those of the date: no other process writes them then.
+
+use std::path::{Path as FsPath, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, NaiveDate, Utc};
+use object_store::path::Path;
+use tracing::info;
+
+use super::delete::below;
+use super::layout::Layout;
+use super::lock::Lock;
+use super::objects::Store;
+use crate::contract::Table;
+use crate::error::{Context, Result};
+
+/// A file that was not written for this long belongs to no process that runs.
+const ABANDONED_AFTER: Duration = Duration::from_secs(60);
+/// The same for a file that belongs to no date, so that no lock decides.
+const SURELY_ABANDONED_AFTER: Duration = Duration::from_secs(3600);
+
+impl Lock {
+    /// Deletes what killed processes have left of the lock's date.
+    ///
+    /// # Errors
+    /// A lock that is lost; a disk that fails.
+    pub(super) async fn clear_leftovers(&self, now: DateTime<Utc>) -> Result<()> {
+        let date = self.snapshot().to_string();
+        let layout = Layout {
+            snapshot: self.snapshot(),
+        };
+        let own = [layout.run_root(), layout.archive()].into_iter();
+        let own: Vec<Path> = own
+            .chain(Table::ALL.map(|table| layout.partition(table)))
+            .collect();
+        for file in files(self.store())? {
+            let name = file.name.rsplit('/').next().unwrap_or_default();
+            let of_the_date = name.starts_with(&format!(".backlake-{date}-"))
+                || name.starts_with(&format!("{date}."))
+                || own.iter().any(|folder| file.is_in(folder));
+            let of_no_date =
+                file.name.starts_with("_contracts/") || file.name.contains("/_delta_log/");
+            // Whoever wants the lock writes here without having it.
+            let is_lock = file.is_in(&layout.locks());
+            let old = of_no_date || is_lock;
+            if (of_the_date && !is_lock) || (old && file.is_older(now, SURELY_ABANDONED_AFTER)) {
+                self.delete_file(file.path).await?;
+                info!(
+                    file = file.name,
+                    "deleted what an interrupted process has left"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Temporary files that an interrupted process has left, each with what to do about it.
+    ///
+    /// # Errors
+    /// A disk that fails.
+    pub fn leftovers(&self, now: DateTime<Utc>) -> Result<Vec<String>> {
+        let found = files(self)?;
+        let found = found
+            .into_iter()
+            .filter(|file| file.is_older(now, ABANDONED_AFTER))
+            .map(|file| {
+                format!(
+                    "{} is left over from an interrupted process; the next start deletes it",
+                    file.name
+                )
+            });
+        Ok(found.collect())
+    }
+}
+
+/// The name of a temporary file of a date, without its random end.
+pub(super) fn prefix(snapshot: NaiveDate) -> String {
+    format!(".backlake-{snapshot}-")
+}
+
+fn is_temporary(name: &str) -> bool {
+    name.starts_with(".backlake-")
+        || name.rsplit_once('#').is_some_and(|(_, number)| {
+            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+        })
+}
+
+struct File {
+    path: PathBuf,
+    /// The path in the lake.
+    name: String,
+}
+
+impl File {
+    fn is_in(&self, folder: &Path) -> bool {
+        self.name.starts_with(&format!("{folder}/"))
+    }
+
+    fn is_older(&self, now: DateTime<Utc>, age: Duration) -> bool {
+        let modified = std::fs::symlink_metadata(&self.path).and_then(|found| found.modified());
+        let age_now = modified.map(|modified| SystemTime::from(now).duration_since(modified));
+        age_now.is_ok_and(|age_now| age_now.is_ok_and(|age_now| age_now >= age))
+    }
+}
+
+/// The temporary files of a lake on a local disk. Links are not followed.
+fn files(store: &Store) -> Result<Vec<File>> {
+    let Some(root) = store.root() else {
+        return Ok(Vec::new());
+    };
+    let failed = || format!("failed to list {}", root.display());
+    let folders = ["_runs", "_archive", "_snapshots", "_contracts"].map(FsPath::new);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(root).context(failed)? {
+        found.push(entry.context(failed)?.path());
+    }
+    for folder in folders
+        .into_iter()
+        .chain(Table::ALL.iter().map(|table| FsPath::new(table.name())))
+    {
+        let entries = below(&root.join(folder)).context(failed)?;
+        found.extend(entries.into_iter().map(|entry| entry.path));
+    }
+    found.retain(|path| {
+        path.file_name()
+            .is_some_and(|name| is_temporary(&name.to_string_lossy()))
+    });
+    found.sort();
+    Ok(found
+        .into_iter()
+        .map(|path| File {
+            name: path
+                .strip_prefix(root)
+                .unwrap_or(&path)
+                .to_string_lossy()
+                .into_owned(),
+            path,
+        })
+        .collect())
+}

@@ -1,0 +1,195 @@
+//! Tries what backlake relies on before anything is paid: what a store does not do is named, and nothing is left behind.
+
+use std::io;
+use std::path::Path as FsPath;
+
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
+use sha2::{Digest as _, Sha256};
+
+use super::layout::Layout;
+use super::objects::Store;
+use super::owner::Owner;
+use super::patience::{asks_metadata_service, is_denied};
+use crate::contract::Table;
+use crate::error::{Error, Result};
+
+/// Space for everything that does not grow with the plan.
+const SPARE_BYTES: u64 = 32 << 20;
+
+const NOT_DELETED: &str = "an object that was deleted can still be read";
+
+impl Store {
+    /// Tries what backlake relies on: write, write only if absent, replace only if unchanged, read, list, delete, and on
+    /// a local disk to move files and folders. Leaves nothing behind.
+    ///
+    /// # Errors
+    /// A usage error that names what the lake does not do or permit; an unexpected error if it fails for another reason.
+    pub async fn probe(&self) -> Result<()> {
+        self.strict().try_everything().await
+    }
+
+    async fn try_everything(&self) -> Result<()> {
+        let owner = format!("{:?}", Owner::this_process());
+        let owner = format!("{:x}", Sha256::digest(owner.as_bytes()));
+        let name = format!(".probe-{}", &owner[..16]);
+        let path = Layout::runs().join(name.as_str());
+        let tried = self.try_objects(&path).await;
+        let deleted = self.remove(&path).await;
+        tried.map_err(|error| self.not_usable(error))?;
+        deleted?;
+        if self.get(&path).await?.is_some() {
+            return Err(self.lacks(NOT_DELETED));
+        }
+        let Some(root) = self.root() else {
+            return Ok(());
+        };
+        for folder in [Layout::archives(), Layout::runs(), Layout::manifests()]
+            .into_iter()
+            .chain(Table::ALL.map(Layout::table))
+        {
+            let folder = root.join(folder.as_ref());
+            if folder.is_dir() {
+                try_to_move(root, &folder, &name).map_err(|error| {
+                    let message = format!(
+                        "[lake] url: failed to move a folder from {} to {}",
+                        root.display(),
+                        folder.display()
+                    );
+                    let hint = "nothing was sent; the folders of a lake must be on one volume, and links or mounts in it must not lead to another one";
+                    Error::usage(message).caused_by(error).with_hint(hint)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn try_objects(&self, path: &Path) -> Result<(), Failure> {
+        // A probe that was killed may have left its object.
+        self.remove(path).await.map_err(Failure::Other)?;
+        if self.get(path).await.map_err(Failure::Other)?.is_some() {
+            return Err(Failure::Lacks(NOT_DELETED));
+        }
+        let objects = self.objects();
+        let create = || PutOptions::from(PutMode::Create);
+        let put = |text: &'static str| Bytes::from_static(text.as_bytes()).into();
+        objects.put_opts(path, put("first"), create()).await?;
+        match objects.put_opts(path, put("second"), create()).await {
+            Err(object_store::Error::AlreadyExists { .. }) => {}
+            Ok(_) => {
+                return Err(Failure::Lacks(
+                    "an object that exists is overwritten by a write that must only create it",
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let found = objects.get(path).await?;
+        let version = UpdateVersion {
+            e_tag: found.meta.e_tag.clone(),
+            version: found.meta.version.clone(),
+        };
+        if found.bytes().await? != "first" {
+            return Err(Failure::Lacks(
+                "an object has other bytes than were written",
+            ));
+        }
+        let listed = self.list_here(&Layout::runs()).await;
+        let listed = listed.map_err(Failure::Other)?;
+        if !listed.iter().any(|object| object.location == *path) {
+            return Err(Failure::Lacks("an object that was written is not listed"));
+        }
+        // A local disk has no conditional write; there, the lock is enough.
+        if self.root().is_some() {
+            return Ok(());
+        }
+        let update = || PutOptions::from(PutMode::Update(version.clone()));
+        objects.put_opts(path, put("third"), update()).await?;
+        match objects.put_opts(path, put("fourth"), update()).await {
+            Err(
+                object_store::Error::Precondition { .. }
+                | object_store::Error::AlreadyExists { .. },
+            ) => Ok(()),
+            Ok(_) => Err(Failure::Lacks(
+                "an object that has changed is overwritten by a write that must only replace an unchanged one",
+            )),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn not_usable(&self, failure: Failure) -> Error {
+        let message = || format!("[lake] url: failed to write to {}", self.display());
+        let error = match failure {
+            Failure::Lacks(what) => return self.lacks(what),
+            Failure::Store(
+                object_store::Error::NotImplemented { .. }
+                | object_store::Error::NotSupported { .. },
+            ) => return self.lacks("it does not support conditional writes"),
+            Failure::Other(error) => error,
+            Failure::Store(error) => Error::unexpected(message()).caused_by(error),
+        };
+        if asks_metadata_service(&error) {
+            let message = format!("[lake] url: no credentials for {}", self.display());
+            return Error::usage(message).with_hint("nothing was sent; set the environment variables of the cloud (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY), or run with a role of the machine or a workload identity; profiles and SSO are not read: export their variables, for example with `aws configure export-credentials --format env`");
+        }
+        if is_denied(&error) {
+            return Error::usage(message()).caused_by(error);
+        }
+        error
+    }
+
+    fn lacks(&self, what: &str) -> Error {
+        let message = format!("[lake] url: {} cannot hold a lake: {what}", self.display());
+        Error::usage(message).with_hint("nothing was sent; use a store that supports conditional writes (If-None-Match and If-Match), or a local disk")
+    }
+
+    /// Makes sure that the disk has room for what a plan may write: on the lake's disk, or in the folder for temporary
+    /// files if the lake is in an object store.
+    ///
+    /// # Errors
+    /// A usage error with what is free and what is needed.
+    pub fn ensure_room(&self, bytes: u64) -> Result<()> {
+        let (folder, needed) = (self.scratch(), bytes + SPARE_BYTES);
+        // A disk that does not say how much is free is tried.
+        let Ok(found) = rustix::fs::statvfs(&folder) else {
+            return Ok(());
+        };
+        let free = found.f_bavail.saturating_mul(found.f_frsize);
+        if free >= needed {
+            return Ok(());
+        }
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let message = format!(
+            "{} MiB are free in {}, and the plan may need {} MiB",
+            mib(free),
+            folder.display(),
+            mib(needed)
+        );
+        Err(Error::usage(message).with_hint("nothing was sent; free some space, or split the list"))
+    }
+}
+
+/// Why a probe failed.
+enum Failure {
+    Lacks(&'static str),
+    Store(object_store::Error),
+    Other(Error),
+}
+
+impl From<object_store::Error> for Failure {
+    fn from(error: object_store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Moves an empty folder from the lake's root to a folder and deletes it.
+fn try_to_move(root: &FsPath, folder: &FsPath, name: &str) -> io::Result<()> {
+    let (from, to) = (root.join(name), folder.join(name));
+    // A probe that was killed may have left them.
+    let _ = std::fs::remove_dir(&to);
+    let _ = std::fs::remove_dir(&from);
+    std::fs::create_dir(&from)?;
+    let moved = std::fs::rename(&from, &to);
+    let deleted = std::fs::remove_dir(if moved.is_ok() { &to } else { &from });
+    moved.and(deleted)
+}
