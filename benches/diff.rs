@@ -25,7 +25,7 @@ use std::time::Instant;
 use arrow::array::builder::{BooleanBuilder, Int64Builder, StringBuilder};
 use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray, new_null_array};
 use backlake::contract::{Column, ColumnType, DIMENSIONS, Table};
-use backlake::history::{ListFormat, Pair, summary};
+use backlake::history::{ListFormat, Pages, Pair, summary};
 use backlake::lake::{Manifest, ManifestFile, ROW_GROUP_ROWS, TableManifest};
 use backlake::store::Store;
 use parquet::arrow::ArrowWriter;
@@ -70,8 +70,9 @@ fn main() {
         "movers top",
         "movers parquet",
         "movers csv",
-        "gained json",
+        "new json",
         "lost csv",
+        "unanswered csv",
         "breakdowns",
     ] {
         print!("{what:>16}: ");
@@ -87,68 +88,41 @@ fn main() {
 async fn measure(lake: &str, what: &str) {
     let start = Instant::now();
     let store = Store::open(lake).expect("a lake");
-    let pair = Pair::choose(&store, None, None).await.expect("a pair");
-    let pages = pair.pages(&store, "backlinks", None).await.expect("pages");
-    let breakdowns = pair.breakdowns(&store, None).await.expect("breakdowns");
+    let pair = Pair::choose(&store, None, None, None)
+        .await
+        .expect("a pair");
+    let pages = pair.pages(&store, "backlinks").await.expect("pages");
+    let breakdowns = pair.breakdowns(&store).await.expect("breakdowns");
     let top = NonZeroU32::new(20).expect("no zero");
     let written = tempfile::NamedTempFile::new().expect("a file");
     let out = written.reopen().expect("a file");
     let what = what.to_owned();
-    let found = tokio::task::spawn_blocking(move || match what.as_str() {
-        "summary" => {
-            let counts = summary(&pair, &pages, &breakdowns, top)
-                .expect("a summary")
-                .pages;
-            assert_eq!(counts.before - counts.lost, counts.after - counts.gained);
-            format!(
-                "{} gained, {} lost, {} changed",
-                counts.gained, counts.lost, counts.changed
-            )
-        }
-        "movers top" => {
-            format!(
-                "{} rows",
-                pages
-                    .movers()
-                    .and_then(|list| list.largest(top))
-                    .expect("movers")
-                    .len()
-            )
-        }
-        "movers parquet" => {
-            pages
-                .movers()
-                .and_then(|list| list.write(None, ListFormat::Parquet, out))
-                .expect("movers");
+    let found = tokio::task::spawn_blocking(move || match what.split_once(' ') {
+        Some((list, form)) => {
+            write_list(&pages, list, form, top, out);
             String::new()
         }
-        "movers csv" => {
-            pages
-                .movers()
-                .and_then(|list| list.write(None, ListFormat::Csv, out))
-                .expect("movers");
-            String::new()
-        }
-        "gained json" => {
-            pages
-                .gained()
-                .and_then(|list| list.write(None, ListFormat::Json, out))
-                .expect("gained");
-            String::new()
-        }
-        "lost csv" => {
-            pages
-                .lost()
-                .and_then(|list| list.write(None, ListFormat::Csv, out))
-                .expect("lost");
-            String::new()
-        }
-        _ => {
+        None if what == "breakdowns" => {
             breakdowns
                 .shifts()
                 .and_then(|list| list.write(None, ListFormat::Csv, out))
                 .expect("shifts");
             String::new()
+        }
+        None => {
+            let groups = summary(&pair, &pages, &breakdowns, top)
+                .expect("a summary")
+                .pages;
+            format!(
+                "{} up, {} down, {} new, {} lost, {} added, {} removed, {} unanswered",
+                groups.in_both.risen,
+                groups.in_both.fallen,
+                groups.new.pages,
+                groups.lost.pages,
+                groups.added.pages,
+                groups.removed.pages,
+                groups.unanswered.pages
+            )
         }
     });
     let found = found.await.expect("a comparison");
@@ -161,12 +135,49 @@ async fn measure(lake: &str, what: &str) {
     );
 }
 
-/// The pages of a snapshot in sort order; one in fifty is missing in the other snapshot.
+/// Writes a list of pages, in a format or only its largest rows.
+fn write_list(pages: &Pages, list: &str, form: &str, top: NonZeroU32, out: File) {
+    let list = match list {
+        "movers" => pages.movers(),
+        "new" => pages.new_pages(),
+        "lost" => pages.lost(),
+        _ => pages.unanswered(),
+    };
+    let (limit, form) = match form {
+        "parquet" => (None, ListFormat::Parquet),
+        "json" => (None, ListFormat::Json),
+        "csv" => (None, ListFormat::Csv),
+        _ => (Some(top), ListFormat::Csv),
+    };
+    list.and_then(|list| list.write(limit, form, out))
+        .expect("a list");
+}
+
+/// Whether a snapshot has this page; one in fifty is missing.
+fn returned(number: usize, second: bool) -> bool {
+    number % 50 != if second { 13 } else { 31 }
+}
+
+/// The pages of a snapshot in sort order.
 fn numbers(pages: usize, second: bool) -> impl Iterator<Item = usize> {
-    let left_out = if second { 13 } else { 31 };
     (0..)
-        .filter(move |number| number % 50 != left_out)
+        .filter(move |number| returned(*number, second))
         .take(pages)
+}
+
+/// The lines of a snapshot in sort order. Of the pages that it does not have, a third are absent, a
+/// third failed, and a third are not in its list.
+fn lines(pages: usize, second: bool) -> impl Iterator<Item = usize> {
+    let last = numbers(pages, second).last().unwrap_or_default();
+    (0..=last).filter(move |number| returned(*number, second) || number % 3 < 2)
+}
+
+fn fate(number: usize, second: bool) -> &'static str {
+    match number % 3 {
+        _ if returned(number, second) => "returned",
+        0 => "absent",
+        _ => "failed",
+    }
 }
 
 /// A third of all pages share one root domain.
@@ -214,6 +225,11 @@ fn write_snapshot(lake: &Path, pages: usize, second: bool) {
         all.files.extend(table.files);
     }
     tables.insert("breakdowns".to_owned(), all);
+    let batch_of = |rows: &[usize]| targets_batch(rows, pages, second);
+    tables.insert(
+        "targets".to_owned(),
+        write_table(lake, date, Table::Targets, lines(pages, second), batch_of),
+    );
     let manifest = serde_json::json!({
         "format": Manifest::FORMAT, "snapshot": date, "run": "bench", "written_by": "bench",
         "question": {
@@ -363,4 +379,34 @@ fn breakdowns_batch(
     ];
     RecordBatch::try_new(Table::Breakdowns.contract().schema(), columns)
         .expect("rows of the contract")
+}
+
+fn targets_batch(rows: &[usize], pages: usize, second: bool) -> RecordBatch {
+    let contract = Table::Targets.contract();
+    let (mut domains, mut targets) = (StringBuilder::new(), StringBuilder::new());
+    let (mut sources, mut fates) = (StringBuilder::new(), StringBuilder::new());
+    let mut lines = Int64Builder::new();
+    for &row in rows {
+        let (domain, target) = target(row, pages);
+        domains.append_value(domain);
+        targets.append_value(target);
+        sources.append_value("targets.csv");
+        fates.append_value(fate(row, second));
+        lines.append_value(row as i64);
+    }
+    let targets: ArrayRef = Arc::new(targets.finish());
+    let columns: BTreeMap<&str, ArrayRef> = BTreeMap::from([
+        ("root_domain", Arc::new(domains.finish()) as ArrayRef),
+        ("target", Arc::clone(&targets)),
+        ("input", targets),
+        ("source", Arc::new(sources.finish())),
+        ("fate", Arc::new(fates.finish())),
+        ("line", Arc::new(lines.finish())),
+    ]);
+    let column = |column: &Column| {
+        let values = columns.get(column.name.as_str()).cloned();
+        values.unwrap_or_else(|| new_null_array(&column.kind.arrow(), rows.len()))
+    };
+    let columns = contract.columns.iter().map(column).collect();
+    RecordBatch::try_new(contract.schema(), columns).expect("rows of the contract")
 }

@@ -1,6 +1,7 @@
 //! Time and memory of planning, reading included: `cargo bench --bench plan [-- --large]`.
 //!
-//! One million targets; with `--large` also ten million. Each size runs in its own process.
+//! One million targets as txt and as csv; with `--large` also ten million. Each list is planned in its
+//! own process.
 
 #![expect(
     clippy::expect_used,
@@ -33,15 +34,17 @@ fn main() {
         &[1_000_000]
     };
     for &targets in sizes {
-        let list = folder.path().join("list.txt");
-        write_list(&list, targets);
-        let child = Command::new(&args[0])
-            .arg("--measure")
-            .arg(&list)
-            .output()
-            .expect("a child");
-        print!("{}", String::from_utf8_lossy(&child.stdout));
-        eprint!("{}", String::from_utf8_lossy(&child.stderr));
+        for name in ["list.txt", "list.csv"] {
+            let list = folder.path().join(name);
+            write_list(&list, targets);
+            let child = Command::new(&args[0])
+                .arg("--measure")
+                .arg(&list)
+                .output()
+                .expect("a child");
+            print!("{name}: {}", String::from_utf8_lossy(&child.stdout));
+            eprint!("{}", String::from_utf8_lossy(&child.stderr));
+        }
     }
 }
 
@@ -49,16 +52,22 @@ fn main() {
 fn write_list(path: &std::path::Path, targets: usize) {
     let mut file = std::io::BufWriter::new(std::fs::File::create(path).expect("a file"));
     let mut line = String::new();
+    let is_csv = path.extension().is_some_and(|extension| extension == "csv");
+    if is_csv {
+        file.write_all(b"client,url,note\n").expect("a line");
+    }
     for n in 0..targets as u64 {
         // A permutation of 0..targets (the factor is prime), mapped to a few large and many small domains.
         let at = n.wrapping_mul(7_368_787) % targets as u64;
         let domain = (at as f64).powf(0.82) as u64;
         line.clear();
-        let _ = writeln!(
-            line,
-            "https://www.site{domain}.com/blog/category-{}/post-{at}",
-            at % 17
-        );
+        let category = at % 17;
+        let page = format!("https://www.site{domain}.com/blog/category-{category}/post-{at}");
+        let _ = if is_csv {
+            writeln!(line, "client {category},{page},\"a note, with a comma\"")
+        } else {
+            writeln!(line, "{page}")
+        };
         file.write_all(line.as_bytes()).expect("a line");
     }
     file.flush().expect("a file");

@@ -11,7 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// The digits after the point that the lake stores: `decimal(18,6)`, a millionth of a dollar.
 pub const SCALE: u32 = 6;
 
-/// An exact amount of US dollars. It is written as a decimal string, also in JSON, so that no
+/// An exact amount of US dollars. A sum that no decimal can hold stays at the largest one, because a
+/// lake that is damaged must not end the program. An amount is written as a decimal string, also in JSON, so that no
 /// reader rounds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Usd(Decimal);
@@ -22,8 +23,14 @@ impl Usd {
 
     /// An amount from millionths of a dollar.
     #[must_use]
-    pub fn from_micros(micros: i64) -> Self {
-        Self(Decimal::new(micros, SCALE))
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(Decimal::from_parts(
+            micros.unsigned_abs() as u32,
+            (micros.unsigned_abs() >> 32) as u32,
+            0,
+            micros < 0,
+            SCALE,
+        ))
     }
 
     /// The amount in millionths of a dollar, as the lake's `decimal(18,6)` stores it. Smaller parts
@@ -102,33 +109,33 @@ impl<'de> Deserialize<'de> for Usd {
 impl Add for Usd {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        Self(self.0 + other.0)
+        Self(self.0.saturating_add(other.0))
     }
 }
 
 impl AddAssign for Usd {
     fn add_assign(&mut self, other: Self) {
-        self.0 += other.0;
+        *self = *self + other;
     }
 }
 
 impl Sub for Usd {
     type Output = Self;
     fn sub(self, other: Self) -> Self {
-        Self(self.0 - other.0)
+        Self(self.0.saturating_sub(other.0))
     }
 }
 
 impl SubAssign for Usd {
     fn sub_assign(&mut self, other: Self) {
-        self.0 -= other.0;
+        *self = *self - other;
     }
 }
 
 impl Mul<u64> for Usd {
     type Output = Self;
     fn mul(self, count: u64) -> Self {
-        Self(self.0 * Decimal::from(count))
+        Self(self.0.saturating_mul(Decimal::from(count)))
     }
 }
 
@@ -156,6 +163,29 @@ mod tests {
                 (shown, micros),
                 "{given}"
             );
+        }
+    }
+
+    #[test]
+    fn an_absurd_amount_never_ends_the_program() {
+        for text in [
+            "79228162514264337593543950335",
+            "-79228162514264337593543950335",
+            "1e28",
+            "0.0000000000000000000000000001",
+        ] {
+            let amount: Usd = text.parse().unwrap();
+            let sums = [
+                amount + amount,
+                amount - (Usd::ZERO - amount),
+                amount * 1_000_000,
+            ];
+            for sum in sums {
+                let _ = (sum.to_string(), sum.micros(), sum.cents(), sum.to_scale());
+            }
+        }
+        for text in ["", "NaN", "inf", "1e99", "0x1", "1.2.3"] {
+            assert!(text.parse::<Usd>().is_err(), "{text}");
         }
     }
 }

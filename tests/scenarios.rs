@@ -22,7 +22,7 @@ use backlake::money::Usd;
 use backlake::pipeline::{
     BalanceMode, CheckScope, Pipeline, RunMode, RunReport, RunState, Surroundings, check, run,
 };
-use backlake::simulator::{Behaviour, Fault, Poison, Simulator};
+use backlake::simulator::{Behaviour, Fault, Poison, Simulator, Told};
 use object_store::local::LocalFileSystem;
 use serde::Deserialize;
 
@@ -83,6 +83,10 @@ struct Provider {
     requests_per_minute: Option<u32>,
     balance_usd: Option<Usd>,
     revoked_after: Option<u64>,
+    /// What the account says in place of the truth, as JSON.
+    told_per_request: Option<String>,
+    told_per_row: Option<String>,
+    told_balance: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -209,6 +213,10 @@ impl Scenario {
     fn behaviour(&self, targets: &[String]) -> Behaviour {
         let default = Behaviour::default();
         let every = self.poison.every;
+        let json = |text: &Option<String>| {
+            let text = text.as_deref()?;
+            Some(serde_json::from_str(text).unwrap())
+        };
         let poison = targets
             .iter()
             .enumerate()
@@ -223,6 +231,11 @@ impl Scenario {
                 .unwrap_or(default.requests_per_minute),
             balance: self.provider.balance_usd.unwrap_or(default.balance),
             revoked_after: self.provider.revoked_after,
+            told: Told {
+                per_request: json(&self.provider.told_per_request),
+                per_row: json(&self.provider.told_per_row),
+                balance: json(&self.provider.told_balance),
+            },
             faults: self.faults.clone(),
             poison: Poison {
                 targets: Arc::new(poison.map(|(_, target)| target.clone()).collect()),

@@ -117,22 +117,33 @@ def parquet(lake, table):
     return f"read_parquet('{lake}/{table}/*/*.parquet', hive_partitioning = true)"
 
 
+def scans(connection, query):
+    """The scans of files in DuckDB's plan of a query, after it ran."""
+    plan = json.loads(connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}").fetchall()[0][1])
+    nodes, found = [plan], []
+    while nodes:
+        node = nodes.pop()
+        nodes += node.get("children", node.get("operator", []))
+        if "Total Files Read" in node.get("extra_info", {}):
+            found.append(node)
+    return found
+
+
 def partitions_read(connection, query):
     """The partitions that DuckDB says it read files of for a query."""
-    plan = json.loads(connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}").fetchall()[0][1])
     found = set()
-
-    def walk(node):
+    for scan in scans(connection, query):
         # DuckDB shortens long lists of files, so their number is compared, too.
-        details = node.get("extra_info", {})
+        details = scan["extra_info"]
         files = [file for file in details.get("Filename(s)", "").split(", ") if file]
-        assert len(files) == int(details.get("Total Files Read", 0)), details
+        assert len(files) == int(details["Total Files Read"]), details
         found.update(pathlib.Path(file).parent.name for file in files)
-        for child in node.get("children", node.get("operator", [])):
-            walk(child)
-
-    walk(plan)
     return found
+
+
+def rows_read(connection, query):
+    """The rows that leave DuckDB's scans of files, after the conditions that it applies there."""
+    return sum(int(scan["intermediate_rows"]) for scan in scans(connection, query))
 
 
 def difference(found, expected):

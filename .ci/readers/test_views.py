@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakes import (ACCOUNT, MAPS, ROOT, TABLES, altered, ask_provider, charged, difference, manifest_of, partitions_read,
-                   pipeline, stem, write_lines)
+                   pipeline, rows_read, stem, write_lines)
 
 DATES = ["2026-09-01", "2026-10-15", "2026-11-23"]
-VIEWS = [*TABLES, "pages_latest", "breakdowns_latest", "page_changes", "run_costs"]
+VIEWS = [*TABLES, "pages_latest", "breakdowns_latest", "targets_latest", "page_changes", "page_changes_latest",
+         "run_costs"]
 COMPARED = ["backlinks", "referring_domains", "rank"]
 
 
@@ -193,6 +194,12 @@ def test_page_changes_are_those_computed_from_the_responses(lake):
                     f"FROM page_changes"), truth)
 
 
+def test_the_latest_changes_are_those_of_the_last_night(lake):
+    latest = lake.rows("SELECT target, change, backlinks_change FROM page_changes_latest")
+    truth = [(row[2], row[4], row[7]) for row in changes(lake.nights) if row[0] == DATES[2]]
+    check(latest, truth)
+
+
 def test_run_costs_are_what_the_provider_charged(lake):
     truth = []
     for night in lake.nights:
@@ -209,6 +216,9 @@ def test_run_costs_are_what_the_provider_charged(lake):
     (f"SELECT sum(links) FROM breakdowns WHERE snapshot_date < DATE '{DATES[2]}'", [0, 1]),
     ("SELECT sum(backlinks) FROM pages_latest", [2]),
     ("SELECT sum(links) FROM breakdowns_latest", [2]),
+    ("SELECT count(labels) FROM targets_latest", [2]),
+    ("SELECT sum(backlinks_change) FROM page_changes_latest", [1, 2]),
+    ("SELECT count(*) FROM page_changes_latest WHERE root_domain = 'site7.com'", [1, 2]),
     (f"SELECT sum(backlinks_change) FROM page_changes WHERE snapshot_date = '{DATES[1]}'", [0, 1]),
     (f"SELECT change, count(*) FROM page_changes WHERE snapshot_date = '{DATES[2]}' GROUP BY ALL", [1, 2]),
     ("SELECT sum(cost_usd) FROM run_costs", []),
@@ -217,12 +227,30 @@ def test_a_condition_on_the_date_opens_only_the_files_of_those_dates(lake, query
     assert partitions_read(lake.connection, query) == {f"snapshot_date={DATES[night]}" for night in nights}
 
 
+@pytest.mark.parametrize("condition", [
+    "root_domain = 'site7.com'",
+    "target = 'https://site7.com/3'",
+    "root_domain = 'site7.com' AND change = 'lost'",
+    "target LIKE 'https://site7.com/%'",
+])
+@pytest.mark.parametrize("view", ["page_changes", "page_changes_latest"])
+def test_a_condition_on_the_target_or_its_root_domain_is_applied_where_rows_are_read(lake, view, condition):
+    # Row groups whose statistics or Bloom filters exclude the condition are skipped only then.
+    named = re.sub(r" AND change.*", "", condition)
+    # Each row can be read for two nights, and its target's line, too.
+    most = 4 * lake.rows(f"SELECT count(*) FROM targets WHERE {named}")[0][0]
+    assert 0 < most < 1000, most
+    read = rows_read(lake.connection, f"SELECT count(*), sum(backlinks_change) FROM {view} WHERE {condition}")
+    assert 0 < read <= most, (read, most)
+
+
 def test_files_that_a_query_does_not_need_may_be_damaged(lake, copied):
     for file in copied.glob(f"*/snapshot_date={DATES[0]}/*"):
         file.write_bytes(b"no Parquet")
     connection = duckdb.connect()
     connection.execute(lake.script_for(copied))
-    for name in ["pages_latest", "breakdowns_latest", f"page_changes WHERE snapshot_date = '{DATES[2]}'", "run_costs"]:
+    for name in ["pages_latest", "breakdowns_latest", "targets_latest", "page_changes_latest",
+                 f"page_changes WHERE snapshot_date = '{DATES[2]}'", "run_costs"]:
         query = f"SELECT count(*) FROM {name}"
         assert connection.execute(query).fetchall() == lake.connection.execute(query).fetchall(), name
 

@@ -28,25 +28,32 @@ pub(super) struct PipelineArgs {
     /// Replace [api] base_url: `simulator`, or an https URL
     #[arg(long, env = "BACKLAKE_BASE_URL", value_name = "URL")]
     base_url: Option<String>,
+}
+
+/// What flags and environment variables replace in the budget, for commands that plan to spend.
+#[derive(Debug, Default, Args)]
+pub(super) struct BudgetArgs {
     /// Replace [budget] max_cost_usd: the ceiling for all starts of the snapshot
-    #[arg(long, env = "BACKLAKE_MAX_COST_USD", value_name = "USD", value_parser = usd)]
+    #[arg(long, env = "BACKLAKE_MAX_COST_USD", value_name = "USD", value_parser = usd, allow_negative_numbers = true)]
     max_cost_usd: Option<Usd>,
     /// Replace [budget] max_minutes: after this time no new request is sent
-    #[arg(long, env = "BACKLAKE_MAX_MINUTES", value_name = "MINUTES")]
+    #[arg(long, env = "BACKLAKE_MAX_MINUTES", value_name = "MINUTES", value_parser = minutes)]
     max_minutes: Option<NonZeroU32>,
 }
 
 impl PipelineArgs {
     /// Reads and checks the pipeline file.
-    pub(super) fn load(self, console: &Console) -> Result<Pipeline> {
+    pub(super) fn load(self, budget: BudgetArgs, console: &Console) -> Result<Pipeline> {
         let Self {
             file,
             lake,
             snapshot,
             base_url,
+        } = self;
+        let BudgetArgs {
             max_cost_usd,
             max_minutes,
-        } = self;
+        } = budget;
         let overrides = Overrides {
             lake,
             snapshot,
@@ -88,7 +95,7 @@ impl LakeArg {
     /// No place at all, a place that is not a lake, or a pipeline file that is wrong.
     pub(super) async fn open(&self, clock: &Clock) -> Result<Lake> {
         let (url, file) = self.find(clock)?;
-        let store = Store::open(&url)?;
+        let store = Store::open(&url).map_err(|error| error.with_hint(PLACE))?;
         if dates(&store).await?.is_empty() {
             return Err(Error::usage(format!("{url} is not a lake, or no run has started in it"))
                 .with_hint("pass the folder or URL of a lake, or the pipeline file that names it; `backlake run FILE` makes a lake"));
@@ -118,10 +125,18 @@ impl LakeArg {
     }
 }
 
+/// What to pass for LAKE.
+const PLACE: &str = "pass the folder or URL (s3://, gs://, az://) of a lake, or a pipeline file (.toml) that names it";
+
 /// Parses a date.
 pub(super) fn date(text: &str) -> Result<NaiveDate, String> {
     text.parse()
         .map_err(|_| "not a date; write it as 2026-11-23".to_owned())
+}
+
+fn minutes(text: &str) -> Result<NonZeroU32, String> {
+    text.parse()
+        .map_err(|_| "not a number of minutes; write it as 240".to_owned())
 }
 
 fn usd(text: &str) -> Result<Usd, String> {

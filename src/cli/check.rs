@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 
-use super::args::PipelineArgs;
+use super::args::{BudgetArgs, PipelineArgs};
 use super::console::{Console, Failure};
 use super::format::{count, counted, rounded};
 use super::run_text::provider;
@@ -32,7 +32,7 @@ pub(super) struct CheckArgs {
 
 impl CheckArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
-        let pipeline = self.pipeline.load(console)?;
+        let pipeline = self.pipeline.load(BudgetArgs::default(), console)?;
         let scope = if self.reconcile {
             CheckScope::Reconcile
         } else {

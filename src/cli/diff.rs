@@ -14,7 +14,7 @@ use super::args::{LakeArg, date};
 use super::console::{Console, Failure};
 use super::diff_text::{
     breakdown_header, breakdown_line, mover_header, mover_line, page_header, page_line,
-    summary_text,
+    summary_text, unanswered_header, unanswered_line,
 };
 use super::global::Output;
 use crate::error::{Context as _, Error, Result};
@@ -48,10 +48,11 @@ pub(super) struct DiffArgs {
     /// What to show
     #[arg(long, value_enum, default_value_t = What::Summary)]
     what: What,
-    /// The metric of pages to compare: any count column of `backlake schema pages`
+    /// The metric to compare: any count column of `backlake schema pages`. Over many pages, links are
+    /// added up; of every other metric, the median is shown
     #[arg(long, value_name = "METRIC", default_value = "backlinks")]
     by: String,
-    /// Only this root domain, such as crates.io
+    /// Only this root domain, such as crates.io; an error if neither list contains it
     #[arg(long, value_name = "DOMAIN")]
     root_domain: Option<String>,
     /// Show at most this many rows, largest change first; 0 shows all rows, sorted by key. Default: 5
@@ -70,12 +71,22 @@ pub(super) struct DiffArgs {
 enum What {
     /// Counts, totals, and the largest changes
     Summary,
-    /// Pages that only the later snapshot has
-    Gained,
-    /// Pages that only the earlier snapshot has
-    Lost,
-    /// Pages whose metric changed
+    /// Pages in both snapshots whose metric changed
     Movers,
+    /// Movers whose metric rose
+    Risen,
+    /// Movers whose metric fell
+    Fallen,
+    /// Pages that were absent when asked before, and have data now
+    New,
+    /// Pages that had data before, and are absent when asked now
+    Lost,
+    /// Pages that only the later list contains
+    Added,
+    /// Pages that only the earlier list contains
+    Removed,
+    /// Pages that failed, were refused or were not sent in one of the snapshots
+    Unanswered,
     /// Links per dimension and key
     Breakdowns,
 }
@@ -100,46 +111,46 @@ impl DiffArgs {
         });
         self.check(form)?;
         let store = self.lake.open(&console.clock).await?.store;
-        let pair = Pair::choose(&store, self.from, self.to).await?;
+        let pair = Pair::choose(&store, self.from, self.to, self.root_domain.clone()).await?;
         Ok(self.show(form, &store, pair).await?)
     }
 
     async fn show(self, form: Form, store: &Store, pair: Pair) -> Result<()> {
-        let domain = self.root_domain.as_deref();
         if self.what == What::Breakdowns {
-            let breakdowns = pair.breakdowns(store, domain).await?;
+            let breakdowns = pair.breakdowns(store).await?;
             let list = move || {
                 let shifts = breakdowns.shifts()?;
                 self.list(&shifts, form, &breakdown_header(), breakdown_line)
             };
             return blocking(list).await;
         }
-        let pages = pair.pages(store, &self.by, domain).await?;
-        let header = page_header(&self.by);
-        match self.what {
-            What::Summary => {
-                let breakdowns = pair.breakdowns(store, domain).await?;
+        let pages = pair.pages(store, &self.by).await?;
+        let (list, header, line): (_, _, PageLine) = match self.what {
+            What::Summary | What::Breakdowns => {
+                let breakdowns = pair.breakdowns(store).await?;
                 let top = self.limit.map_or(Some(TOP), NonZeroU32::new).unwrap_or(TOP);
                 let summed = move || self.summary(&summary(&pair, &pages, &breakdowns, top)?, form);
-                blocking(summed).await
+                return blocking(summed).await;
             }
-            What::Movers => {
-                let movers = pages.movers()?;
-                blocking(move || self.list(&movers, form, &mover_header(), mover_line)).await
-            }
-            What::Gained | What::Breakdowns => {
-                let gained = pages.gained()?;
-                let line = |page: &PageChange| page_line(page, page.after);
-                blocking(move || self.list(&gained, form, &header, line)).await
-            }
-            What::Lost => {
-                let lost = pages.lost()?;
-                let line = |page: &PageChange| page_line(page, page.before);
-                blocking(move || self.list(&lost, form, &header, line)).await
-            }
-        }
+            What::Movers => (pages.movers()?, mover_header(), mover_line),
+            What::Risen => (pages.risen()?, mover_header(), mover_line),
+            What::Fallen => (pages.fallen()?, mover_header(), mover_line),
+            What::New => (pages.new_pages()?, page_header(&self.by), page_line),
+            What::Lost => (pages.lost()?, page_header(&self.by), page_line),
+            What::Added => (pages.added()?, page_header(&self.by), page_line),
+            What::Removed => (pages.removed()?, page_header(&self.by), page_line),
+            What::Unanswered => (
+                pages.unanswered()?,
+                unanswered_header(&self.by),
+                unanswered_line,
+            ),
+        };
+        blocking(move || self.list(&list, form, &header, line)).await
     }
 }
+
+/// Shows a page as a line of a table.
+type PageLine = fn(&PageChange) -> String;
 
 async fn blocking(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
     tokio::task::spawn_blocking(work)
@@ -173,20 +184,12 @@ impl DiffArgs {
     }
 
     fn summary(&self, summary: &Summary, form: Form) -> Result<()> {
-        let text = match (form, &self.root_domain) {
-            // A domain that was mistyped looks the same as one that was never asked for.
-            (Form::Table, Some(domain)) if summary.pages.before + summary.pages.after == 0 => {
-                format!(
-                    "no page of {domain} is in the snapshots {} and {}; --root-domain takes a registrable domain, such as crates.io\n",
-                    summary.from, summary.to
-                )
-            }
-            (Form::Table, _) => summary_text(summary),
-            _ => {
-                let json = serde_json::to_string_pretty(summary)
-                    .context(|| "failed to write the summary")?;
-                escaped_json(&json).into_owned() + "\n"
-            }
+        let text = if form == Form::Table {
+            summary_text(summary)
+        } else {
+            let json =
+                serde_json::to_string_pretty(summary).context(|| "failed to write the summary")?;
+            escaped_json(&json).into_owned() + "\n"
         };
         let mut to = Destination::open(self.out.as_deref())?;
         let mut out = to.writer()?;

@@ -21,7 +21,8 @@ pub fn main() -> ExitCode {
     let (parsed, global) = match Cli::try_parse() {
         Ok(Cli { command, global }) => (Ok(command), global),
         // Help and version are results.
-        Err(error) if !error.use_stderr() || is_help(&error) => error.exit(),
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) if is_help(&error) && is_text(&asked_for(&args)) => error.exit(),
         Err(error) => (Err(usage_error(&error, &args)), asked_for(&args)),
     };
     forbid_core_files();
@@ -43,6 +44,11 @@ pub fn main() -> ExitCode {
 /// Whether the command line is so empty that help is the best message.
 fn is_help(error: &clap::Error) -> bool {
     error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+}
+
+/// Whether a person reads what is printed.
+fn is_text(global: &Global) -> bool {
+    global.log_format == LogFormat::Text && global.output == Output::Text
 }
 
 /// The formats that a command line asks for which is otherwise wrong.

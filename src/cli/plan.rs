@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use clap::Args;
 
-use super::args::PipelineArgs;
+use super::args::{BudgetArgs, PipelineArgs};
 use super::console::{Console, Failure};
 use super::format::{count, counted, duration, rounded};
-use super::run_text::provider;
+use super::run_text::{columns, provider};
 use crate::pipeline::{self, Pipeline, PlanReport, PricesFrom, Surroundings};
 use crate::visible::escaped;
 
@@ -24,11 +24,13 @@ The plan is for a first run: it also counts targets that are already archived.";
 pub(super) struct PlanArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
+    #[command(flatten)]
+    budget: BudgetArgs,
 }
 
 impl PlanArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
-        let pipeline = self.pipeline.load(console)?;
+        let pipeline = self.pipeline.load(self.budget, console)?;
         let env = Surroundings::of_process(&console.clock, 0);
         let report = pipeline::plan(&pipeline, &env).await?;
         Ok(console.report(&report, || text(&report, &pipeline))?)
@@ -53,6 +55,7 @@ fn text(report: &PlanReport, pipeline: &Pipeline) -> String {
         let _ = writeln!(text, "{}", line.trim_end());
     }
     invalid(report, &mut text);
+    text += &columns(&report.lists);
     if report.unescaped > 0 {
         let lines = counted(report.unescaped, "line");
         let _ = writeln!(text, "      `&amp;` is read as `&` in {lines}");

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::args::PipelineArgs;
+use super::args::{BudgetArgs, PipelineArgs};
 use super::console::{Console, Failure};
 use super::run::{Work, execute};
 use crate::pipeline::FindingsMode;
@@ -26,7 +26,7 @@ pub(super) struct ReplayArgs {
 
 impl ReplayArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
-        let pipeline = self.pipeline.load(console)?;
+        let pipeline = self.pipeline.load(BudgetArgs::default(), console)?;
         let findings = if self.accept {
             FindingsMode::Accept
         } else {

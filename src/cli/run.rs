@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use tracing::{info, warn};
 
-use super::args::PipelineArgs;
+use super::args::{BudgetArgs, PipelineArgs};
 use super::console::{Console, Failure, with_error};
 use super::metrics::Metrics;
 use super::progress::Watcher;
@@ -31,6 +31,8 @@ Examples:
 pub(super) struct RunArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
+    #[command(flatten)]
+    budget: BudgetArgs,
     /// Start even if the balance does not cover the plan, and run until the balance is used up
     #[arg(long)]
     spend_what_is_left: bool,
@@ -70,7 +72,7 @@ impl Work {
 impl RunArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
         let mode = self.mode();
-        let pipeline = self.pipeline.load(console)?;
+        let pipeline = self.pipeline.load(self.budget, console)?;
         execute(&pipeline, Work::Run(mode), self.metrics_file, console).await
     }
 

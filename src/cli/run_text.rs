@@ -8,12 +8,41 @@ use crate::flatten::Drifted;
 use crate::lake::ProfileChange;
 use crate::money::Usd;
 use crate::pipeline::{Findings, Pipeline, RunReport, RunState};
+use crate::targets::ReadAs;
 use crate::visible::escaped;
 
 /// Whom a pipeline asks, and whether the data is invented.
 pub(super) fn provider(name: &str, invented: bool) -> String {
     let note = if invented { " (invented data)" } else { "" };
     format!("{name}{note}")
+}
+
+/// How many lists are shown by name.
+const LISTS: usize = 5;
+
+/// The columns that the targets were taken from, a line for each list that has columns.
+pub(super) fn columns(lists: &[ReadAs]) -> String {
+    let mut text = String::new();
+    let named = lists
+        .iter()
+        .filter_map(|list| Some((list, list.column.as_ref()?)));
+    for (list, column) in named.clone().take(LISTS) {
+        let delimiter = list
+            .delimiter
+            .map(|delimiter| format!(" with {}", delimiter.toml()));
+        let _ = writeln!(
+            text,
+            "      {} is read as {}{}: column {column}",
+            escaped(&list.source),
+            list.format.name(),
+            delimiter.unwrap_or_default(),
+        );
+    }
+    let more = named.count().saturating_sub(LISTS) as u64;
+    if more > 0 {
+        let _ = writeln!(text, "      and {}", counted(more, "more list"));
+    }
+    text
 }
 
 /// The report for people; `published` says how the snapshot was published.
@@ -34,6 +63,7 @@ pub(super) fn text(report: &RunReport, pipeline: &Pipeline, published: &str) -> 
     let asked = provider(&report.provider, report.invented);
     let _ = writeln!(text, "  {:<14}{asked}", "provider");
     lines(report, &mut text);
+    text += &columns(&report.lists);
     requests(report, &mut text);
     if report.vanished > 0 {
         let vanished = counted(report.vanished, "target");

@@ -1,6 +1,6 @@
 //! Signals: the first asks the command to stop in order, the second ends the process at once.
 
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::error::{Context as _, Result};
 use crate::stop::{Stop, StopReason};
@@ -13,7 +13,6 @@ pub(super) fn listen(stop: &Stop) -> Result<()> {
         let mut first = true;
         loop {
             let reason = signals.next().await;
-            let exit_code = reason.error().kind().exit_code();
             if std::mem::take(&mut first) {
                 stop.request(reason);
                 warn!(
@@ -21,7 +20,14 @@ pub(super) fn listen(stop: &Stop) -> Result<()> {
                 );
             } else {
                 // The ledger has the intents of requests in flight: the next start settles them.
-                std::process::exit(exit_code.into());
+                let ended = reason.error();
+                let code = ended.kind().exit_code();
+                error!(
+                    code,
+                    hint = ended.hint(),
+                    "ended at once by a second signal"
+                );
+                std::process::exit(code.into());
             }
         }
     });

@@ -1,5 +1,6 @@
 //! `snapshots`: list all snapshots, open ones too.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use chrono::NaiveDate;
@@ -12,6 +13,7 @@ use crate::error::{Context as _, Error};
 use crate::lake::Manifest;
 use crate::store::Owner;
 use crate::upkeep::{Night, NightState, dates, nights};
+use crate::visible::escaped;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -82,9 +84,11 @@ fn text(nights: &[Night], file: &str) -> String {
         let known = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), count);
         let fates = night.fates;
         let (pipeline, invented) = match &night.question {
-            None => ("", ""),
-            Some(question) if question.invented => (question.pipeline.as_str(), " (invented data)"),
-            Some(question) => (question.pipeline.as_str(), ""),
+            None => (Cow::Borrowed(""), ""),
+            Some(question) if question.invented => {
+                (escaped(&question.pipeline), " (invented data)")
+            }
+            Some(question) => (escaped(&question.pipeline), ""),
         };
         let size = night.published_at.map(|_| bytes(night.bytes));
         let line = format!(

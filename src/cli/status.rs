@@ -9,7 +9,7 @@ use super::console::{Console, Failure};
 use super::status_text::text;
 use crate::error::{Error, ErrorKind};
 use crate::store::Owner;
-use crate::upkeep::{Expected, Problem, Status, status};
+use crate::upkeep::{Expected, Night, NightState, Problem, Status, status};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,6 +59,10 @@ impl StatusArgs {
     }
 }
 
+fn is_running(night: &Night) -> bool {
+    night.state == NightState::Running
+}
+
 fn error(found: &Status, file: &str) -> Option<Error> {
     if found.problems.is_empty() {
         return None;
@@ -67,6 +71,9 @@ fn error(found: &Status, file: &str) -> Option<Error> {
     let hint = found.nights.iter().find_map(|night| night.command(file));
     let hint = match hint {
         Some(command) => format!("continue the oldest one: {command}"),
+        None if found.nights.iter().any(is_running) => {
+            "a run is at work: look again when it has ended".to_owned()
+        }
         None => format!(
             "nothing can be continued: find out why the scheduler did not start `backlake run {file}`"
         ),

@@ -6,6 +6,7 @@ use super::format::{count, counted, duration, rounded};
 use crate::money::Usd;
 use crate::store::Hold;
 use crate::upkeep::{Night, NightState, Status};
+use crate::visible::escaped;
 
 /// The report for people.
 pub(super) fn text(found: &Status, file: &str) -> String {
@@ -41,7 +42,7 @@ pub(super) fn text(found: &Status, file: &str) -> String {
     }
     for night in &found.nights {
         if let Some(lock) = night.lock.as_ref().filter(|lock| lock.hold == Hold::Held) {
-            let (snapshot, pid, host) = (night.snapshot, lock.pid, &lock.host);
+            let (snapshot, pid, host) = (night.snapshot, lock.pid, escaped(&lock.host));
             let since = lock.taken_at.format("%Y-%m-%d %H:%M:%S UTC");
             let ago = (found.checked_at - lock.renewed_at).num_seconds().max(0);
             row(
@@ -98,7 +99,7 @@ fn nights(nights: &[Night], file: &str, text: &mut String) {
         );
         let _ = writeln!(text, "{}", line.trim_end());
         let mut note = |note: &str| {
-            let _ = writeln!(text, "              {note}");
+            let _ = writeln!(text, "              {}", escaped(note));
         };
         if let Some(why) = night
             .why

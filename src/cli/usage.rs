@@ -1,13 +1,17 @@
 //! What is wrong with a command line, in the form of every other error: a message and a hint.
 
 use clap::CommandFactory as _;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::command::Cli;
 use crate::error::Error;
 
 /// The error of the parser, for these arguments of the program.
 pub(super) fn usage_error(error: &clap::Error, args: &[String]) -> Error {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Error::usage("no command is given")
+            .with_hint("`backlake --help` lists the commands");
+    }
     let text = error.render().to_string();
     let mut paragraphs = text.split("\n\n").map(words);
     let message = paragraphs.next().unwrap_or_default();
@@ -15,7 +19,9 @@ pub(super) fn usage_error(error: &clap::Error, args: &[String]) -> Error {
         .strip_prefix("error: ")
         .unwrap_or(&message)
         .to_owned();
+    // "to pass '-1' as a value, use '-- -1'" would be wrong here: no value begins with a dash.
     let tip = paragraphs.find_map(|words| Some(words.strip_prefix("tip: ")?.to_owned()));
+    let tip = tip.filter(|tip| !tip.starts_with("to pass "));
     let command = command_of(args);
     let help = format!("`backlake {command}--help` shows what is allowed");
     let hint = match tip {

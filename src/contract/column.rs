@@ -154,7 +154,7 @@ pub struct Column {
     /// Where the value comes from if not from an item.
     source: Option<String>,
     /// What a number counts, or how a string is to be read.
-    pub(super) unit: Option<String>,
+    pub unit: Option<String>,
     /// Whether values repeat often enough for a dictionary to save space.
     pub dictionary: bool,
     /// The contract version that added the column.

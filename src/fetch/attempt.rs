@@ -16,6 +16,7 @@ use super::client::Response;
 use super::events::{Entry, Step};
 use super::fetcher::Fetcher;
 use super::isolate::accused;
+use super::purse::PriceCheck;
 use super::retry::{Decision, MAX_WAIT, MIN_WAIT, RetryContext, Tries};
 use super::transport::SendError;
 use super::verdict::{BatchSize, Next, Verdict, verdict};
@@ -37,6 +38,8 @@ pub(super) struct Work {
     span: Span,
     /// How many of the first targets are suspects: a batch with them was refused.
     pub(super) suspects: usize,
+    /// How many others of the suspects' group refusals have named.
+    pub(super) names: usize,
     /// The number of the next attempt.
     pub(super) attempt: u32,
     tries: Tries,
@@ -54,6 +57,7 @@ impl Work {
             batch,
             span,
             suspects,
+            names: 0,
             attempt: 1,
             tries: Tries::default(),
             halvings,
@@ -108,6 +112,9 @@ pub(super) struct Closed {
     pub(super) message: String,
     /// How long no request may be sent.
     pub(super) pause: Option<Duration>,
+    /// What the attempt may have cost at the told prices, if it cost more and nothing shows what
+    /// the next one will cost.
+    pub(super) unknown_price: Option<Usd>,
 }
 
 /// What came back from a request, once it is archived and read.
@@ -183,11 +190,10 @@ impl Fetcher<'_> {
         };
         // Other requests may have cost more than expected since the reservation, so it is checked
         // again.
-        let raised = self.purse.raise(reserved, self.max_cost(&work.batch));
-        let (Some(permit), Some(reserved)) = (permit, raised) else {
+        let told = self.max_cost(&work.batch);
+        let (Some(permit), Some(reserved)) = (permit, self.purse.confirm(told)) else {
             self.ledger.withdraw_intent(id).await?;
-            let reserved = raised.unwrap_or(reserved);
-            self.purse.settle(reserved, Some(Usd::ZERO));
+            self.purse.release(told);
             return Ok(Sent::Withdrawn(work));
         };
         intent.reserved = reserved;
@@ -247,7 +253,12 @@ impl Fetcher<'_> {
         // The reservation is replaced at once, so that the next request may use what it did not cost.
         let charged = attempt.charged;
         let cost = (charged != Charged::Unknown).then(|| attempt.cost_usd.unwrap_or_default());
-        self.purse.settle(intent.reserved, cost);
+        let told = self.max_cost(&work.batch);
+        let price = self.purse.settle(told, cost);
+        if price == PriceCheck::NotUnderstood {
+            // At once, so that no waiting request is sent at a price that nobody knows.
+            stopping.send_replace(true);
+        }
 
         work.tries.count(result, charged);
         let context = RetryContext {
@@ -285,6 +296,7 @@ impl Fetcher<'_> {
             verdict,
             message,
             pause,
+            unknown_price: (price == PriceCheck::NotUnderstood).then_some(told),
         })
     }
 
@@ -307,7 +319,7 @@ impl Fetcher<'_> {
             Err(error) => {
                 let result = classify_error(&error);
                 attempt.status_message = Some(error.to_string());
-                if result == AttemptResult::NotSent {
+                if matches!(result, AttemptResult::NotSent | AttemptResult::WayRefused) {
                     attempt.charged = Charged::No;
                 }
                 // Bytes that cannot be decompressed may have been paid for.

@@ -21,7 +21,13 @@ pub(super) fn classify(http_status: u16, body: &[u8]) -> Result<Envelope, NoEnve
         200..=299 => NoEnvelope {
             result: AttemptResult::Malformed,
             charged: Charged::Unknown,
-            message: malformed.to_string(),
+            message: if looks_like_html(body) {
+                format!(
+                    "an HTML page with HTTP {http_status} in place of a response: a login page, a proxy, or a wrong base_url"
+                )
+            } else {
+                malformed.to_string()
+            },
         },
         status => NoEnvelope {
             result: AttemptResult::HttpStatus(status),
@@ -37,10 +43,20 @@ pub(super) fn classify(http_status: u16, body: &[u8]) -> Result<Envelope, NoEnve
     })
 }
 
+/// Whether a body is a page for people, as far as its beginning shows.
+fn looks_like_html(body: &[u8]) -> bool {
+    let start = String::from_utf8_lossy(&body[..body.len().min(512)]).to_ascii_lowercase();
+    let start = start.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
+    ["<!doctype html", "<html", "<head", "<body", "<!--"]
+        .iter()
+        .any(|tag| start.starts_with(tag))
+}
+
 /// The result of a request that has no complete body.
 pub(super) fn classify_error(error: &SendError) -> AttemptResult {
     match error {
         SendError::NotSent(_) => AttemptResult::NotSent,
+        SendError::WayRefused(_) => AttemptResult::WayRefused,
         SendError::NoResponse(_) => AttemptResult::NoResponse,
         SendError::TooLarge { .. } => AttemptResult::TooLarge,
         SendError::Encoding { .. } => AttemptResult::Malformed,

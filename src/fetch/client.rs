@@ -222,7 +222,11 @@ impl Client {
         let zipped = response
             .headers
             .get(CONTENT_ENCODING)
-            .is_some_and(|value| value.as_bytes() == b"gzip");
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| {
+                let name = value.trim();
+                name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip")
+            });
         let body = if zipped {
             let unzip = tokio::task::spawn_blocking(move || unzip(&body, max));
             unzip

@@ -16,12 +16,14 @@ use super::drain::Drain;
 use super::events::{BatchEnd, End, Entry, Event, Fetched};
 use super::fetcher::Fetcher;
 use super::isolate::Isolation;
-use super::refusal::refusal;
+use super::refusal::{paid_in_vain, price_not_understood, refusal, unknown_to_us};
+use super::trust::Trust;
 use super::verdict::Next;
 use crate::error::{Error, ErrorKind};
 use crate::ledger::Attempt;
 use crate::money::Usd;
 use crate::plan::{Batch, Plan};
+use crate::provider::StatusClass;
 use crate::store::AttemptId;
 use crate::targets::TargetId;
 
@@ -134,6 +136,7 @@ struct Dispatcher<'a, 'f, P> {
     /// Batches that wait for a retry, by number.
     parked: HashMap<u32, Work>,
     isolation: Isolation,
+    trust: Trust,
     in_flight: HashMap<AttemptId, (Entry, Vec<TargetId>)>,
     /// Batches with suspects that are in flight.
     suspects_in_flight: usize,
@@ -158,6 +161,7 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
             ready: VecDeque::new(),
             parked: HashMap::new(),
             isolation: Isolation::default(),
+            trust: Trust::of(fetcher.evidence),
             in_flight: HashMap::new(),
             suspects_in_flight: 0,
             next_batch,
@@ -171,12 +175,14 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
     /// Starts attempts with `send` while there is room for them and the budget covers them.
     fn fill(&mut self, mut load: Load, mut send: impl FnMut(Work, Usd)) {
         let width = self.fetcher.pacer.width() as usize;
+        let canaries = self.trust.in_flight().unwrap_or(usize::MAX);
         // A store that cannot keep up (`closing`) and a provider in trouble (`waiting`) hold back
         // new attempts.
         while self.stopped.is_none()
             && load.sending < width + AHEAD
             && load.closing < width
             && load.waiting < width + AHEAD
+            && load.sending + load.closing < canaries
         {
             let Some(work) = self.next() else { return };
             let max_cost = self.fetcher.max_cost(&work.batch);
@@ -211,6 +217,11 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
         if let Some(work) = self.ready.pop_front() {
             return Some(work);
         }
+        if self.isolation.is_doubtful()
+            && let Some(batch) = self.planned.next()
+        {
+            return Some(Work::new(batch, 0, 0));
+        }
         if let Some(suspects) = self.isolation.next() {
             let room = self.isolation.room(&suspects);
             while self.isolation.loose.len() < room {
@@ -223,7 +234,9 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
             let list = self.fetcher.list;
             self.isolation
                 .fill(&mut targets, room, |id| list.root_domain_of(id));
-            return Some(self.work(targets, count, 0));
+            let mut work = self.work(targets, count, 0);
+            work.names = suspects.names;
+            return Some(work);
         }
         if let Some(batch) = self.planned.next() {
             return Some(Work::new(batch, 0, 0));
@@ -323,9 +336,19 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
             verdict,
             message,
             pause,
-            ..
+            result,
+            unknown_price,
         } = closed;
         let id = entry.attempt.id;
+        self.trust.learn(result, entry.attempt.charged);
+        if let Some(told) = unknown_price {
+            let charged = entry.attempt.cost_usd.unwrap_or_default();
+            self.stop(price_not_understood(told, charged));
+        } else if !result.counts() && self.trust.is_lost() {
+            self.stop(paid_in_vain(&message));
+        } else if result.class() == StatusClass::UnknownRefusal && self.isolation.is_hopeless() {
+            self.stop(unknown_to_us(&message));
+        }
         self.in_flight.remove(&id);
         self.suspects_in_flight -= usize::from(work.suspects > 0);
         self.entries.push(entry);
@@ -345,7 +368,7 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
             }
             Next::Isolate { named } => {
                 self.isolation
-                    .refused(work.batch.targets, work.suspects, named);
+                    .refused(work.batch.targets, work.suspects, work.names, named);
             }
             Next::Halve => self.halve(work),
             Next::Refuse => {
@@ -391,7 +414,6 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
         // the ledger, where the next start finds them.
         for (mut entry, targets) in std::mem::take(&mut self.in_flight).into_values() {
             entry.sent_by = self.fetcher.clock.running();
-            self.fetcher.purse.settle(entry.reserved, None);
             let batch = Some(entry.attempt.id.batch);
             self.entries.push(entry);
             self.ends.push(BatchEnd {

@@ -10,6 +10,7 @@ use super::events::{Event, Step};
 use super::pacer::Pacer;
 use super::purse::Purse;
 use super::retry::RetryPolicy;
+use super::trust::Evidence;
 use crate::clock::Clock;
 use crate::ledger::Ledger;
 use crate::money::Usd;
@@ -36,6 +37,8 @@ pub struct Fetcher<'a> {
     pub purse: &'a Purse,
     /// The prices from which the cost of a request is estimated.
     pub prices: Prices,
+    /// What the lake shows about the responses before the first one.
+    pub evidence: Evidence,
     /// Decides what follows a failure.
     pub retry: RetryPolicy,
     /// Records intents and attempts, and archives responses.

@@ -21,6 +21,8 @@ pub(super) struct Suspects {
     pub(super) targets: Vec<TargetId>,
     /// Whether the only target must be asked for alone, so that the result is certain.
     pub(super) alone: bool,
+    /// How many others of their group refusals have named.
+    pub(super) names: usize,
 }
 
 /// What a refusal says about the targets of the batch.
@@ -71,31 +73,65 @@ pub(super) struct Isolation {
     bad: u64,
     /// How many batches without suspects were refused.
     surprises: u64,
+    /// How many requests were refused since the last one that has a response.
+    in_a_row: u64,
 }
+
+/// Refusals without any response after which a part is no longer filled up: perhaps everything is
+/// refused, and then the targets that fill it are sent for nothing.
+const ROW_WITHOUT_COMPANY: u64 = 64;
+/// The fewest names and the share of a group, as one in so many, after which its rest is halved
+/// although each refusal names a target: naming one after the other sends the rest once for each.
+const DENSE: (usize, usize) = (16, 8);
+/// Refusals in a row between two looks at a batch without suspects.
+const ROW_WITHOUT_A_LOOK: u64 = 16;
+/// Refusals in a row with an unknown code after which the targets are probably not the cause.
+const HOPELESS_ROW: u64 = 500;
 
 /// The most bad targets to expect among those that fill up a part. With more, the part is refused
 /// so often that filling it up saves nothing.
 const MAX_RISK: f64 = 0.2;
 
+/// Whether so many targets of a group are named that its rest is probably as bad.
+fn is_dense(names: usize, rest: usize) -> bool {
+    let (fewest, share) = DENSE;
+    names >= fewest && names * share > rest
+}
+
 impl Isolation {
     /// Counts the targets of a batch that has a response.
     pub(super) fn returned(&mut self, targets: usize) {
         self.good += targets as u64;
+        self.in_a_row = 0;
     }
 
     /// Counts a target that was refused alone.
     pub(super) fn convicted(&mut self) {
         self.bad += 1;
+        self.in_a_row += 1;
+    }
+
+    /// Whether so many requests were refused in a row that it is time to look at a batch without
+    /// suspects: perhaps everything is refused.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.in_a_row > 0 && self.in_a_row.is_multiple_of(ROW_WITHOUT_A_LOOK)
+    }
+
+    /// Whether so many requests were refused in a row that the targets are probably not the cause.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.in_a_row >= HOPELESS_ROW
     }
 
     /// Takes a refused batch apart. Its first `suspects` targets were suspects before; if none
-    /// were, all are now.
+    /// were, all are now. Refusals have named `names` others of their group.
     pub(super) fn refused(
         &mut self,
         mut targets: Vec<TargetId>,
         suspects: usize,
+        names: usize,
         named: Option<usize>,
     ) {
+        self.in_a_row += 1;
         let mut known = if suspects == 0 {
             self.surprises += 1;
             targets.len()
@@ -107,34 +143,30 @@ impl Isolation {
             self.suspects.push_front(Suspects {
                 targets: vec![target],
                 alone: true,
+                names: 0,
             });
             known -= usize::from(at < known);
         }
         self.loose.extend(targets.drain(known..));
+        let together = |targets, alone, names| Suspects {
+            targets,
+            alone,
+            names,
+        };
         match (named, targets.len()) {
             (_, 0) => {}
             // It was refused together with others, so it must be asked for alone.
-            (None, 1) => self.suspects.push_back(Suspects {
-                targets,
-                alone: true,
-            }),
+            (None, 1) => self.suspects.push_back(together(targets, true, 0)),
             // The named target may be the only bad one, so the others stay together.
-            (Some(_), _) => self.suspects.push_back(Suspects {
-                targets,
-                alone: false,
-            }),
-            (None, _) => self.halve(targets),
-        }
-    }
-
-    /// Makes both halves suspects.
-    fn halve(&mut self, mut targets: Vec<TargetId>) {
-        let right = targets.split_off(targets.len() / 2);
-        for targets in [targets, right] {
-            self.suspects.push_back(Suspects {
-                targets,
-                alone: false,
-            });
+            (Some(_), count) if count == 1 || !is_dense(names + 1, count) => {
+                self.suspects.push_back(together(targets, false, names + 1));
+            }
+            (_, count) => {
+                let right = targets.split_off(count / 2);
+                for half in [targets, right] {
+                    self.suspects.push_back(together(half, false, names));
+                }
+            }
         }
     }
 
@@ -145,6 +177,9 @@ impl Isolation {
 
     /// How many targets may fill up a part, given the share of bad targets so far.
     fn allowed(&self) -> usize {
+        if self.good == 0 && self.in_a_row > ROW_WITHOUT_COMPANY {
+            return 0;
+        }
         let bad = self.bad.max(self.surprises).max(1) as f64;
         let share =
             bad / (self.good + self.bad + MAX_TARGETS as u64 * self.surprises).max(1) as f64;
@@ -228,7 +263,7 @@ mod tests {
             .loose
             .extend((targets..targets + company).map(TargetId));
         isolation.returned(100_000);
-        isolation.refused((0..targets).map(TargetId).collect(), 0, None);
+        isolation.refused((0..targets).map(TargetId).collect(), 0, 0, None);
         let (mut refused, mut paid, mut convicted) = (0, 0, HashSet::new());
         let mut returned = Vec::new();
         while let Some(suspects) = isolation.next() {
@@ -246,7 +281,7 @@ mod tests {
                 assert!(convicted.insert(alone.0));
             } else {
                 refused += 1;
-                isolation.refused(batch, known, None);
+                isolation.refused(batch, known, 0, None);
             }
         }
         let mut all: Vec<u32> = returned
@@ -293,5 +328,30 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_batch_of_bad_targets_that_are_named_is_not_sent_once_for_each() {
+        // The number of requests, and of targets in them, until every bad target is convicted.
+        let isolate = |bad: u32| {
+            let mut isolation = Isolation::default();
+            let (mut requests, mut sent) = (1, 1000);
+            isolation.refused((0..1000).map(TargetId).collect(), 0, 0, Some(0));
+            while let Some(Suspects { targets, names, .. }) = isolation.next() {
+                requests += 1;
+                sent += targets.len();
+                match targets.iter().position(|target| target.0 < bad) {
+                    None => isolation.returned(targets.len()),
+                    Some(_) if targets.len() == 1 => isolation.convicted(),
+                    named => isolation.refused(targets.clone(), targets.len(), names, named),
+                }
+            }
+            assert_eq!(isolation.bad, u64::from(bad));
+            (requests, sent)
+        };
+        // One request for each name and one for each conviction, and one that is paid.
+        assert_eq!(isolate(50).0, 101);
+        let (requests, sent) = isolate(1000);
+        assert!(requests <= 2000 && sent < 150_000, "{requests}, {sent}");
     }
 }

@@ -22,6 +22,7 @@ mod refusal;
 mod retry;
 mod settle_charges;
 mod transport;
+mod trust;
 mod verdict;
 
 pub use client::{Client, Credentials, Limits, Response};
@@ -32,6 +33,8 @@ pub use fetcher::Fetcher;
 pub use free_calls::{fetch_account, list_tasks};
 pub use pacer::Pacer;
 pub use purse::Purse;
+pub use refusal::price_not_understood;
 pub use retry::{Decision, RetryContext, RetryPolicy, Tries};
 pub use settle_charges::{LISTED_AFTER, Patience, settle_charges};
 pub use transport::{SendError, StreamingResponse, Transport, is_loopback};
+pub use trust::Evidence;

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::clock::to_next_minute;
 use crate::ledger::{AttemptResult, Charged};
-use crate::provider::{StatusClass, code};
+use crate::provider::StatusClass;
 
 /// How often a batch was tried, by the reason of the failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,8 +57,6 @@ pub enum Decision {
     Isolate,
     /// The batch takes the provider too long: ask for its halves.
     Halve,
-    /// The provider refuses the batch as a whole.
-    Refused,
     /// The tries are used up.
     GiveUp,
     /// The whole run must stop, because of the account or a defect of this program.
@@ -76,10 +74,11 @@ pub enum Decision {
 /// | a body that is too large | 1 | none: a retry would be as large |
 /// | 40202, HTTP 429 | `max_waits` | until the next minute |
 /// | 40209 | `max_waits` | doubling; the pacer sends fewer at once |
-/// | 50401: more than 120 s | 2 | doubling; then the targets are asked for in halves |
-/// | 40501, 40407: a bad target | - | none: it is isolated |
-/// | any other 4xxxx | - | none: the batch has failed |
-/// | account, defect, posted too often | - | none: the run stops |
+/// | 50401, 50402: more than 120 s | 2 | doubling; then the targets are asked for in halves |
+/// | 40501, 40407, 40408: a bad target | - | none: it is isolated |
+/// | an unknown 4xxxx that costs nothing | - | none: it may be a bad target, so it is isolated |
+/// | an unknown 4xxxx that is or may be charged | 2 | doubling from 4 × `base` |
+/// | account, defect, not the provider, posted too often | - | none: the run stops |
 ///
 /// A failure that may have been charged is retried, too, because there is no other way to get the
 /// response. Its attempt in the ledger has an unknown charge until the provider's task list settles
@@ -118,6 +117,8 @@ impl Default for RetryPolicy {
 
 /// Tries against failures that rarely pass.
 const FEW_TRIES: u32 = 3;
+/// Tries of a batch that is refused with an unknown code and charged, or perhaps charged.
+const TRIES_OF_A_PAID_REFUSAL: u32 = 2;
 /// Tries of a batch that takes too long, before it is halved.
 const TRIES_BEFORE_HALVING: u32 = 2;
 /// The shortest wait that the provider can request.
@@ -160,10 +161,15 @@ impl RetryPolicy {
                 within(tries.unsent, self.max_unsent, doubling(tries.unsent))
             }
             (AttemptResult::TooLarge, _) => Decision::GiveUp,
-            (AttemptResult::Status(code::INVALID_FIELD | code::DUPLICATE), _) => Decision::Isolate,
-            (AttemptResult::Status(code::TASK_TIMEOUT), _)
-                if tries.free + tries.paid >= TRIES_BEFORE_HALVING =>
-            {
+            (_, StatusClass::BatchRefused) => Decision::Isolate,
+            (_, StatusClass::UnknownRefusal) if !paid => Decision::Isolate,
+            // What costs money is not taken apart in a hundred requests.
+            (_, StatusClass::UnknownRefusal) => within(
+                tries.free + tries.paid,
+                TRIES_OF_A_PAID_REFUSAL,
+                doubling(tries.paid + 2),
+            ),
+            (_, StatusClass::TooSlow) if tries.free + tries.paid >= TRIES_BEFORE_HALVING => {
                 Decision::Halve
             }
             (_, StatusClass::ServerFewTries) => {
@@ -174,10 +180,12 @@ impl RetryPolicy {
                     doubling(failures),
                 )
             }
-            (_, StatusClass::Server) if paid => {
+            (_, StatusClass::Server | StatusClass::TooSlow) if paid => {
                 within(tries.paid, self.max_paid, doubling(tries.paid + 2))
             }
-            (_, StatusClass::Server) => within(tries.free, self.max_attempts, doubling(tries.free)),
+            (_, StatusClass::Server | StatusClass::TooSlow) => {
+                within(tries.free, self.max_attempts, doubling(tries.free))
+            }
             (_, StatusClass::TooManyAtOnce) => {
                 within(tries.waits, self.max_waits, doubling(tries.waits))
             }
@@ -186,10 +194,13 @@ impl RetryPolicy {
                 self.max_waits,
                 (to_next_minute(context.now) + spread(self.base)).max(requested),
             ),
-            (_, StatusClass::BatchRefused) => Decision::Refused,
-            (_, StatusClass::Account | StatusClass::Defect | StatusClass::PostedTooOften) => {
-                Decision::Stop
-            }
+            (
+                _,
+                StatusClass::Account
+                | StatusClass::Defect
+                | StatusClass::NotTheProvider
+                | StatusClass::PostedTooOften,
+            ) => Decision::Stop,
         }
     }
 }
@@ -231,19 +242,19 @@ mod tests {
         for code in 20000..60000 {
             let (tries, waited, end) = to_the_end(AttemptResult::Status(code), Charged::No);
             let expected = match code {
-                20000 => (1, Decision::Done),
-                40501 | 40407 => (1, Decision::Isolate),
+                20000 | 40102 => (1, Decision::Done),
                 40202 | 40209 => (30, Decision::GiveUp),
                 40100 | 40104 | 40200 | 40201 | 40203 | 40204 | 40205 | 40206 | 40207 | 40210 => {
                     (1, Decision::Stop)
                 }
-                40000 | 40006 | 40400 | 40402 | 40502 | 40503 | 40506 | 50100 => {
+                40000..=40006 | 40400..=40403 | 40405 | 40406 | 40502..=40506 | 50100 => {
                     (1, Decision::Stop)
                 }
                 50304 => (3, Decision::GiveUp),
-                50401 => (2, Decision::Halve),
-                40103 | 50000.. => (8, Decision::GiveUp),
-                _ => (1, Decision::Refused),
+                50401 | 50402 => (2, Decision::Halve),
+                40101 | 40103 | 40601 | 40602 | 50000.. => (8, Decision::GiveUp),
+                // 40407, 40408, 40501 and everything unknown.
+                _ => (1, Decision::Isolate),
             };
             assert_eq!((tries, end), expected, "{code}");
             assert!(waited < Duration::from_secs(3600), "{code}: {waited:?}");
@@ -271,6 +282,9 @@ mod tests {
             (AttemptResult::TooLarge, Charged::Unknown, 1),
             // A failed task can be billed.
             (AttemptResult::Status(50000), Charged::Yes, 5),
+            (AttemptResult::Status(40101), Charged::Unknown, 5),
+            (AttemptResult::Status(40999), Charged::Yes, 2),
+            (AttemptResult::Status(40999), Charged::Unknown, 2),
         ] {
             let (tried, waited, end) = to_the_end(result, charged);
             assert_eq!((tried, end), (tries, Decision::GiveUp), "{result:?}");

@@ -37,21 +37,25 @@ pub(super) struct HttpTransport(reqwest::Client);
 impl HttpTransport {
     /// A pool of connections to a host.
     pub(super) fn new(base: &Url) -> Result<Self> {
+        let http = Self::builder(base).build();
+        Ok(Self(http.context(|| "failed to set up the HTTP client")?))
+    }
+
+    fn builder(base: &Url) -> reqwest::ClientBuilder {
         let mut http = reqwest::Client::builder();
-        if is_loopback(base) {
-            // Over plain http a proxy would see the credentials.
+        if base.scheme() == "http" {
+            // A proxy would see the credentials.
             http = http.no_proxy();
         }
-        let http = http
-            .user_agent(concat!("backlake/", env!("CARGO_PKG_VERSION")))
+        http.user_agent(concat!("backlake/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
+            // It would send an attempt again by itself, unseen by ledger, budget and rate.
+            .retry(reqwest::retry::never())
             .referer(false)
             .connect_timeout(Duration::from_secs(15))
             .pool_idle_timeout(Duration::from_secs(50))
             .tcp_nodelay(true)
             .http2_max_header_list_size(64 << 10)
-            .build();
-        Ok(Self(http.context(|| "failed to set up the HTTP client")?))
     }
 }
 
@@ -62,7 +66,7 @@ impl Transport for HttpTransport {
                 .map_err(|error| SendError::NotSent(chain(&error)))?;
             let response = self.0.execute(request).await.map_err(|error| {
                 if error.is_connect() {
-                    SendError::NotSent(chain(&error))
+                    not_connected(chain(&error))
                 } else {
                     SendError::NoResponse(chain(&error))
                 }
@@ -82,6 +86,17 @@ impl Transport for HttpTransport {
                 body: body.boxed(),
             })
         })
+    }
+}
+
+/// Why there is no connection. A certificate that is not valid, and a proxy that wants credentials,
+/// stay as they are.
+fn not_connected(text: String) -> SendError {
+    let lasting = ["invalid peer certificate", "proxy authorization required"];
+    if lasting.iter().any(|reason| text.contains(reason)) {
+        SendError::WayRefused(text)
+    } else {
+        SendError::NotSent(text)
     }
 }
 
@@ -124,6 +139,9 @@ pub enum SendError {
     /// No connection: the request was never sent.
     #[error("failed to connect: {0}")]
     NotSent(String),
+    /// No connection, and the next try would end the same way.
+    #[error("failed to connect: {0}")]
+    WayRefused(String),
     /// The request was sent, and no complete response arrived.
     #[error("no complete response: {0}")]
     NoResponse(String),
@@ -143,4 +161,40 @@ pub enum SendError {
         /// The body as received.
         body: Bytes,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_http_2_turns_away_is_sent_once() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base: Url = format!("http://{}", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
+        let requests = Arc::new(AtomicU32::new(0));
+        let seen = Arc::clone(&requests);
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                seen.fetch_add(1, Ordering::Relaxed);
+                respond.send_reset(h2::Reason::REFUSED_STREAM);
+            }
+        });
+        let http = HttpTransport::builder(&base).http2_prior_knowledge();
+        let transport = HttpTransport(http.build().unwrap());
+        let mut request = Request::new(Bytes::from_static(b"[{}]"));
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = base.as_str().parse().unwrap();
+        let Err(error) = transport.send(request).await else {
+            panic!("a refused stream has no response");
+        };
+        assert!(matches!(error, SendError::NoResponse(_)), "{error}");
+        assert_eq!(requests.load(Ordering::Relaxed), 1);
+    }
 }

@@ -78,8 +78,6 @@ pub(super) struct BatchSize {
 /// | `Isolate` | several targets | split | isolate |
 /// | `Halve` | several targets, halved fewer than 4 times | split | halve |
 /// | `Halve` | any other | failed | fail |
-/// | `Refused` | one target | refused | refuse |
-/// | `Refused` | several targets: the provider does not say which it refuses | failed | fail |
 /// | `GiveUp` | any | failed; ambiguous without a response | fail |
 /// | `Stop` | any | failed | stop the run |
 pub(super) fn verdict(
@@ -111,8 +109,7 @@ pub(super) fn verdict(
         Decision::Halve if several && batch.halvings < MAX_HALVINGS => {
             (Outcome::Split, Next::Halve)
         }
-        Decision::Refused if !several => (Outcome::Refused, Next::Refuse),
-        Decision::Halve | Decision::Refused => (Outcome::Failed, Next::Fail),
+        Decision::Halve => (Outcome::Failed, Next::Fail),
         Decision::GiveUp => (unless_ambiguous(Outcome::Failed), Next::Fail),
         Decision::Stop => (Outcome::Failed, Next::StopRun { reason: result }),
     };
@@ -210,28 +207,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn a_refusal_that_names_no_target_fails_a_batch_but_refuses_a_single_target() {
-        let of = |targets| {
-            let batch = BatchSize {
-                targets,
-                halvings: 0,
-            };
-            let result = AttemptResult::Status(40999);
-            verdict(Decision::Refused, Accused::Unnamed, result, batch)
-        };
-        let [single, several] = [of(1), of(4)];
-        assert_eq!(
-            (single.outcome, single.next),
-            (Outcome::Refused, Next::Refuse)
-        );
-        assert_eq!(
-            (several.outcome, several.next),
-            (Outcome::Failed, Next::Fail)
-        );
-        assert!(single.done() && several.done());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use super::columns::ColumnDecoder;
 use super::error::FlattenError;
 use crate::contract::ItemField;
-use crate::provider::{TakeItem, Walk};
+use crate::provider::{TakeItem, Walk, each_item};
 
 /// The rows of a response, with one column for each field of the contract.
 pub(super) struct Decoded {
@@ -49,31 +49,21 @@ impl Irregular {
     }
 }
 
-/// Decodes all items of a response.
-pub(super) fn decode(body: &[u8], items: &[&ItemField]) -> Result<Decoded, FlattenError> {
-    let mut decoder = Decoder {
-        names: items.iter().map(|item| item.name.as_str()).collect(),
-        columns: items
-            .iter()
-            .map(|item| ColumnDecoder::of(item.kind))
-            .collect(),
-        rows: 0,
-        irregular: Vec::new(),
-        missing: vec![0; items.len()],
-    };
-    let mut json = sonic_rs::Deserializer::from_slice(body);
-    Walk::to_items(&mut decoder).deserialize(&mut json)?;
-    json.end()?;
-    Ok(Decoded {
-        rows: decoder.rows,
-        columns: decoder
-            .columns
-            .into_iter()
-            .map(ColumnDecoder::finish)
-            .collect(),
-        irregular: decoder.irregular,
-        missing: decoder.missing,
-    })
+/// Decodes all items of a response. If a value cannot even be parsed, the response is decoded value
+/// by value: it is paid for, so the rest of it counts.
+pub(super) fn decode(json: &str, items: &[&ItemField]) -> Result<Decoded, FlattenError> {
+    let mut decoder = Decoder::new(items);
+    let mut parser = sonic_rs::Deserializer::from_str(json);
+    if Walk::to_items(&mut decoder)
+        .deserialize(&mut parser)
+        .is_err()
+    {
+        decoder = Decoder::new(items);
+        each_item(json, |item| {
+            decoder.take_by_value(item.as_raw_str(), items);
+        })?;
+    }
+    Ok(decoder.finish())
 }
 
 struct Decoder<'c> {
@@ -82,6 +72,72 @@ struct Decoder<'c> {
     rows: usize,
     irregular: Vec<Irregular>,
     missing: Vec<u64>,
+}
+
+impl<'c> Decoder<'c> {
+    fn new(items: &[&'c ItemField]) -> Self {
+        let columns = items.iter().map(|item| ColumnDecoder::of(item.kind));
+        Self {
+            names: items.iter().map(|item| item.name.as_str()).collect(),
+            columns: columns.collect(),
+            rows: 0,
+            irregular: Vec::new(),
+            missing: vec![0; items.len()],
+        }
+    }
+
+    fn finish(self) -> Decoded {
+        let columns = self.columns.into_iter();
+        Decoded {
+            rows: self.rows,
+            columns: columns.map(ColumnDecoder::finish).collect(),
+            irregular: self.irregular,
+            missing: self.missing,
+        }
+    }
+
+    /// Takes an item of which some values may not be valid JSON: those do not fit their columns.
+    fn take_by_value(&mut self, item: &str, items: &[&ItemField]) {
+        let row = self.rows;
+        self.rows += 1;
+        let fields: Result<Vec<_>, _> = sonic_rs::to_object_iter(item).collect();
+        let Ok(fields) = fields else {
+            self.columns.iter_mut().for_each(ColumnDecoder::null);
+            self.irregular.push(Irregular::NotAnObject { row });
+            return;
+        };
+        let mut seen = vec![false; items.len()];
+        for (key, value) in fields {
+            let Some(column) = self.names.iter().position(|name| *name == key) else {
+                self.irregular.push(Irregular::Unknown { row });
+                continue;
+            };
+            if std::mem::replace(&mut seen[column], true) {
+                self.irregular.push(Irregular::Repeated { row, column });
+                continue;
+            }
+            let decode = |decoder: &mut ColumnDecoder| {
+                decoder.deserialize(&mut sonic_rs::Deserializer::from_str(value.as_raw_str()))
+            };
+            // On a column of its own first, because a value that breaks off leaves half of itself.
+            let fits = match decode(&mut ColumnDecoder::of(items[column].kind)) {
+                Ok(_) => decode(&mut self.columns[column]).unwrap_or(false),
+                Err(_) => {
+                    self.columns[column].null();
+                    false
+                }
+            };
+            if !fits {
+                self.irregular.push(Irregular::Misfit { row, column });
+            }
+        }
+        for (at, column) in self.columns.iter_mut().enumerate() {
+            if !seen[at] {
+                column.null();
+                self.missing[at] += 1;
+            }
+        }
+    }
 }
 
 impl TakeItem for Decoder<'_> {

@@ -15,7 +15,7 @@ pub struct Drift {
     pub field: String,
     /// How it differs.
     pub what: Drifted,
-    /// The number of items in which it differs.
+    /// The number of items in which it differs; of responses, if it is about their envelope.
     pub items: u64,
     /// A value as received, if there is one.
     pub example: Option<String>,

@@ -1,18 +1,20 @@
 //! Collects what the columns of a row cannot hold: the originals, byte for byte, for the column
 //! `extra`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::array::builder::StringBuilder;
+use serde::de::DeserializeSeed as _;
 use serde::{Deserialize, Serialize};
 use sonic_rs::{JsonType, JsonValueTrait, LazyValue};
 
 use super::decode::{Decoded, Irregular};
 use super::error::FlattenError;
 use crate::contract::ItemField;
-use crate::provider::PATH;
+use crate::provider::{Walk, each_item};
 
 /// The values that do not fit the contract, counted by field.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -71,6 +73,13 @@ impl Irregularities {
         self.not_objects += other.not_objects;
     }
 
+    /// Counts what is not as expected about the envelope of a response.
+    pub fn envelope(&mut self, oddities: &[String]) {
+        for oddity in oddities {
+            count(&mut self.misfits, &format!("(response) {oddity}"), 1);
+        }
+    }
+
     /// Keeps the first value of a field as its example.
     fn example(&mut self, field: &str, value: &str) {
         if self.examples.contains_key(field) || self.examples.len() >= MAX_NAMES {
@@ -92,7 +101,7 @@ impl Irregularities {
 /// Builds the `extra` column, which is null in rows where every value fits, and counts the values
 /// that do not fit.
 pub(super) fn collect(
-    body: &[u8],
+    json: &str,
     items: &[&ItemField],
     decoded: &Decoded,
 ) -> Result<(ArrayRef, Irregularities), FlattenError> {
@@ -117,7 +126,7 @@ pub(super) fn collect(
     // all of them.
     let mut irregular = irregular.iter().copied().peekable();
     let mut row = 0;
-    each_item(body, 0, &mut |item| {
+    each_item(json, |item| {
         let mut of_row = Vec::new();
         while let Some(next) = irregular.next_if(|next| next.row() == row) {
             of_row.push(next);
@@ -126,9 +135,8 @@ pub(super) fn collect(
         if of_row.is_empty() {
             column.append_null();
         } else {
-            column.append_value(originals(&item, items, &of_row, &mut found)?);
+            column.append_value(originals(&item, items, &of_row, &mut found));
         }
-        Ok(())
     })?;
     Ok((Arc::new(column.finish()), found))
 }
@@ -139,15 +147,15 @@ fn originals(
     items: &[&ItemField],
     irregular: &[Irregular],
     found: &mut Irregularities,
-) -> Result<String, FlattenError> {
-    if item.get_type() != JsonType::Object {
+) -> String {
+    let fields = sonic_rs::to_object_iter(item.as_raw_str()).collect::<Result<Vec<_>, _>>();
+    let (JsonType::Object, Ok(fields)) = (item.get_type(), fields) else {
         found.not_objects += 1;
-        return Ok(format!("{{\"item\":{}}}", item.as_raw_str()));
-    }
+        return format!("{{\"item\":{}}}", as_json(item.as_raw_str()));
+    };
     let mut seen = vec![false; items.len()];
     let mut object = String::from("{");
-    for entry in sonic_rs::to_object_iter(item.as_raw_str()) {
-        let (key, value) = entry?;
+    for (key, value) in fields {
         let column = items.iter().position(|item| item.name == *key);
         let counts = match column {
             None => &mut found.unknown_fields,
@@ -169,38 +177,18 @@ fn originals(
         }
         object.push_str(&serde_json::Value::from(&*key).to_string());
         object.push(':');
-        object.push_str(value.as_raw_str());
+        object.push_str(&as_json(value.as_raw_str()));
     }
     object.push('}');
-    Ok(object)
+    object
 }
 
-/// Calls `take` with every item that is not null, in the order of the rows.
-fn each_item(
-    json: &[u8],
-    level: usize,
-    take: &mut dyn FnMut(LazyValue<'_>) -> Result<(), FlattenError>,
-) -> Result<(), FlattenError> {
-    match json.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        Some(b'{') if level < PATH.len() => {
-            for entry in sonic_rs::to_object_iter(json) {
-                let (key, value) = entry?;
-                if key == PATH[level] {
-                    each_item(value.as_raw_str().as_bytes(), level + 1, take)?;
-                }
-            }
-        }
-        Some(b'[') => {
-            for element in sonic_rs::to_array_iter(json) {
-                let element = element?;
-                if level < PATH.len() {
-                    each_item(element.as_raw_str().as_bytes(), level, take)?;
-                } else if !element.is_null() {
-                    take(element)?;
-                }
-            }
-        }
-        _ => {}
+/// A value as received. If it is not valid JSON, or nested too deeply for readers, its text as a
+/// JSON string.
+fn as_json(raw: &str) -> Cow<'_, str> {
+    let mut json = sonic_rs::Deserializer::from_str(raw);
+    match Walk::past().deserialize(&mut json) {
+        Ok(_) => raw.into(),
+        Err(_) => serde_json::Value::from(raw).to_string().into(),
     }
-    Ok(())
 }

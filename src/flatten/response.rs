@@ -13,6 +13,7 @@ use super::extra::{self, Irregularities};
 use super::matching::match_rows;
 use super::target_columns::TargetColumns;
 use crate::contract::{Contract, ItemField};
+use crate::provider::Body;
 use crate::targets::{Rules, Target};
 
 /// The request that a response belongs to, and how to flatten it.
@@ -59,8 +60,8 @@ enum Computed {
 /// Flattens a response.
 ///
 /// # Errors
-/// The body is not complete JSON, or its nesting is too deep. A value that does not fit its column
-/// is not an error: it is kept in `extra` and counted.
+/// The body is not complete JSON, or the nesting around its items is too deep. A value that does not
+/// fit its column is not an error: it is kept in `extra` and counted.
 pub fn flatten(body: &[u8], requested: &Requested<'_>) -> Result<Flattened, FlattenError> {
     let contract = requested.contract;
     let items: Vec<&ItemField> = contract
@@ -68,9 +69,10 @@ pub fn flatten(body: &[u8], requested: &Requested<'_>) -> Result<Flattened, Flat
         .iter()
         .filter_map(|column| column.item.as_ref())
         .collect();
-    let decoded = decode(body, &items)?;
+    let Body { json, .. } = Body::of(body);
+    let decoded = decode(&json, &items)?;
     let rows = decoded.rows;
-    let (extra, irregularities) = extra::collect(body, &items, &decoded)?;
+    let (extra, irregularities) = extra::collect(&json, &items, &decoded)?;
     let url = items.iter().position(|item| item.name == "url");
     let urls: Option<StringArray> =
         url.and_then(|at| decoded.columns[at].as_string_opt::<i32>().cloned());

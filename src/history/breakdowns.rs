@@ -1,21 +1,29 @@
-//! Compares breakdowns: how links shifted between the keys of each dimension.
+//! Compares breakdowns: how the links of pages in both snapshots shifted between the keys of each
+//! dimension.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use polars::prelude::{DataFrame, IntoLazy as _, LazyFrame, col, df};
+use polars::prelude::{
+    BooleanChunked, DataFrame, IntoLazy as _, JoinType, LazyFrame, col, df, lit,
+};
 use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::list::List;
 use super::local_files::LocalFiles;
 use super::pair::Pair;
-use super::tables::{FAILED, batches, blocking, counts, ratios, scan, texts, with_change};
+use super::tables::{
+    FAILED, Side, batches, blocking, counts, keyed, listed, merged, ratios, scan, texts,
+    with_change,
+};
 use crate::contract::Table;
 use crate::error::{Context, Result};
+use crate::fate::Fate;
 use crate::store::Store;
 
-/// The key of the comparison.
-const KEY: [&str; 2] = ["dimension", "key"];
+/// The key of the shifts.
+const SHIFT_KEY: [&str; 2] = ["dimension", "key"];
 
 /// The links of one key in both snapshots.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -36,27 +44,32 @@ pub struct BreakdownChange {
 
 /// The breakdowns of two snapshots, ready for comparison.
 pub struct Breakdowns {
-    from: LazyFrame,
-    to: LazyFrame,
-    files: Arc<[LocalFiles; 2]>,
+    rows: [LazyFrame; 2],
+    /// All rows of pages, matched or not.
+    pages: [LazyFrame; 2],
+    listed: [LazyFrame; 2],
+    files: Arc<[LocalFiles]>,
 }
 
 impl Pair {
-    /// The breakdowns of both snapshots, of all root domains or of one.
+    /// The breakdowns of both snapshots.
     ///
     /// # Errors
     /// The lake fails.
-    pub async fn breakdowns(&self, store: &Store, root_domain: Option<&str>) -> Result<Breakdowns> {
-        let before = store.local_files(&self.from, Table::Breakdowns).await?;
-        let after = store.local_files(&self.to, Table::Breakdowns).await?;
-        let root_domain = root_domain.map(str::to_owned);
+    pub async fn breakdowns(&self, store: &Store) -> Result<Breakdowns> {
+        let mut files = Vec::new();
+        for table in [Table::Breakdowns, Table::Pages, Table::Targets] {
+            files.push(store.local_files(&self.from, table).await?);
+            files.push(store.local_files(&self.to, table).await?);
+        }
+        let root_domain = self.root_domain.clone();
         blocking(move || {
-            let scan = |files| scan(files, root_domain.as_deref());
-            let (from, to) = (scan(&before)?, scan(&after)?);
+            let domain = root_domain.as_deref();
             Ok(Breakdowns {
-                from,
-                to,
-                files: Arc::new([before, after]),
+                rows: [scan(&files[0], domain)?, scan(&files[1], domain)?],
+                pages: [scan(&files[2], domain)?, scan(&files[3], domain)?],
+                listed: [listed(&files[4], domain)?, listed(&files[5], domain)?],
+                files: files.into(),
             })
         })
         .await
@@ -64,15 +77,17 @@ impl Pair {
 }
 
 impl Breakdowns {
-    /// Every key of either snapshot, changed or not: `dimension`, `key`, `before`, `after`,
-    /// `change`, `relative_change`. Blocks for as long as the tables take to read.
+    /// Every key that pages in both snapshots have in either, changed or not: `dimension`, `key`,
+    /// `before`, `after`, `change`, `relative_change`. Blocks for as long as the tables take to
+    /// read.
     ///
     /// # Errors
     /// A file cannot be read.
     pub fn shifts(&self) -> Result<List<BreakdownChange>> {
         let mut sums = Sums::new();
-        add(&mut sums, &self.from, Side::Before)?;
-        add(&mut sums, &self.to, Side::After)?;
+        for side in Side::BOTH {
+            self.add(&mut sums, side)?;
+        }
         let (keys, links): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
         let (dimensions, keys): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
         let (before, after): (Vec<_>, Vec<_>) = links
@@ -85,33 +100,58 @@ impl Breakdowns {
         Ok(List::new(
             rows,
             col("change").abs(),
-            KEY,
+            SHIFT_KEY,
             read,
             Arc::clone(&self.files),
         ))
     }
-}
 
-/// One of the two snapshots, as an index into [`Sums`].
-#[derive(Clone, Copy)]
-enum Side {
-    Before,
-    After,
-}
+    /// The targets of a snapshot's rows that are not pages in both, as hashes: few in most nights,
+    /// and 16 bytes each if the lists have nothing in common.
+    fn others(&self, side: Side) -> Result<HashSet<u128>> {
+        let fate = |side: Side| {
+            let fate = col("fate").alias(side.fate());
+            keyed(self.listed[side as usize].clone(), [fate])
+        };
+        let is_returned = |side: Side| {
+            let fate = || col(side.fate());
+            let returned = fate().eq(lit(Fate::Returned.name()));
+            fate().is_not_null().and(returned)
+        };
+        let (own, other) = (side, side.other());
+        let rows = keyed(self.pages[side as usize].clone(), [])?;
+        let rows = keyed(merged(rows, fate(own)?, JoinType::Left), [col(own.fate())])?;
+        let rows = merged(rows, fate(other)?, JoinType::Left)
+            .filter(is_returned(own).and(is_returned(other)).not());
+        let mut found = HashSet::new();
+        batches(rows.select([col("target")]), |batch| {
+            found.extend(hashes(&batch)?);
+            Ok(())
+        })?;
+        Ok(found)
+    }
 
-/// The links in both snapshots, by dimension and key.
-type Sums = BTreeMap<(String, String), [i64; 2]>;
-
-/// Adds the links of a snapshot batch by batch, because the streaming engine of polars 0.55 keeps
-/// most of the rows that it groups.
-fn add(sums: &mut Sums, rows: &LazyFrame, side: Side) -> Result<()> {
-    batches(
-        rows.clone()
-            .select([col(KEY[0]), col(KEY[1]), col("links")]),
-        |batch| {
+    /// Adds the links of a snapshot batch by batch, because the streaming engine of polars 0.55 keeps
+    /// most of the rows that it groups.
+    fn add(&self, sums: &mut Sums, side: Side) -> Result<()> {
+        let others = self.others(side)?;
+        let mut columns = vec![col(SHIFT_KEY[0]), col(SHIFT_KEY[1]), col("links")];
+        if !others.is_empty() {
+            columns.push(col("target"));
+        }
+        let rows = self.rows[side as usize].clone().select(columns);
+        batches(rows, |batch| {
+            let batch = if others.is_empty() {
+                batch
+            } else {
+                let hashes = hashes(&batch)?.into_iter();
+                let in_both: BooleanChunked =
+                    hashes.map(|target| !others.contains(&target)).collect();
+                batch.filter(&in_both).context(|| FAILED)?
+            };
             let grouped = batch
                 .lazy()
-                .group_by(KEY.map(col))
+                .group_by(SHIFT_KEY.map(col))
                 .agg([col("links").sum()])
                 .collect();
             let grouped = grouped.context(|| FAILED)?;
@@ -123,9 +163,22 @@ fn add(sums: &mut Sums, rows: &LazyFrame, side: Side) -> Result<()> {
                 sums.entry(key).or_default()[side as usize] += links.unwrap_or_default();
             }
             Ok(())
-        },
-    )
+        })
+    }
 }
+
+/// The hash of each target. No two of any real number of targets have the same.
+fn hashes(rows: &DataFrame) -> Result<Vec<u128>> {
+    let targets = rows
+        .column("target")
+        .and_then(|column| column.str())
+        .context(|| FAILED)?;
+    let hash = |target: Option<&str>| xxh3_128(target.unwrap_or_default().as_bytes());
+    Ok(targets.iter().map(hash).collect())
+}
+
+/// The links in both snapshots, by dimension and key.
+type Sums = BTreeMap<(String, String), [i64; 2]>;
 
 fn read(rows: &DataFrame) -> Result<Vec<BreakdownChange>> {
     let dimensions = texts(rows, "dimension")?;

@@ -5,41 +5,36 @@ use std::io::Write;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use polars::prelude::{
-    DataFrame, Expr, IntoLazy as _, LazyFrame, PolarsResult, SortMultipleOptions, col,
-};
+use polars::prelude::{DataFrame, Expr, LazyFrame};
 
 use super::local_files::LocalFiles;
 use super::tables::{FAILED, batches, compact};
+use super::top::Top;
 use super::write::{ListFormat, ListWriter};
 use crate::error::{Context, Result};
-
-/// The number of rows that are collected before all but the largest are dropped. It is small, but
-/// large enough that sorting is rare.
-const GATHERED: usize = 100_000;
 
 /// All changes in the order of their keys, or the largest of them.
 pub struct List<Row> {
     rows: LazyFrame,
-    /// The value that ranks the rows, and the keys that decide between equal values.
-    rank: [Expr; 3],
+    ranked_by: Expr,
+    key: [&'static str; 2],
     read: fn(&DataFrame) -> Result<Vec<Row>>,
     /// The files that the rows are computed from. They must exist until then.
-    _files: Arc<[LocalFiles; 2]>,
+    _files: Arc<[LocalFiles]>,
 }
 
 impl<Row> List<Row> {
     pub(super) fn new(
         rows: LazyFrame,
         ranked_by: Expr,
-        key: [&str; 2],
+        key: [&'static str; 2],
         read: fn(&DataFrame) -> Result<Vec<Row>>,
-        files: Arc<[LocalFiles; 2]>,
+        files: Arc<[LocalFiles]>,
     ) -> Self {
-        let rank = [ranked_by, col(key[0]), col(key[1])];
         Self {
             rows,
-            rank,
+            ranked_by,
+            key,
             read,
             _files: files,
         }
@@ -99,45 +94,15 @@ impl<Row> List<Row> {
         }
     }
 
-    /// The largest rows. The `top_k` of polars 0.55 keeps every batch that it reads in memory, so
-    /// this does not use it.
     fn ranked(&self, limit: NonZeroU32) -> Result<DataFrame> {
-        let rows = limit.get() as usize;
-        let mut gathered: Option<DataFrame> = None;
-        batches(self.rows.clone(), |batch| {
-            let batch = if batch.height() > rows {
-                self.cut(batch, limit).context(|| FAILED)?
-            } else {
-                batch
-            };
-            let all = match gathered.take() {
-                None => compact(&batch)?,
-                Some(before) => before.vstack(&compact(&batch)?).context(|| FAILED)?,
-            };
-            gathered = Some(if all.height() < 2 * rows + GATHERED {
-                all
-            } else {
-                compact(&self.cut(all, limit).context(|| FAILED)?)?
-            });
-            Ok(())
-        })?;
-        match gathered {
-            Some(rows) => self.cut(rows, limit).context(|| FAILED),
+        let mut largest = Top::new(self.ranked_by.clone(), self.key, limit);
+        batches(self.rows.clone(), |batch| largest.add(batch))?;
+        match largest.finish()? {
+            Some(rows) => Ok(rows),
             None => {
                 let schema = self.rows.clone().collect_schema().context(|| FAILED)?;
                 Ok(DataFrame::empty_with_schema(&schema))
             }
         }
-    }
-
-    /// Sorts rows by rank and drops all but the first.
-    fn cut(&self, rows: DataFrame, limit: NonZeroU32) -> PolarsResult<DataFrame> {
-        let order = SortMultipleOptions::default()
-            .with_order_descending_multi([true, false, false])
-            .with_nulls_last_multi([true, false, false]);
-        rows.lazy()
-            .sort_by_exprs(&self.rank, order)
-            .limit(limit.get())
-            .collect()
     }
 }

@@ -1,159 +1,236 @@
-//! Compares pages: gained, lost and moved, with counts and totals.
+//! Compares pages: those in both snapshots, and why the others are in only one.
 
 use std::sync::Arc;
 
-use polars::prelude::{
-    DataFrame, DataType, Expr, JoinType, LazyFrame, MaintainOrderJoin, col, len, lit,
-};
-use polars_plan::plans::{HintIR, Sorted};
+use polars::prelude::{DataFrame, DataType, Expr, JoinType, LazyFrame, col, lit, when};
 use serde::Serialize;
 
 use super::list::List;
 use super::local_files::LocalFiles;
+use super::metric::Metric;
 use super::pair::Pair;
-use super::tables::{FAILED, blocking, counts, only, ratios, run, scan, texts, with_change};
+use super::tables::{
+    KEY, Side, blocking, counts, keyed, listed, merged, ratios, scan, texts, with_change,
+};
 use crate::contract::Table;
 use crate::error::{Context, Error, Result};
+use crate::fate::Fate;
 use crate::store::Store;
 
-/// The key of the comparison, by which the lake sorts pages.
-const KEY: [&str; 2] = ["root_domain", "target"];
-
 /// A page whose metric has changed, or that is in only one snapshot.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct PageChange {
     /// The root domain.
     pub root_domain: Option<String>,
     /// The target in canonical form.
     pub target: Option<String>,
-    /// The metric before; `None` if the page was gained or the value is null.
+    /// The metric before; `None` if the snapshot before does not have the page or the value is null.
     pub before: Option<i64>,
-    /// The metric after; `None` if the page was lost or the value is null.
+    /// The metric after; `None` if the snapshot after does not have the page or the value is null.
     pub after: Option<i64>,
     /// The difference, after minus before.
     pub change: Option<i64>,
     /// The change relative to the value before; `None` if that was 0.
     pub relative_change: Option<f64>,
+    /// The fate before, of an unanswered page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fate_before: Option<String>,
+    /// The fate after, of an unanswered page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fate_after: Option<String>,
 }
 
-/// The number of pages in both snapshots, and what happened to them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct PageCounts {
-    /// Pages before: `lost` plus `in_both`.
-    pub before: i64,
-    /// Pages after: `gained` plus `in_both`.
-    pub after: i64,
-    /// Pages that are only in the snapshot after.
-    pub gained: i64,
-    /// Pages that are only in the snapshot before.
-    pub lost: i64,
-    /// Pages in both: `changed` plus `unchanged` plus `unknown`.
-    pub in_both: i64,
-    /// Pages in both whose metric differs.
-    pub changed: i64,
-    /// Pages in both whose metric is the same.
-    pub unchanged: i64,
-    /// Pages in both whose metric is null in either snapshot.
-    pub unknown: i64,
+/// Why one snapshot has a page and the other does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// The other one asked for it, and the provider has no such page.
+    Absent,
+    /// The other list does not contain it.
+    NotListed,
+    /// The other one has no response: it failed, was refused or was not sent.
+    Unanswered,
 }
 
-/// The total of a metric over all pages with a value.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Total {
-    /// The column of the pages table.
-    pub metric: String,
-    /// The total before.
-    pub before: i64,
-    /// The total after.
-    pub after: i64,
-    /// The difference, after minus before.
-    pub change: i64,
-    /// The mean before; `None` if no page had a value.
-    pub mean_before: Option<f64>,
-    /// The mean after; `None` if no page has a value.
-    pub mean_after: Option<f64>,
+impl Missing {
+    /// Whether this is the reason, by the fate in the other snapshot.
+    pub(super) fn is(self, fate: &Expr) -> Expr {
+        let fate = || fate.clone();
+        match self {
+            Self::Absent => fate().eq(name(Fate::Absent)),
+            Self::NotListed => fate().is_null(),
+            Self::Unanswered => UNANSWERED
+                .map(|other| fate().eq(name(other)))
+                .into_iter()
+                .reduce(Expr::or)
+                .unwrap_or_else(|| lit(false)),
+        }
+    }
+}
+
+/// The fates of targets that have no response.
+pub(super) const UNANSWERED: [Fate; 3] = [Fate::Failed, Fate::Refused, Fate::Unsent];
+
+/// A fate as a value of its column.
+pub(super) fn name(fate: Fate) -> Expr {
+    lit(fate.name())
 }
 
 /// The pages of two snapshots, ready for comparison by a metric.
 pub struct Pages {
-    from: LazyFrame,
-    to: LazyFrame,
-    by: String,
-    metrics: Vec<String>,
+    pages: [LazyFrame; 2],
+    listed: [LazyFrame; 2],
+    by: Metric,
+    metrics: Vec<Metric>,
     /// The files of both snapshots. Local copies of remote files are deleted when this is dropped.
-    files: Arc<[LocalFiles; 2]>,
+    files: Arc<[LocalFiles]>,
 }
 
 impl Pair {
-    /// The pages of both snapshots, of all root domains or of one. `by` is the metric to compare.
+    /// The pages of both snapshots. `by` is the metric to compare.
     ///
     /// # Errors
     /// The metric is not a column of both snapshots, or the lake fails.
-    pub async fn pages(&self, store: &Store, by: &str, root_domain: Option<&str>) -> Result<Pages> {
-        let before = store.local_files(&self.from, Table::Pages).await?;
-        let after = store.local_files(&self.to, Table::Pages).await?;
-        let (by, root_domain) = (by.to_owned(), root_domain.map(str::to_owned));
-        blocking(move || Pages::open([before, after], by, root_domain.as_deref())).await
+    pub async fn pages(&self, store: &Store, by: &str) -> Result<Pages> {
+        let pages = [
+            store.local_files(&self.from, Table::Pages).await?,
+            store.local_files(&self.to, Table::Pages).await?,
+        ];
+        let listed = [
+            store.local_files(&self.from, Table::Targets).await?,
+            store.local_files(&self.to, Table::Targets).await?,
+        ];
+        let (by, root_domain) = (by.to_owned(), self.root_domain.clone());
+        blocking(move || Pages::open(pages, listed, &by, root_domain.as_deref())).await
     }
 }
 
 impl Pages {
-    fn open(files: [LocalFiles; 2], by: String, root_domain: Option<&str>) -> Result<Self> {
-        let mut from = scan(&files[0], root_domain)?;
-        let mut to = scan(&files[1], root_domain)?;
+    fn open(
+        pages: [LocalFiles; 2],
+        targets: [LocalFiles; 2],
+        by: &str,
+        root_domain: Option<&str>,
+    ) -> Result<Self> {
+        let mut from = scan(&pages[0], root_domain)?;
+        let mut to = scan(&pages[1], root_domain)?;
         let metrics = metrics_of_both(&mut from, &mut to)?;
-        if !metrics.contains(&by) {
+        let Some(by) = metrics.iter().find(|metric| metric.name == by).cloned() else {
+            let names: Vec<_> = metrics.iter().map(|metric| metric.name.as_str()).collect();
             return Err(
                 Error::usage(format!("--by: {by} is not a metric of both snapshots"))
-                    .with_hint(format!("choose one of {}", metrics.join(", "))),
+                    .with_hint(format!("choose one of {}", names.join(", "))),
             );
-        }
+        };
         let counts = || col("matched").and(col("target").is_not_null());
-        let (from, to) = (from.filter(counts()), to.filter(counts()));
+        let listed = [
+            listed(&targets[0], root_domain)?,
+            listed(&targets[1], root_domain)?,
+        ];
         Ok(Self {
-            from,
-            to,
+            pages: [from.filter(counts()), to.filter(counts())],
+            listed,
             by,
             metrics,
-            files: Arc::new(files),
+            files: pages.into_iter().chain(targets).collect(),
         })
     }
 
     /// The metric that is compared.
-    #[must_use]
-    pub fn by(&self) -> &str {
+    pub(super) fn by(&self) -> &Metric {
         &self.by
     }
 
-    /// The pages that are only in the snapshot after: `root_domain`, `target`, `after`.
+    /// The metrics that both snapshots have.
+    pub(super) fn metrics(&self) -> &[Metric] {
+        &self.metrics
+    }
+
+    /// The targets of the list of one snapshot, each once: the key and `fate`.
+    pub(super) fn listed(&self, side: Side) -> &LazyFrame {
+        &self.listed[side as usize]
+    }
+
+    /// The pages that only the snapshot after has, because the provider had none of this target
+    /// before: `root_domain`, `target`, `after`.
     ///
     /// # Errors
     /// polars rejects the query.
-    pub fn gained(&self) -> Result<List<PageChange>> {
-        self.only_in(&self.to, "after", &self.from)
+    pub fn new_pages(&self) -> Result<List<PageChange>> {
+        self.missing(Side::After, Missing::Absent)
     }
 
-    /// The pages that are only in the snapshot before: `root_domain`, `target`, `before`.
+    /// The pages that only the snapshot before has, because the provider has none of this target any
+    /// more: `root_domain`, `target`, `before`.
     ///
     /// # Errors
     /// polars rejects the query.
     pub fn lost(&self) -> Result<List<PageChange>> {
-        self.only_in(&self.from, "before", &self.to)
+        self.missing(Side::Before, Missing::Absent)
     }
 
-    /// The pages of one snapshot that are not in the other, with their metric under `name`.
-    fn only_in(&self, one: &LazyFrame, name: &str, other: &LazyFrame) -> Result<List<PageChange>> {
-        let one = keyed(one, col(&self.by).alias(name))?;
-        let other = keyed(other, col("matched").alias("in_other"))?;
-        let rows = merged(one, other, JoinType::Left).filter(col("in_other").is_null());
-        let rows = rows.select([col(KEY[0]), col(KEY[1]), col(name)]);
-        Ok(List::new(
-            rows,
-            col(name),
-            KEY,
-            read,
-            Arc::clone(&self.files),
+    /// The pages whose target only the later list contains: `root_domain`, `target`, `after`.
+    ///
+    /// # Errors
+    /// polars rejects the query.
+    pub fn added(&self) -> Result<List<PageChange>> {
+        self.missing(Side::After, Missing::NotListed)
+    }
+
+    /// The pages whose target only the earlier list contains: `root_domain`, `target`, `before`.
+    ///
+    /// # Errors
+    /// polars rejects the query.
+    pub fn removed(&self) -> Result<List<PageChange>> {
+        self.missing(Side::Before, Missing::NotListed)
+    }
+
+    fn missing(&self, side: Side, why: Missing) -> Result<List<PageChange>> {
+        let rows = self.only_in(side)?.filter(why.is(&col("fate")));
+        let rows = rows.select([col(KEY[0]), col(KEY[1]), col(side.name())]);
+        Ok(self.list(rows, col(side.name())))
+    }
+
+    /// The pages that only one snapshot has: the key, the metric under the side's name, and `fate`,
+    /// which is the fate in the other snapshot, or null.
+    pub(super) fn only_in(&self, side: Side) -> Result<LazyFrame> {
+        let value = col(&self.by.name).alias(side.name());
+        let pages = keyed(self.pages[side as usize].clone(), [value])?;
+        let other = keyed(self.listed(side.other()).clone(), [col("fate")])?;
+        let rows = merged(pages, other, JoinType::Left);
+        Ok(rows.filter(
+            col("fate")
+                .is_null()
+                .or(col("fate").neq(name(Fate::Returned))),
         ))
+    }
+
+    /// The pages of one snapshot whose target has no response in the other one: `root_domain`,
+    /// `target`, `before`, `after`, `fate_before`, `fate_after`.
+    ///
+    /// # Errors
+    /// polars rejects the query.
+    pub fn unanswered(&self) -> Result<List<PageChange>> {
+        let [before, after] = Side::BOTH.map(Side::fate);
+        let fates = |side: Side| {
+            let fate = col("fate").alias(side.fate());
+            keyed(self.listed(side).clone(), [fate])
+        };
+        let one_sided = |returned: &str, other: &str| {
+            let other = Missing::Unanswered.is(&col(other));
+            col(returned).eq(name(Fate::Returned)).and(other)
+        };
+        let rows = merged(fates(Side::Before)?, fates(Side::After)?, JoinType::Inner)
+            .filter(one_sided(before, after).or(one_sided(after, before)));
+        let mut rows = keyed(rows, [col(before), col(after)])?;
+        let mut columns = vec![col(before), col(after)];
+        for side in Side::BOTH {
+            let value = col(&self.by.name).alias(side.name());
+            let pages = keyed(self.pages[side as usize].clone(), [value])?;
+            columns.push(col(side.name()));
+            rows = keyed(merged(rows, pages, JoinType::Left), columns.clone())?;
+        }
+        let order = [KEY[0], KEY[1], "before", "after", before, after];
+        Ok(self.list(rows.select(order.map(col)), known_value()))
     }
 
     /// The pages in both snapshots whose metric differs: `root_domain`, `target`, `before`,
@@ -162,107 +239,88 @@ impl Pages {
     /// # Errors
     /// polars rejects the query.
     pub fn movers(&self) -> Result<List<PageChange>> {
-        let rows = with_change(self.in_both()?).filter(col("change").neq(lit(0)));
-        Ok(List::new(
-            rows,
-            col("change").abs(),
-            KEY,
-            read,
-            Arc::clone(&self.files),
+        self.changed(col("change").neq(lit(0)), col("change").abs())
+    }
+
+    /// The movers whose metric has risen.
+    ///
+    /// # Errors
+    /// polars rejects the query.
+    pub fn risen(&self) -> Result<List<PageChange>> {
+        self.changed(rises(), col("change"))
+    }
+
+    /// The movers whose metric has fallen.
+    ///
+    /// # Errors
+    /// polars rejects the query.
+    pub fn fallen(&self) -> Result<List<PageChange>> {
+        self.changed(falls(), lit(0) - col("change"))
+    }
+
+    fn changed(&self, how: Expr, ranked_by: Expr) -> Result<List<PageChange>> {
+        let rows = self.in_both(std::slice::from_ref(&self.by))?;
+        let rows = self.with_change(rows).filter(how);
+        Ok(self.list(rows, ranked_by))
+    }
+
+    /// The pages in both snapshots: the key, and each metric under its [`metric_column`].
+    pub(super) fn in_both(&self, metrics: &[Metric]) -> Result<LazyFrame> {
+        let side = |side: Side| {
+            let columns = metrics
+                .iter()
+                .map(|metric| col(&metric.name).alias(metric_column(metric, side)));
+            keyed(self.pages[side as usize].clone(), columns)
+        };
+        Ok(merged(
+            side(Side::Before)?,
+            side(Side::After)?,
+            JoinType::Inner,
         ))
     }
 
-    fn in_both(&self) -> Result<LazyFrame> {
-        let from = keyed(&self.from, col(&self.by).alias("before"))?;
-        let to = keyed(&self.to, col(&self.by).alias("after"))?;
-        Ok(merged(from, to, JoinType::Inner))
+    /// The change of the compared metric, from the rows of [`Pages::in_both`].
+    pub(super) fn with_change(&self, rows: LazyFrame) -> LazyFrame {
+        let value = |side: Side| col(metric_column(&self.by, side)).alias(side.name());
+        let columns = [
+            col(KEY[0]),
+            col(KEY[1]),
+            value(Side::Before),
+            value(Side::After),
+        ];
+        with_change(rows.select(columns))
     }
 
-    /// The number of pages in both snapshots, and what happened to them. Blocks for as long as the
-    /// tables take to read.
-    ///
-    /// # Errors
-    /// A file cannot be read.
-    pub fn counts(&self) -> Result<PageCounts> {
-        let count = |expr: Expr, name: &str| expr.cast(DataType::Int64).alias(name);
-        let change = || col("after") - col("before");
-        let pages =
-            |side: &LazyFrame| only(&run(side.clone().select([count(len(), "pages")]))?, "pages");
-        let (before, after) = (pages(&self.from)?, pages(&self.to)?);
-        let both = run(self.in_both()?.select([
-            count(len(), "in_both"),
-            count(change().neq(lit(0)).sum(), "changed"),
-            count(change().is_null().sum(), "unknown"),
-        ]))?;
-        let (in_both, changed, unknown) = (
-            only(&both, "in_both")?,
-            only(&both, "changed")?,
-            only(&both, "unknown")?,
-        );
-        Ok(PageCounts {
-            before,
-            after,
-            gained: after - in_both,
-            lost: before - in_both,
-            in_both,
-            changed,
-            unchanged: in_both - changed - unknown,
-            unknown,
-        })
-    }
-
-    /// The totals of all metrics that both snapshots have. Blocks for as long as the tables take to
-    /// read.
-    ///
-    /// # Errors
-    /// A file cannot be read.
-    pub fn totals(&self) -> Result<Vec<Total>> {
-        let sums = self.sums(&self.from)?.into_iter().zip(self.sums(&self.to)?);
-        let total = |(metric, (before, after)): (&String, (Sum, Sum))| Total {
-            metric: metric.clone(),
-            before: before.total,
-            after: after.total,
-            change: after.total - before.total,
-            mean_before: before.mean(),
-            mean_after: after.mean(),
-        };
-        Ok(self.metrics.iter().zip(sums).map(total).collect())
-    }
-
-    /// The sum of each metric in one snapshot, computed in one pass.
-    fn sums(&self, side: &LazyFrame) -> Result<Vec<Sum>> {
-        let values = |metric: &str| format!("{metric} values");
-        let exprs = self.metrics.iter().flat_map(|metric| {
-            let count = col(metric).count().cast(DataType::Int64);
-            [col(metric).sum(), count.alias(values(metric))]
-        });
-        let sums = run(side.clone().select(exprs.collect::<Vec<_>>()))?;
-        let of = |metric: &String| {
-            Ok(Sum {
-                total: only(&sums, metric)?,
-                values: only(&sums, &values(metric))?,
-            })
-        };
-        self.metrics.iter().map(of).collect()
+    fn list(&self, rows: LazyFrame, ranked_by: Expr) -> List<PageChange> {
+        List::new(rows, ranked_by, KEY, read, Arc::clone(&self.files))
     }
 }
 
-/// The sum of a metric over one snapshot.
-struct Sum {
-    total: i64,
-    /// The number of pages with a value.
-    values: i64,
+/// Whether the metric has risen.
+pub(super) fn rises() -> Expr {
+    col("change").gt(lit(0))
 }
 
-impl Sum {
-    fn mean(&self) -> Option<f64> {
-        (self.values > 0).then(|| self.total as f64 / self.values as f64)
-    }
+/// Whether the metric has fallen.
+pub(super) fn falls() -> Expr {
+    col("change").lt(lit(0))
+}
+
+/// The metric of a page that only one snapshot has.
+pub(super) fn known_value() -> Expr {
+    when(col("before").is_null())
+        .then(col("after"))
+        .otherwise(col("before"))
+}
+
+/// The column of a metric in [`Pages::in_both`].
+pub(super) fn metric_column(metric: &Metric, side: Side) -> String {
+    format!("{} {}", metric.name, side.name())
 }
 
 /// The columns of counts that both snapshots have. Later versions of the contract can have more
 /// columns.
-fn metrics_of_both(from: &mut LazyFrame, to: &mut LazyFrame) -> Result<Vec<String>> {
+fn metrics_of_both(from: &mut LazyFrame, to: &mut LazyFrame) -> Result<Vec<Metric>> {
     let failed = || "failed to read the snapshot's columns";
     let (before, after) = (
         from.collect_schema().context(failed)?,
@@ -271,51 +329,32 @@ fn metrics_of_both(from: &mut LazyFrame, to: &mut LazyFrame) -> Result<Vec<Strin
     let shared = after
         .iter()
         .filter(|&(name, kind)| *kind == DataType::Int64 && before.get(name) == Some(kind))
-        .map(|(name, _)| name.to_string());
+        .map(|(name, _)| Metric::named(name));
     Ok(shared.collect())
 }
 
-/// The key and one more column. The hint that the key is sorted makes polars merge instead of hash.
-fn keyed(side: &LazyFrame, column: Expr) -> Result<LazyFrame> {
-    let sorted = KEY.map(|key| Sorted {
-        column: key.into(),
-        descending: Some(false),
-        nulls_last: Some(false),
-    });
-    let rows = side.clone().select([col(KEY[0]), col(KEY[1]), column]);
-    rows.hint(HintIR::Sorted(Arc::new(sorted)))
-        .context(|| FAILED)
-}
-
-/// Joins two snapshots by the key, in the order of the key.
-fn merged(left: LazyFrame, right: LazyFrame, how: JoinType) -> LazyFrame {
-    left.join_builder()
-        .with(right)
-        .on(KEY.map(col))
-        .how(how)
-        .join_nulls(true)
-        .maintain_order(MaintainOrderJoin::Left)
-        .finish()
-}
-
-fn read(rows: &DataFrame) -> Result<Vec<PageChange>> {
+pub(super) fn read(rows: &DataFrame) -> Result<Vec<PageChange>> {
     let domains = texts(rows, "root_domain")?;
-    let mut targets = texts(rows, "target")?.into_iter();
-    let mut numbers = ["before", "after", "change"]
-        .map(|name| counts(rows, name))
-        .into_iter()
-        .collect::<Result<Vec<_>>>()?;
+    let (mut targets, mut fates_before, mut fates_after) = (
+        texts(rows, "target")?,
+        texts(rows, "fate_before")?,
+        texts(rows, "fate_after")?,
+    );
+    let [before, after, change] = ["before", "after", "change"].map(|name| counts(rows, name));
+    let (before, after, change) = (before?, after?, change?);
     let ratios = ratios(rows, "relative_change")?;
     let changes = domains
         .into_iter()
         .enumerate()
         .map(|(row, root_domain)| PageChange {
             root_domain,
-            target: targets.next().flatten(),
-            before: numbers[0][row].take(),
-            after: numbers[1][row].take(),
-            change: numbers[2][row].take(),
+            target: targets[row].take(),
+            before: before[row],
+            after: after[row],
+            change: change[row],
             relative_change: ratios[row],
+            fate_before: fates_before[row].take(),
+            fate_after: fates_after[row].take(),
         });
     Ok(changes.collect())
 }

@@ -6,7 +6,10 @@ use chrono::NaiveDate;
 use serde::Serialize;
 
 use super::breakdowns::{BreakdownChange, Breakdowns};
-use super::pages::{PageChange, PageCounts, Pages, Total};
+use super::grouping::Grouped;
+use super::groups::{ListChange, MetricChange, PageGroups, TopPages};
+use super::metric::Statistic;
+use super::pages::Pages;
 use super::pair::Pair;
 use crate::error::Result;
 
@@ -17,18 +20,20 @@ pub struct Summary {
     pub from: NaiveDate,
     /// The snapshot after.
     pub to: NaiveDate,
+    /// The root domain that is compared; `None` for all.
+    pub root_domain: Option<String>,
     /// The metric of the comparison.
     pub by: String,
-    /// The number of pages in both snapshots, and what happened to them.
-    pub pages: PageCounts,
-    /// The total of each metric.
-    pub totals: Vec<Total>,
-    /// The pages whose metric changed most.
-    pub movers: Vec<PageChange>,
-    /// The pages gained with the largest metric.
-    pub gained: Vec<PageChange>,
-    /// The pages lost with the largest metric.
-    pub lost: Vec<PageChange>,
+    /// What a value of the metric over many pages is.
+    pub statistic: Statistic,
+    /// The targets of both lists.
+    pub list: ListChange,
+    /// What became of the pages.
+    pub pages: PageGroups,
+    /// Every metric over the pages in both snapshots.
+    pub metrics: Vec<MetricChange>,
+    /// The largest pages of each group.
+    pub top: TopPages,
     /// The keys whose links shifted most.
     pub breakdowns: Vec<BreakdownChange>,
 }
@@ -45,15 +50,22 @@ pub fn summary(
     top: NonZeroU32,
 ) -> Result<Summary> {
     let [from, to] = pair.dates();
+    let list = pages.lists()?;
+    let Grouped {
+        pages: groups,
+        metrics,
+        top: largest,
+    } = pages.grouped(top)?;
     Ok(Summary {
         from,
         to,
-        by: pages.by().to_owned(),
-        pages: pages.counts()?,
-        totals: pages.totals()?,
-        movers: pages.movers()?.largest(top)?,
-        gained: pages.gained()?.largest(top)?,
-        lost: pages.lost()?.largest(top)?,
+        root_domain: pair.root_domain.clone(),
+        by: pages.by().name.clone(),
+        statistic: pages.by().statistic,
+        list,
+        pages: groups,
+        metrics,
+        top: largest,
         breakdowns: breakdowns.shifts()?.largest(top)?,
     })
 }

@@ -1,16 +1,56 @@
 //! Reads the tables of the lake with polars, in bounded memory.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use polars::prelude::{
-    DataFrame, DataType, Engine, HiveOptions, IntoColumn as _, LazyFrame, NULL,
-    NewChunkedArray as _, PlRefPath, PlanCallback, PolarsResult, ScanArgsParquet, StringChunked,
-    UnionArgs, col, concat, lit, when,
+    DataFrame, DataType, Engine, Expr, HiveOptions, IntoColumn as _, JoinType, LazyFrame,
+    MaintainOrderJoin, NULL, NewChunkedArray as _, PlRefPath, PlanCallback, PolarsResult,
+    ScanArgsParquet, StringChunked, UnionArgs, col, concat, lit, when,
 };
+use polars_plan::plans::{HintIR, Sorted};
 
 use super::local_files::LocalFiles;
 use crate::error::{Context, Error, Result};
+use crate::fate::Fate;
+
+/// The key of a page, by which the lake sorts pages and targets.
+pub(super) const KEY: [&str; 2] = ["root_domain", "target"];
+
+/// One of the two snapshots, as an index into what there is of both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Before,
+    After,
+}
+
+impl Side {
+    pub(super) const BOTH: [Self; 2] = [Self::Before, Self::After];
+
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Before => Self::After,
+            Self::After => Self::Before,
+        }
+    }
+
+    /// The column of the metric in this snapshot.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Before => "before",
+            Self::After => "after",
+        }
+    }
+
+    /// The column of the fate in this snapshot.
+    pub(super) fn fate(self) -> &'static str {
+        match self {
+            Self::Before => "fate_before",
+            Self::After => "fate_after",
+        }
+    }
+}
 
 /// The message of a query that fails.
 pub(super) const FAILED: &str = "failed to compare the snapshots";
@@ -47,6 +87,38 @@ pub(super) fn scan(files: &LocalFiles, root_domain: Option<&str>) -> Result<Lazy
         },
     )
     .context(failed)
+}
+
+/// The targets of a list, each once: the key and `fate`.
+pub(super) fn listed(files: &LocalFiles, root_domain: Option<&str>) -> Result<LazyFrame> {
+    let is_not = |fate: Fate| col("fate").neq(lit(fate.name()));
+    let lines = scan(files, root_domain)?;
+    let targets = lines.filter(is_not(Fate::Duplicate).and(is_not(Fate::Invalid)));
+    Ok(targets.select([col(KEY[0]), col(KEY[1]), col("fate")]))
+}
+
+/// The key and more columns. The hint that the key is sorted makes polars merge instead of hash.
+pub(super) fn keyed(rows: LazyFrame, columns: impl IntoIterator<Item = Expr>) -> Result<LazyFrame> {
+    let sorted = KEY.map(|key| Sorted {
+        column: key.into(),
+        descending: Some(false),
+        nulls_last: Some(false),
+    });
+    let columns: Vec<_> = KEY.map(col).into_iter().chain(columns).collect();
+    rows.select(columns)
+        .hint(HintIR::Sorted(Arc::new(sorted)))
+        .context(|| FAILED)
+}
+
+/// Joins two tables by the key, in the order of the key.
+pub(super) fn merged(left: LazyFrame, right: LazyFrame, how: JoinType) -> LazyFrame {
+    left.join_builder()
+        .with(right)
+        .on(KEY.map(col))
+        .how(how)
+        .join_nulls(true)
+        .maintain_order(MaintainOrderJoin::Left)
+        .finish()
 }
 
 /// Runs a query with a small result, without all rows in memory.
@@ -118,12 +190,12 @@ pub(super) fn compact(rows: &DataFrame) -> Result<DataFrame> {
     DataFrame::new(rows.height(), columns).context(|| FAILED)
 }
 
-/// A column of texts.
+/// A column of texts. If the list does not have the column, all values are `None`.
 pub(super) fn texts(rows: &DataFrame, name: &str) -> Result<Vec<Option<String>>> {
-    let column = rows
-        .column(name)
-        .and_then(|column| column.str())
-        .context(unread)?;
+    let Ok(column) = rows.column(name) else {
+        return Ok(vec![None; rows.height()]);
+    };
+    let column = column.str().context(unread)?;
     Ok(column.iter().map(|text| text.map(str::to_owned)).collect())
 }
 

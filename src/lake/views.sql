@@ -49,11 +49,18 @@ CREATE OR REPLACE TEMP MACRO backlake_contracts_differ(name) AS (
     SELECT count(DISTINCT tables[name].contract) > 1 FROM backlake_manifests
 );
 {tables}
+-- The latest snapshot. Its date is a variable, so DuckDB opens only the files of that date. With a subquery for the
+-- date, it can open the files of all dates.
 CREATE OR REPLACE TEMP VIEW pages_latest AS
 SELECT * FROM pages WHERE snapshot_date = getvariable('backlake_latest');
 
+-- In known responses, the links of the dimension `type` add up to `referring_pages` of the page, not to `backlinks`. For
+-- the other dimensions, what they add up to is unknown.
 CREATE OR REPLACE TEMP VIEW breakdowns_latest AS
 SELECT * FROM breakdowns WHERE snapshot_date = getvariable('backlake_latest');
+
+CREATE OR REPLACE TEMP VIEW targets_latest AS
+SELECT * FROM targets WHERE snapshot_date = getvariable('backlake_latest');
 
 -- One row per target and snapshot, from the second snapshot on, if the target has a page in this snapshot or in the
 -- previous one. The values of `change`:
@@ -61,6 +68,7 @@ SELECT * FROM breakdowns WHERE snapshot_date = getvariable('backlake_latest');
 --   new, lost          it was requested for both, and has a page only in this one (new) or only in the previous one (lost)
 --   added, removed     it was requested only for this one (added) or only for the previous one (removed)
 --   unanswered         it failed, was refused or was not sent in one of them, so they cannot be compared
+-- `backlake diff` uses the same words for the same targets.
 CREATE OR REPLACE TEMP VIEW page_changes AS
 WITH reported AS (
     -- Each row appears twice: for its own date, and for the next date as the previous value.
@@ -81,7 +89,7 @@ compared AS (
         night AS snapshot_date,
         getvariable('backlake_previous')[night] AS previous_date,
         target,
-        any_value(root_domain) AS root_domain,
+        root_domain,
         any_value(fate) FILTER (now) AS fate,
         any_value(fate) FILTER (NOT now) AS fate_before,
         any_value(backlinks) FILTER (now) AS backlinks,
@@ -91,7 +99,8 @@ compared AS (
         any_value(rank) FILTER (now) AS rank,
         any_value(rank) FILTER (NOT now) AS rank_before
     FROM reported
-    GROUP BY night, target
+    -- DuckDB reads only the row groups that a condition on one of these three needs.
+    GROUP BY night, root_domain, target
 )
 SELECT
     snapshot_date,
@@ -125,6 +134,10 @@ SELECT
     fate_before
 FROM compared
 WHERE previous_date IS NOT NULL AND (fate = 'returned' OR fate_before = 'returned');
+
+-- The changes of the latest snapshot: only its files and those of the previous one are read.
+CREATE OR REPLACE TEMP VIEW page_changes_latest AS
+SELECT * FROM page_changes WHERE snapshot_date = getvariable('backlake_latest');
 
 -- One row per snapshot: its targets, requests and cost, from the manifests alone.
 CREATE OR REPLACE TEMP VIEW run_costs AS

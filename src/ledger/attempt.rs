@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
 use crate::money::Usd;
-use crate::provider::{Endpoint, Envelope, StatusClass, code};
+use crate::provider::{CHECK_THE_WAY, Endpoint, Envelope, StatusClass, code};
 use crate::store::AttemptId;
 
 /// The durable record of what is about to be sent.
@@ -108,6 +108,9 @@ pub struct Attempt {
     pub charged: Charged,
     /// The size of the response body in bytes, decompressed.
     pub body_bytes: Option<u64>,
+    /// What about the envelope of the response was not as expected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub oddities: Vec<String>,
 }
 
 impl Attempt {
@@ -130,13 +133,15 @@ impl Attempt {
             cost_usd: None,
             charged: Charged::Unknown,
             body_bytes: None,
+            oddities: Vec::new(),
         }
     }
 
     /// Takes over what the envelope of the response says. Returns the result of the attempt.
     pub fn take_envelope(&mut self, envelope: &Envelope, endpoint: Endpoint) -> AttemptResult {
-        let (status_code, message) = envelope.status();
-        let task = envelope.tasks.first();
+        let task = envelope.task_of(&self.tag);
+        let (status_code, message) = envelope.status_with(task);
+        self.oddities.clone_from(&envelope.oddities);
         self.status_code = Some(status_code);
         self.status_message = Some(message.to_owned());
         self.request_id = task.and_then(|task| task.id.clone());
@@ -144,13 +149,21 @@ impl Attempt {
         self.cost_usd = envelope.charged();
         self.charged = match self.cost_usd {
             Some(cost) if cost > Usd::ZERO => Charged::Yes,
-            Some(_) => Charged::No,
-            None => Charged::Unknown,
+            Some(_) if !StatusClass::may_be_charged_later(status_code) => Charged::No,
+            _ => Charged::Unknown,
         };
-        if status_code != code::OK {
-            return AttemptResult::Status(status_code);
+        if self.charged == Charged::Unknown {
+            self.cost_usd = None;
+        }
+        let result = AttemptResult::Status(status_code);
+        if !result.counts() {
+            return result;
         }
         let Some(task) = task else {
+            // "No results" needs no task to say so.
+            if status_code == code::NO_RESULTS {
+                return result;
+            }
             self.status_message = Some("the response has no task".to_owned());
             return AttemptResult::Malformed;
         };
@@ -163,7 +176,7 @@ impl Attempt {
             self.status_message = Some("the response belongs to another request".to_owned());
             return AttemptResult::Malformed;
         }
-        AttemptResult::Status(code::OK)
+        result
     }
 }
 
@@ -172,6 +185,9 @@ impl Attempt {
 pub enum AttemptResult {
     /// No connection: the request was never sent, so it cannot have been charged.
     NotSent,
+    /// Something on the way refuses, so the request was never sent: a proxy without credentials, or
+    /// a certificate that is not valid.
+    WayRefused,
     /// The request was sent, and no complete response arrived. It may have been charged.
     NoResponse,
     /// A complete body arrived that is not a response of the provider. It may have been charged.
@@ -190,11 +206,18 @@ impl AttemptResult {
     pub fn class(self) -> StatusClass {
         match self {
             Self::NotSent | Self::NoResponse => StatusClass::Server,
+            Self::WayRefused => StatusClass::NotTheProvider,
             // It may be paid for, and a retry may well bring the same.
             Self::Malformed | Self::TooLarge => StatusClass::ServerFewTries,
             Self::Status(code) => StatusClass::of(code),
             Self::HttpStatus(status) => StatusClass::of_http(status),
         }
+    }
+
+    /// Whether the response counts: its targets need no further attempt.
+    #[must_use]
+    pub fn counts(self) -> bool {
+        self.class() == StatusClass::Success
     }
 
     /// What an operator should do if the run stops because of the result.
@@ -203,6 +226,7 @@ impl AttemptResult {
         match self {
             Self::Status(code) => StatusClass::hint(code),
             Self::HttpStatus(status) => StatusClass::http_hint(status),
+            Self::WayRefused => Some(CHECK_THE_WAY),
             Self::NotSent | Self::NoResponse | Self::Malformed | Self::TooLarge => None,
         }
     }

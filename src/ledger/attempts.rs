@@ -8,13 +8,13 @@ use object_store::path::Path;
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
-use super::attempt::{Attempt, AttemptResult, Intent, Outcome};
+use super::attempt::{Attempt, Intent, Outcome};
 use super::handle::Ledger;
 use super::pack::{pack, parse};
 use super::stored::Stored;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::money::Usd;
-use crate::provider::{Endpoint, Envelope, code};
+use crate::provider::{Endpoint, Envelope};
 use crate::store::{AttemptId, Layout};
 
 /// Small objects that are read at the same time.
@@ -199,8 +199,12 @@ impl Ledger {
             attempt.status_message = Some(message.to_owned());
             return Ok(attempt);
         };
-        let good = attempt.take_envelope(&envelope, endpoint) == AttemptResult::Status(code::OK);
-        attempt.outcome = if good { Outcome::Ok } else { Outcome::Failed };
+        let result = attempt.take_envelope(&envelope, endpoint);
+        attempt.outcome = if result.counts() {
+            Outcome::Ok
+        } else {
+            Outcome::Failed
+        };
         Ok(attempt)
     }
 

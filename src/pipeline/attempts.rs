@@ -14,6 +14,7 @@ use crate::fetch::{End, Entry, Fetched};
 use crate::lake::RequestTotals;
 use crate::ledger::{Attempt, Charged, EarlierAttempt, Outcome, RefusedTarget};
 use crate::money::Usd;
+use crate::provider::StatusClass;
 use crate::store::AttemptId;
 use crate::targets::{TargetId, TargetList};
 
@@ -189,13 +190,19 @@ impl RunAttempts {
     }
 
     /// The targets that the provider refused during this run, for later runs to skip. None if it
-    /// refused most of the list: then the targets are probably not the cause.
+    /// refused most of the list: then the targets are probably not the cause. A target that was
+    /// refused with an unknown code is asked for again, for the same reason.
     pub(super) fn refused(&self, list: &TargetList, states: &TargetStates) -> Vec<RefusedTarget> {
         if states.fates(list).refused > list.target_count() as u64 / 2 {
             return Vec::new();
         }
         let attempts = self.entries.iter().map(|entry| &entry.attempt);
-        let refused = attempts.filter(|attempt| attempt.outcome == Outcome::Refused);
+        let known = |attempt: &&Attempt| {
+            attempt.status_code.map(StatusClass::of) == Some(StatusClass::BatchRefused)
+        };
+        let refused = attempts
+            .filter(|attempt| attempt.outcome == Outcome::Refused)
+            .filter(known);
         let when: HashMap<u32, DateTime<Utc>> = refused
             .map(|attempt| (attempt.id.batch, attempt.sent_at))
             .collect();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::connect::{connect, credentials_for};
+use super::means::Means;
 use super::ready::{Pipeline, Provider};
 use super::reconcile::{reconcile, unexpected_response};
 use super::report::CheckReport;
@@ -38,6 +39,8 @@ pub async fn check(
     let connection = connect(pipeline, &credentials_for(pipeline, env)?, env).await?;
     let account = fetch_account(&connection.client, &env.clock).await?;
     let account = account.ok_or_else(|| unexpected_response("the account"))?;
+    // Prices that a run would refuse are a reason for the check to fail, too.
+    Means::of(pipeline, Some(&account))?;
     let reconciled = match scope {
         CheckScope::Setup => None,
         CheckScope::Reconcile => Some(reconcile(pipeline, &store, &connection.client, env).await?),

@@ -23,14 +23,15 @@ pub fn credentials(
             (None, Some(path)) => {
                 let value = std::fs::read_to_string(&path)
                     .usage(|| format!("failed to read {path} ({file})"))?;
-                if value.trim().is_empty() {
+                if value.trim_start_matches('\u{feff}').trim().is_empty() {
                     return Err(Error::usage(format!("{path} ({file}) is empty")));
                 }
                 value
             }
             (None, None) => String::new(),
         };
-        let value = value.trim();
+        // Some editors write a byte order mark at the start of a file.
+        let value = value.trim().trim_start_matches('\u{feff}').trim();
         if value.is_empty() {
             return Err(Error::usage(format!("{name} is not set, and {base_url} needs credentials")).with_hint(
                 "set DATAFORSEO_LOGIN and DATAFORSEO_PASSWORD, or DATAFORSEO_LOGIN_FILE and DATAFORSEO_PASSWORD_FILE; \

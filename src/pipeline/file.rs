@@ -11,7 +11,7 @@ use toml::Spanned;
 use crate::lake::TableFormat;
 use crate::money::Usd;
 use crate::provider::{Endpoint, RankScale};
-use crate::targets::{BareUrl, Format, SuffixList};
+use crate::targets::{BareUrl, Column, Delimiter, Format, SuffixList};
 
 /// The pipeline file as written.
 #[derive(Debug, Deserialize)]
@@ -47,7 +47,12 @@ pub(super) struct PipelineSpec {
 pub(super) struct TargetsSpec {
     pub(super) paths: Option<Spanned<Vec<String>>>,
     pub(super) format: Option<Format>,
-    pub(super) column: Option<String>,
+    pub(super) column: Option<Spanned<Column>>,
+    pub(super) delimiter: Option<Delimiter>,
+    pub(super) header: Option<bool>,
+    pub(super) skip_lines: Option<Spanned<i64>>,
+    pub(super) sheet: Option<String>,
+    pub(super) max_invalid_ratio: Option<Spanned<f64>>,
     pub(super) keep: Option<Spanned<Vec<String>>>,
     pub(super) bare_url: BareUrl,
     pub(super) suffixes: SuffixList,

@@ -110,7 +110,7 @@ pub(super) fn same_question(pipeline: &Pipeline, existing: &Question) -> Result<
 }
 
 /// Holds a snapshot in which too many targets failed, or all are refused. `example` is the reason
-/// of one failure.
+/// of one failure or refusal.
 pub(super) fn too_many_failed(
     fates: &Fates,
     example: Option<&str>,
@@ -118,9 +118,8 @@ pub(super) fn too_many_failed(
 ) -> Option<Error> {
     let targets = fates.total() - fates.duplicate - fates.invalid;
     let allowed = pipeline.publish.max_failed_ratio;
+    let example = example.map_or_else(String::new, |reason| format!(" (for example: {reason})"));
     if fates.failed as f64 / targets as f64 > allowed {
-        let example =
-            example.map_or_else(String::new, |reason| format!(" (for example: {reason})"));
         let message = format!(
             "{} of {targets} targets failed{example}, more than [publish] max_failed_ratio = {allowed} allows",
             fates.failed
@@ -133,7 +132,7 @@ pub(super) fn too_many_failed(
         return Some(Error::new(ErrorKind::Held, message).with_hint(hint));
     }
     if fates.refused == targets {
-        let message = format!("the provider refuses all {targets} targets");
+        let message = format!("the provider refuses all {targets} targets{example}");
         let hint = "the targets are probably not the cause: look at the refusals in the log and check that the account may use the endpoint; the next start asks for them again";
         return Some(Error::new(ErrorKind::Held, message).with_hint(hint));
     }

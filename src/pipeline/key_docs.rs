@@ -3,7 +3,7 @@
 
 use super::keys::Fallback::{self, Absent, Required, Value};
 use super::keys::KEYS;
-use super::keys::Kind::{self, Date, Dollars, Flag, Number, OneOf, Text, Texts};
+use super::keys::Kind::{self, Date, Dollars, Flag, Number, OneOf, Text, TextOrNumber, Texts};
 
 impl Kind {
     /// The type and the allowed values, for the documentation.
@@ -11,6 +11,7 @@ impl Kind {
         match self {
             Text => ("string", String::new()),
             Texts => ("list of strings", String::new()),
+            TextOrNumber => ("string or integer", String::new()),
             Date => ("string", "a date such as `2026-11-23`".to_owned()),
             Flag => ("boolean", "`true`, `false`".to_owned()),
             Dollars => (
@@ -81,6 +82,8 @@ pub fn configuration_markdown() -> String {
             table = Some(of);
         }
         let (kind, allowed) = key.kind.words();
+        // A pipe would end the cell of the table.
+        let allowed = allowed.replace('|', "\\|");
         let (default, meaning) = (key.default.words(), key.meaning);
         text += &format!("| `{name}` | {kind} | {default} | {allowed} | {meaning} |\n");
     }

@@ -47,6 +47,10 @@ const MOST_MEMORY_MIB: u32 = 1 << 20;
 pub(super) const MAX_LIST_MIB: Whole = whole("targets.max_list_mib", 1..=MOST_MEMORY_MIB, 1024);
 pub(super) const RETRY_REFUSED_AFTER_DAYS: Whole =
     whole("targets.retry_refused_after_days", 0..=3650, 30);
+pub(super) const SKIP_LINES: Whole = whole("targets.skip_lines", 0..=1_000_000, 0);
+pub(super) const MAX_INVALID_RATIO: Ratio = ratio("targets.max_invalid_ratio", 1.0, 0.2);
+/// The number of invalid lines from which the default of [`MAX_INVALID_RATIO`] applies.
+pub(super) const FEW_INVALID: u64 = 10;
 pub(super) const MAX_IN_FLIGHT: Whole =
     whole("api.max_in_flight", 1..=API_IN_FLIGHT, API_IN_FLIGHT);
 pub(super) const REQUESTS_PER_MINUTE: Whole =
@@ -86,6 +90,7 @@ pub(super) struct Key {
 /// The type of a value.
 pub(super) enum Kind {
     Text,
+    TextOrNumber,
     Texts,
     Date,
     Flag,
@@ -112,7 +117,7 @@ pub(super) enum Fallback {
 }
 
 use Fallback::{Absent, Required, Value};
-use Kind::{Date, Dollars, Flag, Number, OneOf, Text, Texts};
+use Kind::{Date, Dollars, Flag, Number, OneOf, Text, TextOrNumber, Texts};
 
 const fn key(name: &'static str, kind: Kind, default: Fallback, meaning: &'static str) -> Key {
     Key {
@@ -155,11 +160,21 @@ pub(super) const KEYS: &[Key] = &[
         "The date of the snapshot."),
 
     key("targets.paths", Texts, Required("[\"targets.txt\"]"),
-        "The target lists: paths and globs relative to the working directory, `s3://…`, `gs://…` and `az://…` with globs, `https://…`; plain or compressed (`.gz`, `.zst`). `-` is standard input, and `~/` the home folder. A glob does not match hidden files."),
-    key("targets.format", OneOf(&["txt", "csv", "ndjson", "parquet"]), Absent("from the name of each file", "\"csv\""),
-        "The format of the lists."),
-    key("targets.column", Text, Value("\"url\""),
-        "The column that holds the target in csv, ndjson and parquet."),
+        "The target lists: paths and globs relative to the working directory, `s3://…`, `gs://…` and `az://…` with globs, `https://…`; plain or compressed (`.gz`, `.zst`, or `.zip` with one file). `-` is standard input, and `~/` the home folder. A glob does not match hidden files."),
+    key("targets.format", OneOf(&["txt", "csv", "tsv", "ndjson", "json", "xml", "xlsx", "parquet"]), Absent("from the name of each file; `txt` for standard input", "\"csv\""),
+        "The format of the lists. `json` is an array of texts or objects, `xml` a sitemap or an index of sitemaps in the same folder. Text is UTF-8, or UTF-16 with a byte order mark."),
+    key("targets.column", TextOrNumber, Absent("the column with a well-known name, such as `url`, `target`, `address`, `page` or `domain`, if there is exactly one", "\"url\""),
+        "The column that holds the target: its name, exactly or else without regard to case, white space and Unicode form, or its number from 1."),
+    key("targets.delimiter", OneOf(&[",", ";", "\\t", "|"]), Absent("from the header; a tab for `tsv`", "\";\""),
+        "What separates the fields of csv and tsv."),
+    key("targets.header", Flag, Value("true"),
+        "Whether csv, tsv and xlsx have a header. Without one, `column` and `keep` are numbers."),
+    number(SKIP_LINES,
+        "How many lines stand above the header in csv, tsv and xlsx."),
+    key("targets.sheet", Text, Absent("the first sheet", "\"Pages\""),
+        "The sheet of a workbook."),
+    key(MAX_INVALID_RATIO.key, Kind::UpTo(MAX_INVALID_RATIO.max), Absent("0.2, for 10 and more invalid lines", "0.2"),
+        "The share of lines that may be invalid. Above it nothing is sent (exit code 2). A value that is set applies to any number of lines: 0.0 allows no invalid line."),
     key("targets.keep", Texts, Absent("no columns", "[\"client\"]"),
         "Columns of the lists to copy into `targets.labels`."),
     key("targets.bare_url", OneOf(&["page", "domain"]), Value("\"page\""),
@@ -352,7 +367,7 @@ mod tests {
                     }
                     assert!(!accepts("-1") && !accepts("\"much\"") && !accepts("nan"));
                 }
-                Text | Texts | Date | Flag | Number => {
+                Text | TextOrNumber | Texts | Date | Flag | Number => {
                     assert!(!accepts("1.5"), "{}", key.name);
                 }
             }

@@ -3,13 +3,16 @@
 
 mod attempts;
 mod check;
+mod checked;
 mod connect;
 mod continue_open;
 mod credentials;
+mod evidence;
 mod file;
 mod gates;
 mod gathered;
 mod key_docs;
+mod invalid;
 mod keys;
 mod lists;
 mod means;
@@ -36,13 +39,13 @@ pub use key_docs::{configuration_markdown, configuration_toml};
 pub use means::{Means, PricesFrom};
 pub use plan::plan;
 pub use ready::{
-    ApiSettings, Budget, LakeSettings, Overrides, Pipeline, Provider, PublishSettings,
+    ApiSettings, Budget, LakeSettings, MaxInvalid, Overrides, Pipeline, Provider, PublishSettings,
     RequestSettings, SimulatorOptions, TargetSettings,
 };
 pub use replay::replay;
 pub use report::{
-    CheckReport, Findings, InvalidLine, PlanReport, Progress, Reconciled, RunEnd, RunReport,
-    RunState,
+    CheckReport, Findings, InvalidLine, InvalidReason, PlanReport, Progress, Reconciled, RunEnd,
+    RunReport, RunState,
 };
 pub use run::run;
 pub use run_mode::{BalanceMode, Begins, FindingsMode, RunMode, StartMode};

@@ -1,28 +1,27 @@
 //! Reads the target lists, and estimates what a first run would send and cost.
 
 use super::connect::{connect, credentials_for};
+use super::invalid::{described, first_invalid, reasons, refuse_mistaken};
 use super::lists::{find_lists, shown};
 use super::means::Means;
 use super::ready::{Pipeline, TargetSettings};
-use super::report::{InvalidLine, PlanReport};
+use super::report::PlanReport;
 use super::surroundings::Surroundings;
 use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
 use crate::fetch::fetch_account;
 use crate::plan::{Estimate, Plan, requests_in_input_order};
-use crate::targets::{LineEnd, TargetList};
-use crate::visible::escaped;
-
-/// How many invalid lines reports show.
-const FIRST_INVALID: usize = 5;
+use crate::targets::TargetList;
 
 /// Reads the target lists and plans. Nothing is sent; if there are credentials, the account is read
 /// for its prices, which is free.
 ///
 /// # Errors
-/// Target lists that are missing, damaged or empty, or that have no valid target.
+/// Target lists that are missing, damaged or empty, or that have no valid target or too many invalid
+/// lines.
 pub async fn plan(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<PlanReport> {
     let list = read_targets(&pipeline.targets, &env.clock).await?;
+    refuse_mistaken(&list, &pipeline.targets)?;
     let planned = tokio::task::spawn_blocking(move || {
         let plan = Plan::of(&list);
         (list, plan)
@@ -45,6 +44,8 @@ pub async fn plan(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<PlanRep
         invalid: list.invalid_count() as u64,
         unescaped: list.unescaped_count() as u64,
         first_invalid: first_invalid(&list),
+        invalid_reasons: reasons(&list),
+        lists: list.read_as().to_vec(),
         requests: planned.requests,
         lower_bound: bound.requests,
         requests_in_input_order: in_input_order.requests,
@@ -61,7 +62,7 @@ pub async fn plan(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<PlanRep
 /// Reads the account for its prices. Without credentials, or if that fails, the list prices apply.
 async fn read_means(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<Means> {
     let Ok(credentials) = credentials_for(pipeline, env) else {
-        return Ok(Means::of(pipeline, None));
+        return Means::of(pipeline, None);
     };
     let connection = connect(pipeline, &credentials, env).await?;
     let account = fetch_account(&connection.client, &env.clock).await;
@@ -69,7 +70,7 @@ async fn read_means(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<Means
         tracing::warn!(%error, "failed to read the account; using the provider's list prices");
         None
     });
-    Ok(Means::of(pipeline, account.as_ref()))
+    Means::of(pipeline, account.as_ref())
 }
 
 /// Finds and reads the target lists.
@@ -104,38 +105,11 @@ fn refuse_empty(list: &TargetList, settings: &TargetSettings) -> Option<Error> {
     if list.target_count() > 0 {
         return None;
     }
-    let first = first_invalid(list).into_iter().map(|line| {
-        format!(
-            "{} line {}: `{}`: {}",
-            escaped(&line.source),
-            line.line,
-            escaped(&line.input),
-            escaped(&line.reason)
-        )
-    });
-    let first: Vec<String> = first.collect();
     let message = format!(
-        "none of {} lines is a valid target; the first: {}",
+        "none of {} lines is a valid target: {}",
         list.line_count(),
-        first.join("; ")
+        described(&reasons(list))
     );
     let hint = "nothing was sent; check the format of the list and [targets] column";
     Some(Error::usage(message).with_hint(hint))
-}
-
-fn first_invalid(list: &TargetList) -> Vec<InvalidLine> {
-    let invalid = list.lines().filter_map(|line| match line.end {
-        LineEnd::Invalid(reason) => Some(InvalidLine {
-            source: line.source.to_owned(),
-            line: line.number,
-            input: line.input.chars().take(120).collect(),
-            reason: reason.to_owned(),
-        }),
-        LineEnd::Target(_) | LineEnd::Duplicate { .. } => None,
-    });
-    if list.invalid_count() == 0 {
-        Vec::new()
-    } else {
-        invalid.take(FIRST_INVALID).collect()
-    }
 }

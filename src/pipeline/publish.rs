@@ -31,7 +31,7 @@ use crate::lake::{
     Manifest, ManifestFile, ProfileChange, PublicationId, Publishing, RequestTotals, Staging,
     TableManifest, Tally, publish, snapshots,
 };
-use crate::ledger::Attempt;
+use crate::ledger::{Attempt, Outcome};
 use crate::store::AttemptId;
 use crate::targets::Target;
 
@@ -246,6 +246,10 @@ impl<'a> Publication<'a> {
             &self.stages,
         );
         let mut found = Responses::new(written);
+        let counted = self.attempts.iter();
+        for attempt in counted.filter(|attempt| attempt.outcome == Outcome::Ok) {
+            found.irregularities.envelope(&attempt.oddities);
+        }
         let arrivals = Arrival::of(&self.attempts);
         let source = Source {
             start: self.start,

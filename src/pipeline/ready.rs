@@ -76,10 +76,21 @@ pub struct TargetSettings {
     pub sources: Sources,
     /// How lines become targets.
     pub rules: Rules,
+    /// How many lines may be invalid.
+    pub max_invalid: MaxInvalid,
     /// The largest list that is downloaded, in bytes.
     pub max_list_bytes: u64,
     /// How long a refused target is not asked for again; zero means that it is always asked for.
     pub retry_refused_after: chrono::Duration,
+}
+
+/// How many lines of the target lists may be invalid.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MaxInvalid {
+    /// Fewer invalid lines than this are always allowed.
+    pub few: u64,
+    /// The share of lines that may be invalid.
+    pub ratio: f64,
 }
 
 /// The provider to ask, and how fast: `[api]` and `[simulator]`.

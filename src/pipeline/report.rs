@@ -16,6 +16,7 @@ use crate::lake::{Manifest, ProfileChange, Tally};
 use crate::ledger::Ledger;
 use crate::money::Usd;
 use crate::question::Question;
+use crate::targets::ReadAs;
 
 /// The report of `plan`: nothing is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -42,6 +43,10 @@ pub struct PlanReport {
     pub unescaped: u64,
     /// The first few invalid lines.
     pub first_invalid: Vec<InvalidLine>,
+    /// Why lines are not targets, most frequent first.
+    pub invalid_reasons: Vec<InvalidReason>,
+    /// How each list is read.
+    pub lists: Vec<ReadAs>,
     /// Requests that the plan needs.
     pub requests: u64,
     /// The fewest requests that any packing can reach.
@@ -76,6 +81,17 @@ pub struct InvalidLine {
     pub input: String,
     /// Why it is not a target.
     pub reason: String,
+}
+
+/// A reason why lines are not targets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InvalidReason {
+    /// The reason; `…` stands for what differs from line to line.
+    pub reason: String,
+    /// How many lines it holds for.
+    pub lines: u64,
+    /// The first few of them.
+    pub examples: Vec<InvalidLine>,
 }
 
 /// The state of a snapshot when a run ends.
@@ -151,6 +167,10 @@ pub struct RunReport {
     pub means: Option<Means>,
     /// Other snapshots that were started and are not published.
     pub also_open: Vec<NaiveDate>,
+    /// How each list was read; empty if none was read in this start.
+    pub lists: Vec<ReadAs>,
+    /// Why lines of these lists are not targets, most frequent first.
+    pub invalid_reasons: Vec<InvalidReason>,
 }
 
 /// The end of a run: its report, and why it ended early, if it did.
@@ -269,6 +289,8 @@ impl RunReport {
             vanished: 0,
             means: None,
             also_open: Vec::new(),
+            lists: Vec::new(),
+            invalid_reasons: Vec::new(),
         }
     }
 

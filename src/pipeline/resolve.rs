@@ -6,21 +6,21 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
-use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
 use chrono::NaiveDate;
 use toml::Spanned;
 
+use super::checked::File;
 use super::file::{
     Amount, ApiSpec, BudgetSpec, LakeSpec, PipelineSpec, PriceSpec, PublishSpec, SimulatorSpec,
     TargetsSpec,
 };
-use super::keys::{self, Bounded, Key, Ratio, Whole};
+use super::keys::{self, Key, Whole};
 use super::lists::check_place;
 use super::ready::{
-    ApiSettings, Budget, LakeSettings, Overrides, Pipeline, Provider, PublishSettings,
+    ApiSettings, Budget, LakeSettings, MaxInvalid, Overrides, Pipeline, Provider, PublishSettings,
     RequestSettings, SimulatorOptions, TargetSettings,
 };
 use crate::clock::Clock;
@@ -30,7 +30,7 @@ use crate::fetch::{Limits, RetryPolicy, is_loopback};
 use crate::lake::ChangeBounds;
 use crate::money::Usd;
 use crate::provider::{Prices, TaskOptions};
-use crate::targets::{Rules, Sources};
+use crate::targets::{Column, Reading, Rules, Sources};
 
 /// The name that asks for the embedded simulator.
 const SIMULATOR: &str = "simulator";
@@ -61,12 +61,6 @@ impl Pipeline {
         let spec: PipelineSpec = toml::from_str(text).map_err(|error| file.syntax(&error))?;
         file.pipeline(spec, overrides, clock)
     }
-}
-
-/// A pipeline file, for messages that say where.
-struct File<'a> {
-    path: &'a str,
-    text: &'a str,
 }
 
 impl File<'_> {
@@ -168,7 +162,8 @@ impl File<'_> {
         })
     }
 
-    fn targets(&self, spec: TargetsSpec) -> Result<TargetSettings> {
+    /// Refuses paths and columns that cannot be meant.
+    fn check_targets(&self, spec: &TargetsSpec, header: bool) -> Result<()> {
         if let Some(paths) = &spec.paths {
             if paths.get_ref().is_empty() {
                 let message = "the list is empty; name at least one file";
@@ -186,6 +181,36 @@ impl File<'_> {
                 return Err(self.refuse("targets.keep", keep, &message));
             }
         }
+        if let Some(keep) = spec.keep.as_ref().filter(|_| !header)
+            && let Some(name) = keep
+                .get_ref()
+                .iter()
+                .find(|name| name.parse::<u16>().is_err())
+        {
+            let message =
+                format!("without a header, `{name}` is no column; write its number from 1");
+            return Err(self.refuse("targets.keep", keep, &message));
+        }
+        if let Some(column) = &spec.column
+            && !header
+            && matches!(column.get_ref(), Column::Name(_))
+        {
+            let message = "without a header, a column has no name; write its number from 1";
+            return Err(self.refuse("targets.column", column, message));
+        }
+        Ok(())
+    }
+
+    fn targets(&self, spec: TargetsSpec) -> Result<TargetSettings> {
+        let header = spec.header.unwrap_or(true);
+        self.check_targets(&spec, header)?;
+        let max_invalid = MaxInvalid {
+            few: match spec.max_invalid_ratio {
+                Some(_) => 0,
+                None => keys::FEW_INVALID,
+            },
+            ratio: self.ratio(&keys::MAX_INVALID_RATIO, spec.max_invalid_ratio)?,
+        };
         let days = self.whole(
             &keys::RETRY_REFUSED_AFTER_DAYS,
             spec.retry_refused_after_days,
@@ -193,10 +218,17 @@ impl File<'_> {
         Ok(TargetSettings {
             sources: Sources {
                 paths: spec.paths.map(Spanned::into_inner).unwrap_or_default(),
-                format: spec.format,
-                column: spec.column.unwrap_or_else(|| "url".to_owned()),
-                keep: spec.keep.map(Spanned::into_inner).unwrap_or_default(),
+                reading: Reading {
+                    format: spec.format,
+                    column: spec.column.map(Spanned::into_inner),
+                    keep: spec.keep.map(Spanned::into_inner).unwrap_or_default(),
+                    delimiter: spec.delimiter,
+                    header,
+                    skip_lines: self.whole(&keys::SKIP_LINES, spec.skip_lines)?,
+                    sheet: spec.sheet,
+                },
             },
+            max_invalid,
             rules: Rules {
                 bare_url: spec.bare_url,
                 suffixes: spec.suffixes,
@@ -352,93 +384,6 @@ impl File<'_> {
             },
             success_file: spec.success_file,
         })
-    }
-
-    /// A whole number within its bounds, or its default.
-    fn whole(&self, key: &Whole, value: Option<Spanned<i64>>) -> Result<u32> {
-        value.map_or(Ok(key.default), |given| self.within(&key.bounds, &given))
-    }
-
-    /// The same for a key whose bounds start at 1.
-    fn positive(&self, key: &Whole, value: Option<Spanned<i64>>) -> Result<NonZeroU32> {
-        let number = self.whole(key, value)?;
-        Ok(NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN))
-    }
-
-    fn within(&self, bounds: &Bounded, value: &Spanned<i64>) -> Result<u32> {
-        let number = u32::try_from(*value.get_ref())
-            .ok()
-            .filter(|number| bounds.range.contains(number));
-        number.ok_or_else(|| {
-            let (min, max) = (bounds.range.start(), bounds.range.end());
-            let message = format!("{} is not from {min} to {max}", value.get_ref());
-            self.refuse(bounds.key, value, &message)
-        })
-    }
-
-    /// A ratio within its bounds, or its default.
-    fn ratio(&self, key: &Ratio, value: Option<Spanned<f64>>) -> Result<f64> {
-        match value {
-            None => Ok(key.default),
-            Some(ratio) if (0.0..=key.max).contains(ratio.get_ref()) => Ok(*ratio.get_ref()),
-            Some(ratio) => {
-                let message = format!("{} is not from 0.0 to {:.1}", ratio.get_ref(), key.max);
-                Err(self.refuse(key.key, &ratio, &message))
-            }
-        }
-    }
-
-    fn dollars(&self, key: &str, value: &Spanned<Amount>) -> Result<Usd> {
-        let Amount(usd) = *value.get_ref();
-        if usd.is_negative() {
-            return Err(self.refuse(key, value, &format!("{usd} is negative")));
-        }
-        Ok(usd)
-    }
-
-    fn line(&self, span: &Range<usize>) -> usize {
-        let before = &self.text[..span.start.min(self.text.len())];
-        before.matches('\n').count() + 1
-    }
-
-    fn refuse<T>(&self, key: &str, value: &Spanned<T>, message: &str) -> Error {
-        let line = self.line(&value.span());
-        let message = format!("{}, line {line}, key `{key}`: {message}", self.path);
-        Error::usage(message).with_hint(hint(Key::named(key)))
-    }
-
-    /// An error of the TOML parser, with the line and the key it is about.
-    fn syntax(&self, error: &toml::de::Error) -> Error {
-        let line = error.span().map(|span| self.line(&span));
-        let lines = self.text.lines().take(line.unwrap_or(0));
-        let mut table = String::new();
-        let mut key = None;
-        for text in lines {
-            key = text.split_once('=').map(|(key, _)| key.trim());
-            let heading = text.trim().strip_prefix('[');
-            if let Some((name, _)) = heading.and_then(|heading| heading.split_once(']')) {
-                table = format!("{}.", name.trim());
-            }
-        }
-        let place = match (line, key) {
-            (Some(line), Some(key)) => format!(", line {line}, key `{key}`"),
-            (Some(line), None) => format!(", line {line}"),
-            (None, _) => String::new(),
-        };
-        let message = error.message().lines().collect::<Vec<_>>().join("; ");
-        let key = key.and_then(|key| Key::named(&format!("{table}{key}")));
-        Error::usage(format!("{}{place}: {message}", self.path)).with_hint(hint(key))
-    }
-}
-
-/// What to write instead of a value that is refused.
-fn hint(key: Option<&Key>) -> String {
-    match key {
-        Some(key) => format!(
-            "write for example {}; `backlake config` explains every key",
-            key.line()
-        ),
-        None => "`backlake config` prints every key with its meaning".to_owned(),
     }
 }
 

@@ -12,6 +12,7 @@ use super::attempts::RunAttempts;
 use super::connect::{connect, credentials_for};
 use super::gates::{begins_today, same_kind_of_data, same_question, too_many_failed, with_date};
 use super::gathered::Gathered;
+use super::invalid::{described, reasons, refuse_mistaken};
 use super::means::Means;
 use super::plan::read_targets;
 use super::publish::{Publication, WhenDamaged};
@@ -64,6 +65,14 @@ pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> 
     begins_today(pipeline, mode.begins, &ledger, published.as_ref()).await?;
     let credentials = credentials_for(pipeline, env)?;
     let list = read_targets(&pipeline.targets, &env.clock).await?;
+    refuse_mistaken(&list, &pipeline.targets)?;
+    let invalid_reasons = reasons(&list);
+    if !invalid_reasons.is_empty() {
+        let (invalid, lines) = (list.invalid_count(), list.line_count());
+        let described = described(&invalid_reasons);
+        warn!("{invalid} of {lines} lines are invalid and not asked for: {described}");
+    }
+    let lists = list.read_as().to_vec();
     if list.unescaped_count() > 0 {
         let lines = list.unescaped_count();
         warn!(
@@ -87,6 +96,8 @@ pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> 
     })
     .await?;
     end.report.also_open = open;
+    end.report.lists = lists;
+    end.report.invalid_reasons = invalid_reasons;
     Ok(end)
 }
 

@@ -8,6 +8,7 @@ use tracing::{debug, warn};
 
 use super::attempts::RunAttempts;
 use super::connect::Connection;
+use super::evidence::{evidence, must_wait};
 use super::gates::over_budget;
 use super::gathered::Gathered;
 use super::means::Means;
@@ -50,7 +51,7 @@ impl<'a> Session<'a> {
             account = fetch_account(&connection.client, clock) => account?,
             reason = env.stop.requested() => return Err(reason.error()),
         };
-        let means = Means::of(pipeline, account.as_ref());
+        let means = Means::of(pipeline, account.as_ref())?;
         // The slower of the two limits applies: that of the account and that of the file.
         let allowed = means.requests_per_minute.and_then(NonZeroU32::new);
         let chosen = pipeline.api.requests_per_minute;
@@ -75,10 +76,16 @@ impl<'a> Session<'a> {
         if gathered.attempts.has_unknown_charges() {
             self.settle(&mut gathered.attempts, Patience::None).await;
         }
+        let (prices, now) = (self.means.prices(), self.start.env.clock.now());
+        if plan.requests() > 0
+            && let Some(error) = must_wait(&gathered.attempts.entries, prices, now)
+        {
+            return Ok(Some(error));
+        }
         let mut stopped = None;
-        for _ in 0..MAX_ROUNDS {
+        for round in 0..MAX_ROUNDS {
             let spent = gathered.attempts.committed();
-            if let Some(error) = self.balance_too_low(&plan, spent) {
+            if let Some(error) = self.balance_too_low(&plan, spent, round) {
                 stopped = Some(error);
                 break;
             }
@@ -129,6 +136,7 @@ impl<'a> Session<'a> {
             pacer: &self.pacer,
             purse: &purse,
             prices: self.means.prices(),
+            evidence: evidence(self.start.store, gathered, self.means.prices()).await,
             retry: pipeline.api.retry,
             ledger: self.start.ledger,
             clock: &env.clock,
@@ -203,7 +211,7 @@ impl<'a> Session<'a> {
     }
 
     /// Refuses to start a plan that the balance does not cover, as far as the budget lets it go.
-    fn balance_too_low(&self, plan: &Plan, spent: Usd) -> Option<Error> {
+    fn balance_too_low(&self, plan: &Plan, spent: Usd, round: usize) -> Option<Error> {
         let (requests, max_cost) = (plan.requests(), self.max_cost(plan));
         let balance = self.means.balance_usd?;
         let needed = match self.start.pipeline.budget.max_cost_usd {
@@ -217,7 +225,14 @@ impl<'a> Session<'a> {
         let message = format!(
             "the balance of ${balance} does not cover the rest: up to ${needed} for {requests} requests"
         );
-        let hint = "this start sent nothing; add credit and run the same command, or pass --spend-what-is-left to run until the money is used up";
+        let sent = if round == 0 {
+            "this start sent nothing"
+        } else {
+            "paid responses are archived"
+        };
+        let hint = format!(
+            "{sent}; add credit and run the same command, or pass --spend-what-is-left to run until the money is used up"
+        );
         Some(Error::new(ErrorKind::Account, message).with_hint(hint))
     }
 

@@ -129,13 +129,12 @@ impl TargetStates {
         states.map(|state| state.fate == Fate::Unsent).collect()
     }
 
-    /// The reason of the first target that failed: an example for messages.
+    /// The reason of the first target that failed, else of the first one that is refused: an
+    /// example for messages.
     pub(super) fn failure(&self) -> Option<&str> {
-        let failed = self
-            .states
-            .iter()
-            .find(|state| state.fate == Fate::Failed)?;
-        Some(self.reasons[failed.reason?.get() as usize - 1].as_str())
+        let first = |fate| self.states.iter().find(|state| state.fate == fate);
+        let state = first(Fate::Failed).or_else(|| first(Fate::Refused))?;
+        Some(self.reasons[state.reason?.get() as usize - 1].as_str())
     }
 
     /// The fates of all lines of the list.

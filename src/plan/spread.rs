@@ -62,7 +62,8 @@ fn spread_domain(list: &TargetList, targets: &mut [TargetId]) -> Option<Parts> {
     if rest.iter().all(|id| form(id) == of_all) {
         return None;
     }
-    let mut by_stem: HashMap<&str, u32> = HashMap::with_capacity(targets.len());
+    let mut by_stem: hashbrown::HashMap<&str, u32> =
+        hashbrown::HashMap::with_capacity(targets.len());
     let ranks: Vec<u32> = targets
         .iter()
         .map(|id| {

@@ -45,11 +45,11 @@ pub(super) fn plausible(text: &str) -> Option<Usd> {
 /// The account as `user_data` describes it. What the provider leaves out is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Account {
-    /// The dollars that are left.
+    /// The dollars that are left, as told. Nothing says yet that the amount is plausible.
     pub balance: Option<Usd>,
     /// Requests per minute that the account may send.
     pub requests_per_minute: Option<u32>,
-    /// What a request and a row cost.
+    /// What a request and a row cost, as told. Nothing says yet that the prices are plausible.
     pub prices: Option<Prices>,
 }
 
@@ -85,24 +85,20 @@ impl Account {
             return Ok(Self::default());
         };
         let result: serde_json::Value = serde_json::from_str(result.get())?;
-        let amount = |pointer: &str| -> Option<Usd> {
-            result
-                .pointer(pointer)
-                .filter(|value| value.is_number())
-                .and_then(|value| value.to_string().parse().ok())
+        let amount = |value: &serde_json::Value| -> Option<Usd> {
+            // Some clients read amounts as text, so the provider may write them so.
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            text.trim().parse().ok()
         };
         let costs = result.pointer("/price/backlinks/bulk_pages_summary/live/priority_normal");
         let price = |kind: &str| -> Option<Usd> {
             let mut costs = costs?.as_array()?.iter();
-            plausible(
-                &costs
-                    .find(|cost| cost["cost_type"] == kind)?
-                    .get("cost")?
-                    .to_string(),
-            )
+            amount(costs.find(|cost| cost["cost_type"] == kind)?.get("cost")?)
         };
         Ok(Self {
-            balance: amount("/money/balance"),
+            balance: result.pointer("/money/balance").and_then(amount),
             requests_per_minute: result
                 .pointer("/rates/limits/minute/total")
                 .and_then(serde_json::Value::as_f64)

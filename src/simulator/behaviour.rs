@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::NaiveDate;
+use serde_json::Value;
 
 use super::faults::{Fault, Poison};
 use crate::money::Usd;
@@ -12,6 +13,17 @@ use crate::provider::{MAX_IN_FLIGHT, MAX_REQUESTS_PER_MINUTE, Prices};
 pub const LOGIN: &str = "simulator@example.com";
 /// The password of [`LOGIN`].
 pub const PASSWORD: &str = "not-a-real-password";
+
+/// What `user_data` says in place of the truth: any JSON. `None` is the truth.
+#[derive(Debug, Clone, Default)]
+pub struct Told {
+    /// The price of a request.
+    pub per_request: Option<Value>,
+    /// The price of a row.
+    pub per_row: Option<Value>,
+    /// The balance.
+    pub balance: Option<Value>,
+}
 
 /// How the simulated provider behaves.
 #[derive(Debug, Clone)]
@@ -26,6 +38,8 @@ pub struct Behaviour {
     pub password: String,
     /// The prices that the account pays.
     pub prices: Prices,
+    /// What the account says about itself in place of the truth.
+    pub told: Told,
     /// The balance of the account at the start.
     pub balance: Usd,
     /// The most paid requests at the same time.
@@ -52,6 +66,7 @@ impl Default for Behaviour {
             login: LOGIN.to_owned(),
             password: PASSWORD.to_owned(),
             prices: Prices::default(),
+            told: Told::default(),
             balance: Usd::from_micros(1_000_000_000_000),
             max_in_flight: MAX_IN_FLIGHT,
             requests_per_minute: MAX_REQUESTS_PER_MINUTE,

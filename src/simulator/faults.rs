@@ -27,12 +27,15 @@ pub struct Fault {
     /// The first request that can no longer have the fault.
     #[serde(default = "never")]
     pub until: u64,
-    /// The status of [`What::Code`] and [`What::Html`].
+    /// The status of [`What::Code`], [`What::EnvelopeCode`] and [`What::Html`].
     #[serde(default)]
     pub code: u32,
     /// The delay of [`What::Late`], or the step of [`What::WallClock`].
     #[serde(default)]
     pub seconds: f64,
+    /// How many times the price [`What::Dearer`] charges.
+    #[serde(default)]
+    pub times: u64,
 }
 
 fn all() -> f64 {
@@ -49,6 +52,14 @@ fn never() -> u64 {
 pub enum What {
     /// The task fails with a status code of the provider.
     Code,
+    /// The whole request fails with a status code of the provider: there is no task.
+    EnvelopeCode,
+    /// The task costs more than the price.
+    Dearer,
+    /// The envelope is written in an unusual form, another one for each request.
+    Odd,
+    /// The encoding of the body has an unusual name.
+    Encoding,
     /// The response is an HTML page with an HTTP status.
     Html,
     /// The connection is refused. (A simulator on a port can only close it.)

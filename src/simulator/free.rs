@@ -8,6 +8,7 @@ use super::reaction::Scripted;
 use super::response::{float, free, refused, refused_login};
 use super::rules::{Refusal, one_task};
 use super::state::{Charge, State};
+use crate::money::Usd;
 use crate::provider::Endpoint;
 
 /// The account: its balance, limits and prices.
@@ -18,10 +19,12 @@ pub(super) fn user_data(state: &State, headers: &HeaderMap) -> Scripted {
     if !state.admits_user_data() {
         return refused(state, &Refusal::rate_per_minute(), headers);
     }
-    let prices = &state.behaviour.prices;
+    let (prices, told) = (&state.behaviour.prices, &state.behaviour.told);
+    let or_truth =
+        |told: &Option<Value>, truth: Usd| told.clone().unwrap_or_else(|| json!(float(truth)));
     let live = json!({"live": {"priority_normal": [
-        {"cost_type": "per_request", "cost": float(prices.per_request)},
-        {"cost_type": "per_result", "cost": float(prices.per_row)},
+        {"cost_type": "per_request", "cost": or_truth(&told.per_request, prices.per_request)},
+        {"cost_type": "per_result", "cost": or_truth(&told.per_row, prices.per_row)},
     ]}});
     let result = json!({
         "login": state.behaviour.login,
@@ -32,7 +35,7 @@ pub(super) fn user_data(state: &State, headers: &HeaderMap) -> Scripted {
         },
         "money": {
             "total": float(state.behaviour.balance),
-            "balance": float(state.balance()),
+            "balance": or_truth(&told.balance, state.balance()),
             "limits": {"day": {"total": null}},
         },
         "price": {"backlinks": {"bulk_pages_summary": live}},

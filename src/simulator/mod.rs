@@ -11,6 +11,7 @@ mod embedded;
 mod faults;
 mod free;
 mod listen;
+mod odd;
 mod population;
 mod reaction;
 mod response;
@@ -19,7 +20,7 @@ mod server;
 mod state;
 mod task;
 
-pub use behaviour::{Behaviour, LOGIN, PASSWORD};
+pub use behaviour::{Behaviour, LOGIN, PASSWORD, Told};
 pub use embedded::Simulator;
 pub use faults::{Fault, Poison, What};
 pub use population::{CountsByKey, Page, Population};

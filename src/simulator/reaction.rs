@@ -1,6 +1,9 @@
 //! What the simulator does with a request: a response, or a failure of the connection.
 
+use std::io::Read as _;
+
 use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
 
 /// An HTTP response as the simulator sends it, or as a test scripts it.
 #[derive(Debug, Clone)]
@@ -24,13 +27,51 @@ impl Scripted {
         }
     }
 
-    /// A failed task with HTTP 200, as the provider sends it.
+    /// A failed task with HTTP 200 that costs nothing, as the provider sends it.
     #[must_use]
     pub fn code(code: u32) -> Self {
+        Self::coded(code, "0")
+    }
+
+    /// A failed task with HTTP 200 at this cost, which is any JSON.
+    #[must_use]
+    pub fn coded(code: u32, cost: &str) -> Self {
+        Self::failed(code, "Scripted.", cost)
+    }
+
+    /// A failed task with HTTP 200 and this message, at this cost, which is any JSON.
+    #[must_use]
+    pub fn failed(code: u32, message: &str, cost: &str) -> Self {
         let body = format!(
-            r#"{{"version":"0.1","status_code":20000,"status_message":"Ok.","time":"0 sec.","cost":0,"tasks_count":1,"tasks_error":0,"tasks":[{{"id":null,"status_code":{code},"status_message":"Scripted.","time":"0 sec.","cost":0,"result_count":0,"path":[],"data":{{}},"result":null}}]}}"#
+            r#"{{"version":"0.1","status_code":20000,"status_message":"Ok.","time":"0 sec.","cost":{cost},"tasks_count":1,"tasks_error":0,"tasks":[{{"id":null,"status_code":{code},"status_message":"{message}","time":"0 sec.","cost":{cost},"result_count":0,"path":[],"data":{{}},"result":null}}]}}"#
         );
         Self::ok(body)
+    }
+
+    /// An error of the whole request: a response without tasks, at this cost, which is any JSON.
+    #[must_use]
+    pub fn envelope(code: u32, cost: &str) -> Self {
+        let body = format!(
+            r#"{{"version":"0.1","status_code":{code},"status_message":"Scripted.","time":"0 sec.","cost":{cost},"tasks_count":0,"tasks_error":0,"tasks":null}}"#
+        );
+        Self::ok(body)
+    }
+
+    /// The body without gzip.
+    pub(super) fn plain(&self) -> Vec<u8> {
+        let mut plain = Vec::new();
+        let zipped = self
+            .headers
+            .iter()
+            .any(|(name, _)| *name == "content-encoding");
+        if !zipped
+            || MultiGzDecoder::new(self.body.as_ref())
+                .read_to_end(&mut plain)
+                .is_err()
+        {
+            return self.body.to_vec();
+        }
+        plain
     }
 
     /// An HTML page, as a proxy in front of a broken provider sends it.

@@ -9,6 +9,7 @@ use http::{HeaderMap, Method, Request};
 
 use super::faults::{Fault, What};
 use super::free::{errors, id_list, user_data};
+use super::odd::odd;
 use super::population::Draws;
 use super::reaction::{Milestone, Reaction, Scripted};
 use super::response::{TaskResponse, encoded, refused, refused_login, without_tasks};
@@ -59,7 +60,7 @@ async fn bulk_pages_summary(state: &Arc<State>, headers: HeaderMap, body: Bytes)
     let reaction = match fault {
         Some(fault) if !fault.charged => instead_of_the_task(fault, &headers, state),
         _ => {
-            let done = perform_and_encode(state, headers.clone(), body).await;
+            let done = perform_and_encode(state, headers.clone(), body, fault.cloned()).await;
             match fault {
                 Some(fault) => after_the_task(fault, number, done, &headers, state),
                 None => done.response.into(),
@@ -114,10 +115,22 @@ struct Done {
 }
 
 /// Does a task on a blocking thread, because a large one takes milliseconds.
-async fn perform_and_encode(state: &Arc<State>, headers: HeaderMap, body: Bytes) -> Done {
+async fn perform_and_encode(
+    state: &Arc<State>,
+    headers: HeaderMap,
+    body: Bytes,
+    fault: Option<Fault>,
+) -> Done {
     let state = Arc::clone(state);
     let work = tokio::task::spawn_blocking(move || {
-        let done = perform(&state, &body);
+        let mut done = perform(&state, &body);
+        if let Some(fault) = fault.filter(|fault| fault.what == What::Dearer) {
+            let mut ledger = state.ledger.lock();
+            if let Some(charge) = ledger.iter_mut().find(|charge| charge.id == done.id()) {
+                charge.cost = charge.cost * fault.times;
+                done.set_cost(charge.cost);
+            }
+        }
         Done {
             id: done.id().to_owned(),
             response: encoded(&done, &headers),
@@ -133,6 +146,7 @@ async fn perform_and_encode(state: &Arc<State>, headers: HeaderMap, body: Bytes)
 fn instead_of_the_task(fault: &Fault, headers: &HeaderMap, state: &State) -> Reaction {
     match fault.what {
         What::Code => refused(state, &Refusal::new(fault.code, "Scripted."), headers).into(),
+        What::EnvelopeCode => without_tasks(&Refusal::new(fault.code, "Scripted."), headers).into(),
         What::Html => Scripted::html(fault.code as u16).into(),
         What::Refused => Reaction::Refused,
         What::Stall => Reaction::Stall(0, Scripted::ok("")),
@@ -164,6 +178,21 @@ fn after_the_task(
                 failed.set_cost(charge.cost);
             }
             encoded(&failed, headers).into()
+        }
+        What::Dearer => response.into(),
+        What::Odd => {
+            // Without gzip, which a client must accept, too.
+            let json = response.plain();
+            Scripted::ok(odd(&String::from_utf8_lossy(&json), number)).into()
+        }
+        What::Encoding => {
+            let names = ["GZIP", "x-gzip", "Gzip", "X-GZIP"];
+            let name = names[(number % names.len() as u64) as usize];
+            let encodings = response.headers.iter_mut();
+            for (_, value) in encodings.filter(|(header, _)| *header == "content-encoding") {
+                name.clone_into(value);
+            }
+            response.into()
         }
         What::Html => Scripted::html(fault.code as u16).into(),
         What::BreakOff => Reaction::BreakOff(number, response),

@@ -115,7 +115,7 @@ impl TargetList {
             keep,
             rules,
         } = serde_json::from_str(&text).context(damaged)?;
-        let list = Self::gather(keep, sources, &rules, move |sink| {
+        let (list, ()) = Self::gather(keep, sources, &rules, move |sink| {
             let mut block = Block::default();
             loop {
                 text.clear();
@@ -166,7 +166,7 @@ mod tests {
                 block.push_target(1, line.as_bytes());
                 sink(block)
             });
-            let list = list.unwrap();
+            let (list, ()) = list.unwrap();
             let mut kept = Vec::new();
             list.write_kept(&rules, &mut kept).unwrap();
             let (again, _) = TargetList::read_kept(kept.as_slice()).unwrap();

@@ -13,6 +13,7 @@ use super::block::{Block, Sink};
 use super::canonical::{Canonical, canonical_of_line};
 use super::places::Place;
 use super::problem::Problem;
+use super::reading::ReadAs;
 use super::rules::{Rules, TargetKind};
 use super::source::Sources;
 use super::spelling::unescaped;
@@ -109,6 +110,7 @@ pub struct TargetList {
     labels: Vec<u32>,
     invalid: usize,
     unescaped: usize,
+    read_as: Vec<ReadAs>,
 }
 
 /// The target of each line of a block, derived on all cores.
@@ -135,29 +137,33 @@ impl TargetList {
     /// A source that is missing or damaged, with its name and line. A line that is not a target is
     /// not an error: the list contains it with the reason.
     pub fn read_places(sources: &Sources, places: &[Place], rules: &Rules) -> Result<Self> {
+        let places = sources.without_indexes(places)?;
         let names = places.iter().map(|place| place.name.clone()).collect();
-        Self::gather(sources.keep.clone(), names, rules, move |sink| {
+        let keep = sources.reading.keep.clone();
+        let (mut list, read_as) = Self::gather(keep, names, rules, move |sink| {
+            let places = places.iter().enumerate();
             places
-                .iter()
-                .enumerate()
-                .try_for_each(|(number, place)| sources.read(number, place, sink))
-        })
+                .map(|(number, place)| sources.read(number, place, sink))
+                .collect::<Result<_>>()
+        })?;
+        list.read_as = read_as;
+        Ok(list)
     }
 
-    /// Collects the blocks that `produce` hands on. Reading, canonicalising and collecting run in
-    /// parallel.
-    pub(super) fn gather(
+    /// Collects the blocks that `produce` hands on, and returns what it returns. Reading,
+    /// canonicalising and collecting run in parallel.
+    pub(super) fn gather<T: Send>(
         keep: Vec<String>,
         sources: Vec<String>,
         rules: &Rules,
-        produce: impl FnOnce(Sink<'_>) -> Result<()> + Send,
-    ) -> Result<Self> {
+        produce: impl FnOnce(Sink<'_>) -> Result<T> + Send,
+    ) -> Result<(Self, T)> {
         let mut list = Self {
             keep,
             sources,
             ..Self::default()
         };
-        thread::scope(|scope| {
+        let produced = thread::scope(|scope| {
             let (send, blocks) = mpsc::sync_channel::<Block>(BETWEEN);
             let reader = scope.spawn(move || {
                 // The receiver stops only after an error of its own, which is the one that is
@@ -189,7 +195,7 @@ impl TargetList {
             interner.seal();
         }
         list.lines.shrink_to_fit();
-        Ok(list)
+        Ok((list, produced))
     }
 
     fn add(&mut self, block: &Block, read: Vec<Result<Canonical, Problem>>) -> Result<()> {
@@ -292,6 +298,12 @@ impl TargetList {
     /// The files that the lines come from, in the order read.
     pub(super) fn sources(&self) -> &[String] {
         &self.sources
+    }
+
+    /// How each list was read; empty for a list that was stored with a run.
+    #[must_use]
+    pub fn read_as(&self) -> &[ReadAs] {
+        &self.read_as
     }
 
     /// The names of the columns that are kept as labels.

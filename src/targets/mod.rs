@@ -4,27 +4,39 @@
 //! A [`TargetList`] contains every input line exactly once. Every target in it follows the
 //! provider's rules, and no two targets are the same.
 
+mod archive;
 mod block;
 mod canonical;
+mod column;
 mod compression;
+mod content;
 mod csv;
+mod encoding;
 mod host;
+mod json;
 mod kept;
 mod list;
 mod list_file;
+mod objects;
 mod parquet;
 mod percent;
 mod places;
 mod problem;
+mod reading;
+mod rows;
 mod rules;
+mod sitemap;
 mod source;
 mod spelling;
 mod text;
 mod texts;
+mod xlsx;
 
 pub use canonical::{Canonical, canonical};
+pub use column::Column;
 pub use list::{Line, LineEnd, Target, TargetId, TargetList};
 pub use places::{Glob, Place, is_pattern, no_match, places_on_disk};
+pub use reading::{Delimiter, Format, ReadAs, Reading};
 pub use rules::{BareUrl, Invalid, Rules, SuffixList, TargetKind};
-pub use source::{Format, Sources};
+pub use source::Sources;
 pub use spelling::Spelling;

@@ -3,6 +3,7 @@
 
 use thiserror::Error;
 
+use super::column::Column;
 use super::rules::Invalid;
 
 /// Why a line is not a target. The message is the `reason` in the targets table.
@@ -28,6 +29,17 @@ pub(super) enum Unreadable {
     NotUtf8 { at: usize },
     #[error("not a JSON object: {detail}")]
     NotJson { detail: String },
-    #[error("no `{column}` in this row")]
-    NoColumn { column: String },
+    #[error("no {} in this row", described(column))]
+    NoColumn { column: Column },
+    #[error(
+        "{found} fields, but the header has {header}: quote the fields that contain the delimiter"
+    )]
+    MoreFields { found: usize, header: usize },
+}
+
+fn described(column: &Column) -> String {
+    match column {
+        Column::Name(_) => column.to_string(),
+        Column::Number(_) => format!("column {column}"),
+    }
 }

@@ -2,80 +2,56 @@
 
 use std::io::{self, BufRead, Read as _};
 
-use serde_json::{Map, Value};
-
 use super::block::{Blocks, MAX_TARGET, Sink, start_of};
+use super::content;
+use super::encoding::Peek;
 use super::list_file::ListFile;
+use super::objects::{Objects, item};
 use super::problem::Unreadable;
+use super::reading::{Format, ReadAs};
 use crate::error::{Context, Result};
 
-/// The longest row of ndjson in bytes; a row may contain more than a target.
-const MAX_ROW: usize = 1 << 24;
+/// The longest item of JSON in bytes; an item may contain more than a target.
+pub(super) const MAX_ITEM: usize = 1 << 24;
 
 /// Reads one target per line. Blank lines and lines that start with `#` are skipped.
-pub(super) fn txt(list: &ListFile<'_>, reader: Box<dyn BufRead>, sink: Sink<'_>) -> Result<()> {
+pub(super) fn txt(list: &ListFile<'_>, mut text: Peek, sink: Sink<'_>) -> Result<ReadAs> {
+    content::check(list, Format::Txt, text.look().usage(|| list.failed())?)?;
     let mut blocks = Blocks::new(list.number, sink);
-    each_line(list, reader, MAX_TARGET, |number, line, problem| {
+    each_line(list, text, MAX_TARGET, |number, line, problem| {
         let target = line.trim_ascii();
         if target.is_empty() || target.starts_with(b"#") {
             return Ok(());
         }
         let block = &mut blocks.block;
         block.push(number, target, problem.map(Into::into));
-        block.labels.extend(list.keep.iter().map(|_| None));
+        block.labels.extend(list.reading.keep.iter().map(|_| None));
         blocks.flush_if_full()
     })?;
-    blocks.finish()
+    blocks.finish()?;
+    Ok(list.read_as(Format::Txt, None, None))
 }
 
-/// Reads one JSON object per line. Blank lines are skipped.
-pub(super) fn ndjson(list: &ListFile<'_>, reader: Box<dyn BufRead>, sink: Sink<'_>) -> Result<()> {
-    let mut blocks = Blocks::new(list.number, sink);
-    each_line(list, reader, MAX_ROW, |number, line, problem| {
+/// Reads one JSON object or text per line. Blank lines are skipped.
+pub(super) fn ndjson(list: &ListFile<'_>, mut text: Peek, sink: Sink<'_>) -> Result<ReadAs> {
+    content::check(list, Format::Ndjson, text.look().usage(|| list.failed())?)?;
+    let mut objects = Objects::new(list, sink);
+    each_line(list, text, MAX_ITEM, |number, line, problem| {
         if line.trim_ascii().is_empty() {
             return Ok(());
         }
-        let row = problem.map_or_else(|| row_of(line), Err);
-        let block = &mut blocks.block;
-        match row.as_ref().map(|row| target_of(row, list.column)) {
-            Ok(Ok(target)) => block.push(number, target.as_bytes(), None),
-            Ok(Err(problem)) => block.push(number, start_of(line), Some(problem.into())),
-            Err(problem) => block.push(number, start_of(line), Some(problem.clone().into())),
-        }
-        let label = |name: &String| label_of(row.as_ref().ok()?.get(name)?);
-        block.labels.extend(list.keep.iter().map(label));
-        blocks.flush_if_full()
+        let item = problem.map_or_else(|| item(line), Err);
+        objects.push(number, line, item)
     })?;
-    blocks.finish()
-}
-
-fn row_of(line: &[u8]) -> Result<Map<String, Value>, Unreadable> {
-    serde_json::from_slice(line).map_err(|error| Unreadable::NotJson {
-        detail: error.to_string(),
-    })
-}
-
-fn target_of<'r>(row: &'r Map<String, Value>, column: &str) -> Result<&'r str, Unreadable> {
-    let target = row.get(column).and_then(Value::as_str);
-    target.ok_or_else(|| Unreadable::NoColumn {
-        column: column.to_owned(),
-    })
-}
-
-/// A value as a label: a string without its quotes, any other value as JSON.
-fn label_of(value: &Value) -> Option<Box<str>> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text.as_str().into()),
-        other => Some(other.to_string().into()),
-    }
+    let column = objects.finish()?;
+    Ok(list.read_as(Format::Ndjson, None, column))
 }
 
 /// Calls `take` for each line with its number, its text without the line end, and a problem if it
 /// is too long.
 fn each_line(
     list: &ListFile<'_>,
-    mut reader: Box<dyn BufRead>,
+    mut reader: Peek,
     max: usize,
     mut take: impl FnMut(u64, &[u8], Option<Unreadable>) -> Result<()>,
 ) -> Result<()> {

@@ -111,7 +111,7 @@ async fn the_prices_of_the_account_apply_unless_the_file_has_its_own() {
         ("0.10", PricesFrom::File)
     );
 
-    // Wrong prices in the file exceed the ceiling by at most one request.
+    // Wrong prices in the file are found by the first response, and nothing more is sent.
     let site = Site::new(pages(9000)).with(&format!(
         "{file}\n[budget]\nmax_cost_usd = \"1.2\"\n[api]\nmax_in_flight = 1"
     ));
@@ -121,12 +121,17 @@ async fn the_prices_of_the_account_apply_unless_the_file_has_its_own() {
     })
     .await;
     let end = site.run(&simulator, &clock).await.unwrap();
-    assert_eq!(kind(&end), Some(ErrorKind::Budget));
+    assert_eq!(kind(&end), Some(ErrorKind::Account));
+    let message = end.error.unwrap().to_string();
     assert!(
-        end.report.cost_usd <= "1.2".parse().unwrap(),
-        "{}",
-        end.report.cost_usd
+        message.contains("$0.50") && message.contains("$0.10"),
+        "{message}"
     );
+    assert_eq!(simulator.requests(), 1);
+    // The next start does not ask again before the price is settled.
+    let end = site.run(&simulator, &clock).await.unwrap();
+    assert_eq!(kind(&end), Some(ErrorKind::Account));
+    assert_eq!(simulator.requests(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -226,7 +226,8 @@ fn with_json_logs_every_line_of_standard_error_is_json_and_an_error_is_one() {
     );
     // A command line that cannot be parsed, and quiet logs.
     for (args, code) in [
-        (&["run", "--log-format", "json"][..], 2),
+        (&["--log-format", "json"][..], 2),
+        (&["run", "--log-format", "json"], 2),
         (
             &["run", "x.toml", "--snapshot", "soon", "--log-format=json"],
             2,
@@ -394,18 +395,6 @@ fn a_lake_is_given_by_its_place_a_pipeline_file_or_the_environment() {
         let errors = text(&output.stderr);
         assert_eq!(text(&output.stdout), shown, "{place:?} {errors}");
     }
-}
-
-#[test]
-fn diff_says_that_a_domain_is_in_neither_snapshot() {
-    let site = Site::new(["https://example.com/"]);
-    for date in ["2026-11-23", "2026-11-24"] {
-        let run = site.program("run", &["--snapshot", date]);
-        assert!(run.status.success(), "{}", text(&run.stderr));
-    }
-    let lake = site.lake().display().to_string();
-    let shown = out(&["diff", &lake, "--root-domain", "nosuch.com"]);
-    assert!(shown.starts_with("no page of nosuch.com is in"), "{shown}");
 }
 
 #[test]

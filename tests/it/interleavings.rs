@@ -57,18 +57,20 @@ fn fault(random: &mut Rng) -> Fault {
         until: from + random.u64(1..8),
         code,
         seconds,
+        times: 1,
     }
 }
 
 fn behaviour(random: &mut Rng, targets: &[String]) -> Behaviour {
-    let bad = if random.bool() {
-        0.0
-    } else {
-        random.f64() * random.f64() * 0.2
+    // Now and then everything is refused.
+    let bad = match random.u8(..24) {
+        0..12 => 0.0,
+        12..23 => random.f64() * random.f64() * 0.2,
+        _ => 1.0,
     };
     let poison: HashSet<String> = targets
         .iter()
-        .filter(|_| random.f64() < bad)
+        .filter(|_| bad >= 1.0 || random.f64() < bad)
         .cloned()
         .collect();
     Behaviour {
@@ -341,7 +343,12 @@ fn targets_and_money_are_conserved_whatever_the_interleaving() {
         Branch::Exit(4),
     ];
     if !cfg!(debug_assertions) {
-        expected.extend([Branch::Ambiguous, Branch::Exit(1), Branch::Exit(5)]);
+        expected.extend([
+            Branch::Ambiguous,
+            Branch::AllRefused,
+            Branch::Exit(1),
+            Branch::Exit(5),
+        ]);
     }
     for branch in expected {
         assert!(

@@ -236,6 +236,7 @@ async fn a_run_that_is_killed_while_the_provider_works_or_answers_is_continued()
         until: 8,
         code: 0,
         seconds: 0.0,
+        times: 1,
     };
     for (at, faults, moment) in [
         ("request sent", vec![], Milestone::Request(7)),

@@ -8,6 +8,7 @@
 
 mod architecture;
 mod bad_input;
+mod bad_usage;
 mod budgeting;
 mod command_line;
 mod compacting;
@@ -25,7 +26,11 @@ mod holding;
 mod hostile;
 mod interleavings;
 mod killing;
+mod lists;
+mod lists_any;
+mod lists_made;
 mod metrics;
+mod on_the_way;
 mod pipe;
 mod places;
 mod planning;
@@ -40,6 +45,7 @@ mod scripted;
 mod separating;
 mod spellings;
 mod status;
+mod status_codes;
 mod targets;
 mod texts;
 mod truth;

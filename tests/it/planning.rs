@@ -2,7 +2,7 @@
 //! near the lower bound.
 
 use backlake::plan::{Plan, lower_bound, pack};
-use backlake::targets::{Rules, Sources, TargetList};
+use backlake::targets::{Reading, Rules, Sources, TargetList};
 use proptest::prelude::*;
 
 /// A small random generator, so that the sizes are the same on every machine and with every version
@@ -165,7 +165,7 @@ proptest! {
             let path = folder.path().join("list.txt");
             std::fs::write(&path, lines.join("\n")).unwrap();
             let paths = vec![path.display().to_string()];
-            let sources = Sources { paths, format: None, column: String::new(), keep: Vec::new() };
+            let sources = Sources { paths, reading: Reading::default() };
             let list = TargetList::read(&sources, &Rules::default()).unwrap();
             let texts = |batch: backlake::plan::Batch| {
                 let roots: std::collections::HashSet<u32> = batch.targets.iter().map(|&id| list.root_domain_of(id)).collect();

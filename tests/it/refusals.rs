@@ -49,12 +49,55 @@ async fn a_snapshot_whose_targets_are_all_refused_is_held() {
         (4, Usd::ZERO)
     );
     assert!(!site.lake().join("pages").exists());
-    // An unknown code refuses the batch without saying which target is the cause.
-    let (_, _, end) = run_scripted(4, [Scripted::code(40999)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_refused_with_an_unknown_code_is_taken_apart() {
+    // 8 → 4 + 4; the first half has the bad target: 2 + 2, 1 + 1, and the bad one once more alone.
+    let bad = Poison {
+        targets: Arc::new([pages(8)[1].clone()].into()),
+        code: 40999,
+        ..Poison::default()
+    };
+    let site = Site::new(pages(8)).with("[api]\nmax_in_flight = 1");
+    let (simulator, clock) = simulator(Behaviour {
+        poison: bad,
+        ..Behaviour::default()
+    })
+    .await;
+    let end = site.run(&simulator, &clock).await.unwrap();
+    published(&end);
+    assert_eq!((end.report.fates.refused, end.report.fates.failed), (1, 0));
+    // A refusal that costs money is repeated once, and then the batch has failed.
+    let paid = || Scripted::coded(40999, "0.024");
+    let (_, simulator, end) = run_scripted(8, [paid(), paid()]).await;
     assert_eq!(
-        (kind(&end), end.report.fates.failed),
-        (Some(ErrorKind::Held), 4)
+        (kind(&end), end.report.fates.failed, simulator.requests()),
+        (Some(ErrorKind::Held), 8, 2)
     );
+    assert_eq!(end.report.cost_usd, "0.048".parse().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_refuses_everything_with_an_unknown_code_stops_the_run() {
+    let all = pages(40_000);
+    let poison = Poison {
+        targets: Arc::new(all.iter().cloned().collect()),
+        code: 40999,
+        ..Poison::default()
+    };
+    let site = Site::new(all);
+    let (simulator, clock) = simulator(Behaviour {
+        poison,
+        ..Behaviour::default()
+    })
+    .await;
+    let end = site.run(&simulator, &clock).await.unwrap();
+    assert_eq!(kind(&end), Some(ErrorKind::Account));
+    let error = end.error.unwrap();
+    assert!(error.to_string().contains("40999"), "{error}");
+    assert_eq!(end.report.fates.unsent, 40_000, "{:?}", end.report.fates);
+    assert!(simulator.requests() < 600, "{}", simulator.requests());
 }
 
 #[tokio::test(start_paused = true)]

@@ -105,6 +105,7 @@ async fn a_provider_that_cannot_be_reached_costs_nothing() {
         until: u64::MAX,
         code: 0,
         seconds: 0.0,
+        times: 1,
     };
     let (simulator, clock) = simulator(Behaviour {
         faults: vec![refused],

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use backlake::plan::{Batch, Plan, pack};
-use backlake::targets::{Rules, Sources, Spelling, TargetList};
+use backlake::targets::{Reading, Rules, Sources, Spelling, TargetList};
 use proptest::prelude::*;
 
 /// A list of these lines.
@@ -13,9 +13,7 @@ fn list(lines: &[String]) -> TargetList {
     std::fs::write(&path, lines.join("\n")).unwrap();
     let sources = Sources {
         paths: vec![path.display().to_string()],
-        format: None,
-        column: String::new(),
-        keep: Vec::new(),
+        reading: Reading::default(),
     };
     TargetList::read(&sources, &Rules::default()).unwrap()
 }

@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use backlake::contract::Table;
 use backlake::plan::Plan;
 use backlake::simulator::Behaviour;
-use backlake::targets::{LineEnd, Rules, Sources, TargetList};
+use backlake::targets::{Column, LineEnd, Reading, Rules, Sources, TargetList};
 use parquet::arrow::ArrowWriter;
 use proptest::prelude::*;
 
@@ -27,9 +27,11 @@ const LINES: [&str; 4] = [
 fn read(path: &std::path::Path, keep: &[&str]) -> TargetList {
     let sources = Sources {
         paths: vec![path.display().to_string()],
-        format: None,
-        column: "url".to_owned(),
-        keep: keep.iter().map(|&name| name.to_owned()).collect(),
+        reading: Reading {
+            column: Some(Column::Name("url".to_owned())),
+            keep: keep.iter().map(|&name| name.to_owned()).collect(),
+            ..Reading::default()
+        },
     };
     TargetList::read(&sources, &Rules::default()).unwrap()
 }
@@ -171,12 +173,8 @@ fn globs_and_files_are_read_in_order_and_each_once() {
     }
     let path = |name: &str| folder.path().join(name).display().to_string();
     let paths = vec![path("c.csv"), path("*.txt"), path("a.txt")];
-    let sources = Sources {
-        paths,
-        format: None,
-        column: "url".to_owned(),
-        keep: Vec::new(),
-    };
+    let reading = Reading::default();
+    let sources = Sources { paths, reading };
     let list = TargetList::read(&sources, &Rules::default()).unwrap();
     let targets: Vec<&str> = list.targets().map(|target| target.text).collect();
     assert_eq!(targets, ["c.csv.com", "a.txt.com", "b.txt.com"]);
@@ -334,9 +332,7 @@ proptest! {
         std::fs::write(&path, bytes.join(&b'\n')).unwrap();
         let sources = Sources {
             paths: vec![path.display().to_string()],
-            format: None,
-            column: "url".to_owned(),
-            keep: Vec::new(),
+            reading: Reading::default(),
         };
         let Ok(list) = TargetList::read(&sources, &Rules::default()) else {
             // Only a file that is not a list at all: UTF-16, or a csv without the column.

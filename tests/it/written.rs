@@ -9,6 +9,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema};
 use backlake::contract::Table;
+use backlake::fate::Fate;
 use backlake::flatten::Irregularities;
 use backlake::lake::Manifest;
 use chrono::NaiveDate;
@@ -28,40 +29,53 @@ pub(crate) struct Page {
 /// A row of `breakdowns`.
 #[derive(Debug, Clone)]
 pub(crate) struct Links {
+    pub(crate) root_domain: Option<String>,
+    pub(crate) target: String,
     pub(crate) dimension: String,
     pub(crate) key: String,
     pub(crate) links: Option<i64>,
 }
 
-/// Writes a snapshot; `cut` is the number of rows per row group and of row groups per file.
-pub(crate) fn write_snapshot(
-    lake: &Path,
-    date: NaiveDate,
-    pages: &[Page],
-    links: &[Links],
-    cut: (usize, usize),
-) {
-    write_snapshot_with(lake, date, pages, links, cut, None);
+/// A target without a page.
+#[derive(Debug, Clone)]
+pub(crate) struct Pageless {
+    pub(crate) root_domain: Option<String>,
+    pub(crate) target: String,
+    pub(crate) fate: Fate,
 }
 
-/// The same, with an additional integer column that the contract does not have.
-pub(crate) fn write_snapshot_with(
-    lake: &Path,
-    date: NaiveDate,
-    pages: &[Page],
-    links: &[Links],
-    cut: (usize, usize),
-    more: Option<&str>,
-) {
-    let mut pages = pages.to_vec();
+/// The rows of a snapshot. `targets` has a line for each matched page and each target without a
+/// page, and some duplicate and invalid lines.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Rows<'a> {
+    pub(crate) pages: &'a [Page],
+    pub(crate) pageless: &'a [Pageless],
+    pub(crate) links: &'a [Links],
+    /// An additional integer column of `pages` that the contract does not have.
+    pub(crate) more: Option<&'a str>,
+}
+
+/// Writes a snapshot; `cut` is the number of rows per row group and of row groups per file.
+pub(crate) fn write_snapshot(lake: &Path, date: NaiveDate, rows: &Rows<'_>, cut: (usize, usize)) {
+    let mut pages = rows.pages.to_vec();
     pages.sort_by(|left, right| {
         (&left.root_domain, &left.target).cmp(&(&right.root_domain, &right.target))
     });
-    let mut links = links.to_vec();
-    links.sort_by(|left, right| left.dimension.cmp(&right.dimension));
+    let mut links = rows.links.to_vec();
+    links.sort_by(|left, right| {
+        let key = |row: &Links| {
+            (
+                row.dimension.clone(),
+                row.root_domain.clone(),
+                row.target.clone(),
+            )
+        };
+        key(left).cmp(&key(right))
+    });
     let tables = json!({
-        "pages": write(lake, date, Table::Pages, &pages_batch(&pages, more), cut),
+        "pages": write(lake, date, Table::Pages, &pages_batch(&pages, rows.more), cut),
         "breakdowns": write(lake, date, Table::Breakdowns, &links_batch(&links), cut),
+        "targets": write(lake, date, Table::Targets, &targets_batch(rows), cut),
     });
     let manifest = json!({
         "format": Manifest::FORMAT, "snapshot": date, "run": "test", "written_by": "test",
@@ -159,20 +173,61 @@ fn pages_batch(pages: &[Page], more: Option<&str>) -> RecordBatch {
 }
 
 fn links_batch(links: &[Links]) -> RecordBatch {
-    let text = |of: fn(&Links) -> &str| -> ArrayRef {
-        Arc::new(
-            links
-                .iter()
-                .map(|row| Some(of(row)))
-                .collect::<StringArray>(),
-        )
+    let text = |of: fn(&Links) -> Option<&str>| -> ArrayRef {
+        Arc::new(links.iter().map(of).collect::<StringArray>())
     };
     let columns: Vec<ArrayRef> = vec![
-        text(|_| "https://example.com/"),
-        text(|_| "example.com"),
-        text(|row| &row.dimension),
-        text(|row| &row.key),
+        text(|row| Some(&row.target)),
+        text(|row| row.root_domain.as_deref()),
+        text(|row| Some(&row.dimension)),
+        text(|row| Some(&row.key)),
         Arc::new(links.iter().map(|row| row.links).collect::<Int64Array>()),
     ];
     RecordBatch::try_new(Table::Breakdowns.contract().schema(), columns).unwrap()
+}
+
+/// A line of `targets`: root domain, target and fate.
+type Line<'a> = (Option<&'a str>, Option<&'a str>, Fate);
+
+fn targets_batch(rows: &Rows<'_>) -> RecordBatch {
+    let returned = rows
+        .pages
+        .iter()
+        .filter(|page| page.matched && page.target.is_some())
+        .map(|page| {
+            let (domain, target) = (page.root_domain.as_deref(), page.target.as_deref());
+            (domain, target, Fate::Returned)
+        });
+    let pageless = rows.pageless.iter().map(|row| {
+        let (domain, target) = (row.root_domain.as_deref(), Some(row.target.as_str()));
+        (domain, target, row.fate)
+    });
+    let mut lines: Vec<Line<'_>> = returned.chain(pageless).collect();
+    let duplicates = lines.iter().step_by(5);
+    let duplicates: Vec<_> = duplicates
+        .map(|&(domain, target, _)| (domain, target, Fate::Duplicate))
+        .collect();
+    lines.extend(duplicates);
+    lines.extend([(None, None, Fate::Invalid); 2]);
+    // A duplicate can come before or after the line that it repeats.
+    lines.sort_by_key(|&(domain, target, fate)| (domain, target, fate != Fate::Duplicate));
+    let schema = Table::Targets.contract().schema();
+    let text = |of: fn(&Line<'_>) -> Option<&'static str>| -> ArrayRef {
+        Arc::new(lines.iter().map(of).collect::<StringArray>())
+    };
+    let column = |field: &Arc<Field>| -> ArrayRef {
+        match field.name().as_str() {
+            "root_domain" => Arc::new(lines.iter().map(|line| line.0).collect::<StringArray>()),
+            "target" => Arc::new(lines.iter().map(|line| line.1).collect::<StringArray>()),
+            "fate" => text(|line| Some(line.2.name())),
+            "source" | "input" => text(|_| Some("")),
+            "line" => Arc::new((1..=lines.len() as i64).collect::<Int64Array>()),
+            _ => new_null_array(field.data_type(), lines.len()),
+        }
+    };
+    RecordBatch::try_new(
+        Arc::clone(&schema),
+        schema.fields().iter().map(column).collect(),
+    )
+    .unwrap()
 }

@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use backlake::error::ErrorKind;
+use backlake::fate::Fate;
 use backlake::history::{ListFormat, Pair};
 use backlake::store::Store;
 use object_store::ObjectStoreExt as _;
 use proptest::prelude::*;
 
-use super::oracle::{Counted, Shares, check_against_the_oracle, day, expected};
-use super::two_days::{counted, shares, two_days};
+use super::oracle::{Day, Key, check_against_the_oracle, day, expected};
+use super::two_days::{read_day, two_days};
 use crate::harness::{program, text};
-use crate::written::{Links, Page, write_snapshot};
+use crate::written::{Links, Page, Pageless, Rows, write_snapshot};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_comparison_equals_that_of_all_rows() {
@@ -20,18 +21,16 @@ async fn a_comparison_equals_that_of_all_rows() {
     let lake = site.lake();
     let store = Store::open(&lake.display().to_string()).unwrap();
     for by in ["backlinks", "referring_domains", "rank"] {
-        let pages = [0, 1].map(|number| counted(&lake, day(number), by));
-        let links = [0, 1].map(|number| shares(&lake, day(number)));
-        let found = expected(&pages[0], &pages[1]);
-        assert!(
-            found.gained.len() > 20 && found.lost.len() > 20,
-            "the days do not differ"
-        );
-        assert!(
-            by == "rank" || found.movers.len() > 20,
-            "the days do not differ in {by}"
-        );
-        check_against_the_oracle(&store, by, [&pages[0], &pages[1]], [&links[0], &links[1]]).await;
+        let days = [0, 1].map(|number| read_day(&lake, day(number), by));
+        let found = expected([&days[0], &days[1]]);
+        for (pages, least) in [
+            (&found.added, 20),
+            (&found.removed, 20),
+            (&found.movers, if by == "rank" { 1 } else { 20 }),
+        ] {
+            assert!(pages.len() >= least, "the days do not differ in {by}");
+        }
+        check_against_the_oracle(&store, by, [&days[0], &days[1]]).await;
     }
 }
 
@@ -56,104 +55,140 @@ async fn a_lake_in_an_object_store_compares_like_one_on_disk() {
     }
     let store = Store::over(objects, "memory");
     let lake = site.lake();
-    let pages = [0, 1].map(|number| counted(&lake, day(number), "backlinks"));
-    let links = [0, 1].map(|number| shares(&lake, day(number)));
-    check_against_the_oracle(
-        &store,
-        "backlinks",
-        [&pages[0], &pages[1]],
-        [&links[0], &links[1]],
-    )
-    .await;
+    let days = [0, 1].map(|number| read_day(&lake, day(number), "backlinks"));
+    check_against_the_oracle(&store, "backlinks", [&days[0], &days[1]]).await;
 }
 
-/// Rows of a day: few domains and pages, so that the days have many in common; some rows are
-/// unmatched.
-fn a_day() -> impl Strategy<Value = Vec<Page>> {
+/// The rows of a day.
+#[derive(Debug, Clone)]
+struct Written {
+    pages: Vec<Page>,
+    pageless: Vec<Pageless>,
+    links: Vec<Links>,
+}
+
+fn key() -> impl Strategy<Value = Key> {
     let domain = prop_oneof![
         Just(None),
         (0..5_u8).prop_map(|n| Some(format!("d{n}.com")))
     ];
-    let metric = prop_oneof![1 => Just(None), 6 => (0..6_i64).prop_map(Some)];
-    let row = (domain, 0..30_u8, metric, prop::bool::weighted(0.9));
-    prop::collection::vec(row, 0..120).prop_map(|rows| {
-        let mut matched_targets = BTreeSet::new();
-        let page = |(root_domain, number, backlinks, matched): (Option<String>, u8, _, bool)| {
-            let target = format!(
-                "https://{}/{number:02}",
-                root_domain.as_deref().unwrap_or("10.0.0.1")
-            );
-            // At most one row matches a target; further rows stay unmatched.
-            let matched = matched && matched_targets.insert(target.clone());
-            Page {
-                root_domain,
-                target: Some(target).filter(|_| matched || number % 5 > 0),
-                backlinks,
-                matched,
-            }
-        };
-        rows.into_iter().map(page).collect()
+    (domain, 0..30_u8).prop_map(|(domain, number)| {
+        let host = domain.as_deref().unwrap_or("10.0.0.1");
+        let target = format!("https://{host}/{number:02}");
+        (domain, target)
     })
 }
 
-fn links() -> impl Strategy<Value = Vec<Links>> {
+/// Rows of a day: few domains and pages, so that the days have many in common; some rows are
+/// unmatched.
+fn a_day() -> impl Strategy<Value = Written> {
+    let metric = prop_oneof![1 => Just(None), 6 => (0..6_i64).prop_map(Some)];
+    let fate = prop_oneof![
+        12 => Just(Some(Fate::Returned)),
+        2 => Just(Some(Fate::Absent)),
+        1 => Just(Some(Fate::Failed)),
+        1 => Just(Some(Fate::Refused)),
+        1 => Just(Some(Fate::Unsent)),
+        2 => Just(None),
+    ];
+    let rows = prop::collection::vec((key(), metric, fate, prop::bool::weighted(0.5)), 0..120);
+    (rows, prop::collection::vec(links(), 0..120)).prop_map(|(rows, links)| {
+        let (mut pages, mut pageless) = (Vec::<Page>::new(), Vec::new());
+        let mut listed = BTreeSet::new();
+        for ((root_domain, target), backlinks, fate, has_target) in rows {
+            // A target has one fate, and at most one row matches it; further rows are unmatched.
+            let fate = fate.filter(|_| listed.insert(target.clone()));
+            match fate {
+                Some(Fate::Returned) | None => {
+                    let matched = fate.is_some();
+                    pages.push(Page {
+                        root_domain,
+                        target: Some(target).filter(|_| matched || has_target),
+                        backlinks,
+                        matched,
+                    });
+                }
+                Some(fate) => pageless.push(Pageless {
+                    root_domain,
+                    target,
+                    fate,
+                }),
+            }
+        }
+        // Each row of breakdowns is from a page, matched or not.
+        let from_page = |row: &Links| {
+            let target = Some(&row.target);
+            pages.iter().any(|page| page.target.as_ref() == target)
+        };
+        let links = links.into_iter().filter(from_page).collect();
+        Written {
+            pages,
+            pageless,
+            links,
+        }
+    })
+}
+
+fn links() -> impl Strategy<Value = Links> {
     let links = prop_oneof![1 => Just(None), 6 => (0..50_i64).prop_map(Some)];
-    let row = (
-        prop::sample::select(vec!["country", "tld", "type"]),
-        "[a-c]?",
-        links,
-    );
-    let row = row.prop_map(|(dimension, key, links)| Links {
-        dimension: dimension.to_owned(),
-        key,
-        links,
-    });
-    prop::collection::vec(row, 0..60)
+    let dimension = prop::sample::select(vec!["country", "tld", "type"]);
+    (key(), dimension, "[a-c]?", links).prop_map(
+        |((root_domain, target), dimension, key, links)| Links {
+            root_domain,
+            target,
+            dimension: dimension.to_owned(),
+            key,
+            links,
+        },
+    )
 }
 
-fn counted_of(pages: &[Page]) -> Counted {
-    let counted = pages
-        .iter()
-        .filter(|page| page.matched && page.target.is_some());
-    counted
-        .map(|page| {
-            (
-                (page.root_domain.clone(), page.target.clone().unwrap()),
-                page.backlinks,
-            )
-        })
-        .collect()
-}
-
-fn shares_of(links: &[Links]) -> Shares {
-    let mut found = Shares::new();
-    for row in links {
-        *found
-            .entry((row.dimension.clone(), row.key.clone()))
-            .or_default() += row.links.unwrap_or(0);
+fn day_of(written: &Written) -> Day {
+    let mut day = Day::default();
+    for page in written.pages.iter().filter(|page| page.matched) {
+        let key = (page.root_domain.clone(), page.target.clone().unwrap());
+        day.fates.insert(key.clone(), Fate::Returned);
+        day.pages.insert(key, page.backlinks);
     }
-    found
+    for row in &written.pageless {
+        let key = (row.root_domain.clone(), row.target.clone());
+        day.fates.insert(key, row.fate);
+    }
+    day.links = written
+        .links
+        .iter()
+        .map(|row| {
+            let page = (row.root_domain.clone(), row.target.clone());
+            let key = (row.dimension.clone(), row.key.clone());
+            (page, key, row.links.unwrap_or(0))
+        })
+        .collect();
+    day
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
     fn any_two_snapshots_compare_as_all_their_rows_do(
-        pages in [a_day(), a_day()], links in [links(), links()], group in 1..40_usize, file in 1..4_usize,
+        written in [a_day(), a_day()], group in 1..40_usize, file in 1..4_usize,
     ) {
         let folder = tempfile::tempdir().unwrap();
-        for number in 0..2 {
-            write_snapshot(folder.path(), day(number), &pages[number], &links[number], (group, file));
+        for (number, written) in written.iter().enumerate() {
+            let rows = Rows {
+                pages: &written.pages,
+                pageless: &written.pageless,
+                links: &written.links,
+                ..Rows::default()
+            };
+            write_snapshot(folder.path(), day(number), &rows, (group, file));
         }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let store = Store::open(&folder.path().display().to_string()).unwrap();
-            let counted = pages.each_ref().map(|pages| counted_of(pages));
-            let shares = links.each_ref().map(|links| shares_of(links));
+            let days = written.each_ref().map(day_of);
             let task = async move {
-                let ([a, b], [c, d]) = (&counted, &shares);
-                check_against_the_oracle(&store, "backlinks", [a, b], [c, d]).await;
+                check_against_the_oracle(&store, "backlinks", [&days[0], &days[1]]).await;
             };
             tokio::spawn(task).await.unwrap();
         });
@@ -174,10 +209,28 @@ fn many(number: usize) -> Vec<Page> {
                 target: Some(format!("https://{domain}/{n:05}")),
                 root_domain: Some(domain),
                 backlinks: Some(
-                    ((n * 7919) % 100 + if n % 3 == 0 { number * n % 13 } else { 0 }) as i64,
+                    ((n * 7919) % 100
+                        + if n % 3 == 0 {
+                            number.wrapping_mul(n) % 13
+                        } else {
+                            0
+                        }) as i64,
                 ),
                 matched: true,
             }
+        })
+        .collect()
+}
+
+/// Half of the targets without a page failed, the others are not in the list.
+fn failed(number: usize) -> Vec<Pageless> {
+    let all = many(usize::MAX).into_iter().enumerate();
+    let failed = all.filter(|(n, _)| n % 11 == number && n % 2 == 0);
+    failed
+        .map(|(_, page)| Pageless {
+            root_domain: page.root_domain,
+            target: page.target.unwrap(),
+            fate: Fate::Failed,
         })
         .collect()
 }
@@ -194,15 +247,15 @@ fn the_result_does_not_depend_on_files_row_groups_and_batches() {
     .map(|(group, file, batch)| {
         let folder = tempfile::tempdir().unwrap();
         for number in 0..2 {
-            write_snapshot(
-                folder.path(),
-                day(number),
-                &many(number),
-                &[],
-                (group, file),
-            );
+            let (pages, pageless) = (many(number), failed(number));
+            let rows = Rows {
+                pages: &pages,
+                pageless: &pageless,
+                ..Rows::default()
+            };
+            write_snapshot(folder.path(), day(number), &rows, (group, file));
         }
-        ["gained", "lost", "movers"].map(|what| {
+        ["added", "unanswered", "removed", "movers"].map(|what| {
             [("csv", "0"), ("csv", "17"), ("json", "0"), ("table", "0")].map(|(format, limit)| {
                 let mut program = program();
                 program
@@ -216,12 +269,14 @@ fn the_result_does_not_depend_on_files_row_groups_and_batches() {
             })
         })
     });
-    let [csv, _, json, table] = &results[0][2];
+    let [csv, _, json, table] = &results[0][3];
     assert_eq!(
         (csv.lines().count(), table.lines().count()),
         (json.lines().count() + 1, csv.lines().count())
     );
-    assert!(results[0][2][0].lines().count() > 500);
+    for list in &results[0] {
+        assert!(list[0].lines().count() > 100);
+    }
     for result in &results[1..] {
         assert_eq!(result, &results[0]);
     }
@@ -231,23 +286,29 @@ fn the_result_does_not_depend_on_files_row_groups_and_batches() {
 async fn a_column_of_only_one_snapshot_is_not_a_metric() {
     let folder = tempfile::tempdir().unwrap();
     let pages = many(0);
-    write_snapshot(folder.path(), day(0), &pages, &[], (500, 2));
-    crate::written::write_snapshot_with(folder.path(), day(1), &pages, &[], (500, 2), Some("fame"));
+    let rows = Rows {
+        pages: &pages,
+        ..Rows::default()
+    };
+    write_snapshot(folder.path(), day(0), &rows, (500, 2));
+    let more = Rows {
+        more: Some("fame"),
+        ..rows
+    };
+    write_snapshot(folder.path(), day(1), &more, (500, 2));
     let store = Store::open(&folder.path().display().to_string()).unwrap();
-    let pair = Pair::choose(&store, None, None).await.unwrap();
-    let error = pair.pages(&store, "fame", None).await.err().unwrap();
+    let pair = Pair::choose(&store, None, None, None).await.unwrap();
+    let error = pair.pages(&store, "fame").await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(
         !error.hint().contains("fame") && error.hint().contains("backlinks"),
         "{}",
         error.hint()
     );
-    let pages = pair.pages(&store, "backlinks", None).await.unwrap();
+    let pages = pair.pages(&store, "backlinks").await.unwrap();
     let written = folder.path().join("movers.csv");
     let file = std::fs::File::create(&written).unwrap();
     tokio::task::block_in_place(|| {
-        let counts = pages.counts().unwrap();
-        assert_eq!((counts.gained, counts.lost, counts.changed), (0, 0, 0));
         pages
             .movers()
             .unwrap()

@@ -9,7 +9,7 @@ use backlake::error::ErrorKind;
 use backlake::history::PageChange;
 
 use super::oracle::{day, expected};
-use super::two_days::{counted, numbers, two_days};
+use super::two_days::{numbers, read_day, two_days};
 use crate::harness::{program, text};
 
 fn diff(lake: &Path, args: &[&str]) -> Output {
@@ -30,8 +30,8 @@ fn out(lake: &Path, args: &[&str]) -> String {
 async fn all_formats_contain_the_same_rows() {
     let site = two_days().await;
     let lake = site.lake();
-    let [before, after] = [0, 1].map(|number| counted(&lake, day(number), "backlinks"));
-    let expected = expected(&before, &after);
+    let days = [0, 1].map(|number| read_day(&lake, day(number), "backlinks"));
+    let expected = expected([&days[0], &days[1]]);
     let json: Vec<PageChange> = out(&lake, &["--what", "movers", "--output", "json"])
         .lines()
         .map(|line| {
@@ -44,6 +44,7 @@ async fn all_formats_contain_the_same_rows() {
                 after: row["after"].as_i64(),
                 change: row["change"].as_i64(),
                 relative_change: row["relative_change"].as_f64(),
+                ..PageChange::default()
             }
         })
         .collect();
@@ -63,8 +64,8 @@ async fn all_formats_contain_the_same_rows() {
             expected
         );
     }
-    let csv = out(&lake, &["--what", "lost", "--format", "csv"]);
-    let lost = expected.lost.iter().map(|page| {
+    let csv = out(&lake, &["--what", "removed", "--format", "csv"]);
+    let removed = expected.removed.iter().map(|page| {
         let number = page
             .before
             .map_or_else(String::new, |number| number.to_string());
@@ -76,14 +77,14 @@ async fn all_formats_contain_the_same_rows() {
     });
     assert_eq!(
         csv,
-        "root_domain,target,before\n".to_owned() + &lost.collect::<String>()
+        "root_domain,target,before\n".to_owned() + &removed.collect::<String>()
     );
-    let file = site.folder.path().join("gained.parquet");
+    let file = site.folder.path().join("added.parquet");
     let path = file.display().to_string();
     assert_eq!(
         out(
             &lake,
-            &["--what", "gained", "--format", "parquet", "--out", &path]
+            &["--what", "added", "--format", "parquet", "--out", &path]
         ),
         ""
     );
@@ -91,14 +92,14 @@ async fn all_formats_contain_the_same_rows() {
     let builder =
         parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(reader).unwrap();
     let rows: Vec<RecordBatch> = builder.build().unwrap().map(Result::unwrap).collect();
-    let gained: Vec<_> = rows
+    let added: Vec<_> = rows
         .iter()
         .flat_map(|rows| numbers(rows, "after"))
         .collect();
     assert_eq!(
-        gained,
+        added,
         expected
-            .gained
+            .added
             .iter()
             .map(|page| page.after)
             .collect::<Vec<_>>()
@@ -112,22 +113,25 @@ async fn all_formats_contain_the_same_rows() {
 async fn one_root_domain_can_be_compared_alone() {
     let site = two_days().await;
     let lake = site.lake();
-    let [before, after] = [0, 1].map(|number| {
-        let mut pages = counted(&lake, day(number), "backlinks");
-        pages.retain(|(domain, _), _| domain.as_deref() == Some("big.org"));
-        pages
+    let days = [0, 1].map(|number| {
+        let mut day = read_day(&lake, day(number), "backlinks");
+        day.pages
+            .retain(|(domain, _), _| domain.as_deref() == Some("big.org"));
+        day
     });
-    let expected = expected(&before, &after);
+    let expected = expected([&days[0], &days[1]]);
     let json: serde_json::Value = serde_json::from_str(&out(
         &lake,
         &["--root-domain", "big.org", "--output", "json"],
     ))
     .unwrap();
-    assert_eq!(json["pages"]["gained"], expected.gained.len());
-    assert_eq!(json["pages"]["lost"], expected.lost.len());
-    assert_eq!(json["pages"]["changed"], expected.movers.len());
-    assert_eq!(json["pages"]["before"], before.len());
-    for page in json["movers"].as_array().unwrap() {
+    let pages = &json["pages"];
+    assert_eq!(pages["added"]["pages"], expected.added.len());
+    assert_eq!(pages["removed"]["pages"], expected.removed.len());
+    assert_eq!(pages["in_both"]["risen"], expected.risen.len());
+    assert_eq!(pages["in_both"]["fallen"], expected.fallen.len());
+    assert_eq!(json["root_domain"], "big.org");
+    for page in json["top"]["risen"].as_array().unwrap() {
         assert_eq!(page["root_domain"], "big.org");
     }
 }
@@ -138,11 +142,12 @@ async fn a_summary_shows_the_most_important_changes() {
     let output_text = out(&site.lake(), &["--by", "referring_domains"]);
     for words in [
         "from 2026-11-23 to 2026-11-24",
-        "pages before",
-        "gained",
-        "largest changes of referring_domains",
+        "added to the list",
+        "in both",
+        "median referring_domains",
+        "largest rises of referring_domains",
         "largest shifts of breakdowns",
-        "main_domain_rank",
+        "median main_domain_rank",
     ] {
         assert!(
             output_text.contains(words),
@@ -192,6 +197,21 @@ async fn an_impossible_comparison_is_rejected_with_a_hint() {
             &["--from", "2026-11-24"],
             "2026-11-24 cannot be compared with itself",
             "two dates",
+        ),
+        (
+            &["--from", "2026-11-24", "--to", "2026-11-23"],
+            "--from 2026-11-24 is later than --to 2026-11-23",
+            "--from 2026-11-23 --to 2026-11-24",
+        ),
+        (
+            &["--root-domain", "big.example"],
+            "no target of big.example is in the snapshots 2026-11-23 and 2026-11-24",
+            "registrable domain",
+        ),
+        (
+            &["--what", "breakdowns", "--root-domain", "https://big.org/1"],
+            "no target of https://big.org/1 is in",
+            "registrable domain",
         ),
         (
             &["--by", "fame"],

@@ -8,11 +8,12 @@ use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::Int64Type;
 use backlake::clock::Clock;
 use backlake::contract::Table;
+use backlake::fate::Fate;
 use backlake::pipeline::{RunMode, run};
 use backlake::simulator::{Behaviour, Simulator};
 use chrono::NaiveDate;
 
-use super::oracle::{Counted, Shares, day};
+use super::oracle::{Day, Key, day};
 use crate::harness::{Site, read_snapshot, surroundings};
 
 /// A lake with two snapshots of slightly different lists, from the simulator.
@@ -76,42 +77,50 @@ pub(super) fn numbers(batch: &RecordBatch, name: &str) -> Vec<Option<i64>> {
         .collect()
 }
 
-/// The pages in the Parquet files of a day, read by an independent reader.
-pub(super) fn counted(lake: &Path, date: NaiveDate, by: &str) -> Counted {
+/// A day in the Parquet files, read by an independent reader.
+pub(super) fn read_day(lake: &Path, date: NaiveDate, by: &str) -> Day {
+    let mut day = Day::default();
     let pages = read_snapshot(lake, Table::Pages, date);
     let matched = pages.column_by_name("matched").unwrap().as_boolean();
-    let (domains, targets, values) = (
-        texts(&pages, "root_domain"),
-        texts(&pages, "target"),
-        numbers(&pages, by),
-    );
-    let rows = (0..pages.num_rows()).filter(|&row| matched.value(row) && targets[row].is_some());
-    rows.map(|row| {
-        (
-            (
-                domains[row].map(str::to_owned),
-                targets[row].unwrap().to_owned(),
-            ),
-            values[row],
-        )
-    })
-    .collect()
-}
-
-pub(super) fn shares(lake: &Path, date: NaiveDate) -> Shares {
+    let values = numbers(&pages, by);
+    for (row, key) in keys(&pages).into_iter().enumerate() {
+        if let Some(key) = key.filter(|_| matched.value(row)) {
+            day.pages.insert(key, values[row]);
+        }
+    }
+    let lines = read_snapshot(lake, Table::Targets, date);
+    for (key, fate) in keys(&lines).into_iter().zip(texts(&lines, "fate")) {
+        let fate = Fate::ALL
+            .into_iter()
+            .find(|other| Some(other.name()) == fate);
+        let listed = fate.filter(|fate| !matches!(fate, Fate::Duplicate | Fate::Invalid));
+        if let Some(fate) = listed {
+            day.fates.insert(key.unwrap(), fate);
+        }
+    }
     let rows = read_snapshot(lake, Table::Breakdowns, date);
-    let (dimensions, keys, links) = (
+    let (dimensions, names, links) = (
         texts(&rows, "dimension"),
         texts(&rows, "key"),
         numbers(&rows, "links"),
     );
-    let mut found = Shares::new();
-    for row in 0..rows.num_rows() {
+    for (row, page) in keys(&rows).into_iter().enumerate() {
         let key = (
             dimensions[row].unwrap().to_owned(),
-            keys[row].unwrap().to_owned(),
+            names[row].unwrap().to_owned(),
         );
-        *found.entry(key).or_default() += links[row].unwrap_or(0);
+        day.links
+            .push((page.unwrap(), key, links[row].unwrap_or(0)));
     }
-    found
+    day
+}
+
+/// The key of each row; `None` without a target.
+fn keys(batch: &RecordBatch) -> Vec<Option<Key>> {
+    let domains = texts(batch, "root_domain").into_iter();
+    let targets = texts(batch, "target");
+    domains
+        .zip(targets)
+        .map(|(domain, target)| Some((domain.map(str::to_owned), target?.to_owned())))
+        .collect()
 }
