@@ -16,7 +16,7 @@ use crate::stop::Stop;
 
 /// How long a command without a pipeline file tries again.
 pub const RETRY: Duration = Duration::from_secs(600);
-/// The wait after the first failure. It doubles with every further one.
+/// The wait after the second failure; after the first one there is none. It doubles with every further one.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How long tries go on after a stop was requested: someone waits for the end of the process.
@@ -81,7 +81,7 @@ impl Patience {
         };
         let _failing = Failing::new(&self.failing);
         let start = self.clock.running();
-        let (mut wait, mut said) = (FIRST_WAIT, None);
+        let (mut wait, mut said) = (Duration::ZERO, None);
         loop {
             let since = self.clock.running() - start;
             let limit = match self.stop.reason() {
@@ -97,8 +97,10 @@ impl Patience {
                 warn!(%error, seconds, "the lake fails; trying again for up to {minutes} min, and sending nothing until then");
                 said = Some(since);
             }
-            self.clock.sleep(wait.min(limit - since)).await;
-            wait = (2 * wait).min(LONGEST_WAIT);
+            if !wait.is_zero() {
+                self.clock.sleep(wait.min(limit - since)).await;
+            }
+            wait = (2 * wait).clamp(FIRST_WAIT, LONGEST_WAIT);
             match work().await {
                 Err(again) if self.may_pass(&again) => error = again,
                 end => {

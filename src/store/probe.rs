@@ -38,8 +38,12 @@ impl Store {
         let tried = self.try_objects(&path).await;
         let deleted = self.remove(&path).await;
         tried.map_err(|error| self.not_usable(error))?;
-        deleted?;
-        if self.get(&path).await?.is_some() {
+        let found = match deleted {
+            Ok(()) => self.get(&path).await,
+            Err(error) => Err(error),
+        };
+        let found = found.map_err(|error| self.not_usable(Failure::Other(error)))?;
+        if found.is_some() {
             return Err(self.lacks(NOT_DELETED));
         }
         let Some(root) = self.root() else {
@@ -126,6 +130,9 @@ impl Store {
                 | object_store::Error::NotSupported { .. },
             ) => return self.lacks("it does not support conditional writes"),
             Failure::Other(error) => error,
+            Failure::Store(error) if is_denied(&error) => {
+                return Error::usage(message()).caused_by(error);
+            }
             Failure::Store(error) => Error::unexpected(message()).caused_by(error),
         };
         if asks_metadata_service(&error) {

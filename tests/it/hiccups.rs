@@ -144,6 +144,12 @@ impl Troubled {
         if !(begins || goes_on) || !fits {
             return None;
         }
+        // Simulated time stands still while a thread waits for responses to write, so nothing there may take time.
+        let is_read_to_publish =
+            operation == Operation::Get && path.as_ref().starts_with("_archive");
+        if is_read_to_publish && (trouble == Trouble::Slow || goes_on) {
+            return None;
+        }
         state.since.get_or_insert(now);
         *state.reached.entry((trouble, operation)).or_default() += 1;
         Some((trouble, status))
@@ -184,19 +190,13 @@ impl Troubled {
     }
 }
 
-impl std::fmt::Display for Troubled {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("troubled")
-    }
-}
-
 /// The store as `Store` takes it.
 #[derive(Debug, Clone)]
 struct Shared(Arc<Troubled>);
 
 impl std::fmt::Display for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
+        f.write_str("troubled")
     }
 }
 
@@ -362,11 +362,6 @@ impl World {
         end.error.map_or(Ok(()), Err)
     }
 
-    /// How many operations the last command made.
-    fn operations(&self) -> u64 {
-        self.troubled.state.lock().count
-    }
-
     async fn check(&self, charged: usize, what: &str) {
         self.troubled.plan(None);
         assert_eq!(self.simulator.ledger().len(), charged, "{what}");
@@ -386,8 +381,9 @@ async fn play(
     let mut random = fastrand::Rng::with_seed(seed);
     let world = World::new().await;
     for &(command, operations, charged) in undisturbed {
+        let trouble = TROUBLES[random.usize(..TROUBLES.len())];
         let plan = Plan {
-            trouble: TROUBLES[random.usize(..TROUBLES.len())],
+            trouble,
             // The first operation finds out whether there is a lake at all.
             at: random.u64(1..operations),
             on: "",
@@ -396,7 +392,14 @@ async fn play(
         };
         let what = format!("seed {seed}: {command:?} with {plan:?}");
         world.troubled.plan(Some(plan));
-        let end = world.play(command).await;
+        let mut end = world.play(command).await;
+        // Credentials that fail before they have ever worked are not waited for; nothing was sent.
+        if trouble == Trouble::Expired
+            && matches!(&end, Err(error) if error.kind() == ErrorKind::Usage)
+        {
+            world.troubled.plan(None);
+            end = world.play(command).await;
+        }
         assert!(end.is_ok(), "{what}: {}", end.unwrap_err());
         world.check(charged, &what).await;
     }
@@ -416,7 +419,7 @@ fn whatever_a_store_does_for_ten_seconds_every_command_succeeds_and_nothing_is_p
         for command in COMMANDS {
             world.troubled.plan(None);
             world.play(command).await.unwrap();
-            let operations = world.operations();
+            let operations = world.troubled.state.lock().count;
             found.push((command, operations, world.simulator.ledger().len()));
         }
         found
