@@ -36,8 +36,8 @@ fn in_vain(entries: &[Entry]) -> u32 {
     let attempts = entries.iter().rev().map(|entry| &entry.attempt);
     let since = attempts.take_while(|attempt| attempt.outcome != Outcome::Ok);
     let in_vain = since.filter(|attempt| {
-        let unreadable = attempt.status_code.is_none()
-            && attempt.http_status.is_some_and(|status| status < 300);
+        let unreadable =
+            attempt.status_code.is_none() && attempt.http_status.is_some_and(|status| status < 300);
         match attempt.charged {
             Charged::Yes => attempt.body_bytes.is_some(),
             Charged::Unknown => unreadable,
