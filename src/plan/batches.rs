@@ -49,7 +49,7 @@ impl Plan {
             .chunk_by(|&left, &right| list.root_domain_of(left) == list.root_domain_of(right))
             .map(|targets| targets.len() as u32)
             .collect();
-        let spread = spread(list, &mut order);
+        let spread = spread(list, &mut order, &sizes);
         let mut next: Vec<u32> = Vec::with_capacity(sizes.len());
         let mut total = 0;
         for size in &sizes {

@@ -23,19 +23,21 @@ const CANDIDATES: usize = 64;
 type Parts = Vec<Range<u32>>;
 
 /// Puts the targets of each root domain, which are consecutive in `order`, into an order that keeps
-/// spellings of the same page apart. Returns the parts of each root domain that has such targets, by
-/// the number of the root domain in `order`.
-pub(super) fn spread(list: &TargetList, order: &mut [TargetId]) -> HashMap<u32, Parts> {
-    let mut start = 0;
-    let domains: Vec<(u32, u32, &mut [TargetId])> = order
-        .chunk_by_mut(|&left, &right| list.root_domain_of(left) == list.root_domain_of(right))
-        .zip(0..)
-        .map(|(targets, number)| {
-            let begin = start;
-            start += targets.len() as u32;
-            (number, begin, targets)
-        })
-        .collect();
+/// spellings of the same page apart. `sizes` are the numbers of targets of the root domains. Returns
+/// the parts of each root domain that has such targets, by its number in `sizes`.
+pub(super) fn spread(
+    list: &TargetList,
+    mut order: &mut [TargetId],
+    sizes: &[u32],
+) -> HashMap<u32, Parts> {
+    let mut begin = 0;
+    let mut domains = Vec::with_capacity(sizes.len());
+    for (number, &size) in (0..).zip(sizes) {
+        let (targets, rest) = order.split_at_mut(size as usize);
+        domains.push((number, begin, targets));
+        order = rest;
+        begin += size;
+    }
     let spread = domains
         .into_par_iter()
         .with_min_len(64)
