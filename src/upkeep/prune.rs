@@ -342,7 +342,10 @@ mod tests {
             objects: 0,
             bytes: 0,
         };
-        let archive = Layout { snapshot }.archive().join("00000-1.json.zst");
+        // The snapshot was pruned before, and its archive is left.
+        let layout = Layout { snapshot };
+        store.put(&layout.pruned(), Bytes::new()).await.unwrap();
+        let archive = layout.archive().join("00000-1.json.zst");
         store.put(&archive, Bytes::new()).await.unwrap();
         let pruning = Pruning {
             snapshots: Vec::new(),

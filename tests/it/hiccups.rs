@@ -28,11 +28,12 @@ use object_store::{
     PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use parking_lot::Mutex;
+use strum::VariantArray;
 
 use crate::harness::{Site, mixed_targets as lines, simulator, surroundings};
 
 /// What a store does instead of what it was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, VariantArray)]
 enum Trouble {
     /// It fails, and nothing has happened.
     Before,
@@ -46,15 +47,6 @@ enum Trouble {
     /// 401 or 403: the credentials have expired.
     Expired,
 }
-
-const TROUBLES: [Trouble; 6] = [
-    Trouble::Before,
-    Trouble::After,
-    Trouble::Slow,
-    Trouble::Conflict,
-    Trouble::Precondition,
-    Trouble::Expired,
-];
 
 /// The status of a failure, as `object_store` says it.
 const STATUSES: [&str; 5] = ["429", "500", "501", "502", "503"];
@@ -381,7 +373,7 @@ async fn play(
     let mut random = fastrand::Rng::with_seed(seed);
     let world = World::new().await;
     for &(command, operations, charged) in undisturbed {
-        let trouble = TROUBLES[random.usize(..TROUBLES.len())];
+        let trouble = Trouble::VARIANTS[random.usize(..Trouble::VARIANTS.len())];
         let plan = Plan {
             trouble,
             // The first operation finds out whether there is a lake at all.
@@ -438,7 +430,7 @@ fn whatever_a_store_does_for_ten_seconds_every_command_succeeds_and_nothing_is_p
     if only.is_some() {
         return;
     }
-    for trouble in TROUBLES {
+    for &trouble in Trouble::VARIANTS {
         assert!(
             reached.keys().any(|branch| branch.0 == trouble),
             "{trouble:?}: {reached:?}"
