@@ -73,16 +73,18 @@ fn plain_page(line: &str, rules: &Rules) -> Option<Canonical> {
     let after_scheme = line
         .strip_prefix("https://")
         .or_else(|| line.strip_prefix("http://"))?;
-    let (host, path) = after_scheme.split_at(after_scheme.find('/')?);
+    let host_end = memchr::memchr(b'/', after_scheme.as_bytes())?;
+    let (host, path) = after_scheme.split_at(host_end);
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_~!$&()*+,;:=@/?.".contains(&b);
-    if path == "/" || !path.bytes().all(is_plain) || path.contains("/.") {
+    if path == "/" || !path.bytes().all(is_plain) || has_pair(path, b'/', b'.') {
         return None;
     }
     // A last label that starts with a digit may belong to an IPv4 address; `--` marks a name in
     // another script.
     let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
-    let last_label = &host[host.rfind('.')? + 1..];
-    let is_name = last_label.starts_with(|c: char| c.is_ascii_lowercase()) && !host.contains("--");
+    let last_label = &host[memchr::memrchr(b'.', host.as_bytes())? + 1..];
+    let is_name =
+        last_label.starts_with(|c: char| c.is_ascii_lowercase()) && !has_pair(host, b'-', b'-');
     if !(host.bytes().all(is_plain) && is_name && check_host(host).is_ok()) {
         return None;
     }
@@ -93,6 +95,12 @@ fn plain_page(line: &str, rules: &Rules) -> Option<Canonical> {
         kind: TargetKind::Page,
         root,
     })
+}
+
+/// Whether two bytes follow each other in a text.
+fn has_pair(text: &str, first: u8, second: u8) -> bool {
+    let text = text.as_bytes();
+    memchr::memchr_iter(second, text).any(|at| at > 0 && text[at - 1] == first)
 }
 
 /// The canonical form of any line, found by parsing it.
