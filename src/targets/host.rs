@@ -41,22 +41,23 @@ pub(super) fn check_host(host: &str) -> Result<(), Invalid> {
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
     };
     if host.is_empty() {
-        Err(Invalid::EmptyHost)
-    } else if host.len() > 253 || !host.split('.').all(fits) {
-        Err(Invalid::BadHost {
-            host: shortened(host),
-        })
-    } else if !host.contains('.') {
-        Err(Invalid::SingleLabel {
-            host: host.to_owned(),
-        })
-    } else {
-        not_special(host)
+        return Err(Invalid::EmptyHost);
     }
-}
-
-fn not_special(host: &str) -> Result<(), Invalid> {
-    let last = host.rsplit('.').next().unwrap_or_default();
+    // Every line passes here, so the labels are found once.
+    let (mut labels, mut last) = (0, "");
+    for label in host.split('.') {
+        if host.len() > 253 || !fits(label) {
+            return Err(Invalid::BadHost {
+                host: shortened(host),
+            });
+        }
+        (labels, last) = (labels + 1, label);
+    }
+    if labels == 1 {
+        return Err(Invalid::SingleLabel {
+            host: host.to_owned(),
+        });
+    }
     match SPECIAL_USE.iter().find(|&&name| name == last) {
         None => Ok(()),
         Some(&name) => Err(Invalid::SpecialUse {
