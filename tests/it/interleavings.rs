@@ -343,12 +343,8 @@ fn targets_and_money_are_conserved_whatever_the_interleaving() {
         Branch::Exit(4),
     ];
     if !cfg!(debug_assertions) {
-        expected.extend([
-            Branch::Ambiguous,
-            Branch::AllRefused,
-            Branch::Exit(1),
-            Branch::Exit(5),
-        ]);
+        // A store that fails for a while is tried again, so no seed ends with code 1.
+        expected.extend([Branch::Ambiguous, Branch::AllRefused, Branch::Exit(5)]);
     }
     for branch in expected {
         assert!(
