@@ -10,6 +10,7 @@ mod architecture;
 mod bad_input;
 mod bad_usage;
 mod budgeting;
+mod clocks;
 mod command_line;
 mod compacting;
 mod configuration;
