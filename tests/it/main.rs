@@ -20,6 +20,7 @@ mod dating;
 mod delta;
 mod faulty;
 mod flattening;
+mod full;
 mod harness;
 mod hiccups;
 mod history;
