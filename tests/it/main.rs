@@ -51,6 +51,7 @@ mod separating;
 mod spellings;
 mod status;
 mod status_codes;
+mod taken_over;
 mod targets;
 mod texts;
 mod truth;
