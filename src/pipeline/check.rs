@@ -34,7 +34,7 @@ pub async fn check(
     // Someone waits for the answer.
     store
         .patient(&env.clock, &env.stop, Duration::ZERO)
-        .probe()
+        .probe(&env.owner)
         .await?;
     let connection = connect(pipeline, &credentials_for(pipeline, env)?, env).await?;
     let account = fetch_account(&connection.client, &env.clock).await?;

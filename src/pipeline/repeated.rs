@@ -28,7 +28,8 @@ pub(super) async fn done_already(
         same_question(start.pipeline, &published.question)?;
         return Ok(Some(already_published(start, published)));
     }
-    let raced = seen.map(Manifest::publication) != Some(published.publication());
+    // A replay publishes the same run again, and replaces nothing.
+    let raced = seen.is_none_or(|seen| seen.run != run) || published.started_at >= start.started_at;
     let cut_off = ledger.is_marked_replacing(run).await?
         && ledger.run_record(published.generation + 1).await?.is_none();
     if !(raced || cut_off) || !asks_the_same(start, published, list).await {

@@ -41,7 +41,7 @@ pub async fn replay(
     env: &Surroundings<'_>,
 ) -> Result<RunEnd> {
     let store = env.lake(pipeline)?;
-    store.probe().await?;
+    store.probe(&env.owner).await?;
     same_kind_of_data(pipeline, &store, &open_snapshots(&store).await?).await?;
     let mode = RunMode {
         findings,

@@ -46,7 +46,7 @@ const BYTES_PER_TARGET: u64 = 4 << 10;
 pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> Result<RunEnd> {
     let (snapshot, started_at) = (pipeline.snapshot, env.clock.now());
     let store = env.lake(pipeline)?;
-    store.probe().await?;
+    store.probe(&env.owner).await?;
     let mut open = open_snapshots(&store).await?;
     same_kind_of_data(pipeline, &store, &open).await?;
     open.retain(|date| *date != snapshot);

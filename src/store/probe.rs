@@ -19,16 +19,16 @@ const NOT_DELETED: &str = "an object that was deleted can still be read";
 
 impl Store {
     /// Tries what backlake relies on: write, write only if absent, replace only if unchanged, read, list, delete, and on
-    /// a local disk to move files and folders. Leaves nothing behind.
+    /// a local disk to move files and folders. Leaves nothing behind. The probe is named after its process.
     ///
     /// # Errors
     /// A usage error that names what the lake does not do or permit; an unexpected error if it fails for another reason.
-    pub async fn probe(&self) -> Result<()> {
-        self.strict().try_everything().await
+    pub async fn probe(&self, owner: &Owner) -> Result<()> {
+        self.strict().try_everything(owner).await
     }
 
-    async fn try_everything(&self) -> Result<()> {
-        let owner = format!("{:?}", Owner::this_process());
+    async fn try_everything(&self, owner: &Owner) -> Result<()> {
+        let owner = format!("{owner:?}");
         let owner = format!("{:x}", Sha256::digest(owner.as_bytes()));
         let name = format!(".probe-{}", &owner[..16]);
         let path = Layout::runs().join(name.as_str());
