@@ -152,10 +152,14 @@ impl Lists {
             return Err(no_match(&url(name)));
         }
         for name in names {
-            let mut copy = Download::new(max_bytes)?;
-            let copied = bucket.copy(&name, &mut copy).await;
-            copied.context(|| failed(&url(&name)))?;
-            self.add(url(&name), copy.finish());
+            // An object may be named and match a glob as well.
+            let is_known = self.places.iter().any(|place| place.name == url(&name));
+            if !is_known {
+                let mut copy = Download::new(max_bytes)?;
+                let copied = bucket.copy(&name, &mut copy).await;
+                copied.context(|| failed(&url(&name)))?;
+                self.add(url(&name), copy.finish());
+            }
         }
         Ok(())
     }
