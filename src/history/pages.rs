@@ -304,7 +304,7 @@ pub(super) fn metric_column(metric: &Metric, side: Side) -> String {
     format!("{} {}", metric.name, side.name())
 }
 
-/// The columns of counts that both snapshots have. Later versions of the contract can have more
+/// The int64 columns that both snapshots have. Later versions of the contract can have more
 /// columns.
 fn metrics_of_both(from: &mut LazyFrame, to: &mut LazyFrame) -> Result<Vec<Metric>> {
     let failed = || "failed to read the snapshot's columns";

@@ -54,7 +54,7 @@ fn kind(path: &str) -> Result<PlaceKind<'_>, String> {
             }
             if !is_downloadable(&url) {
                 return Err(format!(
-                    "{}: a list is read over https://, so that nobody can change it on its way",
+                    "{}: only https:// is accepted for lists, so that they cannot be changed in transit",
                     shown(path)
                 ));
             }
