@@ -31,6 +31,7 @@ mod lists_any;
 mod lists_made;
 mod metrics;
 mod on_the_way;
+mod outside;
 mod pipe;
 mod places;
 mod planning;
