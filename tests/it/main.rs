@@ -7,6 +7,7 @@
 )]
 
 mod architecture;
+mod auditing;
 mod bad_input;
 mod bad_usage;
 mod budgeting;
