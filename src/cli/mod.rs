@@ -19,6 +19,7 @@ mod global;
 mod logging;
 mod man;
 mod metrics;
+mod outside;
 mod plan;
 mod progress;
 mod prune;

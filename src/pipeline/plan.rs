@@ -2,7 +2,7 @@
 
 use super::connect::{connect, credentials_for};
 use super::invalid::{described, first_invalid, reasons, refuse_mistaken};
-use super::lists::{find_lists, shown};
+use super::lists::find_lists;
 use super::means::Means;
 use super::ready::{Pipeline, TargetSettings};
 use super::report::PlanReport;
@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
 use crate::fetch::fetch_account;
 use crate::plan::{Estimate, Plan, requests_in_input_order};
+use crate::secret::shown;
 use crate::targets::TargetList;
 
 /// Reads the target lists and plans. Nothing is sent; if there are credentials, the account is read

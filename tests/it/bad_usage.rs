@@ -203,7 +203,7 @@ fn values_and_flags_that_are_wrong_are_refused_with_what_is_right() {
         (&["man", "nope"], "`nope` is not a command"),
         (
             &["man", "--out", "/no/such/folder"],
-            "--out: failed to write to /no/such/folder",
+            "--out: failed to write /no/such/folder/backlake.1",
         ),
         (&["snapshts", lake], "unrecognized subcommand 'snapshts'"),
         (&["--nonsense"], "unexpected argument '--nonsense' found"),

@@ -7,6 +7,7 @@
 )]
 
 mod architecture;
+mod auditing;
 mod bad_input;
 mod bad_usage;
 mod budgeting;
@@ -34,6 +35,7 @@ mod lists_any;
 mod lists_made;
 mod metrics;
 mod on_the_way;
+mod outside;
 mod pipe;
 mod places;
 mod planning;
