@@ -134,7 +134,7 @@ pub fn configuration_toml() -> String {
 }
 
 /// A text as comment lines.
-fn comment(text: &str) -> String {
+pub(super) fn comment(text: &str) -> String {
     let mut lines = String::new();
     let mut line = "#".to_owned();
     for word in text.split(' ') {

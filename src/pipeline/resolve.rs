@@ -33,7 +33,7 @@ use crate::provider::{Prices, TaskOptions};
 use crate::targets::{Column, Reading, Rules, Sources};
 
 /// The name that asks for the embedded simulator.
-const SIMULATOR: &str = "simulator";
+pub(super) const SIMULATOR: &str = "simulator";
 
 impl Pipeline {
     /// Reads and checks a pipeline file.

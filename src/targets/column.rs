@@ -137,6 +137,16 @@ pub(super) fn position(names: &[String], column: Option<&Column>) -> Result<usiz
     }
 }
 
+/// The column at a position: by its name if the name means no other one, or else by its number.
+pub(super) fn column_at(names: &[String], at: usize) -> Column {
+    let name = Column::Name(names[at].trim().to_owned());
+    if !names[at].trim().is_empty() && position(names, Some(&name)) == Ok(at) {
+        name
+    } else {
+        Column::Number(at + 1)
+    }
+}
+
 /// The names of columns for a message, each escaped, and shortened if there are many.
 pub(super) fn listed<S: AsRef<str>>(names: impl ExactSizeIterator<Item = S>) -> String {
     const SHOWN: usize = 30;

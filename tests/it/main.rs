@@ -24,6 +24,7 @@ mod hiccups;
 mod history;
 mod holding;
 mod hostile;
+mod init;
 mod interleavings;
 mod killing;
 mod lists;
