@@ -80,7 +80,7 @@ pub(super) enum Command {
     Compact(CompactArgs),
     /// Serve the simulated provider on loopback until it is stopped
     Simulate(SimulateArgs),
-    /// Show the columns of the tables: type, unit, meaning, source
+    /// Show the columns of the tables, or the JSON Schema of the pipeline file
     Schema(SchemaArgs),
     /// Print a pipeline file with every key, its default and its meaning
     Config(ConfigArgs),

@@ -15,6 +15,7 @@ mod gathered;
 mod init;
 mod invalid;
 mod key_docs;
+mod key_schema;
 mod keys;
 mod lists;
 mod means;
@@ -40,6 +41,7 @@ pub use file::{ContinueOpen, OnFinding};
 pub use first_file::InitSettings;
 pub use init::{Init, file_for, init};
 pub use key_docs::{configuration_markdown, configuration_toml};
+pub use key_schema::pipeline_schema;
 pub use means::{Means, PricesFrom};
 pub use plan::plan;
 pub use ready::{

@@ -58,7 +58,7 @@ impl<'de> Deserialize<'de> for Column {
 }
 
 /// The most columns of a list; a spreadsheet has no more.
-pub(super) const MAX_COLUMNS: usize = 16_384;
+pub const MAX_COLUMNS: usize = 16_384;
 
 /// Names that exports and people give to the column of the targets, as [`plain`] makes them.
 const WELL_KNOWN: [&str; 22] = [

@@ -35,7 +35,7 @@ mod texts;
 mod xlsx;
 
 pub use canonical::{Canonical, canonical};
-pub use column::Column;
+pub use column::{Column, MAX_COLUMNS};
 pub use list::{Line, LineEnd, Target, TargetId, TargetList};
 pub use look::reading_for;
 pub use places::{Glob, Place, is_pattern, no_match, places_on_disk};

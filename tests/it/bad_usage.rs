@@ -225,9 +225,10 @@ fn values_and_flags_that_are_wrong_are_refused_with_what_is_right() {
         ),
         (
             &["schema", "nope"],
-            "possible values: pages, breakdowns, targets, requests",
+            "possible values: pages, breakdowns, targets, requests, pipeline",
         ),
         (&["schema", "pages", "--markdown"], "cannot be used with"),
+        (&["schema", "pipeline", "--toml"], "is not a table"),
         (
             &["completions", "tcsh"],
             "invalid value 'tcsh' for '<SHELL>'",
