@@ -107,7 +107,7 @@ impl LakeArg {
     fn find(&self, clock: &Clock) -> Result<(String, Option<String>)> {
         let place = self.place.as_ref().or(self.lake.as_ref());
         let place = place.filter(|place| !place.is_empty()).ok_or_else(|| {
-            Error::usage("no lake is given")
+            Error::usage("no lake was given")
                 .with_hint("pass LAKE or a pipeline file, or set BACKLAKE_LAKE")
         })?;
         let is_file = Path::new(place)

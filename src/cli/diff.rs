@@ -46,7 +46,7 @@ pub(super) struct DiffArgs {
     /// What to show
     #[arg(long, value_enum, default_value_t = What::Summary)]
     what: What,
-    /// The metric to compare: any count column of `backlake schema pages`. Over many pages, links are
+    /// The metric to compare: any int64 column of `backlake schema pages`. Over many pages, links are
     /// added up; of every other metric, the median is shown
     #[arg(long, value_name = "METRIC", default_value = "backlinks")]
     by: String,
@@ -54,7 +54,7 @@ pub(super) struct DiffArgs {
     #[arg(long, value_name = "DOMAIN")]
     root_domain: Option<String>,
     /// Show at most this many rows, largest change first; 0 shows all rows, sorted by key. Default: 5
-    /// per section in a summary, 20 in a table, no limit for files and JSON
+    /// per section of a summary, 20 in a table, all rows in csv, json and parquet
     #[arg(long, value_name = "ROWS")]
     limit: Option<u32>,
     /// Output format; `json` writes one object per line (a single object for `summary`)
@@ -75,15 +75,15 @@ enum What {
     Risen,
     /// Movers whose metric fell
     Fallen,
-    /// Pages that were absent when asked before, and have data now
+    /// Pages without data in the earlier snapshot that have data in the later one
     New,
-    /// Pages that had data before, and are absent when asked now
+    /// Pages with data in the earlier snapshot that have none in the later one
     Lost,
     /// Pages that only the later list contains
     Added,
     /// Pages that only the earlier list contains
     Removed,
-    /// Pages that failed, were refused or were not sent in one of the snapshots
+    /// Pages without a response in one snapshot: failed, refused or not sent
     Unanswered,
     /// Links per dimension and key
     Breakdowns,

@@ -17,10 +17,10 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct ManArgs {
-    /// The page of this command, instead of the program's
+    /// Print the page of this command instead of the program's
     #[arg(value_name = "COMMAND")]
     command: Option<String>,
-    /// Write the pages of the program and of every command to DIR
+    /// Write the pages of the program and of all commands to DIR
     #[arg(long, value_name = "DIR", conflicts_with = "command")]
     out: Option<PathBuf>,
 }

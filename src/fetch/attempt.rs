@@ -256,7 +256,7 @@ impl Fetcher<'_> {
         let told = self.max_cost(&work.batch);
         let price = self.purse.settle(told, cost);
         if price == PriceCheck::NotUnderstood {
-            // At once, so that no waiting request is sent at a price that nobody knows.
+            // At once, so that no waiting request is sent at an unknown price.
             stopping.send_replace(true);
         }
 

@@ -11,11 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use flate2::read::MultiGzDecoder;
 use futures::StreamExt as _;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, RETRY_AFTER,
+};
 use http::{HeaderMap, HeaderValue, Method, Request};
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -64,6 +67,8 @@ pub struct Response {
     pub requested_wait: Option<Duration>,
 }
 
+/// A date that differs by more says nothing about a clock.
+const MOST_AHEAD: TimeDelta = TimeDelta::days(3650);
 /// Headers that a response may have.
 const MAX_HEADERS: usize = 100;
 
@@ -76,6 +81,8 @@ pub struct Client {
     secrets: Secrets,
     limits: Limits,
     clock: Clock,
+    /// How far the provider's clock was ahead of ours at the last response that showed its date.
+    ahead: Arc<Mutex<TimeDelta>>,
 }
 
 impl Client {
@@ -139,6 +146,7 @@ impl Client {
             secrets: Secrets::new(&credentials.login, credentials.password.expose_secret()),
             limits,
             clock: clock.clone(),
+            ahead: Arc::default(),
         })
     }
 
@@ -166,6 +174,22 @@ impl Client {
     pub async fn id_list(&self, body: Vec<u8>) -> Result<Response, SendError> {
         self.send(Method::POST, "/v3/backlinks/id_list", body.into())
             .await
+    }
+
+    /// How far the provider's clock is ahead of ours, as the `Date` header of its last response says. Zero if none says so.
+    #[must_use]
+    pub fn provider_ahead(&self) -> TimeDelta {
+        *self.ahead.lock()
+    }
+
+    /// Takes note of the date of a response.
+    fn note_date(&self, headers: &HeaderMap) {
+        let date = headers.get(DATE).and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok());
+        let ahead = date.map(|date| date.to_utc() - self.clock.now());
+        if let Some(ahead) = ahead.filter(|ahead| ahead.abs() < MOST_AHEAD) {
+            *self.ahead.lock() = ahead;
+        }
     }
 
     fn url(&self, path: &str) -> Url {
@@ -223,6 +247,7 @@ impl Client {
 
     async fn receive(&self, request: Request<Bytes>) -> Result<Response, SendError> {
         let mut response = self.transport.send(request).await?;
+        self.note_date(&response.headers);
         if response.headers.len() > MAX_HEADERS {
             return Err(SendError::NoResponse(format!(
                 "the response has more than {MAX_HEADERS} headers"

@@ -71,8 +71,13 @@ impl Ledger {
             }
             std::fs::remove_file(&file).context(|| unreadable(&folder))?;
         }
-        // Only the empty folders go.
-        let _ = std::fs::remove_dir(&folder);
+        // Only empty folders go: that of the date, and that of the lake if no other date has responses here.
+        for folder in [Some(folder.as_path()), folder.parent()]
+            .into_iter()
+            .flatten()
+        {
+            let _ = std::fs::remove_dir(folder);
+        }
         Ok(())
     }
 
@@ -106,7 +111,10 @@ async fn write(folder: PathBuf, file: PathBuf, packed: Bytes) -> Result<()> {
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&folder)?;
+        // A start for another date may delete the lake's empty folder in between.
+        if builder.create(&folder).is_err() {
+            builder.create(&folder)?;
+        }
         private(&folder)?;
         write_whole(&file, &packed)
     });

@@ -79,7 +79,8 @@ pub(super) async fn begins_today(
         return Ok(());
     }
     let generation = published.map_or(1, |published| published.generation + 1);
-    if ledger.run_record(generation).await?.is_some() {
+    let begun = ledger.run_record(generation).await?.is_some();
+    if begun || is_repeated(ledger, published).await? {
         return Ok(());
     }
     let what = if published.is_some() {
@@ -94,6 +95,14 @@ pub(super) async fn begins_today(
         "nothing was sent; leave out the date, or pass --backfill to publish today's data as {snapshot}"
     );
     Err(Error::usage(message).with_hint(hint))
+}
+
+/// Whether the published run is a replacement whose start was interrupted before its end.
+async fn is_repeated(ledger: &Ledger, published: Option<&Manifest>) -> Result<bool> {
+    match published {
+        Some(published) => ledger.is_marked_replacing(&published.run).await,
+        None => Ok(false),
+    }
 }
 
 /// Refuses to mix responses to different questions in one snapshot.

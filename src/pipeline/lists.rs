@@ -55,7 +55,7 @@ fn kind(path: &str) -> Result<PlaceKind<'_>, String> {
                 .map_err(|error| format!("{} is not a URL: {error}", shown(path)))?;
             if !is_downloadable(&url) {
                 return Err(format!(
-                    "{}: a list is read over https://, so that nobody can change it on its way",
+                    "{}: only https:// is accepted for lists, so that they cannot be changed in transit",
                     shown(path)
                 ));
             }
@@ -139,10 +139,14 @@ impl Lists {
             return Err(no_match(&url(name)));
         }
         for name in names {
-            let mut copy = Download::new(max_bytes)?;
-            let copied = bucket.copy(&name, &mut copy).await;
-            copied.context(|| failed(&url(&name)))?;
-            self.add(url(&name), copy.finish());
+            // An object may be named and match a glob as well.
+            let is_known = self.places.iter().any(|place| place.name == url(&name));
+            if !is_known {
+                let mut copy = Download::new(max_bytes)?;
+                let copied = bucket.copy(&name, &mut copy).await;
+                copied.context(|| failed(&url(&name)))?;
+                self.add(url(&name), copy.finish());
+            }
         }
         Ok(())
     }

@@ -68,7 +68,7 @@ fn a_place_that_is_wrong_is_refused_by_every_command_that_takes_one() {
     }
     for command in on_lakes() {
         for (place, words) in [
-            (None, "no lake is given"),
+            (None, "no lake was given"),
             (
                 Some("no/such/lake"),
                 "failed to open the lake at no/such/lake",
@@ -88,7 +88,7 @@ fn a_place_that_is_wrong_is_refused_by_every_command_that_takes_one() {
             let args: Vec<&str> = command.iter().copied().chain(place).collect();
             refused(&args, None, words);
         }
-        refused(&command, Some(("BACKLAKE_LAKE", "")), "no lake is given");
+        refused(&command, Some(("BACKLAKE_LAKE", "")), "no lake was given");
         refused(
             &command,
             Some(("BACKLAKE_LAKE", "no/such")),
