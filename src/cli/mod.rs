@@ -16,6 +16,7 @@ mod entry;
 mod exit_codes;
 mod format;
 mod global;
+mod init;
 mod logging;
 mod man;
 mod metrics;

@@ -6,9 +6,10 @@ use chrono::{DateTime, NaiveDate, Utc};
 use clap::Args;
 use serde::Serialize;
 
-use super::args::{Lake, LakeArg, date};
+use super::args::{Lake, LakeArg};
 use super::console::{Console, Failure};
 use super::format::{bytes, counted};
+use crate::clock::date;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::{Audit, audit, log_differences, snapshots, strays};
 use crate::ledger::{ArchiveAudit, Ledger};

@@ -49,3 +49,35 @@ pub fn credentials(
         password: SecretString::from(read("DATAFORSEO_PASSWORD")?),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    #[test]
+    fn a_password_file_is_read_without_what_an_editor_adds() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        for (content, expected) in [
+            ("pass word", Some("pass word")),
+            ("password\r\n", Some("password")),
+            ("\u{feff}password\n", Some("password")),
+            (" \u{feff} password", Some("password")),
+            ("pass\u{feff}word", Some("pass\u{feff}word")),
+            ("\u{feff}\n", None),
+            ("", None),
+        ] {
+            std::fs::write(&file, content).unwrap();
+            let variable = |name: &str| match name {
+                "DATAFORSEO_LOGIN" => Some("login".to_owned()),
+                "DATAFORSEO_PASSWORD_FILE" => Some(file.display().to_string()),
+                _ => None,
+            };
+            let read = credentials("https://api.example.com", variable).ok();
+            let password = read.as_ref().map(|read| read.password.expose_secret());
+            assert_eq!(password, expected, "{content:?}");
+        }
+    }
+}

@@ -23,7 +23,7 @@ use super::ready::{
     ApiSettings, Budget, LakeSettings, MaxInvalid, Overrides, Pipeline, Provider, PublishSettings,
     RequestSettings, SimulatorOptions, TargetSettings,
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, date};
 use crate::contract::{Contract, Contracts};
 use crate::error::{Error, Result};
 use crate::fetch::{Limits, RetryPolicy, is_loopback};
@@ -36,7 +36,7 @@ use crate::store::LOGIN_IN_LAKE;
 use crate::targets::{Column, Reading, Rules, Sources};
 
 /// The name that asks for the embedded simulator.
-const SIMULATOR: &str = "simulator";
+pub(super) const SIMULATOR: &str = "simulator";
 
 impl Pipeline {
     /// Reads and checks a pipeline file.
@@ -156,11 +156,8 @@ impl File<'_> {
         let Some(text) = snapshot else {
             return Ok(clock.today());
         };
-        text.get_ref().parse().map_err(|_| {
-            let message = format!(
-                "`{}` is not a date; write it as \"2026-11-23\"",
-                text.get_ref()
-            );
+        date(text.get_ref()).map_err(|why| {
+            let message = format!("`{}` is {why}", text.get_ref());
             self.refuse("snapshot", &text, &message)
         })
     }

@@ -88,6 +88,7 @@ fn a_stage_imports_only_what_comes_before_it() {
                 "lake",
                 "ledger",
                 "pipeline",
+                "provider",
                 "simulator",
                 "store",
                 "targets",

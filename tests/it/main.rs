@@ -27,6 +27,7 @@ mod hiccups;
 mod history;
 mod holding;
 mod hostile;
+mod init;
 mod interfering;
 mod interleavings;
 mod killed_anywhere;
