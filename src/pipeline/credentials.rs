@@ -1,10 +1,13 @@
 //! Reads credentials from the environment only: from a variable, or from a file that a variable
 //! names.
 
+use std::path::Path;
+
 use secrecy::SecretString;
 
 use crate::error::{Context, Error, Result};
 use crate::fetch::Credentials;
+use crate::files::read_text;
 use crate::secret::shown;
 
 /// Reads `DATAFORSEO_LOGIN` and `DATAFORSEO_PASSWORD`, or the files that `…_FILE` name. `variable`
@@ -22,7 +25,7 @@ pub fn credentials(
         let value = match (set(name), set(&file)) {
             (Some(value), _) => value,
             (None, Some(path)) => {
-                let value = std::fs::read_to_string(&path)
+                let value = read_text(Path::new(&path))
                     .usage(|| format!("failed to read {path} ({file})"))?;
                 if value.trim_start_matches('\u{feff}').trim().is_empty() {
                     return Err(Error::usage(format!("{path} ({file}) is empty")));

@@ -16,6 +16,7 @@ mod owner;
 mod patience;
 mod patient;
 mod probe;
+mod regular;
 mod room;
 mod whole;
 

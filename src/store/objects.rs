@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{
@@ -20,6 +19,7 @@ use url::Url;
 use super::bucket::connect;
 use super::patience::Patience;
 use super::patient::Patient;
+use super::regular::Regular;
 use super::whole::{blocking, sync_directory, write_whole};
 use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
@@ -89,7 +89,7 @@ impl Store {
                 let message = format!("the lake {url} is a file, not a folder");
                 return Err(Error::usage(message).with_hint("pass the folder of the lake"));
             }
-            let objects = LocalFileSystem::new_with_prefix(&root).usage(failed)?;
+            let objects = Regular::new(root.clone()).usage(failed)?;
             let name = root.display().to_string().into();
             return Ok(Self {
                 disk: Some(Arc::new(root)),

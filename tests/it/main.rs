@@ -6,6 +6,7 @@
     reason = "a test reads best from top to bottom, tables included"
 )]
 
+mod absurd;
 mod altered;
 mod architecture;
 mod auditing;
