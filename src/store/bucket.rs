@@ -14,6 +14,13 @@ use url::Url;
 use super::download::Download;
 use crate::error::{Context, Error, Result};
 
+/// The schemes of the URLs of buckets.
+pub(crate) const SCHEMES: [&str; 6] = ["s3", "s3a", "gs", "az", "abfs", "abfss"];
+
+pub(super) fn unsupported(scheme: &str) -> String {
+    format!("{scheme}:// is not supported")
+}
+
 /// Connects to the bucket of a URL. Credentials are found in each cloud's standard way: environment,
 /// workload identity, instance role.
 ///
@@ -61,7 +68,7 @@ impl Bucket {
         };
         let failed = || format!("failed to open {root}");
         let url: Url = root.parse().usage(failed)?;
-        let unsupported = || Error::usage(format!("{}:// is not supported", url.scheme()));
+        let unsupported = || Error::usage(unsupported(url.scheme()));
         let objects = connect(&url, &retry).ok_or_else(unsupported)?;
         let objects = objects.usage(failed)?;
         Ok(Self { objects })

@@ -18,7 +18,7 @@ mod patient;
 mod probe;
 mod whole;
 
-pub(crate) use bucket::Bucket;
+pub(crate) use bucket::{Bucket, SCHEMES};
 pub(crate) use delivery::Delivery;
 pub(crate) use digest::hash;
 pub(crate) use disk::{LocalFile, Scratch};
@@ -26,7 +26,7 @@ pub(crate) use download::Download;
 pub use holder::{Hold, Holder};
 pub use layout::{AttemptId, Layout};
 pub use lock::Lock;
-pub use objects::Store;
+pub use objects::{Store, check_place_of_lake};
 pub use owner::Owner;
 pub use patience::RETRY;
 pub use whole::write_whole;
