@@ -47,6 +47,7 @@ mod separating;
 mod spellings;
 mod status;
 mod status_codes;
+mod stored_lake;
 mod targets;
 mod texts;
 mod truth;
