@@ -104,6 +104,8 @@ impl Clock {
 pub enum Stage {
     /// Audit the staged files.
     Audit,
+    /// Compare archived responses with what was received.
+    Compare,
     /// Decompress archived responses.
     Decompress,
     /// Encode the breakdowns table as Parquet.

@@ -114,7 +114,7 @@ impl LakeArg {
             }
             _ => {
                 let hint = "pass LAKE or a pipeline file, or set BACKLAKE_LAKE";
-                return Err(Error::usage("no lake is given").with_hint(hint));
+                return Err(Error::usage("no lake was given").with_hint(hint));
             }
         };
         let is_file = Path::new(place)

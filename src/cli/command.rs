@@ -66,9 +66,9 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Audit published snapshots: files, hashes, counts, order, fates, money
     Verify(VerifyArgs),
-    /// Say whether the last nights are published, and what continues those that are not
+    /// Show whether the last nights were published, and how to continue those that were not
     Status(StatusArgs),
-    /// List all snapshots, open ones too
+    /// List all snapshots, including open ones
     Snapshots(SnapshotsArgs),
     /// Show what changed between two published snapshots
     Diff(DiffArgs),

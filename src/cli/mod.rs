@@ -20,6 +20,7 @@ mod init;
 mod logging;
 mod man;
 mod metrics;
+mod outside;
 mod plan;
 mod progress;
 mod prune;

@@ -1,4 +1,4 @@
-//! `snapshots`: list all snapshots, open ones too.
+//! `snapshots`: list all snapshots, including open ones.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use super::invalid::described;
 use super::key_docs::comment;
-use super::lists::shown;
 use super::report::InitReport;
 use super::resolve::SIMULATOR;
 use crate::money::Usd;
 use crate::provider::Endpoint;
+use crate::secret::shown;
 use crate::targets::{Column, ReadAs, Reading};
 use crate::visible::{escaped, toml_string};
 

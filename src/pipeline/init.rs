@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::first_file::{FirstFile, InitSettings};
 use super::invalid::refuse_mistaken;
-use super::lists::{find_lists, shown};
+use super::lists::find_lists;
 use super::means::Means;
 use super::plan::{planned, read_found};
 use super::ready::{Overrides, Pipeline};
@@ -14,6 +14,7 @@ use super::report::InitReport;
 use super::resolve::SIMULATOR;
 use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
+use crate::secret::shown;
 use crate::targets::{Column, ReadAs, TargetKind, TargetList, reading_for};
 use crate::visible::toml_string;
 

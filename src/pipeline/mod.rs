@@ -23,6 +23,7 @@ mod plan;
 mod publish;
 mod ready;
 mod reconcile;
+mod repeated;
 mod replay;
 mod report;
 mod resolve;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::connect::{connect, credentials_for};
 use super::invalid::{described, first_invalid, reasons, refuse_mistaken};
-use super::lists::{Lists, find_lists, shown};
+use super::lists::{Lists, find_lists};
 use super::means::Means;
 use super::ready::{Pipeline, TargetSettings};
 use super::report::PlanReport;
@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
 use crate::fetch::fetch_account;
 use crate::plan::{Estimate, Plan, requests_in_input_order};
+use crate::secret::shown;
 use crate::store::Store;
 use crate::targets::TargetList;
 

@@ -30,6 +30,7 @@ use crate::fetch::{Limits, RetryPolicy, is_loopback};
 use crate::lake::ChangeBounds;
 use crate::money::Usd;
 use crate::provider::{Prices, TaskOptions};
+use crate::secret::{has_login, shown};
 use crate::store::check_place_of_lake;
 use crate::targets::{Column, Reading, Rules, Sources};
 
@@ -342,10 +343,11 @@ impl File<'_> {
             }
             (None, None) => None,
         };
+        let url = url.unwrap_or_default();
         let memory = mib(self.whole(&keys::MEMORY_MIB, spec.memory_mib)?);
         let retry_minutes = self.whole(&keys::RETRY_MINUTES, spec.retry_minutes)?;
         Ok(LakeSettings {
-            url: url.unwrap_or_default(),
+            url,
             table_format: spec.table_format,
             contracts: self.contracts(spec.contracts.as_ref())?,
             file_bytes: mib(self.whole(&keys::FILE_MIB, spec.file_mib)?),
@@ -418,19 +420,20 @@ pub fn check_given_lake(url: &str) -> Result<()> {
 
 /// Refuses a URL to which credentials must not be sent.
 fn check_base_url(url: &str) -> Result<(), String> {
-    let parsed: url::Url = url
-        .parse()
-        .map_err(|error| format!("`{url}` is neither \"{SIMULATOR}\" nor a URL: {error}"))?;
-    if !parsed.username().is_empty() || parsed.password().is_some() {
+    if has_login(url) {
         let message =
             "credentials do not belong in a URL; set DATAFORSEO_LOGIN and DATAFORSEO_PASSWORD";
         return Err(message.to_owned());
     }
+    let shown = shown(url);
+    let parsed: url::Url = url
+        .parse()
+        .map_err(|error| format!("`{shown}` is neither \"{SIMULATOR}\" nor a URL: {error}"))?;
     match parsed.scheme() {
         "https" => Ok(()),
         "http" if is_loopback(&parsed) => Ok(()),
         "http" => Err(format!(
-            "{url} would send the credentials unencrypted; use https://"
+            "{shown} would send the credentials unencrypted; use https://"
         )),
         scheme => Err(format!("scheme `{scheme}` is not https")),
     }

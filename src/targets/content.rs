@@ -1,5 +1,5 @@
 //! Recognises content that is not what the format says, before any line of it becomes a target:
-//! each line of a csv that is read as txt would be a page that nobody asked for.
+//! each line of a csv that is read as txt would be a page that was never on the list.
 
 use memchr::memmem;
 

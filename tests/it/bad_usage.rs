@@ -70,7 +70,7 @@ fn a_place_that_is_wrong_is_refused_by_every_command_that_takes_one() {
     }
     for command in on_lakes() {
         for (place, words) in [
-            (None, "no lake is given"),
+            (None, "no lake was given"),
             (
                 Some("no/such/lake"),
                 "failed to open the lake at no/such/lake",
@@ -90,7 +90,7 @@ fn a_place_that_is_wrong_is_refused_by_every_command_that_takes_one() {
             let args: Vec<&str> = command.iter().copied().chain(place).collect();
             refused(&args, None, words);
         }
-        refused(&command, Some(("BACKLAKE_LAKE", "")), "no lake is given");
+        refused(&command, Some(("BACKLAKE_LAKE", "")), "no lake was given");
         refused(
             &command,
             Some(("BACKLAKE_LAKE", "nightly.toml")),
@@ -255,7 +255,7 @@ fn values_and_flags_that_are_wrong_are_refused_with_what_is_right() {
         (&["man", "nope"], "`nope` is not a command"),
         (
             &["man", "--out", "/no/such/folder"],
-            "--out: failed to write to /no/such/folder",
+            "--out: failed to write /no/such/folder/backlake.1",
         ),
         (&["snapshts", lake], "unrecognized subcommand 'snapshts'"),
         (&["--nonsense"], "unexpected argument '--nonsense' found"),

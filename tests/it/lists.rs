@@ -1,4 +1,4 @@
-//! Lists as people have them are read as they are meant, and content that is not a list is never
+//! Lists as real tools export them are read as they are meant, and content that is not a list is never
 //! paid for.
 
 use std::io::Write as _;
