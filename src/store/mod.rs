@@ -16,6 +16,7 @@ mod owner;
 mod patience;
 mod patient;
 mod probe;
+mod refusals;
 mod whole;
 
 pub(crate) use bucket::{Bucket, SCHEMES};
