@@ -11,7 +11,7 @@ use crate::visible::escaped;
 /// The report for people.
 pub(super) fn text(found: &Status, file: &str) -> String {
     let verdict = match found.problems.len() as u64 {
-        0 => "fresh and whole".to_owned(),
+        0 => "up to date, no problems".to_owned(),
         problems => counted(problems, "problem"),
     };
     let at = found.checked_at.format("%Y-%m-%d %H:%M UTC");
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lake_that_is_fresh_and_whole_is_told_in_one_screen() {
+    fn a_lake_without_problems_is_told_in_one_screen() {
         let mut status = status(
             vec![
                 night(25, NightState::Published),

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::handle::Ledger;
 use crate::error::{Context, Error, Result, advice};
-use crate::store::{AttemptId, write_whole};
+use crate::store::{AttemptId, Layout, write_whole};
 
 impl Ledger {
     /// Keeps a packed response in the spill folder, and returns the error that says where.
@@ -55,7 +55,10 @@ impl Ledger {
         private(&folder).context(|| unreadable(&folder))?;
         for file in files {
             let file = file.context(|| unreadable(&folder))?.path();
-            let Some(id) = file.file_name().and_then(|name| id_of(name.to_str()?)) else {
+            let Some(id) = file
+                .file_name()
+                .and_then(|name| Layout::attempt_of(name.to_str()?))
+            else {
                 continue;
             };
             let (path, intent) = (self.layout.response(id), self.layout.intent(id));
@@ -102,14 +105,6 @@ fn unreadable(folder: &FsPath) -> String {
 
 fn name(id: AttemptId) -> String {
     format!("{id}.json.zst")
-}
-
-fn id_of(name: &str) -> Option<AttemptId> {
-    let (batch, attempt) = name.strip_suffix(".json.zst")?.split_once('-')?;
-    Some(AttemptId {
-        batch: batch.parse().ok()?,
-        attempt: attempt.parse().ok()?,
-    })
 }
 
 async fn write(folder: PathBuf, file: PathBuf, packed: Bytes) -> Result<()> {

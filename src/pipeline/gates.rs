@@ -207,6 +207,29 @@ pub(super) fn held(findings: &Findings, mode: FindingsMode, pipeline: &Pipeline)
     Some(Error::new(ErrorKind::Held, message).with_hint(hint))
 }
 
+/// Refuses to replace a published snapshot by less of the same run.
+pub(super) fn not_less(published: &Manifest, rebuilt: &Manifest) -> Result<()> {
+    let (before, now) = (&published.tally, &rebuilt.tally);
+    for (things, before, now) in [
+        (
+            "returned targets",
+            before.fates.returned,
+            now.fates.returned,
+        ),
+        ("items", before.items, now.items),
+    ] {
+        if now < before {
+            let message = format!(
+                "the archive of snapshot {} has {now} {things}, but {before} are published",
+                published.snapshot
+            );
+            let hint = "nothing was changed; `backlake verify LAKE --archive` names every damaged response";
+            return Err(Error::unexpected(message).with_hint(hint));
+        }
+    }
+    Ok(())
+}
+
 /// Says how far the budget went and how much the rest needs.
 pub(super) fn over_budget(ceiling: Usd, spent: Usd, rest: Usd) -> Error {
     let message = format!(

@@ -252,6 +252,15 @@ impl Layout {
             .unwrap_or_default()
     }
 
+    /// The attempt in the name of its response or intent.
+    pub(crate) fn attempt_of(name: &str) -> Option<AttemptId> {
+        let (batch, attempt) = name.strip_suffix(".json.zst")?.split_once('-')?;
+        Some(AttemptId {
+            batch: batch.parse().ok()?,
+            attempt: attempt.parse().ok()?,
+        })
+    }
+
     /// The date in the name of a manifest; none for other objects.
     pub(crate) fn date_of(path: &Path) -> Option<NaiveDate> {
         path.filename()?.strip_suffix(".json")?.parse().ok()

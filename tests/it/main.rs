@@ -6,8 +6,11 @@
     reason = "a test reads best from top to bottom, tables included"
 )]
 
+mod absurd;
+mod altered;
 mod architecture;
 mod at_once;
+mod auditing;
 mod bad_input;
 mod bad_usage;
 mod budgeting;
@@ -27,6 +30,7 @@ mod hiccups;
 mod history;
 mod holding;
 mod hostile;
+mod init;
 mod interfering;
 mod interleavings;
 mod killed_anywhere;
@@ -36,6 +40,7 @@ mod lists_any;
 mod lists_made;
 mod metrics;
 mod on_the_way;
+mod outside;
 mod pipe;
 mod places;
 mod planning;
@@ -52,6 +57,7 @@ mod separating;
 mod spellings;
 mod status;
 mod status_codes;
+mod stored_lake;
 mod taken_over;
 mod targets;
 mod texts;
