@@ -28,8 +28,10 @@ pub(super) async fn done_already(
         same_question(start.pipeline, &published.question)?;
         return Ok(Some(already_published(start, published)));
     }
-    // A replay publishes the same run again, and replaces nothing.
-    let raced = seen.is_none_or(|seen| seen.run != run) || published.started_at >= start.started_at;
+    // A replay publishes the same run again, and replaces nothing. A time that has not come yet is that of a wrong clock.
+    let began_since =
+        published.started_at >= start.started_at && published.published_at <= start.env.clock.now();
+    let raced = began_since || seen.is_none_or(|seen| seen.run != run);
     let cut_off = ledger.is_marked_replacing(run).await?
         && ledger.run_record(published.generation + 1).await?.is_none();
     if !(raced || cut_off) || !asks_the_same(start, published, list).await {
