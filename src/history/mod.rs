@@ -32,27 +32,33 @@
 //! of breakdowns one entry per key.
 
 mod breakdowns;
+mod compare;
 mod grouping;
 mod groups;
 mod list;
 mod local_files;
 mod metric;
+mod nightly;
 mod pages;
 mod pair;
 mod summary;
 mod tables;
 mod tally;
 mod top;
+mod totals;
 mod write;
 
 pub use breakdowns::{BreakdownChange, Breakdowns};
+pub use compare::{compare, shifts};
 pub use groups::{
     Group, InBoth, ListChange, MetricChange, PageGroups, Targets, TopPages, Unanswered,
     UnansweredFates,
 };
 pub use list::List;
 pub use metric::Statistic;
+pub use nightly::{Bounds, Label, NightPages, Pick, night_pages};
 pub use pages::{PageChange, Pages};
 pub use pair::Pair;
 pub use summary::{Summary, summary};
+pub use totals::{PageNumbers, PageTotals, Quartiles};
 pub use write::ListFormat;
