@@ -62,6 +62,10 @@ fn a_stage_imports_only_what_comes_before_it() {
         ("lake", &["flatten", "ledger", "store", "targets"]),
         ("history", &["lake", "store"]),
         ("upkeep", &["lake", "ledger", "store"]),
+        (
+            "report",
+            &["history", "lake", "provider", "store", "upkeep"],
+        ),
         ("simulator", &["provider", "targets"]),
         (
             "pipeline",
@@ -72,6 +76,7 @@ fn a_stage_imports_only_what_comes_before_it() {
                 "ledger",
                 "plan",
                 "provider",
+                "report",
                 "simulator",
                 "store",
                 "targets",
@@ -87,6 +92,7 @@ fn a_stage_imports_only_what_comes_before_it() {
                 "lake",
                 "ledger",
                 "pipeline",
+                "report",
                 "simulator",
                 "store",
                 "targets",

@@ -6,7 +6,7 @@ use backlake::contract::Table;
 use crate::harness::{Site, program, text};
 
 /// Every command of the program.
-pub(crate) const COMMANDS: [&str; 16] = [
+pub(crate) const COMMANDS: [&str; 17] = [
     "plan",
     "run",
     "replay",
@@ -15,6 +15,7 @@ pub(crate) const COMMANDS: [&str; 16] = [
     "status",
     "snapshots",
     "diff",
+    "report",
     "sql",
     "prune",
     "compact",

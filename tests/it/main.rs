@@ -40,6 +40,7 @@ mod publishing;
 mod refusals;
 mod replacing;
 mod replaying;
+mod reporting;
 mod retrying;
 mod scripted;
 mod separating;

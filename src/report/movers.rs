@@ -1,0 +1,148 @@
+//! What moved: pages that gained or lost domains, and pages that only one of two snapshots has.
+
+use maud::{Markup, html};
+
+use super::collect::{BY, Report};
+use super::head::{cell, section as framed, sql};
+use super::numbers::{Better, change, count, foreign, known, percent, tone};
+use super::queries::since;
+use super::svg::sparkline;
+use crate::history::{PageChange, Summary};
+
+pub(super) fn section(report: &Report) -> Markup {
+    let body = html! {
+        @if report.since_last.is_none() {
+            p class="note" { "With one night nothing can be compared yet. The next night shows what moved." }
+        }
+        @for summary in report.comparisons() { (comparison(report, summary)) }
+    };
+    framed("movers", "Movers", &[], body)
+}
+
+fn comparison(report: &Report, summary: &Summary) -> Markup {
+    let name = since(report, summary.from);
+    let nights = (summary.to - summary.from).num_days();
+    let groups = &summary.pages;
+    let kinds: [(&str, &str, i64); 6] = [
+        (
+            "in both",
+            "both snapshots have the page",
+            groups.in_both.pages,
+        ),
+        (
+            "new",
+            "both lists ask for it, and only this snapshot has data",
+            groups.new.pages,
+        ),
+        (
+            "lost",
+            "both lists ask for it, and only the earlier snapshot has data",
+            groups.lost.pages,
+        ),
+        (
+            "added to the list",
+            "only the later list has it",
+            groups.added.pages,
+        ),
+        (
+            "removed from the list",
+            "only the earlier list has it",
+            groups.removed.pages,
+        ),
+        (
+            "unanswered",
+            "one of the snapshots has no response for it",
+            groups.unanswered.pages,
+        ),
+    ];
+    html! {
+        div class="heading" {
+            h3 {
+                "Since " (summary.from)
+                @if nights > 1 { span class="flat" { " · " (nights) " nights" } }
+            }
+            (sql(&[format!("groups-{name}"), format!("gained-{name}"), format!("lost-links-{name}")]))
+        }
+        ul class="legend groups" data-sql=(format!("groups-{name}")) {
+            @for (kind, meaning, pages) in kinds {
+                li class=[(pages == 0).then_some("none")] title=(meaning) { strong { (count(pages)) } " " (kind) }
+            }
+        }
+        div class="two" {
+            (table(report, "Gained most", &format!("gained-{name}"), &summary.top.risen))
+            (table(report, "Lost most", &format!("lost-links-{name}"), &summary.top.fallen))
+        }
+        @for (title, pages, before) in [
+            ("New pages", &summary.top.new, false),
+            ("Lost pages", &summary.top.lost, true),
+            ("Added to the list", &summary.top.added, false),
+            ("Removed from the list", &summary.top.removed, true),
+            ("Unanswered", &summary.top.unanswered, true),
+        ] {
+            @if !pages.is_empty() { (short_list(title, pages, before)) }
+        }
+    }
+}
+
+/// The movers in one direction, by referring main domains.
+fn table(report: &Report, title: &str, id: &str, pages: &[PageChange]) -> Markup {
+    html! {
+        div class="card" {
+            h4 { (title) " " small { "referring main domains" } }
+            @if pages.is_empty() { p class="flat" { "No page." } } @else {
+                table class="movers" data-sql=(id) {
+                    thead { tr {
+                        th scope="col" { "Page" }
+                        th scope="col" class="spark" { "Nights" }
+                        th scope="col" class="number" { "Before" }
+                        th scope="col" class="number" { "Now" }
+                        th scope="col" class="number" { "Change" }
+                    } }
+                    tbody { @for page in pages { (row(report, page)) } }
+                }
+            }
+        }
+    }
+}
+
+fn row(report: &Report, page: &PageChange) -> Markup {
+    let target = page.target.as_deref().unwrap_or_default();
+    let values: Vec<_> = report
+        .days
+        .iter()
+        .map(|day| day.pages()?.targets.get(target)?.referring_main_domains)
+        .collect();
+    let by = page.change.unwrap_or_default();
+    html! {
+        tr {
+            th scope="row" { (foreign(target)) }
+            td class="spark" { (sparkline(&values, "referring main domains by night")) }
+            (cell("Before", html! { (known(page.before)) }))
+            (cell("Now", html! { (known(page.after)) }))
+            (cell("Change", html! {
+                (change(by, Better::More))
+                @if let Some(ratio) = page.relative_change {
+                    " " small class=(tone(by, Better::More)) { (percent(ratio)) }
+                }
+            }))
+        }
+    }
+}
+
+/// Pages that only one snapshot has.
+fn short_list(title: &str, pages: &[PageChange], before: bool) -> Markup {
+    html! {
+        details class="card" {
+            summary { (title) ", by " (BY.replace('_', " ")) }
+            ul class="pages" {
+                @for page in pages {
+                    @let value = if before { page.before.or(page.after) } else { page.after };
+                    li {
+                        (foreign(page.target.as_deref().unwrap_or_default()))
+                        span { (known(value)) }
+                    }
+                }
+            }
+        }
+    }
+}
