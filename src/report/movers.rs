@@ -72,14 +72,8 @@ fn comparison(report: &Report, summary: &Summary) -> Markup {
             (table(report, "Gained most", &format!("gained-{name}"), &summary.top.risen))
             (table(report, "Lost most", &format!("lost-links-{name}"), &summary.top.fallen))
         }
-        @for (title, pages, before) in [
-            ("New pages", &summary.top.new, false),
-            ("Lost pages", &summary.top.lost, true),
-            ("Added to the list", &summary.top.added, false),
-            ("Removed from the list", &summary.top.removed, true),
-            ("Unanswered", &summary.top.unanswered, true),
-        ] {
-            @if !pages.is_empty() { (short_list(title, pages, before)) }
+        @for list in lists(summary) {
+            @if !list.pages.is_empty() { (short_list(&list, &format!("{}-{name}", list.kind))) }
         }
     }
 }
@@ -129,17 +123,37 @@ fn row(report: &Report, page: &PageChange) -> Markup {
     }
 }
 
-/// Pages that only one snapshot has.
-fn short_list(title: &str, pages: &[PageChange], before: bool) -> Markup {
+/// Pages that only one snapshot has, largest first.
+pub(super) struct OneSided<'a> {
+    /// What its query is called.
+    pub(super) kind: &'static str,
+    title: &'static str,
+    pub(super) pages: &'a [PageChange],
+}
+
+/// The lists of a comparison, in the order of the page.
+pub(super) fn lists(summary: &Summary) -> [OneSided<'_>; 5] {
+    let top = &summary.top;
+    [
+        ("new", "New pages", &top.new),
+        ("lost", "Lost pages", &top.lost),
+        ("added", "Added to the list", &top.added),
+        ("removed", "Removed from the list", &top.removed),
+        ("unanswered", "Unanswered", &top.unanswered),
+    ]
+    .map(|(kind, title, pages)| OneSided { kind, title, pages })
+}
+
+fn short_list(list: &OneSided<'_>, id: &str) -> Markup {
     html! {
         details class="card" {
-            summary { (title) ", by " (BY.replace('_', " ")) }
-            ul class="pages" {
-                @for page in pages {
-                    @let value = if before { page.before.or(page.after) } else { page.after };
+            summary { (list.title) ", by " (BY.replace('_', " ")) }
+            (sql(&[id.to_owned()]))
+            ul class="pages" data-sql=(id) {
+                @for page in list.pages {
                     li {
                         (foreign(page.target.as_deref().unwrap_or_default()))
-                        span { (known(value)) }
+                        span { (known(page.before.or(page.after))) }
                     }
                 }
             }

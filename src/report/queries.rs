@@ -161,6 +161,15 @@ LIMIT {TOP};"
                 ),
             ));
         }
+        for list in super::movers::lists(summary) {
+            if !list.pages.is_empty() {
+                queries.push(Query::new(
+                    format!("{}-{name}", list.kind),
+                    format!("Which pages are {} since {}?", list.kind, summary.from),
+                    one_sided(list.kind, &from, &to),
+                ));
+            }
+        }
         let list = |day: &str| {
             format!(
                 "SELECT root_domain, target, fate FROM targets\n    WHERE snapshot_date = {day} AND fate NOT IN ('duplicate', 'invalid')"
@@ -189,6 +198,35 @@ FROM was FULL JOIN now USING (root_domain, target);",
         ));
     }
     queries
+}
+
+/// The pages that only one snapshot has.
+fn one_sided(kind: &str, from: &str, to: &str) -> String {
+    const UNANSWERED: &str = "fate IN ('failed', 'refused', 'unsent')";
+    let pages = |day: &str, other: &str, fate: &str| {
+        format!(
+            "SELECT root_domain, target, {BY}
+FROM pages LEFT JOIN (
+    SELECT root_domain, target, fate FROM targets
+    WHERE snapshot_date = {other} AND fate NOT IN ('duplicate', 'invalid')
+) USING (root_domain, target)
+WHERE matched AND snapshot_date = {day} AND {fate}"
+        )
+    };
+    let found = match kind {
+        "new" => pages(to, from, "fate = 'absent'"),
+        "lost" => pages(from, to, "fate = 'absent'"),
+        "added" => pages(to, from, "fate IS NULL"),
+        "removed" => pages(from, to, "fate IS NULL"),
+        _ => format!(
+            "{}\nUNION ALL\n{}",
+            pages(from, to, UNANSWERED),
+            pages(to, from, UNANSWERED)
+        ),
+    };
+    format!(
+        "SELECT {BY} FROM (\n{found}\n)\nORDER BY {BY} DESC NULLS LAST, root_domain, target\nLIMIT {TOP};"
+    )
 }
 
 fn nights(report: &Report) -> Vec<Query> {

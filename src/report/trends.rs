@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::collect::{Day, Report};
 use super::groups::columns;
 use super::head::section as framed;
-use super::numbers::{day, foreign, known, separated};
+use super::numbers::{day, foreign, separated};
 use super::svg::{LinePlot, Plotted};
 use crate::history::{PageTotals, Quartiles};
 
@@ -72,7 +72,7 @@ fn figure(report: &Report, name: Markup, what: &str, values: &[Quartiles]) -> Ma
         figure class="card" {
             figcaption {
                 strong { (name) }
-                span class="now" { (known(now)) }
+                span class="now" { (now.map_or_else(|| "–".to_owned(), separated)) }
                 @if !what.is_empty() { small { (what) } }
             }
             @if let Some(Plotted { svg, bottom, top }) = plot.draw() {
