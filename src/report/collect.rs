@@ -121,6 +121,16 @@ impl Report {
         day.pages().is_some().then_some(day)
     }
 
+    /// What a comparison with this date is called in the names of its queries.
+    pub(super) fn since(&self, from: NaiveDate) -> &'static str {
+        let last = self.since_last.as_ref().map(|summary| summary.from);
+        if last == Some(from) {
+            "night"
+        } else {
+            "window"
+        }
+    }
+
     /// The comparisons, newest first.
     pub(super) fn comparisons(&self) -> impl Iterator<Item = &Summary> {
         self.since_last.iter().chain(&self.since_first)

@@ -5,7 +5,6 @@ use maud::{Markup, html};
 use super::collect::{BY, Report};
 use super::head::{cell, section as framed, sql};
 use super::numbers::{Better, change, count, foreign, known, percent, tone};
-use super::queries::since;
 use super::svg::sparkline;
 use crate::history::{PageChange, Summary};
 
@@ -20,7 +19,7 @@ pub(super) fn section(report: &Report) -> Markup {
 }
 
 fn comparison(report: &Report, summary: &Summary) -> Markup {
-    let name = since(report, summary.from);
+    let name = report.since(summary.from);
     let nights = (summary.to - summary.from).num_days();
     let groups = &summary.pages;
     let kinds: [(&str, &str, i64); 6] = [

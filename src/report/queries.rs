@@ -117,20 +117,10 @@ WHERE now.snapshot_date = {newest} AND was.snapshot_date = {then};",
     queries
 }
 
-/// The name of a comparison in the ids of its queries.
-pub(super) fn since(report: &Report, from: NaiveDate) -> &'static str {
-    let last = report.since_last.as_ref().map(|summary| summary.from);
-    if last == Some(from) {
-        "night"
-    } else {
-        "window"
-    }
-}
-
 fn movers(report: &Report) -> Vec<Query> {
     let mut queries = Vec::new();
     for summary in report.comparisons() {
-        let name = since(report, summary.from);
+        let name = report.since(summary.from);
         let (from, to) = (date(summary.from), date(summary.to));
         let both = format!(
             "FROM pages was JOIN pages now USING (root_domain, target)

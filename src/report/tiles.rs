@@ -5,7 +5,6 @@ use maud::{Markup, html};
 use super::collect::{Day, Report};
 use super::head::section as framed;
 use super::numbers::{Better, change, count, known, plural, separated, signed};
-use super::queries::since;
 use super::svg::sparkline;
 use crate::history::{PageTotals, Summary};
 
@@ -60,7 +59,7 @@ pub(super) fn section(report: &Report) -> Markup {
     queries.extend(
         report
             .comparisons()
-            .map(|summary| format!("like-for-like-{}", since(report, summary.from))),
+            .map(|summary| format!("like-for-like-{}", report.since(summary.from))),
     );
     let body = html! {
         div class="tiles" data-sql="tiles" {
@@ -142,7 +141,7 @@ fn like_for_like(report: &Report, summary: &Summary) -> Markup {
             strong { "Since " (summary.from) ", like for like: " }
             "the " (separated(groups.in_both.pages)) " pages in both snapshots have "
             @if let Some(change) = links.and_then(|links| links.change) {
-                span data-sql=(format!("like-for-like-{}", since(report, summary.from))) {
+                span data-sql=(format!("like-for-like-{}", report.since(summary.from))) {
                     data value=(change) { (signed(change)) }
                 }
                 " backlinks. "
