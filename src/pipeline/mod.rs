@@ -16,6 +16,7 @@ mod invalid;
 mod keys;
 mod lists;
 mod means;
+mod page;
 mod plan;
 mod publish;
 mod ready;

@@ -3,6 +3,8 @@
 
 use std::process::Output;
 
+use backlake::contract::Table;
+
 use crate::harness::{Site, program, text};
 
 /// A site whose list has labels, published on so many nights up to 2026-11-23.
@@ -17,6 +19,44 @@ fn published(list: &str, nights: u32) -> Site {
         assert!(output.status.success(), "{}", text(&output.stderr));
     }
     site
+}
+
+#[test]
+fn a_run_writes_the_page_if_asked_and_a_page_that_fails_is_only_a_warning() {
+    let site = Site::new((0..50).map(|n| format!("https://example.com/{n}")));
+    let site = site.with("[publish]\nreport = true");
+    let output = site.program("run", &["-q"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let reports = site.lake().join("_reports");
+    let page = std::fs::read_to_string(reports.join("2026-11-23.html")).unwrap();
+    assert!(
+        page.contains("Invented data") && page.ends_with("</html>"),
+        "{page}"
+    );
+    assert_eq!(site.problems(), [""; 0]);
+    // An earlier night is damaged, and then the folder cannot be written.
+    let file = crate::harness::files(&site.lake(), Table::Pages).remove(0);
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[1..]).unwrap();
+    let again = |date: &str| {
+        let output = site.program("run", &["-q", "--output", "json", "--snapshot", date]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["state"], "published");
+        report["warnings"].as_array().unwrap().clone()
+    };
+    let warnings = again("2026-11-24");
+    let warned = warnings[0].as_str().unwrap();
+    assert!(
+        warned.contains("failed to write the report page"),
+        "{warned}"
+    );
+    assert!(!reports.join("2026-11-24.html").exists());
+    std::fs::write(&file, whole).unwrap();
+    assert_eq!(again("2026-11-25"), [serde_json::Value::Null; 0]);
+    std::fs::remove_dir_all(&reports).unwrap();
+    std::fs::write(&reports, "not a folder").unwrap();
+    assert_eq!(again("2026-11-26").len(), 1);
 }
 
 fn list(rows: impl IntoIterator<Item = (String, &'static str)>) -> String {
