@@ -18,7 +18,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,7 +31,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-use peak::peak_megabytes;
+use peak::{measure_in_a_child, peak_megabytes};
 
 /// Rows per file, as in a lake: about 256 MiB at 65 bytes per row.
 const FILE_ROWS: usize = 34 * ROW_GROUP_ROWS;
@@ -76,12 +75,7 @@ fn main() {
         "breakdowns",
     ] {
         print!("{what:>16}: ");
-        let child = Command::new(&args[0])
-            .args(["--measure", &lake, what])
-            .output()
-            .expect("a child");
-        print!("{}", String::from_utf8_lossy(&child.stdout));
-        eprint!("{}", String::from_utf8_lossy(&child.stderr));
+        measure_in_a_child([&lake, what]);
     }
 }
 

@@ -14,13 +14,12 @@ mod peak;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::process::Command;
 use std::time::Instant;
 
 use backlake::clock::Clock;
 use backlake::pipeline::{Overrides, Pipeline, Surroundings, plan};
 
-use peak::peak_megabytes;
+use peak::{measure_in_a_child, peak_megabytes};
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -37,13 +36,8 @@ fn main() {
         for name in ["list.txt", "list.csv"] {
             let list = folder.path().join(name);
             write_list(&list, targets);
-            let child = Command::new(&args[0])
-                .arg("--measure")
-                .arg(&list)
-                .output()
-                .expect("a child");
-            print!("{name}: {}", String::from_utf8_lossy(&child.stdout));
-            eprint!("{}", String::from_utf8_lossy(&child.stderr));
+            print!("{name}: ");
+            measure_in_a_child([&list]);
         }
     }
 }

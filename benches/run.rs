@@ -13,14 +13,13 @@
 
 mod peak;
 
-use std::process::Command;
 use std::time::Instant;
 
 use backlake::clock::Clock;
 use backlake::pipeline::{Overrides, Pipeline, Surroundings, plan, run};
 use backlake::simulator::{Behaviour, LOGIN, PASSWORD, Simulator};
 
-use peak::peak_megabytes;
+use peak::{measure_in_a_child, peak_megabytes};
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -56,12 +55,7 @@ fn main() {
             folder.path().join("lake").display(),
         );
         print!("{batches:>5} batches of {name}: ");
-        let child = Command::new(&args[0])
-            .args(["--measure", &text])
-            .output()
-            .expect("a child");
-        print!("{}", String::from_utf8_lossy(&child.stdout));
-        eprint!("{}", String::from_utf8_lossy(&child.stderr));
+        measure_in_a_child([&text]);
     }
 }
 

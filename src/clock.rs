@@ -10,6 +10,16 @@ use parking_lot::Mutex;
 use strum::IntoStaticStr;
 use tokio::time::Instant;
 
+/// A date as people and folders write it: `2026-11-23`, with all its digits.
+///
+/// # Errors
+/// Any other text, with what to write.
+pub fn date(text: &str) -> Result<NaiveDate, &'static str> {
+    let read: Option<NaiveDate> = text.parse().ok();
+    read.filter(|date| date.to_string() == text)
+        .ok_or("not a date; write it as 2026-11-23")
+}
+
 /// Tells the time and waits. A test uses [`Clock::simulated`] on a runtime whose time is paused: there, a wait takes no
 /// real time and ends exactly when it should.
 #[derive(Debug, Clone)]
@@ -94,6 +104,8 @@ impl Clock {
 pub enum Stage {
     /// Audit the staged files.
     Audit,
+    /// Compare archived responses with what was received.
+    Compare,
     /// Decompress archived responses.
     Decompress,
     /// Encode the breakdowns table as Parquet.

@@ -80,6 +80,17 @@ pub fn escaped_json(json: &str) -> Cow<'_, str> {
     escaped_unless(json, |c| c == '\n', unit)
 }
 
+/// A text as a string of TOML in one line, in which nothing acts on a terminal.
+#[must_use]
+pub fn toml_string(text: &str) -> String {
+    let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+    let unit = |to: &mut String, c: char| {
+        // Writing to a string cannot fail.
+        let _ = write!(to, "\\U{:08X}", u32::from(c));
+    };
+    format!("\"{}\"", escaped_unless(&quoted, |_| false, unit))
+}
+
 fn escaped_unless(
     text: &str,
     stays: impl Fn(char) -> bool,
@@ -132,6 +143,14 @@ mod tests {
             let visible = escaped_json(&json).into_owned();
             prop_assert!(visible.chars().all(|c| c == '\n' || !is_deceptive(c)));
             prop_assert_eq!(serde_json::from_str::<[String; 1]>(&visible).unwrap(), [text]);
+        }
+
+        #[test]
+        fn a_toml_string_is_the_same_text_in_one_line(text in any::<String>()) {
+            let line = format!("key = {}", toml_string(&text));
+            prop_assert!(!line.contains(is_deceptive));
+            let table: toml::Table = line.parse().unwrap();
+            prop_assert_eq!(table["key"].as_str(), Some(text.as_str()));
         }
     }
 }

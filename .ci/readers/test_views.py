@@ -150,6 +150,21 @@ def test_writing_the_script_leaves_no_other_file(lake):
     assert lake.files == ["views.sql"]
 
 
+@pytest.mark.parametrize("name", ["{lake}\nCREATE TABLE planted (a INT);--", "it's; CREATE TABLE planted (a INT);--",
+                                  "x\n.shell exit 9", "{tables} {place}", "[x]*? {y} -- $1"])
+def test_the_path_of_a_lake_is_a_path_and_never_a_statement(copied, backlake, name):
+    place = copied.rename(copied.with_name(name))
+    connection = duckdb.connect()
+    connection.execute(backlake("sql", place))
+    assert connection.execute("SELECT count(*) > 1000 FROM pages").fetchone() == (True,)
+    assert connection.execute("SELECT table_name FROM duckdb_tables()").fetchall() == []
+
+
+def test_a_lake_that_duckdb_cannot_read_is_refused(copied, backlake):
+    place = copied.rename(copied.with_name("a\\b"))
+    assert backlake("sql", place, code=2) == ""
+
+
 def test_a_lake_without_a_snapshot_is_an_error_and_no_script(backlake, tmp_path):
     assert backlake("sql", tmp_path, code=2) == ""
 

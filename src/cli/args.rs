@@ -7,7 +7,7 @@ use chrono::{NaiveDate, TimeDelta};
 use clap::Args;
 
 use super::console::Console;
-use crate::clock::Clock;
+use crate::clock::{Clock, date};
 use crate::error::{Error, Result};
 use crate::money::Usd;
 use crate::pipeline::{Overrides, Pipeline};
@@ -107,7 +107,7 @@ impl LakeArg {
     fn find(&self, clock: &Clock) -> Result<(String, Option<String>)> {
         let place = self.place.as_ref().or(self.lake.as_ref());
         let place = place.filter(|place| !place.is_empty()).ok_or_else(|| {
-            Error::usage("no lake is given")
+            Error::usage("no lake was given")
                 .with_hint("pass LAKE or a pipeline file, or set BACKLAKE_LAKE")
         })?;
         let is_file = Path::new(place)
@@ -127,12 +127,6 @@ impl LakeArg {
 
 /// What to pass for LAKE.
 const PLACE: &str = "pass the folder or URL (s3://, gs://, az://) of a lake, or a pipeline file (.toml) that names it";
-
-/// Parses a date.
-pub(super) fn date(text: &str) -> Result<NaiveDate, String> {
-    text.parse()
-        .map_err(|_| "not a date; write it as 2026-11-23".to_owned())
-}
 
 fn minutes(text: &str) -> Result<NonZeroU32, String> {
     text.parse()

@@ -10,6 +10,7 @@ use super::console::{Console, Failure};
 use super::diff::DiffArgs;
 use super::exit_codes::exit_codes_help;
 use super::global::Global;
+use super::init::InitArgs;
 use super::man::ManArgs;
 use super::plan::PlanArgs;
 use super::prune::PruneArgs;
@@ -39,6 +40,7 @@ fn help() -> String {
 
 const EXAMPLES: &str = "\
 Examples:
+  backlake init pages.csv                         write a pipeline file for a list
   backlake config > nightly.toml                  write a pipeline file with every key
   backlake plan pipelines/nightly.toml            show requests and cost; nothing is paid
   backlake run pipelines/demo.toml                fetch from the embedded simulator and publish
@@ -54,6 +56,8 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Look at a target list and write a pipeline file for it
+    Init(InitArgs),
     /// Show what a first run would send and cost; send no paid request
     Plan(PlanArgs),
     /// Fetch what is missing and publish the snapshot; run it again to continue
@@ -64,9 +68,9 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Audit published snapshots: files, hashes, counts, order, fates, money
     Verify(VerifyArgs),
-    /// Say whether the last nights are published, and what continues those that are not
+    /// Show whether the last nights were published, and how to continue those that were not
     Status(StatusArgs),
-    /// List all snapshots, open ones too
+    /// List all snapshots, including open ones
     Snapshots(SnapshotsArgs),
     /// Show what changed between two published snapshots
     Diff(DiffArgs),
@@ -80,7 +84,7 @@ pub(super) enum Command {
     Compact(CompactArgs),
     /// Serve the simulated provider on loopback until it is stopped
     Simulate(SimulateArgs),
-    /// Show the columns of the tables: type, unit, meaning, source
+    /// Show the columns of the tables, or the JSON Schema of the pipeline file
     Schema(SchemaArgs),
     /// Print a pipeline file with every key, its default and its meaning
     Config(ConfigArgs),
@@ -94,6 +98,7 @@ impl Command {
     /// Runs the command.
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
         match self {
+            Self::Init(args) => args.exec(console).await,
             Self::Plan(args) => args.exec(console).await,
             Self::Run(args) => args.exec(console).await,
             Self::Replay(args) => args.exec(console).await,

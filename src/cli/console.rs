@@ -69,8 +69,8 @@ impl Console {
         text: impl FnOnce() -> String,
     ) -> Result<()> {
         match self.output {
-            // Values are escaped where a line is composed; this is for those that nobody expects to
-            // be foreign.
+            // Values are escaped where a line is composed. This is the safety net for values that were
+            // not expected to come from outside.
             Output::Text => print(&escaped_lines(&text())),
             Output::Json => {
                 let json = serde_json::to_string_pretty(report);

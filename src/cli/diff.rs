@@ -1,22 +1,21 @@
 //! `diff`: show what changed between two published snapshots.
 
-use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::num::NonZeroU32;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use chrono::NaiveDate;
 use clap::{Args, ValueEnum};
-use tempfile::NamedTempFile;
 
-use super::args::{LakeArg, date};
+use super::args::LakeArg;
 use super::console::{Console, Failure};
 use super::diff_text::{
     breakdown_header, breakdown_line, mover_header, mover_line, page_header, page_line,
     summary_text, unanswered_header, unanswered_line,
 };
 use super::global::Output;
+use super::outside::Outside;
+use crate::clock::date;
 use crate::error::{Context as _, Error, Result};
 use crate::history::{List, ListFormat, PageChange, Pair, Summary, summary};
 use crate::store::Store;
@@ -48,7 +47,7 @@ pub(super) struct DiffArgs {
     /// What to show
     #[arg(long, value_enum, default_value_t = What::Summary)]
     what: What,
-    /// The metric to compare: any count column of `backlake schema pages`. Over many pages, links are
+    /// The metric to compare: any int64 column of `backlake schema pages`. Over many pages, links are
     /// added up; of every other metric, the median is shown
     #[arg(long, value_name = "METRIC", default_value = "backlinks")]
     by: String,
@@ -56,7 +55,7 @@ pub(super) struct DiffArgs {
     #[arg(long, value_name = "DOMAIN")]
     root_domain: Option<String>,
     /// Show at most this many rows, largest change first; 0 shows all rows, sorted by key. Default: 5
-    /// per section in a summary, 20 in a table, no limit for files and JSON
+    /// per section of a summary, 20 in a table, all rows in csv, json and parquet
     #[arg(long, value_name = "ROWS")]
     limit: Option<u32>,
     /// Output format; `json` writes one object per line (a single object for `summary`)
@@ -77,15 +76,15 @@ enum What {
     Risen,
     /// Movers whose metric fell
     Fallen,
-    /// Pages that were absent when asked before, and have data now
+    /// Pages without data in the earlier snapshot that have data in the later one
     New,
-    /// Pages that had data before, and are absent when asked now
+    /// Pages with data in the earlier snapshot that have none in the later one
     Lost,
     /// Pages that only the later list contains
     Added,
     /// Pages that only the earlier list contains
     Removed,
-    /// Pages that failed, were refused or were not sent in one of the snapshots
+    /// Pages without a response in one snapshot: failed, refused or not sent
     Unanswered,
     /// Links per dimension and key
     Breakdowns,
@@ -191,7 +190,7 @@ impl DiffArgs {
                 serde_json::to_string_pretty(summary).context(|| "failed to write the summary")?;
             escaped_json(&json).into_owned() + "\n"
         };
-        let mut to = Destination::open(self.out.as_deref())?;
+        let to = Destination::open(self.out.as_deref())?;
         let mut out = to.writer()?;
         is_read(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
         to.close()
@@ -205,7 +204,7 @@ impl DiffArgs {
         line: impl Fn(&Row) -> String,
     ) -> Result<()> {
         let limit = self.limit(form);
-        let mut to = Destination::open(self.out.as_deref())?;
+        let to = Destination::open(self.out.as_deref())?;
         match form {
             Form::Table => table(list, limit, to.writer()?, header, line)?,
             Form::Csv => list.write(limit, ListFormat::Csv, to.writer()?)?,
@@ -250,45 +249,36 @@ fn is_read(written: io::Result<()>) -> Result<bool> {
     }
 }
 
-/// Standard output, or a file that appears under its name when it is complete.
-struct Destination<'a>(Option<(NamedTempFile, &'a Path)>);
+/// Standard output, or the file of `--out`.
+struct Destination<'a>(Option<(Outside, &'a Path)>);
 
 impl<'a> Destination<'a> {
     fn open(path: Option<&'a Path>) -> Result<Self> {
-        let Some(path) = path else {
-            return Ok(Self(None));
-        };
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        // Temporary files are private by default; this one becomes an ordinary file.
-        builder.permissions(PermissionsExt::from_mode(0o666));
-        let file = builder
-            .tempfile_in(folder)
-            .usage(|| format!("--out: failed to write {}", path.display()))?;
-        Ok(Self(Some((file, path))))
+        let opened = path.map(|path| {
+            let outside = Outside::open(path).usage(|| failed(path))?;
+            Ok((outside, path))
+        });
+        opened.transpose().map(Self)
     }
 
-    fn writer(&mut self) -> Result<Box<dyn Write + Send>> {
-        let Some((file, path)) = &self.0 else {
-            return Ok(Box::new(BufWriter::new(io::stdout())));
-        };
-        let file: File = file
-            .as_file()
-            .try_clone()
-            .context(|| format!("failed to write {}", path.display()))?;
-        Ok(Box::new(BufWriter::new(file)))
+    fn writer(&self) -> Result<Box<dyn Write + Send>> {
+        Ok(match &self.0 {
+            None => Box::new(BufWriter::new(io::stdout())),
+            Some((outside, path)) => {
+                let file = outside.writer().context(|| failed(path))?;
+                Box::new(BufWriter::new(file))
+            }
+        })
     }
 
     fn close(self) -> Result<()> {
         match self.0 {
             None => Ok(()),
-            Some((file, path)) => file
-                .persist(path)
-                .map(drop)
-                .usage(|| format!("--out: failed to write {}", path.display())),
+            Some((outside, path)) => outside.close().usage(|| failed(path)),
         }
     }
+}
+
+fn failed(path: &Path) -> String {
+    format!("--out: failed to write {}", path.display())
 }

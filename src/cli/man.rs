@@ -1,10 +1,11 @@
 //! `man`: print man pages.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::console::{Failure, print};
+use super::outside::write_outside;
 use crate::error::{Context as _, Error};
 
 const EXAMPLES: &str = "\
@@ -16,10 +17,10 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct ManArgs {
-    /// The page of this command, instead of the program's
+    /// Print the page of this command instead of the program's
     #[arg(value_name = "COMMAND")]
     command: Option<String>,
-    /// Write the pages of the program and of every command to DIR
+    /// Write the pages of the program and of all commands to DIR
     #[arg(long, value_name = "DIR", conflicts_with = "command")]
     out: Option<PathBuf>,
 }
@@ -27,21 +28,41 @@ pub(super) struct ManArgs {
 impl ManArgs {
     pub(super) fn exec(self, program: clap::Command) -> Result<(), Failure> {
         if let Some(folder) = &self.out {
-            let written = clap_mangen::generate_to(program, folder);
-            return Ok(written.usage(|| format!("--out: failed to write to {}", folder.display()))?);
+            return Ok(write_all(&program, folder)?);
         }
         let page = match &self.command {
             None => program,
             Some(name) => named(program, name)?,
         };
-        let mut text = Vec::new();
-        clap_mangen::Man::new(page)
-            .render(&mut text)
-            .context(|| "failed to write the man page")?;
-        let text =
-            String::from_utf8(text).map_err(|_| Error::unexpected("the man page is not UTF-8"))?;
+        let text = String::from_utf8(page_of(page)?)
+            .map_err(|_| Error::unexpected("the man page is not UTF-8"))?;
         Ok(print(&text)?)
     }
+}
+
+/// Writes the pages of the program and of every command.
+fn write_all(program: &clap::Command, folder: &Path) -> Result<(), Error> {
+    let mut pages = vec![program.clone()];
+    for command in program
+        .get_subcommands()
+        .filter(|found| !found.is_hide_set())
+    {
+        pages.push(named(program.clone(), command.get_name())?);
+    }
+    for page in pages {
+        let file = folder.join(format!("{}.1", page.get_name()));
+        write_outside(&file, &page_of(page)?)
+            .usage(|| format!("--out: failed to write {}", file.display()))?;
+    }
+    Ok(())
+}
+
+fn page_of(command: clap::Command) -> Result<Vec<u8>, Error> {
+    let mut text = Vec::new();
+    clap_mangen::Man::new(command)
+        .render(&mut text)
+        .context(|| "failed to write the man page")?;
+    Ok(text)
 }
 
 /// The command of this name, called `backlake-NAME` as its page is.

@@ -1,6 +1,7 @@
 //! `--metrics-file`: metrics of a run, in the text format of the node exporter's textfile
 //! collector.
 
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,14 +13,15 @@ use prometheus::{
 };
 use tracing::warn;
 
+use super::outside::write_outside;
 use crate::clock::Clock;
-use crate::error::{Context as _, Result};
+use crate::error::{Context as _, Error, Result};
 use crate::fate::{Fate, Fates};
 use crate::fetch::Event;
 use crate::ledger::Outcome;
 use crate::money::Usd;
 use crate::pipeline::{Pipeline, Progress, RunReport, RunState};
-use crate::store::{Owner, Store, write_whole};
+use crate::store::{Owner, Store};
 use crate::upkeep::{Expected, NightState, nights, status};
 
 /// How often the file is written during a run.
@@ -309,8 +311,19 @@ impl Metrics {
         TextEncoder::new()
             .encode(&self.registry.gather(), &mut text)
             .context(|| DEFECT)?;
-        write_whole(&self.file, &text)
-            .usage(|| format!("--metrics-file: failed to write {}", self.file.display()))
+        let file = self.file.display();
+        if self
+            .file
+            .metadata()
+            .is_ok_and(|found| found.file_type().is_fifo())
+        {
+            // A reader that does not read would hold up requests.
+            let message = format!("--metrics-file: {file} is a FIFO");
+            return Err(
+                Error::usage(message).with_hint("name a file, which is replaced as a whole")
+            );
+        }
+        write_outside(&self.file, &text).usage(|| format!("--metrics-file: failed to write {file}"))
     }
 }
 

@@ -66,7 +66,7 @@ fn text(report: &PlanReport, pipeline: &Pipeline) -> String {
 }
 
 /// The first invalid lines, escaped: they come from a file.
-fn invalid(report: &PlanReport, text: &mut String) {
+pub(super) fn invalid(report: &PlanReport, text: &mut String) {
     for line in &report.first_invalid {
         let _ = writeln!(
             text,

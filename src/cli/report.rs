@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use chrono::NaiveDate;
 use clap::Args;
 
-use super::args::{LakeArg, date};
+use super::args::LakeArg;
 use super::console::{Console, Failure, print};
+use super::outside::write_outside;
+use crate::clock::date;
 use crate::error::Context as _;
 use crate::report::{ReportOptions, collect, html};
-use crate::store::write_whole;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,7 +48,7 @@ impl ReportArgs {
         let page = html(&collect(&store, options).await?);
         match &self.out {
             None => print(&page)?,
-            Some(file) => write_whole(file, page.as_bytes())
+            Some(file) => write_outside(file, page.as_bytes())
                 .usage(|| format!("--out: failed to write {}", file.display()))?,
         }
         Ok(())

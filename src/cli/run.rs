@@ -39,7 +39,7 @@ pub(super) struct RunArgs {
     /// Fetch this date again even if it is published, and pay again; then replace the snapshot
     #[arg(long)]
     replace: bool,
-    /// Begin a date that is not today, although what is fetched is the data of today
+    /// Start a snapshot for a date other than today; the data fetched is still today's
     #[arg(long)]
     backfill: bool,
     /// Publish even if `on_drift` or `on_change` would hold the snapshot

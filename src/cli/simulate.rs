@@ -3,8 +3,8 @@
 use chrono::NaiveDate;
 use clap::Args;
 
-use super::args::date;
 use super::console::{Console, Failure, print};
+use crate::clock::date;
 use crate::simulator::{Behaviour, LOGIN, PASSWORD, Simulator};
 
 const EXAMPLES: &str = "\

@@ -1,4 +1,4 @@
-//! `snapshots`: list all snapshots, open ones too.
+//! `snapshots`: list all snapshots, including open ones.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -6,9 +6,10 @@ use std::fmt::Write as _;
 use chrono::NaiveDate;
 use clap::Args;
 
-use super::args::{LakeArg, date};
+use super::args::LakeArg;
 use super::console::{Console, Failure};
 use super::format::{bytes, count};
+use crate::clock::date;
 use crate::error::{Context as _, Error};
 use crate::lake::Manifest;
 use crate::store::Owner;

@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::args::LakeArg;
 use super::console::{Console, Failure, print};
+use super::outside::write_outside;
 use crate::error::Context as _;
 use crate::lake::views;
-use crate::store::write_whole;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,7 +32,7 @@ impl SqlArgs {
         let script = views(&self.lake.open(&console.clock).await?.store).await?;
         match &self.write {
             None => print(&script)?,
-            Some(file) => write_whole(file, script.as_bytes())
+            Some(file) => write_outside(file, script.as_bytes())
                 .usage(|| format!("--write: failed to write {}", file.display()))?,
         }
         Ok(())

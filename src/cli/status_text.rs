@@ -11,7 +11,7 @@ use crate::visible::escaped;
 /// The report for people.
 pub(super) fn text(found: &Status, file: &str) -> String {
     let verdict = match found.problems.len() as u64 {
-        0 => "fresh and whole".to_owned(),
+        0 => "up to date, no problems".to_owned(),
         problems => counted(problems, "problem"),
     };
     let at = found.checked_at.format("%Y-%m-%d %H:%M UTC");

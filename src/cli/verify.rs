@@ -6,16 +6,21 @@ use chrono::{DateTime, NaiveDate, Utc};
 use clap::Args;
 use serde::Serialize;
 
-use super::args::{Lake, LakeArg, date};
+use super::args::{Lake, LakeArg};
 use super::console::{Console, Failure};
 use super::format::{bytes, counted};
+use crate::clock::date;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::{Audit, audit, log_differences, snapshots, strays};
+use crate::ledger::{ArchiveAudit, Ledger};
+use crate::store::Store;
+use crate::upkeep::dates;
 
 const EXAMPLES: &str = "\
 Examples:
   backlake verify lake
   backlake verify lake --snapshot 2026-11-23 --output json
+  backlake verify lake --archive
 
 Exits with 7 if it finds problems.";
 
@@ -27,12 +32,18 @@ pub(super) struct VerifyArgs {
     /// Only this snapshot
     #[arg(long, value_name = "DATE", value_parser = date)]
     snapshot: Option<NaiveDate>,
+    /// Also read every archived response and bundle, and compare them with what was received
+    #[arg(long)]
+    archive: bool,
 }
 
 /// The result of an audit.
 #[derive(Serialize)]
 struct Report {
     snapshots: Vec<Audit>,
+    /// The archives, if they were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    archives: Vec<ArchiveAudit>,
     /// Files that no manifest names or that a killed process has left, and differences between Delta logs and manifests.
     strays: Vec<String>,
 }
@@ -54,15 +65,21 @@ impl VerifyArgs {
         };
         let mut report = Report {
             snapshots: Vec::new(),
+            archives: self.audit_archives(store).await?,
             strays: Vec::new(),
         };
         for date in dates {
-            let audit = audit(store, date).await?.ok_or_else(|| {
-                let lake = &lake.url;
-                Error::usage(format!("snapshot {date} is not published in {lake}"))
-                    .with_hint("`backlake snapshots` lists the published snapshots")
-            })?;
-            report.snapshots.push(audit);
+            match audit(store, date).await? {
+                Some(audit) => report.snapshots.push(audit),
+                // An open snapshot has an archive, too.
+                None if !report.archives.is_empty() => {}
+                None => {
+                    let lake = &lake.url;
+                    let message = format!("snapshot {date} is not published in {lake}");
+                    let hint = "`backlake snapshots` lists the published snapshots";
+                    return Err(Error::usage(message).with_hint(hint));
+                }
+            }
         }
         if self.snapshot.is_none() {
             report.strays.extend(strays(store).await?);
@@ -73,27 +90,46 @@ impl VerifyArgs {
     }
 }
 
+impl VerifyArgs {
+    async fn audit_archives(&self, store: &Store) -> Result<Vec<ArchiveAudit>> {
+        let mut archives = Vec::new();
+        if !self.archive {
+            return Ok(archives);
+        }
+        let dates = match self.snapshot {
+            Some(date) => [date].into(),
+            None => dates(store).await?,
+        };
+        for date in dates {
+            let ledger = Ledger::new(store.clone(), date);
+            archives.extend(ledger.audit_archive().await?);
+        }
+        Ok(archives)
+    }
+}
+
 fn found(problems: u64, lake: &str) -> Error {
     let message = format!("{} in {lake}", counted(problems, "problem"));
-    let hint = "`backlake replay FILE --snapshot DATE` restores lost and damaged files from the archive, for free; a file that no manifest names can be deleted if no run is active";
+    let hint = "`backlake replay FILE --snapshot DATE` restores lost and damaged files of a snapshot from its archive, for free; restore files of _archive and _runs from a backup; a file that no manifest names can be deleted if no run is active";
     Error::new(ErrorKind::FoundProblems, message).with_hint(hint)
 }
 
 impl Report {
     fn problems(&self) -> u64 {
-        let audits = self.snapshots.iter().map(|audit| audit.problems.len());
-        (audits.sum::<usize>() + self.strays.len()) as u64
+        let snapshots = self.snapshots.iter().map(|audit| audit.problems.len());
+        let archives = self.archives.iter().map(|audit| audit.problems.len());
+        (snapshots.chain(archives).sum::<usize>() + self.strays.len()) as u64
     }
+}
+
+fn verdict(problems: &[String]) -> &'static str {
+    if problems.is_empty() { "ok" } else { "BROKEN" }
 }
 
 fn text(report: &Report) -> String {
     let mut text = String::new();
     for audit in &report.snapshots {
-        let verdict = if audit.problems.is_empty() {
-            "ok"
-        } else {
-            "BROKEN"
-        };
+        let verdict = verdict(&audit.problems);
         let _ = writeln!(
             text,
             "{}  {verdict:<6}  {}, {}, {}",
@@ -103,6 +139,19 @@ fn text(report: &Report) -> String {
             bytes(audit.bytes)
         );
         for problem in &audit.problems {
+            let _ = writeln!(text, "    {problem}");
+        }
+    }
+    for archive in &report.archives {
+        let verdict = verdict(&archive.problems);
+        let _ = writeln!(
+            text,
+            "{}  {verdict:<6}  archive: {}, {}",
+            archive.snapshot,
+            counted(archive.responses, "response"),
+            bytes(archive.bytes)
+        );
+        for problem in &archive.problems {
             let _ = writeln!(text, "    {problem}");
         }
     }

@@ -21,7 +21,7 @@ use super::retry::{Decision, MAX_WAIT, MIN_WAIT, RetryContext, Tries};
 use super::transport::SendError;
 use super::verdict::{BatchSize, Next, Verdict, verdict};
 use crate::error::{Context, Error, Result};
-use crate::ledger::{Attempt, AttemptResult, Charged, Intent};
+use crate::ledger::{Attempt, AttemptResult, Charged, Intent, body_sha256};
 use crate::money::Usd;
 use crate::plan::Batch;
 use crate::provider::{self, StatusClass};
@@ -256,7 +256,7 @@ impl Fetcher<'_> {
         let told = self.max_cost(&work.batch);
         let price = self.purse.settle(told, cost);
         if price == PriceCheck::NotUnderstood {
-            // At once, so that no waiting request is sent at a price that nobody knows.
+            // At once, so that no waiting request is sent at an unknown price.
             stopping.send_replace(true);
         }
 
@@ -337,10 +337,30 @@ impl Fetcher<'_> {
     /// Reads a response into the attempt, on a blocking thread.
     async fn read(&self, response: Response, attempt: &mut Attempt) -> Result<AttemptResult> {
         attempt.http_status = Some(response.status);
-        attempt.body_bytes = Some(response.body.len() as u64);
-        let read = tokio::task::spawn_blocking(move || classify(response.status, &response.body));
-        match read.await.context(|| "reading a response panicked")? {
-            Ok(envelope) => Ok(attempt.take_envelope(&envelope, self.endpoint)),
+        let (bytes, secrets) = (response.body.len(), response.secrets);
+        if secrets > 0 {
+            let (batch, number) = (attempt.id.batch, attempt.id.attempt);
+            warn!(
+                batch,
+                attempt = number,
+                secrets,
+                "the response repeats the credentials; they are replaced by asterisks"
+            );
+        }
+        let read = tokio::task::spawn_blocking(move || {
+            let sha256 = body_sha256(&response.body);
+            (sha256, classify(response.status, &response.body))
+        });
+        let (sha256, read) = read.await.context(|| "reading a response panicked")?;
+        attempt.take_body(bytes, sha256);
+        match read {
+            Ok(envelope) => {
+                let result = attempt.take_envelope(&envelope, self.endpoint);
+                if secrets > 0 {
+                    attempt.oddities.push("the credentials".to_owned());
+                }
+                Ok(result)
+            }
             Err(no_envelope) => {
                 attempt.status_message = Some(no_envelope.message);
                 attempt.charged = no_envelope.charged;

@@ -11,11 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use flate2::read::MultiGzDecoder;
 use futures::StreamExt as _;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, RETRY_AFTER,
+};
 use http::{HeaderMap, HeaderValue, Method, Request};
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -23,6 +26,7 @@ use super::transport::{HttpTransport, SendError, Transport, is_loopback};
 use crate::clock::{Clock, to_next_minute};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::provider::Endpoint;
+use crate::secret::{Secrets, shown};
 
 /// The login of the account. It is never shown: the password's type hides it.
 #[derive(Clone)]
@@ -55,12 +59,16 @@ pub struct Limits {
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
-    /// The body, decompressed.
+    /// The body, decompressed. If it repeats the credentials, they are replaced by asterisks.
     pub body: Bytes,
+    /// How often the body repeats the credentials.
+    pub secrets: usize,
     /// How long the provider asks to wait before the next request, if it does.
     pub requested_wait: Option<Duration>,
 }
 
+/// A date that differs by more says nothing about a clock.
+const MOST_AHEAD: TimeDelta = TimeDelta::days(3650);
 /// Headers that a response may have.
 const MAX_HEADERS: usize = 100;
 
@@ -70,8 +78,11 @@ pub struct Client {
     transport: Arc<dyn Transport>,
     base: Url,
     authorization: HeaderValue,
+    secrets: Secrets,
     limits: Limits,
     clock: Clock,
+    /// How far the provider's clock was ahead of ours at the last response that showed its date.
+    ahead: Arc<Mutex<TimeDelta>>,
 }
 
 impl Client {
@@ -88,10 +99,11 @@ impl Client {
     ) -> Result<Self> {
         let base: Url = base
             .parse()
-            .usage(|| format!("[api] base_url: `{base}` is not a URL"))?;
+            .usage(|| format!("[api] base_url: `{}` is not a URL", shown(base)))?;
         if base.scheme() != "https" && !(base.scheme() == "http" && is_loopback(&base)) {
             return Err(Error::usage(format!(
-                "[api] base_url: {base} would send the credentials unencrypted"
+                "[api] base_url: {} would send the credentials unencrypted",
+                shown(base.as_str())
             ))
             .with_hint("use https:// (http:// is for a simulator on this machine only)"));
         }
@@ -131,8 +143,10 @@ impl Client {
             transport,
             base,
             authorization,
+            secrets: Secrets::new(&credentials.login, credentials.password.expose_secret()),
             limits,
             clock: clock.clone(),
+            ahead: Arc::default(),
         })
     }
 
@@ -162,6 +176,22 @@ impl Client {
             .await
     }
 
+    /// How far the provider's clock is ahead of ours, as the `Date` header of its last response says. Zero if none says so.
+    #[must_use]
+    pub fn provider_ahead(&self) -> TimeDelta {
+        *self.ahead.lock()
+    }
+
+    /// Takes note of the date of a response.
+    fn note_date(&self, headers: &HeaderMap) {
+        let date = headers.get(DATE).and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok());
+        let ahead = date.map(|date| date.to_utc() - self.clock.now());
+        if let Some(ahead) = ahead.filter(|ahead| ahead.abs() < MOST_AHEAD) {
+            *self.ahead.lock() = ahead;
+        }
+    }
+
     fn url(&self, path: &str) -> Url {
         let mut url = self.base.clone();
         url.set_path(path);
@@ -171,6 +201,7 @@ impl Client {
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response, SendError> {
         let mut request = Request::new(body);
         *request.method_mut() = method;
+        let sent = request.body().clone();
         *request.uri_mut() =
             self.url(path).as_str().parse().map_err(|_| {
                 SendError::NotSent("the address cannot be written as a URI".to_owned())
@@ -183,16 +214,40 @@ impl Client {
             .clock
             .within(self.limits.timeout, self.receive(request))
             .await;
-        whole.unwrap_or_else(|| {
+        let received = whole.unwrap_or_else(|| {
             let limit = self.limits.timeout.as_secs();
             Err(SendError::NoResponse(format!(
                 "timed out: no complete response in {limit} s"
             )))
-        })
+        });
+        self.without_secrets(received, &sent)
+    }
+
+    /// Takes the credentials out of what was received, before anything stores, reads or prints it.
+    fn without_secrets(
+        &self,
+        received: Result<Response, SendError>,
+        sent: &[u8],
+    ) -> Result<Response, SendError> {
+        match received {
+            Ok(mut response) => {
+                if let Some((body, count)) = self.secrets.blotted(&response.body, sent) {
+                    (response.body, response.secrets) = (body, count);
+                }
+                Ok(response)
+            }
+            Err(SendError::Encoding { cause, body }) => {
+                let blotted = self.secrets.blotted(&body, sent);
+                let body = blotted.map_or(body, |(body, _)| body);
+                Err(SendError::Encoding { cause, body })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn receive(&self, request: Request<Bytes>) -> Result<Response, SendError> {
         let mut response = self.transport.send(request).await?;
+        self.note_date(&response.headers);
         if response.headers.len() > MAX_HEADERS {
             return Err(SendError::NoResponse(format!(
                 "the response has more than {MAX_HEADERS} headers"
@@ -239,6 +294,7 @@ impl Client {
         Ok(Response {
             status: response.status.as_u16(),
             body,
+            secrets: 0,
             requested_wait,
         })
     }

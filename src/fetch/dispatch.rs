@@ -218,7 +218,7 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
             return Some(work);
         }
         // Before any response was usable, whole batches say more than parts of refused ones, and what
-        // is refused should not be filled up with targets that nobody has tried.
+        // is refused should not be filled up with targets that were never sent.
         let whole = self.isolation.is_doubtful() || self.trust.in_flight().is_some();
         if whole && let Some(batch) = self.planned.next() {
             return Some(Work::new(batch, 0, 0));

@@ -78,10 +78,10 @@ pub(super) struct Isolation {
 }
 
 /// Refusals without any response after which a part is no longer filled up: perhaps everything is
-/// refused, and then the targets that fill it are sent for nothing.
+/// refused, and then sending the targets that fill it gains nothing.
 const ROW_WITHOUT_COMPANY: u64 = 64;
 /// The fewest names and the share of a group, as one in so many, after which its rest is halved
-/// although each refusal names a target: naming one after the other sends the rest once for each.
+/// although each refusal names a target: removing named targets one by one sends the rest once for each.
 const DENSE: (usize, usize) = (16, 8);
 /// Refusals in a row between two looks at a batch without suspects.
 const ROW_WITHOUT_A_LOOK: u64 = 16;

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use tracing::info;
 
 use super::client::Client;
@@ -15,9 +16,9 @@ use crate::ledger::{Attempt, Charged};
 use crate::money::Usd;
 use crate::provider::{ListedTask, SERVER_TIMEOUT};
 
-/// How far the provider's clock may differ from ours, or ours from itself if someone has corrected
-/// it.
-const CLOCK_DIFFERENCE: chrono::Duration = chrono::Duration::hours(24);
+/// How far the provider's clock may differ from ours without its responses showing it, or ours from itself if someone has
+/// corrected it.
+const CLOCK_DIFFERENCE: TimeDelta = TimeDelta::hours(24);
 /// How long after a request was sent the provider's task list shows its charge, unless the pipeline
 /// file says otherwise. A task that is not listed by then was never run.
 pub const LISTED_AFTER: Duration = Duration::from_secs(SERVER_TIMEOUT.as_secs() + 60);
@@ -34,8 +35,8 @@ pub enum Patience {
 /// Settles the unknown charges among `entries` by their tags in the provider's task list. Returns
 /// the attempts that are settled.
 ///
-/// An attempt that is not listed `listed_after` its sending was not charged. What cannot be settled
-/// stays unknown.
+/// An attempt that is not listed `listed_after` its sending was not charged, if the list covers the time of its sending
+/// by the provider's clock: see [`Window`]. What cannot be settled stays unknown.
 ///
 /// # Errors
 /// An account that the provider refuses.
@@ -54,16 +55,18 @@ pub async fn settle_charges(
     };
     loop {
         let read_at = clock.running();
-        let (from, to) = (first - CLOCK_DIFFERENCE, clock.now() + CLOCK_DIFFERENCE);
-        let Some(tasks) = list_tasks(client, clock, from, to).await? else {
+        let window = Window::new(first, clock.now(), client.provider_ahead());
+        let Some(tasks) = list_tasks(client, clock, window.from, window.to).await? else {
             break;
         };
         let charges = charges_by_tag(&tasks);
+        let shows_the_run = window.shows_the_run(entries, &charges);
         let mut longest_wait = Duration::ZERO;
         unknown.retain(|entry| {
             let age = read_at.saturating_sub(entry.sent_by);
             let wait = listed_after.saturating_sub(age);
-            match price_of(charges.get(entry.attempt.tag.as_str()), wait) {
+            let covered = shows_the_run && window.covers(entry);
+            match price_of(charges.get(entry.attempt.tag.as_str()), wait, covered) {
                 Price::Known { cost, request_id } => {
                     settled.push(with_price(&entry.attempt, cost, request_id));
                     false
@@ -91,6 +94,50 @@ pub async fn settle_charges(
         "read from the provider's task list what requests without a response cost"
     );
     Ok(settled)
+}
+
+/// The time for which the provider's task list is read.
+///
+/// The provider lists tasks by its own clock. If that of this machine is days off, the list does not show what was sent,
+/// and that must not count as "not charged".
+struct Window {
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    /// How far the provider's clock is ahead of ours.
+    ahead: TimeDelta,
+    /// The provider's time.
+    now: DateTime<Utc>,
+}
+
+impl Window {
+    /// From the first sending until now, by both clocks.
+    fn new(first: DateTime<Utc>, now: DateTime<Utc>, ahead: TimeDelta) -> Self {
+        Self {
+            from: first.min(first + ahead) - CLOCK_DIFFERENCE,
+            to: now.max(now + ahead) + CLOCK_DIFFERENCE,
+            ahead,
+            now: now + ahead,
+        }
+    }
+
+    /// Whether the time of a sending is plausible: an earlier start whose clock was ahead has recorded a time that has
+    /// not come yet.
+    fn covers(&self, entry: &Entry) -> bool {
+        let sent_at = entry.attempt.sent_at;
+        sent_at.min(sent_at + self.ahead) <= self.now + CLOCK_DIFFERENCE
+    }
+
+    /// Whether the list shows anything of what was certainly charged in this time. If nothing was, nothing says that it
+    /// does not.
+    fn shows_the_run(&self, entries: &[Entry], charges: &HashMap<&str, ListedCharge>) -> bool {
+        let mut charged = entries
+            .iter()
+            .map(|entry| &entry.attempt)
+            .filter(|attempt| attempt.charged == Charged::Yes)
+            .filter(|attempt| (self.from..=self.to).contains(&attempt.sent_at))
+            .peekable();
+        charged.peek().is_none() || charged.any(|attempt| charges.contains_key(&*attempt.tag))
+    }
 }
 
 /// What the provider's task list says about one tag.
@@ -136,8 +183,8 @@ fn charges_by_tag(tasks: &[ListedTask]) -> HashMap<&str, ListedCharge> {
 /// | a cost | known | known |
 /// | no cost: 0 | later, because the task may still run | known: free |
 /// | a task without a cost | later | unknown |
-/// | nothing | later | known: free |
-fn price_of(listed: Option<&ListedCharge>, wait: Duration) -> Price {
+/// | nothing | later | known: free, if the list covers the attempt; else unknown |
+fn price_of(listed: Option<&ListedCharge>, wait: Duration, covered: bool) -> Price {
     let known = |cost, listed: &ListedCharge| Price::Known {
         cost,
         request_id: listed.request_id.clone(),
@@ -147,6 +194,7 @@ fn price_of(listed: Option<&ListedCharge>, wait: Duration) -> Price {
         _ if !wait.is_zero() => Price::Later(wait),
         Some((listed, Some(cost))) => known(cost, listed),
         Some((_, None)) => Price::Unknown,
+        None if !covered => Price::Unknown,
         None => Price::Known {
             cost: Usd::ZERO,
             request_id: None,
@@ -202,13 +250,12 @@ mod tests {
             (listed(None), Price::Later(wait), Price::Unknown),
             (None, Price::Later(wait), known(0, None)),
         ] {
-            assert_eq!(price_of(listed.as_ref(), wait), early, "{listed:?}");
-            assert_eq!(
-                price_of(listed.as_ref(), Duration::ZERO),
-                late,
-                "{listed:?}"
-            );
+            let listed = listed.as_ref();
+            assert_eq!(price_of(listed, wait, true), early, "{listed:?}");
+            assert_eq!(price_of(listed, Duration::ZERO, true), late, "{listed:?}");
         }
+        assert_eq!(price_of(None, wait, false), Price::Later(wait));
+        assert_eq!(price_of(None, Duration::ZERO, false), Price::Unknown);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Whether the responses can be used, as far as the ones before show: until one is usable, few
-//! requests are in flight, and when one after the other is paid for in vain, sending stops.
+//! requests are in flight. When too many responses in a row are paid for but unusable, sending stops.
 
 use crate::ledger::{AttemptResult, Charged};
 
@@ -8,22 +8,22 @@ use crate::ledger::{AttemptResult, Charged};
 pub struct Evidence {
     /// Whether responses of this provider were usable at the prices that apply.
     pub usable: bool,
-    /// How many responses this run has paid for in vain since the last one that was usable.
-    pub in_vain: u32,
+    /// How many responses this run has paid for but could not use, since the last usable one.
+    pub wasted: u32,
 }
 
 /// Requests in flight before a response was usable.
 const CANARIES: usize = 2;
-/// Responses that are paid for in vain before one was usable.
-const FIRST_IN_VAIN: u32 = 3;
+/// How many responses may be paid for but unusable before any was usable.
+const FIRST_WASTED: u32 = 3;
 /// The same in a row, once a response was usable. A full pipe may hold this many bad ones.
-const LATER_IN_VAIN: u32 = 30;
+const LATER_WASTED: u32 = 30;
 
 /// What the responses so far say.
 #[derive(Debug)]
 pub(super) struct Trust {
     usable: bool,
-    in_vain: u32,
+    wasted: u32,
 }
 
 impl Trust {
@@ -31,13 +31,13 @@ impl Trust {
     pub(super) fn of(evidence: Evidence) -> Self {
         Self {
             usable: evidence.usable,
-            in_vain: evidence.in_vain.min(FIRST_IN_VAIN - 1),
+            wasted: evidence.wasted.min(FIRST_WASTED - 1),
         }
     }
 
     /// The most requests that may be in flight, if they are limited.
     pub(super) fn in_flight(&self) -> Option<usize> {
-        let canaries = if self.in_vain > 0 { 1 } else { CANARIES };
+        let canaries = if self.wasted > 0 { 1 } else { CANARIES };
         (!self.usable).then_some(canaries)
     }
 
@@ -45,27 +45,27 @@ impl Trust {
     pub(super) fn learn(&mut self, result: AttemptResult, charged: Charged) {
         if result.counts() {
             self.usable = true;
-            self.in_vain = 0;
+            self.wasted = 0;
         } else {
-            self.in_vain += u32::from(is_in_vain(result, charged));
+            self.wasted += u32::from(is_wasted(result, charged));
         }
     }
 
-    /// Whether so many responses were paid for in vain that nothing more should be sent.
+    /// Whether so many responses were paid for but unusable that nothing more should be sent.
     pub(super) fn is_lost(&self) -> bool {
         let most = if self.usable {
-            LATER_IN_VAIN
+            LATER_WASTED
         } else {
-            FIRST_IN_VAIN
+            FIRST_WASTED
         };
-        self.in_vain >= most
+        self.wasted >= most
     }
 }
 
 /// Whether a whole response arrived that is paid for and cannot be used. A body that cannot be read
 /// may be paid for. A connection that breaks says nothing about the next one, and a failure of
 /// unknown charge is one that passes.
-fn is_in_vain(result: AttemptResult, charged: Charged) -> bool {
+fn is_wasted(result: AttemptResult, charged: Charged) -> bool {
     match result {
         AttemptResult::Malformed | AttemptResult::TooLarge => charged != Charged::No,
         AttemptResult::Status(_) => charged == Charged::Yes && !result.counts(),
@@ -99,21 +99,21 @@ mod tests {
         }
         let evidence = Evidence {
             usable: true,
-            in_vain: 0,
+            wasted: 0,
         };
         assert_eq!(Trust::of(evidence).in_flight(), None);
     }
 
     #[test]
-    fn responses_that_are_paid_for_in_vain_stop_the_run() {
+    fn responses_that_are_paid_for_but_unusable_stop_the_run() {
         for (evidence, bought) in [
             ((false, 0), 3),
             ((false, 1), 2),
             ((false, 9), 1),
             ((true, 0), 30),
         ] {
-            let (usable, in_vain) = evidence;
-            let mut trust = Trust::of(Evidence { usable, in_vain });
+            let (usable, wasted) = evidence;
+            let mut trust = Trust::of(Evidence { usable, wasted });
             for n in 1..=bought {
                 assert!(!trust.is_lost(), "{evidence:?}, {n}");
                 trust.learn(BAD, Charged::Unknown);

@@ -4,14 +4,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use polars::prelude::{
-    BooleanChunked, DataFrame, IntoLazy as _, JoinType, LazyFrame, col, df, lit,
-};
+use polars::prelude::{BooleanChunked, DataFrame, IntoLazy as _, JoinType, LazyFrame, col, df};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::list::List;
-use super::local_files::LocalFiles;
+use super::local_files::SharedFiles;
+use super::pages::name;
 use super::pair::Pair;
 use super::tables::{
     FAILED, Side, batches, blocking, counts, keyed, listed, merged, ratios, scan, texts,
@@ -48,7 +47,7 @@ pub struct Breakdowns {
     /// All rows of pages, matched or not.
     pages: [LazyFrame; 2],
     listed: [LazyFrame; 2],
-    files: Arc<[LocalFiles]>,
+    files: SharedFiles,
 }
 
 impl Pair {
@@ -57,19 +56,17 @@ impl Pair {
     /// # Errors
     /// The lake fails.
     pub async fn breakdowns(&self, store: &Store) -> Result<Breakdowns> {
-        let mut files = Vec::new();
-        for table in [Table::Breakdowns, Table::Pages, Table::Targets] {
-            files.push(store.local_files(&self.from, table).await?);
-            files.push(store.local_files(&self.to, table).await?);
-        }
+        let rows = self.files_of_both(store, Table::Breakdowns).await?;
+        let pages = self.files_of_both(store, Table::Pages).await?;
+        let targets = self.files_of_both(store, Table::Targets).await?;
         let root_domain = self.root_domain.clone();
         blocking(move || {
             let domain = root_domain.as_deref();
             Ok(Breakdowns {
-                rows: [scan(&files[0], domain)?, scan(&files[1], domain)?],
-                pages: [scan(&files[2], domain)?, scan(&files[3], domain)?],
-                listed: [listed(&files[4], domain)?, listed(&files[5], domain)?],
-                files: files.into(),
+                rows: [scan(&rows[0], domain)?, scan(&rows[1], domain)?],
+                pages: [scan(&pages[0], domain)?, scan(&pages[1], domain)?],
+                listed: [listed(&targets[0], domain)?, listed(&targets[1], domain)?],
+                files: rows.into_iter().chain(pages).chain(targets).collect(),
             })
         })
         .await
@@ -113,11 +110,7 @@ impl Breakdowns {
             let fate = col("fate").alias(side.fate());
             keyed(self.listed[side as usize].clone(), [fate])
         };
-        let is_returned = |side: Side| {
-            let fate = || col(side.fate());
-            let returned = fate().eq(lit(Fate::Returned.name()));
-            fate().is_not_null().and(returned)
-        };
+        let is_returned = |side: Side| col(side.fate()).eq_missing(name(Fate::Returned));
         let (own, other) = (side, side.other());
         let rows = keyed(self.pages[side as usize].clone(), [])?;
         let rows = keyed(merged(rows, fate(own)?, JoinType::Left), [col(own.fate())])?;

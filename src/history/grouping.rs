@@ -1,18 +1,17 @@
 //! Counts the groups and metrics of pages, and finds the largest pages of each group, in a few
 //! passes over both snapshots.
 
-use std::cmp::Reverse;
 use std::num::NonZeroU32;
 
-use polars::prelude::{DataFrame, DataType, IntoLazy as _, JoinType, LazyFrame, col, len, lit};
+use polars::prelude::{DataFrame, DataType, IntoLazy as _, JoinType, LazyFrame, NULL, col, lit};
 
 use super::groups::{
     Group, InBoth, ListChange, MetricChange, PageGroups, Targets, TopPages, Unanswered,
     UnansweredFates,
 };
 use super::metric::{Metric, Values};
-use super::pages::{Missing, PageChange, Pages, falls, name, read, rises};
-use super::tables::{FAILED, KEY, Side, batches, counts, keyed, merged, only, run, texts};
+use super::pages::{Missing, PageChange, Pages, falls, known_value, name, read, rises};
+use super::tables::{FAILED, KEY, Side, batches, count, counts, keyed, merged, only, run, texts};
 use super::tally::Tally;
 use super::top::Top;
 use crate::error::{Context, Error, Result};
@@ -44,31 +43,31 @@ impl Pages {
     /// long as the tables take to read.
     pub(super) fn grouped(&self, top: NonZeroU32) -> Result<Grouped> {
         let (in_both, metrics, [risen, fallen]) = self.group_in_both(top)?;
-        let lost = self.group_only_in(Side::Before, top)?;
-        let new = self.group_only_in(Side::After, top)?;
-        let (later, earlier) = (&lost.unanswered, &new.unanswered);
+        let only_before = self.group_only_in(Side::Before, top)?;
+        let only_after = self.group_only_in(Side::After, top)?;
+        let unanswered = [&only_before.unanswered, &only_after.unanswered];
         let pages = PageGroups {
             in_both,
-            new: new.absent.group(),
-            lost: lost.absent.group(),
-            added: new.not_listed.group(),
-            removed: lost.not_listed.group(),
+            new: only_after.absent.group(),
+            lost: only_before.absent.group(),
+            added: only_after.not_listed.group(),
+            removed: only_before.not_listed.group(),
             unanswered: Unanswered {
-                pages: later.pages + earlier.pages,
-                before: later.values.result(),
-                after: earlier.values.result(),
-                fates_before: earlier.fates,
-                fates_after: later.fates,
+                pages: unanswered.iter().map(|part| part.pages).sum(),
+                before: unanswered[0].values.result(),
+                after: unanswered[1].values.result(),
+                fates_before: unanswered[1].fates,
+                fates_after: unanswered[0].fates,
             },
         };
         let top = TopPages {
             risen,
             fallen,
-            new: largest(new.absent.top)?,
-            lost: largest(lost.absent.top)?,
-            added: largest(new.not_listed.top)?,
-            removed: largest(lost.not_listed.top)?,
-            unanswered: largest_of_both(lost.unanswered.top, new.unanswered.top, top)?,
+            new: largest(only_after.absent.top)?,
+            lost: largest(only_before.absent.top)?,
+            added: largest(only_after.not_listed.top)?,
+            removed: largest(only_before.not_listed.top)?,
+            unanswered: largest(only_before.unanswered.top.and(only_after.unanswered.top)?)?,
         };
         Ok(Grouped {
             pages,
@@ -155,19 +154,33 @@ impl Part {
             pages: 0,
             values: Values::of(by.statistic),
             fates: UnansweredFates::default(),
-            top: Top::new(col(side.name()), KEY, top),
+            top: Top::new(known_value(), KEY, top),
         }
     }
 
     /// Adds the rows of a batch of [`Pages::only_in`] that are missing for this reason.
     fn add(&mut self, batch: &DataFrame) -> Result<()> {
-        let fate = col("fate");
-        let rows = batch.clone().lazy().filter(self.why.is(&fate));
-        let mut columns = vec![col(KEY[0]), col(KEY[1]), col(self.side.name())];
+        let mut columns = KEY.map(col).to_vec();
+        let null = || lit(NULL).cast(DataType::Int64);
+        let value = |side: Side| {
+            if side == self.side {
+                col(side.name())
+            } else {
+                null()
+            }
+        };
+        columns.extend(Side::BOTH.map(|side| value(side).alias(side.name())));
         if self.why == Missing::Unanswered {
-            columns.push(name(Fate::Returned).alias(self.side.fate()));
-            columns.push(fate.alias(self.side.other().fate()));
+            let fate = |side| {
+                if side == self.side {
+                    name(Fate::Returned)
+                } else {
+                    col("fate")
+                }
+            };
+            columns.extend(Side::BOTH.map(|side| fate(side).alias(side.fate())));
         }
+        let rows = batch.clone().lazy().filter(self.why.is(&col("fate")));
         let rows = collect(rows.select(columns))?;
         if rows.height() == 0 {
             return Ok(());
@@ -190,22 +203,6 @@ impl Part {
             after: value.filter(|_| self.side == Side::After),
         }
     }
-}
-
-/// The largest unanswered pages of both snapshots.
-fn largest_of_both(before: Top, after: Top, top: NonZeroU32) -> Result<Vec<PageChange>> {
-    let mut pages = largest(before)?;
-    pages.extend(largest(after)?);
-    // In the order of `Top`: nulls are last among values, and first among keys.
-    pages.sort_by(|left, right| {
-        let order = |page: &PageChange| Reverse(page.before.or(page.after));
-        let key = |page: &PageChange| (page.root_domain.clone(), page.target.clone());
-        order(left)
-            .cmp(&order(right))
-            .then_with(|| key(left).cmp(&key(right)))
-    });
-    pages.truncate(top.get() as usize);
-    Ok(pages)
 }
 
 fn largest(top: Top) -> Result<Vec<PageChange>> {
@@ -238,26 +235,22 @@ fn targets(listed: &LazyFrame) -> Result<Targets> {
         Fate::Refused,
         Fate::Unsent,
     ];
-    let is = |fate: Fate| {
+    let times = |fate: Fate| {
         let is = col("fate").eq(name(fate)).sum();
         is.cast(DataType::Int64).alias(fate.name())
     };
-    let found = run(listed.clone().select(fates.map(is)))?;
-    let of = |fate: Fate| only(&found, fate.name());
+    let found = run(listed.clone().select(fates.map(times)))?;
+    let [returned, absent, failed, refused, unsent] = fates.map(|fate| only(&found, fate.name()));
+    let (returned, absent) = (returned?, absent?);
+    let (failed, refused, unsent) = (failed?, refused?, unsent?);
     Ok(Targets {
-        targets: count(listed.clone())?,
-        returned: of(Fate::Returned)?,
-        absent: of(Fate::Absent)?,
-        failed: of(Fate::Failed)?,
-        refused: of(Fate::Refused)?,
-        unsent: of(Fate::Unsent)?,
+        targets: returned + absent + failed + refused + unsent,
+        returned,
+        absent,
+        failed,
+        refused,
+        unsent,
     })
-}
-
-/// The number of rows. It reads no more than that needs.
-fn count(rows: LazyFrame) -> Result<i64> {
-    let count = len().cast(DataType::Int64).alias("rows");
-    only(&run(rows.select([count]))?, "rows")
 }
 
 fn collect(rows: LazyFrame) -> Result<DataFrame> {

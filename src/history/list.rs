@@ -3,11 +3,10 @@
 
 use std::io::Write;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
 use polars::prelude::{DataFrame, Expr, LazyFrame};
 
-use super::local_files::LocalFiles;
+use super::local_files::SharedFiles;
 use super::tables::{FAILED, batches, compact};
 use super::top::Top;
 use super::write::{ListFormat, ListWriter};
@@ -20,7 +19,7 @@ pub struct List<Row> {
     key: [&'static str; 2],
     read: fn(&DataFrame) -> Result<Vec<Row>>,
     /// The files that the rows are computed from. They must exist until then.
-    _files: Arc<[LocalFiles]>,
+    _files: SharedFiles,
 }
 
 impl<Row> List<Row> {
@@ -29,7 +28,7 @@ impl<Row> List<Row> {
         ranked_by: Expr,
         key: [&'static str; 2],
         read: fn(&DataFrame) -> Result<Vec<Row>>,
-        files: Arc<[LocalFiles]>,
+        files: SharedFiles,
     ) -> Self {
         Self {
             rows,

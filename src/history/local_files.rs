@@ -2,6 +2,7 @@
 //! readers.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use object_store::path::Path;
 
@@ -18,14 +19,15 @@ pub(super) struct LocalFiles {
     _files: Vec<LocalFile>,
 }
 
+/// The files of several tables, kept for as long as a query may read them.
+pub(super) type SharedFiles = Arc<[Arc<LocalFiles>]>;
+
 impl LocalFiles {
     /// The paths of the files.
     pub(super) fn paths(&self) -> &[PathBuf] {
         &self.paths
     }
-}
 
-impl Store {
     /// A published table's files as local files: the files themselves if the lake is on a local
     /// disk, else copies in the system's folder for temporary files, which must have room for them.
     ///
@@ -34,11 +36,7 @@ impl Store {
     /// # Errors
     /// A lake or a disk that fails; a file that is missing or has another size than in the
     /// manifest.
-    pub(super) async fn local_files(
-        &self,
-        manifest: &Manifest,
-        table: Table,
-    ) -> Result<LocalFiles> {
+    pub(super) async fn open(store: &Store, manifest: &Manifest, table: Table) -> Result<Self> {
         let name = table.name();
         let entry = manifest
             .tables
@@ -55,7 +53,7 @@ impl Store {
         let (mut paths, mut files) = (Vec::new(), Vec::new());
         for file in &entry.files {
             let path = &file.path;
-            let local = self.as_file(&Path::from(path.as_str())).await?;
+            let local = store.as_file(&Path::from(path.as_str())).await?;
             let local = local.ok_or_else(|| {
                 Error::new(ErrorKind::FoundProblems, format!("{path} is missing"))
                     .with_hint("run `backlake verify` to audit the snapshot")
@@ -67,7 +65,7 @@ impl Store {
             paths.push(local.path.clone());
             files.push(local);
         }
-        Ok(LocalFiles {
+        Ok(Self {
             paths,
             _files: files,
         })

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::contract::Table;
 
-/// A column of counts of the pages table.
+/// An int64 column of the pages table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Metric {
     pub(super) name: String,

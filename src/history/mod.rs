@@ -9,7 +9,7 @@
 //!
 //! A page that only one snapshot has is in one of five groups, by the fate of its target in the
 //! other one. `new` and `lost`: the target was asked and absent. `added` and `removed`: the other
-//! list does not contain it. `unanswered`: it failed, was refused or was not sent, so nobody knows.
+//! list does not contain it. `unanswered`: it failed, was refused or was not sent, so its page is unknown.
 //! The view `page_changes` uses the same words for the same pages.
 //!
 //! A page in both has risen or fallen if its metric has a value in both snapshots and the values
@@ -28,8 +28,8 @@
 //! The tables of the lake are sorted by the keys of the comparison, and a hint tells polars so. Its
 //! streaming engine merges them as it reads, and keeps a few row groups of each in memory, whatever
 //! the number of rows or the size of a domain. Lists are written as they are computed, and a
-//! limited list keeps only its own rows. Medians keep one counter per different value, and the sums
-//! of breakdowns one entry per key.
+//! limited list keeps only its own rows. Medians keep one counter per distinct value, the sums of
+//! breakdowns one entry per key, and breakdowns 16 bytes per target that only one snapshot has.
 
 mod breakdowns;
 mod compare;

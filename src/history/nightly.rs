@@ -78,8 +78,8 @@ pub async fn night_pages(
     pick: Pick,
     bounds: Bounds,
 ) -> Result<NightPages> {
-    let pages = store.local_files(manifest, Table::Pages).await?;
-    let targets = store.local_files(manifest, Table::Targets).await?;
+    let pages = LocalFiles::open(store, manifest, Table::Pages).await?;
+    let targets = LocalFiles::open(store, manifest, Table::Targets).await?;
     blocking(move || {
         let mut night = count_pages(&pages, &pick, &bounds)?;
         count_labels(&pages, &targets, &pick, &mut night)?;

@@ -6,7 +6,7 @@ use polars::prelude::{DataFrame, DataType, Expr, JoinType, LazyFrame, col, lit, 
 use serde::Serialize;
 
 use super::list::List;
-use super::local_files::LocalFiles;
+use super::local_files::{LocalFiles, SharedFiles};
 use super::metric::Metric;
 use super::pair::Pair;
 use super::tables::{
@@ -58,17 +58,13 @@ impl Missing {
         match self {
             Self::Absent => fate().eq(name(Fate::Absent)),
             Self::NotListed => fate().is_null(),
-            Self::Unanswered => UNANSWERED
-                .map(|other| fate().eq(name(other)))
-                .into_iter()
-                .reduce(Expr::or)
-                .unwrap_or_else(|| lit(false)),
+            Self::Unanswered => {
+                let is = |other| fate().eq(name(other));
+                is(Fate::Failed).or(is(Fate::Refused)).or(is(Fate::Unsent))
+            }
         }
     }
 }
-
-/// The fates of targets that have no response.
-pub(super) const UNANSWERED: [Fate; 3] = [Fate::Failed, Fate::Refused, Fate::Unsent];
 
 /// A fate as a value of its column.
 pub(super) fn name(fate: Fate) -> Expr {
@@ -82,7 +78,7 @@ pub struct Pages {
     by: Metric,
     metrics: Vec<Metric>,
     /// The files of both snapshots. Local copies of remote files are deleted when this is dropped.
-    files: Arc<[LocalFiles]>,
+    files: SharedFiles,
 }
 
 impl Pair {
@@ -91,14 +87,8 @@ impl Pair {
     /// # Errors
     /// The metric is not a column of both snapshots, or the lake fails.
     pub async fn pages(&self, store: &Store, by: &str) -> Result<Pages> {
-        let pages = [
-            store.local_files(&self.from, Table::Pages).await?,
-            store.local_files(&self.to, Table::Pages).await?,
-        ];
-        let listed = [
-            store.local_files(&self.from, Table::Targets).await?,
-            store.local_files(&self.to, Table::Targets).await?,
-        ];
+        let pages = self.files_of_both(store, Table::Pages).await?;
+        let listed = self.files_of_both(store, Table::Targets).await?;
         let (by, root_domain) = (by.to_owned(), self.root_domain.clone());
         blocking(move || Pages::open(pages, listed, &by, root_domain.as_deref())).await
     }
@@ -106,8 +96,8 @@ impl Pair {
 
 impl Pages {
     fn open(
-        pages: [LocalFiles; 2],
-        targets: [LocalFiles; 2],
+        pages: [Arc<LocalFiles>; 2],
+        targets: [Arc<LocalFiles>; 2],
         by: &str,
         root_domain: Option<&str>,
     ) -> Result<Self> {
@@ -197,11 +187,7 @@ impl Pages {
         let pages = keyed(self.pages[side as usize].clone(), [value])?;
         let other = keyed(self.listed(side.other()).clone(), [col("fate")])?;
         let rows = merged(pages, other, JoinType::Left);
-        Ok(rows.filter(
-            col("fate")
-                .is_null()
-                .or(col("fate").neq(name(Fate::Returned))),
-        ))
+        Ok(rows.filter(col("fate").neq_missing(name(Fate::Returned))))
     }
 
     /// The pages of one snapshot whose target has no response in the other one: `root_domain`,
@@ -318,7 +304,7 @@ pub(super) fn metric_column(metric: &Metric, side: Side) -> String {
     format!("{} {}", metric.name, side.name())
 }
 
-/// The columns of counts that both snapshots have. Later versions of the contract can have more
+/// The int64 columns that both snapshots have. Later versions of the contract can have more
 /// columns.
 fn metrics_of_both(from: &mut LazyFrame, to: &mut LazyFrame) -> Result<Vec<Metric>> {
     let failed = || "failed to read the snapshot's columns";

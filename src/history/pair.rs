@@ -1,17 +1,20 @@
 //! Chooses two snapshots that can be compared: both published, the earlier one first, with the same
 //! settings.
 
-use chrono::NaiveDate;
-use polars::prelude::{DataType, len};
+use std::sync::Arc;
 
-use super::tables::{blocking, listed, only, run};
+use chrono::NaiveDate;
+use tokio::sync::OnceCell;
+
+use super::local_files::LocalFiles;
+use super::tables::{Side, blocking, count, listed};
 use crate::contract::Table;
 use crate::error::{Error, Result};
 use crate::lake::{Manifest, snapshots};
 use crate::store::Store;
 
 /// Two published snapshots with the same settings: all of their root domains, or one.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Pair {
     /// The snapshot before.
     pub(super) from: Manifest,
@@ -19,6 +22,8 @@ pub struct Pair {
     pub(super) to: Manifest,
     /// The root domain to compare; `None` for all.
     pub(super) root_domain: Option<String>,
+    /// The files of both sides by table, once they are needed.
+    files: [[OnceCell<Arc<LocalFiles>>; Table::ALL.len()]; 2],
 }
 
 impl Pair {
@@ -61,6 +66,7 @@ impl Pair {
             from,
             to,
             root_domain,
+            files: Default::default(),
         };
         pair.check_root_domain(store).await?;
         Ok(pair)
@@ -72,19 +78,35 @@ impl Pair {
         [self.from.snapshot, self.to.snapshot]
     }
 
+    /// The files of a table in both snapshots. They are opened, or copied from a bucket, only once.
+    pub(super) async fn files_of_both(
+        &self,
+        store: &Store,
+        table: Table,
+    ) -> Result<[Arc<LocalFiles>; 2]> {
+        let before = self.files(store, Side::Before, table).await?;
+        Ok([before, self.files(store, Side::After, table).await?])
+    }
+
+    async fn files(&self, store: &Store, side: Side, table: Table) -> Result<Arc<LocalFiles>> {
+        let manifest = match side {
+            Side::Before => &self.from,
+            Side::After => &self.to,
+        };
+        let open = || async { LocalFiles::open(store, manifest, table).await.map(Arc::new) };
+        let opened = &self.files[side as usize][table as usize];
+        opened.get_or_try_init(open).await.cloned()
+    }
+
     /// A domain that was mistyped would look like one without changes.
     async fn check_root_domain(&self, store: &Store) -> Result<()> {
         let Some(root_domain) = self.root_domain.clone() else {
             return Ok(());
         };
-        for manifest in [&self.from, &self.to] {
-            let files = store.local_files(manifest, Table::Targets).await?;
+        for side in Side::BOTH {
+            let files = self.files(store, side, Table::Targets).await?;
             let domain = root_domain.clone();
-            let targets = blocking(move || {
-                let targets = listed(&files, Some(&domain))?;
-                let count = len().cast(DataType::Int64).alias("targets");
-                only(&run(targets.select([count]))?, "targets")
-            });
+            let targets = blocking(move || count(listed(&files, Some(&domain))?));
             if targets.await? > 0 {
                 return Ok(());
             }

@@ -7,7 +7,7 @@ use std::sync::mpsc::sync_channel;
 use polars::prelude::{
     DataFrame, DataType, Engine, Expr, HiveOptions, IntoColumn as _, JoinType, LazyFrame,
     MaintainOrderJoin, NULL, NewChunkedArray as _, PlRefPath, PlanCallback, PolarsError,
-    PolarsResult, ScanArgsParquet, StringChunked, UnionArgs, col, concat, lit, when,
+    PolarsResult, ScanArgsParquet, StringChunked, UnionArgs, col, concat, len, lit, when,
 };
 use polars_plan::plans::{HintIR, Sorted};
 
@@ -127,6 +127,12 @@ pub(super) fn run(query: LazyFrame) -> Result<DataFrame> {
         .collect_with_engine(Engine::Streaming)
         .map_err(unreadable)?;
     Ok(ran.unwrap_single())
+}
+
+/// The number of rows. It reads no more than that needs.
+pub(super) fn count(rows: LazyFrame) -> Result<i64> {
+    let count = len().cast(DataType::Int64).alias("rows");
+    only(&run(rows.select([count]))?, "rows")
 }
 
 /// Runs a query, and calls `see` with batches of rows as they are computed.

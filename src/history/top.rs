@@ -49,6 +49,14 @@ impl Top {
         Ok(())
     }
 
+    /// The largest rows of both.
+    pub(super) fn and(mut self, other: Self) -> Result<Self> {
+        if let Some(rows) = other.gathered {
+            self.add(rows)?;
+        }
+        Ok(self)
+    }
+
     /// The largest rows, in order; `None` without a batch.
     pub(super) fn finish(mut self) -> Result<Option<DataFrame>> {
         let gathered = self.gathered.take();

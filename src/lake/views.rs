@@ -8,6 +8,7 @@ use super::manifest::snapshots;
 use crate::contract::Table;
 use crate::error::{Error, Result};
 use crate::store::{Layout, Store};
+use crate::visible::escaped;
 
 /// The script, with placeholders in braces.
 const SCRIPT: &str = include_str!("views.sql");
@@ -15,12 +16,19 @@ const SCRIPT: &str = include_str!("views.sql");
 /// The DuckDB script for the lake.
 ///
 /// # Errors
-/// A lake that fails, or in which no snapshot is published: the views would have no columns.
+/// A lake that fails, or in which no snapshot is published: the views would have no columns. A path that no pattern of
+/// DuckDB can match.
 pub async fn views(store: &Store) -> Result<String> {
     let place = store.display();
     if snapshots(store).await?.is_empty() {
         return Err(Error::usage(format!("no snapshot is published in {place}"))
             .with_hint("publish a snapshot first: the views take their columns from its files"));
+    }
+    if place.contains('\\') {
+        return Err(Error::usage(format!(
+            "DuckDB cannot read the lake {place}: its path has a backslash"
+        ))
+        .with_hint("rename the folder, or open the lake by a link whose path has none"));
     }
     Ok(script(&place))
 }
@@ -37,14 +45,39 @@ fn script(place: &str) -> String {
         .into_iter()
         .map(|table| view(table.name()))
         .collect();
-    SCRIPT
-        .replace("{extension}", extension)
-        .replace("{tables}", &tables)
-        .replace("{version}", env!("CARGO_PKG_VERSION"))
-        .replace("{manifests}", Layout::manifests_pattern())
-        .replace("{place}", &place.replace(['\n', '\r'], " "))
-        // Last, because the path may contain a placeholder.
-        .replace("{lake}", &quoted(place))
+    let (shown, lake) = (escaped(place), quoted(place));
+    filled(
+        SCRIPT,
+        &[
+            ("extension", extension),
+            ("tables", &tables),
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("manifests", Layout::manifests_pattern()),
+            ("place", &shown),
+            ("lake", &lake),
+        ],
+    )
+}
+
+/// A template with its placeholders replaced in one pass: what replaces one is never read again.
+fn filled(template: &str, values: &[(&str, &str)]) -> String {
+    let mut filled = String::with_capacity(2 * template.len());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        filled.push_str(before);
+        let found = values
+            .iter()
+            .find_map(|(name, value)| Some((value, after.strip_prefix(name)?.strip_prefix('}')?)));
+        if let Some((value, after)) = found {
+            filled.push_str(value);
+            rest = after;
+        } else {
+            filled.push('{');
+            rest = after;
+        }
+    }
+    filled.push_str(rest);
+    filled
 }
 
 /// The view of one table over all published snapshots.
@@ -97,6 +130,26 @@ mod tests {
             !script.contains("{lake}") && !script.contains("INSTALL"),
             "{script}"
         );
+    }
+
+    #[test]
+    fn no_path_becomes_a_statement_or_a_placeholder() {
+        let plain = script("/srv/lake");
+        for place in [
+            "/srv/{lake}\nDROP TABLE pages;--",
+            "/srv/{place}{tables}{version}{extension}",
+            "/srv/x\r\n.shell id",
+            "/srv/x\u{2028}SELECT 1;",
+            "/srv/';\nSELECT 1;--",
+        ] {
+            let found = script(place);
+            let quoted = place.replace('\'', "''");
+            // Outside of the comment, the path is in two literals and nowhere else.
+            let (comment, rest) = found.split_once('\n').unwrap();
+            assert!(comment.starts_with("-- DuckDB views"), "{comment}");
+            let expected = plain.split_once('\n').unwrap().1;
+            assert_eq!(rest, expected.replace("/srv/lake", &quoted), "{place}");
+        }
     }
 
     #[test]

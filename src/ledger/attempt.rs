@@ -2,8 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use strum::IntoStaticStr;
 
+use crate::error::{Error, Result};
 use crate::money::Usd;
 use crate::provider::{CHECK_THE_WAY, Endpoint, Envelope, StatusClass, code};
 use crate::store::AttemptId;
@@ -108,6 +110,9 @@ pub struct Attempt {
     pub charged: Charged,
     /// The size of the response body in bytes, decompressed.
     pub body_bytes: Option<u64>,
+    /// The SHA-256 of the response body, decompressed, in hexadecimal.
+    #[serde(default)]
+    pub body_sha256: Option<String>,
     /// What about the envelope of the response was not as expected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub oddities: Vec<String>,
@@ -133,8 +138,41 @@ impl Attempt {
             cost_usd: None,
             charged: Charged::Unknown,
             body_bytes: None,
+            body_sha256: None,
             oddities: Vec::new(),
         }
+    }
+
+    /// Records which body arrived.
+    pub fn take_body(&mut self, bytes: usize, sha256: String) {
+        self.body_bytes = Some(bytes as u64);
+        self.body_sha256 = Some(sha256);
+    }
+
+    /// Checks that a body is the one that arrived. Takes CPU time, so call it on a blocking thread.
+    ///
+    /// # Errors
+    /// How it differs.
+    pub fn check_body(&self, body: &[u8]) -> Result<()> {
+        let differs = if self
+            .body_bytes
+            .is_some_and(|bytes| bytes != body.len() as u64)
+        {
+            let received = self.body_bytes.unwrap_or_default();
+            format!("has {} bytes, but {received} were received", body.len())
+        } else if self
+            .body_sha256
+            .as_ref()
+            .is_some_and(|received| *received != body_sha256(body))
+        {
+            "has other bytes than were received".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(Error::unexpected(format!(
+            "the archived response to attempt {} {differs}",
+            self.id
+        )))
     }
 
     /// Takes over what the envelope of the response says. Returns the result of the attempt.
@@ -178,6 +216,12 @@ impl Attempt {
         }
         result
     }
+}
+
+/// The SHA-256 of a response body, in hexadecimal.
+#[must_use]
+pub fn body_sha256(body: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(body))
 }
 
 /// What came back from an attempt.

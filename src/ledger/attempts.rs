@@ -8,7 +8,7 @@ use object_store::path::Path;
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
-use super::attempt::{Attempt, Intent, Outcome};
+use super::attempt::{Attempt, Intent, Outcome, body_sha256};
 use super::handle::Ledger;
 use super::pack::{pack, parse};
 use super::stored::Stored;
@@ -193,7 +193,7 @@ impl Ledger {
                 return Ok(attempt);
             }
         };
-        attempt.body_bytes = Some(body.len() as u64);
+        attempt.take_body(body.len(), body_sha256(&body));
         let Ok(envelope) = Envelope::read(&body) else {
             let message = "the run was interrupted before it read the response";
             attempt.status_message = Some(message.to_owned());

@@ -4,6 +4,7 @@
 mod archive;
 mod attempt;
 mod attempts;
+mod audit;
 mod bundle;
 mod handle;
 mod pack;
@@ -13,8 +14,9 @@ mod spill;
 mod stored;
 mod target_list;
 
-pub use attempt::{Attempt, AttemptResult, Charged, Intent, Outcome};
+pub use attempt::{Attempt, AttemptResult, Charged, Intent, Outcome, body_sha256};
 pub use attempts::{EarlierAttempt, EarlierAttempts};
+pub use audit::ArchiveAudit;
 pub(crate) use bundle::{Bundles, FORMAT, Index, forget_bundles, indexes};
 pub use handle::Ledger;
 pub use pack::Packed;

@@ -1,5 +1,6 @@
 //! The record of a run, the numbers of its batches, and the summary of its last start.
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,15 @@ impl Ledger {
         Ok(records)
     }
 
+    /// Whether the snapshot was deleted, and no run has begun since then.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn is_pruned(&self) -> Result<bool> {
+        let marker = self.store.get(&self.layout.pruned()).await?;
+        Ok(marker.is_some())
+    }
+
     /// Deletes the marker that the snapshot was deleted: a new run is about to fill it, and pruning must not take its
     /// responses for old ones.
     ///
@@ -82,6 +92,35 @@ impl Ledger {
         }
         let existing = self.read(path.clone()).await?.undamaged()?;
         existing.ok_or_else(|| Error::unexpected(format!("{path} has vanished from the lake")))
+    }
+
+    /// Marks a run as one that a start was told to replace the snapshot with. The mark stays until such a start has come
+    /// to its end: see [`Ledger::unmark_at_the_end`].
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn mark_replacing(&self, run: &str) -> Result<()> {
+        self.store
+            .put(&self.layout.replacing(run), Bytes::new())
+            .await
+    }
+
+    /// Whether a start was told to replace the snapshot with this run, and none has come to its end since then.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn is_marked_replacing(&self, run: &str) -> Result<bool> {
+        let marker = self.store.get(&self.layout.replacing(run)).await?;
+        Ok(marker.is_some())
+    }
+
+    /// Deletes the mark as the very last thing, after the lock is released.
+    ///
+    /// # Errors
+    /// A ledger that was opened without the lock.
+    pub fn unmark_at_the_end(&self, run: &str) -> Result<()> {
+        self.lock()?.delete_last(self.layout.replacing(run));
+        Ok(())
     }
 
     /// The number of the next batch. No number is used twice.

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::handle::Ledger;
 use crate::error::{Context, Error, Result};
-use crate::store::{AttemptId, write_whole};
+use crate::store::{AttemptId, Layout, write_whole};
 
 impl Ledger {
     /// Keeps a packed response in the spill folder, and returns the error that says where.
@@ -52,7 +52,10 @@ impl Ledger {
         private(&folder).context(|| unreadable(&folder))?;
         for file in files {
             let file = file.context(|| unreadable(&folder))?.path();
-            let Some(id) = file.file_name().and_then(|name| id_of(name.to_str()?)) else {
+            let Some(id) = file
+                .file_name()
+                .and_then(|name| Layout::attempt_of(name.to_str()?))
+            else {
                 continue;
             };
             let (path, intent) = (self.layout.response(id), self.layout.intent(id));
@@ -68,8 +71,13 @@ impl Ledger {
             }
             std::fs::remove_file(&file).context(|| unreadable(&folder))?;
         }
-        // Only the empty folders go.
-        let _ = std::fs::remove_dir(&folder);
+        // Only empty folders go: that of the date, and that of the lake if no other date has responses here.
+        for folder in [Some(folder.as_path()), folder.parent()]
+            .into_iter()
+            .flatten()
+        {
+            let _ = std::fs::remove_dir(folder);
+        }
         Ok(())
     }
 
@@ -96,14 +104,6 @@ fn name(id: AttemptId) -> String {
     format!("{id}.json.zst")
 }
 
-fn id_of(name: &str) -> Option<AttemptId> {
-    let (batch, attempt) = name.strip_suffix(".json.zst")?.split_once('-')?;
-    Some(AttemptId {
-        batch: batch.parse().ok()?,
-        attempt: attempt.parse().ok()?,
-    })
-}
-
 async fn write(folder: PathBuf, file: PathBuf, packed: Bytes) -> Result<()> {
     let failed = format!("failed to write {}", file.display());
     let written = tokio::task::spawn_blocking(move || {
@@ -111,7 +111,10 @@ async fn write(folder: PathBuf, file: PathBuf, packed: Bytes) -> Result<()> {
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&folder)?;
+        // A start for another date may delete the lake's empty folder in between.
+        if builder.create(&folder).is_err() {
+            builder.create(&folder)?;
+        }
         private(&folder)?;
         write_whole(&file, &packed)
     });

@@ -5,6 +5,7 @@ use secrecy::SecretString;
 
 use crate::error::{Context, Error, Result};
 use crate::fetch::Credentials;
+use crate::secret::shown;
 
 /// Reads `DATAFORSEO_LOGIN` and `DATAFORSEO_PASSWORD`, or the files that `…_FILE` name. `variable`
 /// returns the value of an environment variable.
@@ -33,7 +34,7 @@ pub fn credentials(
         // Some editors write a byte order mark at the start of a file.
         let value = value.trim().trim_start_matches('\u{feff}').trim();
         if value.is_empty() {
-            return Err(Error::usage(format!("{name} is not set, and {base_url} needs credentials")).with_hint(
+            return Err(Error::usage(format!("{name} is not set, and {} needs credentials", shown(base_url))).with_hint(
                 "set DATAFORSEO_LOGIN and DATAFORSEO_PASSWORD, or DATAFORSEO_LOGIN_FILE and DATAFORSEO_PASSWORD_FILE; \
                  they are never read from the pipeline file",
             ));

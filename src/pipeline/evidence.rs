@@ -21,7 +21,7 @@ pub(super) async fn evidence(store: &Store, gathered: &Gathered, prices: Prices)
         || newest_snapshot_shows_it(store, gathered, prices).await;
     Evidence {
         usable,
-        in_vain: in_vain(entries),
+        wasted: wasted(entries),
     }
 }
 
@@ -31,11 +31,11 @@ fn is_usable(entry: &Entry, prices: Prices) -> bool {
     attempt.outcome == Outcome::Ok && attempt.cost_usd.is_some_and(|cost| cost <= told)
 }
 
-/// Responses that were paid for in vain since the last one that counts.
-fn in_vain(entries: &[Entry]) -> u32 {
+/// The responses that were paid for but unusable, since the last usable one.
+fn wasted(entries: &[Entry]) -> u32 {
     let attempts = entries.iter().rev().map(|entry| &entry.attempt);
     let since = attempts.take_while(|attempt| attempt.outcome != Outcome::Ok);
-    let in_vain = since.filter(|attempt| {
+    let wasted = since.filter(|attempt| {
         let unreadable =
             attempt.status_code.is_none() && attempt.http_status.is_some_and(|status| status < 300);
         match attempt.charged {
@@ -44,7 +44,7 @@ fn in_vain(entries: &[Entry]) -> u32 {
             Charged::No => false,
         }
     });
-    in_vain.count() as u32
+    wasted.count() as u32
 }
 
 async fn newest_snapshot_shows_it(store: &Store, gathered: &Gathered, prices: Prices) -> bool {

@@ -79,7 +79,8 @@ pub(super) async fn begins_today(
         return Ok(());
     }
     let generation = published.map_or(1, |published| published.generation + 1);
-    if ledger.run_record(generation).await?.is_some() {
+    let begun = ledger.run_record(generation).await?.is_some();
+    if begun || is_repeated(ledger, published).await? {
         return Ok(());
     }
     let what = if published.is_some() {
@@ -94,6 +95,14 @@ pub(super) async fn begins_today(
         "nothing was sent; leave out the date, or pass --backfill to publish today's data as {snapshot}"
     );
     Err(Error::usage(message).with_hint(hint))
+}
+
+/// Whether the published run is a replacement whose start was interrupted before its end.
+async fn is_repeated(ledger: &Ledger, published: Option<&Manifest>) -> Result<bool> {
+    match published {
+        Some(published) => ledger.is_marked_replacing(&published.run).await,
+        None => Ok(false),
+    }
 }
 
 /// Refuses to mix responses to different questions in one snapshot.
@@ -196,6 +205,29 @@ pub(super) fn held(findings: &Findings, mode: FindingsMode, pipeline: &Pipeline)
     };
     let message = format!("snapshot {snapshot} is held: {reasons}");
     Some(Error::new(ErrorKind::Held, message).with_hint(hint))
+}
+
+/// Refuses to replace a published snapshot by less of the same run.
+pub(super) fn not_less(published: &Manifest, rebuilt: &Manifest) -> Result<()> {
+    let (before, now) = (&published.tally, &rebuilt.tally);
+    for (things, before, now) in [
+        (
+            "returned targets",
+            before.fates.returned,
+            now.fates.returned,
+        ),
+        ("items", before.items, now.items),
+    ] {
+        if now < before {
+            let message = format!(
+                "the archive of snapshot {} has {now} {things}, but {before} are published",
+                published.snapshot
+            );
+            let hint = "nothing was changed; `backlake verify LAKE --archive` names every damaged response";
+            return Err(Error::unexpected(message).with_hint(hint));
+        }
+    }
+    Ok(())
 }
 
 /// Says how far the budget went and how much the rest needs.

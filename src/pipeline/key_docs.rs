@@ -48,7 +48,9 @@ const INTRODUCTION: &str = "\
 
 A pipeline file is a TOML file. `backlake config` prints one with every key, as in `pipelines/nightly.toml`;
 `pipelines/demo.toml` runs as it is. Required are `[targets] paths`, `[api] base_url` and `[lake] url`.
-backlake rejects unknown keys, wrong types and impossible values, and says in which line.
+backlake rejects unknown keys, wrong types and impossible values, and says in which line. So does an editor that knows JSON
+Schemas for TOML: run `backlake schema pipeline > pipeline.schema.json` once, and write `#:schema pipeline.schema.json` into
+the first line of the pipeline file.
 
 Some values can be set from outside. Precedence: flag, environment variable, pipeline file, default.
 
@@ -134,7 +136,7 @@ pub fn configuration_toml() -> String {
 }
 
 /// A text as comment lines.
-fn comment(text: &str) -> String {
+pub(super) fn comment(text: &str) -> String {
     let mut lines = String::new();
     let mut line = "#".to_owned();
     for word in text.split(' ') {

@@ -10,6 +10,7 @@ use super::ready::TargetSettings;
 use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
 use crate::fetch::{DownloadLimits, download, is_downloadable};
+use crate::secret::{has_login, shown};
 use crate::store::{Bucket, Download};
 use crate::targets::{Glob, Place, is_pattern, no_match, places_on_disk};
 
@@ -37,6 +38,9 @@ fn kind(path: &str) -> Result<PlaceKind<'_>, String> {
     let Some((scheme, rest)) = path.split_once("://") else {
         return Ok(PlaceKind::OnDisk(path));
     };
+    if has_login(path) {
+        return Err(format!("{}: a login does not belong in a URL", shown(path)));
+    }
     match scheme {
         "s3" | "s3a" | "gs" | "az" | "abfs" | "abfss" => match rest.split_once('/') {
             Some((bucket, name)) if !bucket.is_empty() && !name.is_empty() => {
@@ -49,12 +53,9 @@ fn kind(path: &str) -> Result<PlaceKind<'_>, String> {
             let url: Url = path
                 .parse()
                 .map_err(|error| format!("{} is not a URL: {error}", shown(path)))?;
-            if !url.username().is_empty() || url.password().is_some() {
-                return Err(format!("{}: a login does not belong in a URL", shown(path)));
-            }
             if !is_downloadable(&url) {
                 return Err(format!(
-                    "{}: a list is read over https://, so that nobody can change it on its way",
+                    "{}: only https:// is accepted for lists, so that they cannot be changed in transit",
                     shown(path)
                 ));
             }
@@ -69,20 +70,6 @@ fn kind(path: &str) -> Result<PlaceKind<'_>, String> {
 /// Checks that a path names a place, without looking for it.
 pub(super) fn check_place(path: &str) -> Result<(), String> {
     kind(path).map(drop)
-}
-
-/// A URL without what may be credentials: query, fragment and user info. Paths stay as they are.
-pub(super) fn shown(path: &str) -> String {
-    let Some((scheme, rest)) = path
-        .split_once("://")
-        .filter(|(scheme, _)| matches!(*scheme, "http" | "https"))
-    else {
-        return path.to_owned();
-    };
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = host.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}://{host}{path}")
 }
 
 /// Finds all lists, and downloads those that are remote.
@@ -152,10 +139,14 @@ impl Lists {
             return Err(no_match(&url(name)));
         }
         for name in names {
-            let mut copy = Download::new(max_bytes)?;
-            let copied = bucket.copy(&name, &mut copy).await;
-            copied.context(|| failed(&url(&name)))?;
-            self.add(url(&name), copy.finish());
+            // An object may be named and match a glob as well.
+            let is_known = self.places.iter().any(|place| place.name == url(&name));
+            if !is_known {
+                let mut copy = Download::new(max_bytes)?;
+                let copied = bucket.copy(&name, &mut copy).await;
+                copied.context(|| failed(&url(&name)))?;
+                self.add(url(&name), copy.finish());
+            }
         }
         Ok(())
     }
@@ -189,23 +180,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_shown_without_what_may_be_credentials() {
-        for (path, expected) in [
-            ("lists/a?b.txt", "lists/a?b.txt"),
-            ("s3://bucket/a?.txt", "s3://bucket/a?.txt"),
-            (
-                "https://a.com/list.csv?sig=SECRET#x",
-                "https://a.com/list.csv",
-            ),
-            ("https://me:SECRET@a.com/list.csv", "https://a.com/list.csv"),
-            ("https://a.com?sig=SECRET", "https://a.com"),
-            ("https://a.com/@b?x@y", "https://a.com/@b"),
-        ] {
-            assert_eq!(shown(path), expected);
-        }
-    }
-
-    #[test]
     fn a_place_that_cannot_be_read_safely_is_refused() {
         for (path, words) in [
             ("http://a.com/list.csv?sig=SECRET", "over https://"),
@@ -214,6 +188,14 @@ mod tests {
                 "a login does not belong in a URL",
             ),
             ("ftp://a.com/list.csv", "ftp:// is not supported"),
+            (
+                "s3://key:SECRET@bucket/list.csv",
+                "a login does not belong in a URL",
+            ),
+            (
+                "ftp://key:SECRET@host/list.csv",
+                "a login does not belong in a URL",
+            ),
             ("https://?sig=SECRET", "is not a URL"),
             ("s3://bucket", "names a bucket"),
             ("s3://bucket/", "names a bucket"),

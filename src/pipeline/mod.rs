@@ -9,10 +9,13 @@ mod continue_open;
 mod credentials;
 mod evidence;
 mod file;
+mod first_file;
 mod gates;
 mod gathered;
-mod key_docs;
+mod init;
 mod invalid;
+mod key_docs;
+mod key_schema;
 mod keys;
 mod lists;
 mod means;
@@ -21,6 +24,7 @@ mod plan;
 mod publish;
 mod ready;
 mod reconcile;
+mod repeated;
 mod replay;
 mod report;
 mod resolve;
@@ -36,7 +40,10 @@ pub use check::{CheckScope, check};
 pub use continue_open::open_yesterday;
 pub use credentials::credentials;
 pub use file::{ContinueOpen, OnFinding};
+pub use first_file::InitSettings;
+pub use init::{Init, file_for, init};
 pub use key_docs::{configuration_markdown, configuration_toml};
+pub use key_schema::pipeline_schema;
 pub use means::{Means, PricesFrom};
 pub use plan::plan;
 pub use ready::{
@@ -45,8 +52,8 @@ pub use ready::{
 };
 pub use replay::replay;
 pub use report::{
-    CheckReport, Findings, InvalidLine, InvalidReason, PlanReport, Progress, Reconciled, RunEnd,
-    RunReport, RunState,
+    CheckReport, Findings, InitReport, InvalidLine, InvalidReason, PlanReport, Progress,
+    Reconciled, RunEnd, RunReport, RunState,
 };
 pub use run::run;
 pub use run_mode::{BalanceMode, Begins, FindingsMode, RunMode, StartMode};

@@ -1,8 +1,10 @@
 //! Reads the target lists, and estimates what a first run would send and cost.
 
+use std::sync::Arc;
+
 use super::connect::{connect, credentials_for};
 use super::invalid::{described, first_invalid, reasons, refuse_mistaken};
-use super::lists::{find_lists, shown};
+use super::lists::{Lists, find_lists};
 use super::means::Means;
 use super::ready::{Pipeline, TargetSettings};
 use super::report::PlanReport;
@@ -11,6 +13,7 @@ use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
 use crate::fetch::fetch_account;
 use crate::plan::{Estimate, Plan, requests_in_input_order};
+use crate::secret::shown;
 use crate::targets::TargetList;
 
 /// Reads the target lists and plans. Nothing is sent; if there are credentials, the account is read
@@ -22,12 +25,21 @@ use crate::targets::TargetList;
 pub async fn plan(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<PlanReport> {
     let list = read_targets(&pipeline.targets, &env.clock).await?;
     refuse_mistaken(&list, &pipeline.targets)?;
+    let means = read_means(pipeline, env).await?;
+    planned(pipeline, list, means).await
+}
+
+/// What a first run for these targets would send, and what it would cost with these means.
+pub(super) async fn planned(
+    pipeline: &Pipeline,
+    list: TargetList,
+    means: Means,
+) -> Result<PlanReport> {
     let planned = tokio::task::spawn_blocking(move || {
         let plan = Plan::of(&list);
         (list, plan)
     });
     let (list, plan) = planned.await.context(|| "planning panicked")?;
-    let means = read_means(pipeline, env).await?;
     let targets = list.target_count() as u64;
     let estimate = |requests| Estimate::of(requests, targets, &means.prices(), &pipeline.pace());
     let (planned, bound) = (estimate(plan.requests()), estimate(plan.lower_bound()));
@@ -79,7 +91,18 @@ async fn read_means(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<Means
 /// Target lists that are missing, damaged or empty, or that have no valid target.
 pub(super) async fn read_targets(settings: &TargetSettings, clock: &Clock) -> Result<TargetList> {
     let lists = find_lists(settings, clock).await?;
-    let settings = settings.clone();
+    read_found(settings, &Arc::new(lists)).await
+}
+
+/// Reads the target lists that were found.
+///
+/// # Errors
+/// As [`read_targets`].
+pub(super) async fn read_found(
+    settings: &TargetSettings,
+    lists: &Arc<Lists>,
+) -> Result<TargetList> {
+    let (settings, lists) = (settings.clone(), Arc::clone(lists));
     let read = tokio::task::spawn_blocking(move || {
         let list = TargetList::read_places(&settings.sources, &lists.places, &settings.rules)?;
         refuse_empty(&list, &settings).map_or(Ok(list), Err)

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 use super::attempts::ArchivedBatch;
-use super::gates::held;
+use super::gates::{held, not_less};
 use super::gathered::Gathered;
 use super::means::Means;
 use super::page::write_page;
@@ -106,6 +106,11 @@ impl<'a> Publication<'a> {
         )
         .await?;
         let manifest = self.stage(&staging, generation).await?;
+        if let Some(published) = &self.published
+            && self.when_damaged == WhenDamaged::Refuse
+        {
+            not_less(published, &manifest)?;
+        }
         (env.on_progress)(Progress::Staged);
         let findings = self.inspect(&manifest).await?;
         if let Some(held) = held(&findings, self.start.mode.findings, pipeline) {
@@ -253,7 +258,11 @@ impl<'a> Publication<'a> {
         for attempt in counted.filter(|attempt| attempt.outcome == Outcome::Ok) {
             found.irregularities.envelope(&attempt.oddities);
         }
-        let arrivals = Arrival::of(&self.attempts);
+        let attempts: HashMap<_, _> = self
+            .attempts
+            .iter()
+            .map(|attempt| (attempt.id, attempt))
+            .collect();
         let source = Source {
             start: self.start,
             contract,
@@ -262,7 +271,7 @@ impl<'a> Publication<'a> {
         };
         // In the order of the archive, so that the same archive gives the same files.
         let mut flattened = futures::stream::iter(&archived)
-            .map(|batch| source.read(batch, arrivals.get(&batch.id)))
+            .map(|batch| source.read(batch, attempts.get(&batch.id).copied()))
             .buffered(AT_ONCE);
         let mut returned = Vec::new();
         for batch in &archived {
@@ -302,7 +311,7 @@ impl<'a> Publication<'a> {
         let Damaged { id, error } = damaged;
         if self.when_damaged == WhenDamaged::Refuse {
             let message = format!("the archived response to attempt {id} cannot be used");
-            let hint = "nothing was changed; restore the file in _archive from a backup, or fetch the date again with `backlake run --replace` (this costs money)";
+            let hint = "nothing was changed; `backlake verify LAKE --archive` names every damaged response; restore the files in _archive from a backup, or fetch the date again with `backlake run --replace` (this costs money)";
             return Ok(Error::unexpected(message).caused_by(error).with_hint(hint));
         }
         let mut attempts = self.attempts.iter();
@@ -402,26 +411,10 @@ impl Responses {
     }
 }
 
-/// When a response arrived, and the provider's id for it.
-#[derive(Clone, Default)]
-struct Arrival {
-    /// Microseconds since 1970.
-    at: i64,
-    request_id: Option<String>,
-}
-
-impl Arrival {
-    fn of(attempts: &[Attempt]) -> HashMap<AttemptId, Self> {
-        let arrivals = attempts.iter().map(|attempt| {
-            let took = attempt.duration_ms.unwrap_or(0) as i64 * 1000;
-            let arrival = Self {
-                at: attempt.sent_at.timestamp_micros() + took,
-                request_id: attempt.request_id.clone(),
-            };
-            (attempt.id, arrival)
-        });
-        arrivals.collect()
-    }
+/// When the response to an attempt arrived, in microseconds since 1970.
+fn arrived_at(attempt: &Attempt) -> i64 {
+    let took = attempt.duration_ms.unwrap_or(0) as i64 * 1000;
+    attempt.sent_at.timestamp_micros() + took
 }
 
 /// A response from the archive. A lake that fails says nothing about the response and is an error
@@ -440,16 +433,19 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Reads a response from the archive and flattens it.
-    async fn read(&self, batch: &ArchivedBatch, arrival: Option<&Arrival>) -> Result<ReadResponse> {
+    /// Reads a response from the archive, holds it to its attempt, and flattens it.
+    async fn read(&self, batch: &ArchivedBatch, attempt: Option<&Attempt>) -> Result<ReadResponse> {
         let id = batch.id;
+        let Some(attempt) = attempt.cloned() else {
+            let message = format!("attempt {id} is missing in the ledger");
+            return Ok(ReadResponse::Damaged(Error::unexpected(message)));
+        };
         let packed = self.start.ledger.packed_response(id);
         let packed = self.stages.time_async(Stage::Read, packed).await?;
         let Some(packed) = packed else {
             let message = format!("the response to attempt {id} is missing in the archive");
             return Ok(ReadResponse::Damaged(Error::unexpected(message)));
         };
-        let Arrival { at, request_id } = arrival.cloned().unwrap_or_default();
         let (contract, list) = (Arc::clone(self.contract), Arc::clone(&self.gathered.list));
         let (ids, rules) = (batch.targets.clone(), self.gathered.rules);
         let stages = self.stages.clone();
@@ -459,10 +455,11 @@ impl Source<'_> {
                 contract: &contract,
                 targets: &targets,
                 rules: &rules,
-                request_id: request_id.as_deref(),
-                fetched_at: at,
+                request_id: attempt.request_id.as_deref(),
+                fetched_at: arrived_at(&attempt),
             };
             let body = stages.time(Stage::Decompress, || packed.unpack())?;
+            stages.time(Stage::Compare, || attempt.check_body(&body))?;
             let flattened = stages.time(Stage::Flatten, || flatten(&body, &requested));
             flattened.context(|| format!("failed to flatten the response to attempt {id}"))
         });

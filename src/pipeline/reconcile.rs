@@ -90,19 +90,22 @@ struct Comparison {
     differences: Vec<String>,
 }
 
-/// Compares attempts with the tasks of the same run, by tag. Several tasks with one tag count
+/// Compares attempts with the tasks of the same runs, by tag. Several tasks with one tag count
 /// together.
 fn compare(ours: &[Attempt], theirs: &[ListedTask]) -> Comparison {
     // The tag of an attempt is the name of its run, a slash and its number.
     let run = |tag: &str| tag.rsplit_once('/').map(|(run, _)| run.to_owned());
-    let run_of_ours = ours.iter().find_map(|attempt| run(&attempt.tag));
+    let runs_of_ours: HashSet<String> = ours
+        .iter()
+        .filter_map(|attempt| run(&attempt.tag))
+        .collect();
     let mut charged: HashMap<&str, Usd> = HashMap::new();
     let mut without_cost = HashSet::new();
     for task in theirs {
         let Some(tag) = task.tag.as_deref() else {
             continue;
         };
-        if run(tag).is_some() && run(tag) == run_of_ours {
+        if run(tag).is_some_and(|run| runs_of_ours.contains(&run)) {
             *charged.entry(tag).or_default() += task.cost.unwrap_or_default().to_scale();
             if task.cost.is_none() {
                 without_cost.insert(tag);
@@ -124,7 +127,7 @@ fn compare(ours: &[Attempt], theirs: &[ListedTask]) -> Comparison {
             ));
         }
     }
-    // Left over: tasks of this run that the ledger does not have.
+    // Left over: tasks of these runs that the ledger does not have.
     let mut foreign: Vec<_> = charged
         .into_iter()
         .map(|(tag, usd)| format!("{tag}: not in the ledger, ${usd} at the provider"))

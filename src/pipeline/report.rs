@@ -70,6 +70,24 @@ pub struct PlanReport {
     pub max_cost_usd: Option<Usd>,
 }
 
+/// What the list contains, and what a first run would send.
+#[derive(Debug, Clone, Serialize)]
+pub struct InitReport {
+    /// The pipeline file.
+    pub file: String,
+    /// The pages among the targets.
+    pub pages: u64,
+    /// The domains among the targets.
+    pub domains: u64,
+    /// The subdomains among the targets.
+    pub subdomains: u64,
+    /// The columns that are kept as labels.
+    pub keep: Vec<String>,
+    /// The plan of the file.
+    #[serde(flatten)]
+    pub plan: PlanReport,
+}
+
 /// A line that is not a target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InvalidLine {

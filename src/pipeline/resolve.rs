@@ -23,17 +23,19 @@ use super::ready::{
     ApiSettings, Budget, LakeSettings, MaxInvalid, Overrides, Pipeline, Provider, PublishSettings,
     RequestSettings, SimulatorOptions, TargetSettings,
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, date};
 use crate::contract::{Contract, Contracts};
 use crate::error::{Error, Result};
 use crate::fetch::{Limits, RetryPolicy, is_loopback};
 use crate::lake::ChangeBounds;
 use crate::money::Usd;
 use crate::provider::{Prices, TaskOptions};
+use crate::secret::{has_login, shown};
+use crate::store::LOGIN_IN_LAKE;
 use crate::targets::{Column, Reading, Rules, Sources};
 
 /// The name that asks for the embedded simulator.
-const SIMULATOR: &str = "simulator";
+pub(super) const SIMULATOR: &str = "simulator";
 
 impl Pipeline {
     /// Reads and checks a pipeline file.
@@ -153,11 +155,8 @@ impl File<'_> {
         let Some(text) = snapshot else {
             return Ok(clock.today());
         };
-        text.get_ref().parse().map_err(|_| {
-            let message = format!(
-                "`{}` is not a date; write it as \"2026-11-23\"",
-                text.get_ref()
-            );
+        date(text.get_ref()).map_err(|why| {
+            let message = format!("`{}` is {why}", text.get_ref());
             self.refuse("snapshot", &text, &message)
         })
     }
@@ -344,10 +343,17 @@ impl File<'_> {
             }
             (flag, url) => flag.or(url.as_ref().map(|url| url.get_ref().clone())),
         };
+        let url = url.unwrap_or_default();
+        if has_login(&url) {
+            return Err(match &spec.url {
+                Some(key) if *key.get_ref() == url => self.refuse("lake.url", key, LOGIN_IN_LAKE),
+                _ => Error::usage(format!("--lake or BACKLAKE_LAKE: {LOGIN_IN_LAKE}")),
+            });
+        }
         let memory = mib(self.whole(&keys::MEMORY_MIB, spec.memory_mib)?);
         let retry_minutes = self.whole(&keys::RETRY_MINUTES, spec.retry_minutes)?;
         Ok(LakeSettings {
-            url: url.unwrap_or_default(),
+            url,
             table_format: spec.table_format,
             contracts: self.contracts(spec.contracts.as_ref())?,
             file_bytes: mib(self.whole(&keys::FILE_MIB, spec.file_mib)?),
@@ -396,19 +402,20 @@ fn mib(number: u32) -> u64 {
 
 /// Refuses a URL to which credentials must not be sent.
 fn check_base_url(url: &str) -> Result<(), String> {
-    let parsed: url::Url = url
-        .parse()
-        .map_err(|error| format!("`{url}` is neither \"{SIMULATOR}\" nor a URL: {error}"))?;
-    if !parsed.username().is_empty() || parsed.password().is_some() {
+    if has_login(url) {
         let message =
             "credentials do not belong in a URL; set DATAFORSEO_LOGIN and DATAFORSEO_PASSWORD";
         return Err(message.to_owned());
     }
+    let shown = shown(url);
+    let parsed: url::Url = url
+        .parse()
+        .map_err(|error| format!("`{shown}` is neither \"{SIMULATOR}\" nor a URL: {error}"))?;
     match parsed.scheme() {
         "https" => Ok(()),
         "http" if is_loopback(&parsed) => Ok(()),
         "http" => Err(format!(
-            "{url} would send the credentials unencrypted; use https://"
+            "{shown} would send the credentials unencrypted; use https://"
         )),
         scheme => Err(format!("scheme `{scheme}` is not https")),
     }

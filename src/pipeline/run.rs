@@ -17,6 +17,7 @@ use super::means::Means;
 use super::plan::read_targets;
 use super::publish::{Publication, WhenDamaged};
 use super::ready::Pipeline;
+use super::repeated::done_already;
 use super::report::{Findings, Progress, RunEnd, RunReport, RunState, write_summary};
 use super::run_mode::{RunMode, StartMode};
 use super::session::Session;
@@ -92,7 +93,7 @@ pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> 
             started_at,
         };
         // Boxed, because the futures of all stages together are large.
-        Box::pin(work(&start, list, &credentials)).await
+        Box::pin(work(&start, published.as_ref(), list, &credentials)).await
     })
     .await?;
     end.report.also_open = open;
@@ -146,8 +147,13 @@ async fn finish_interrupted(pipeline: &Pipeline, env: &Surroundings<'_>, store: 
     }
 }
 
-/// Everything that a start does while it holds the lock.
-async fn work(start: &Start<'_>, list: TargetList, credentials: &Credentials) -> Result<RunEnd> {
+/// Everything that a start does while it holds the lock. `seen` is what was published before.
+async fn work(
+    start: &Start<'_>,
+    seen: Option<&Manifest>,
+    list: TargetList,
+    credentials: &Credentials,
+) -> Result<RunEnd> {
     let Start {
         pipeline,
         env,
@@ -155,21 +161,17 @@ async fn work(start: &Start<'_>, list: TargetList, credentials: &Credentials) ->
         ledger,
         ..
     } = *start;
-    // The previous holder of the lock may have published the snapshot.
     let published = Manifest::read(store, pipeline.snapshot).await?;
-    if let Some(manifest) = &published
-        && start.mode.start == StartMode::Continue
+    if let Some(published) = &published
+        && let Some(end) = done_already(start, seen, published, &list).await?
     {
-        same_question(pipeline, &manifest.question)?;
-        let mut report = RunReport::of_manifest(manifest, RunState::AlreadyPublished);
-        report.seconds = start.seconds();
-        return Ok(RunEnd {
-            report,
-            error: None,
-        });
+        return Ok(end);
     }
     let record = record(start, published.as_ref()).await?;
     same_question(pipeline, &record.question)?;
+    if start.mode.start == StartMode::Replace {
+        ledger.mark_replacing(&record.run).await?;
+    }
 
     // What earlier starts paid for is never asked for again.
     let mut gathered = gather(start, record, list).await?;
@@ -217,32 +219,43 @@ async fn work(start: &Start<'_>, list: TargetList, credentials: &Credentials) ->
     let mut end = ended.map_err(|error| with_date(error, pipeline))?;
     end.error = end.error.map(|error| with_date(error, pipeline));
     write_summary(ledger, &end.report, end.error.as_ref()).await;
+    // If something is left to clear, the next start does that first.
+    let is_tidy = is_untidy(store, pipeline.snapshot)
+        .await
+        .is_ok_and(|untidy| !untidy);
+    if end.error.is_none() && is_tidy {
+        ledger.unmark_at_the_end(&run)?;
+    }
     Ok(end)
 }
 
 /// The record of the run that this start continues or begins.
 async fn record(start: &Start<'_>, published: Option<&Manifest>) -> Result<RunRecord> {
     let ledger = start.ledger;
-    ledger.reopen().await?;
     let generation = published.map_or(1, |published| published.generation + 1);
-    if let Some(record) = ledger.run_record(generation).await? {
-        return Ok(record);
-    }
-    let random = fastrand::Rng::with_seed(start.env.seed).u32(..) >> 8;
-    let time = start.started_at.format("%Y%m%dT%H%M%SZ");
-    // Responses to the run that is replaced do not count for this one.
-    let first_batch = match published {
-        Some(_) => ledger.next_batch().await?,
-        None => 0,
+    let record = match ledger.run_record(generation).await? {
+        Some(record) => record,
+        None => {
+            let random = fastrand::Rng::with_seed(start.env.seed).u32(..) >> 8;
+            let time = start.started_at.format("%Y%m%dT%H%M%SZ");
+            // Responses to a run that is replaced, or was pruned, do not count for this one.
+            let first_batch = match published.is_some() || ledger.is_pruned().await? {
+                true => ledger.next_batch().await?,
+                false => 0,
+            };
+            let new = RunRecord {
+                run: format!("{time}-{random:06x}"),
+                started_at: start.started_at,
+                question: start.pipeline.question(),
+                generation,
+                first_batch,
+            };
+            ledger.begin_run(new).await?
+        }
     };
-    let record = RunRecord {
-        run: format!("{time}-{random:06x}"),
-        started_at: start.started_at,
-        question: start.pipeline.question(),
-        generation,
-        first_batch,
-    };
-    ledger.begin_run(record).await
+    // Only now, because until there is a record, what is left of a pruned run counts as pruned.
+    ledger.reopen().await?;
+    Ok(record)
 }
 
 /// Collects what earlier starts of the run, and earlier runs, have found out.

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use parking_lot::Mutex;
 use tracing::{debug, warn};
 
@@ -26,6 +27,9 @@ const MAX_ROUNDS: usize = 5;
 
 /// How long charges are settled after the run was asked to stop.
 const SETTLING_AT_THE_END: Duration = Duration::from_secs(10);
+
+/// A difference between the provider's clock and ours that is worth a warning.
+const WRONG_CLOCK: TimeDelta = TimeDelta::minutes(10);
 
 /// A session with the provider.
 pub(super) struct Session<'a> {
@@ -51,6 +55,7 @@ impl<'a> Session<'a> {
             account = fetch_account(&connection.client, clock) => account?,
             reason = env.stop.requested() => return Err(reason.error()),
         };
+        warn_of_clock(connection.client.provider_ahead());
         let means = Means::of(pipeline, account.as_ref())?;
         // The slower of the two limits applies: that of the account and that of the file.
         let allowed = means.requests_per_minute.and_then(NonZeroU32::new);
@@ -258,5 +263,21 @@ impl<'a> Session<'a> {
         }
         let spent = gathered.attempts.committed();
         Ok(Some(over_budget(ceiling, spent, self.max_cost(&rest))))
+    }
+}
+
+/// Warns of a clock that is wrong: it decides which date is fetched.
+fn warn_of_clock(ahead: TimeDelta) {
+    if ahead.abs() >= WRONG_CLOCK {
+        let minutes = ahead.num_minutes().abs();
+        let how = if ahead < TimeDelta::zero() {
+            "ahead of"
+        } else {
+            "behind"
+        };
+        warn!(
+            minutes,
+            "the clock of this machine is {how} the provider's; set it, because it decides the date of a snapshot"
+        );
     }
 }

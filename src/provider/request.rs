@@ -14,6 +14,9 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// Every endpoint.
+    pub const ALL: [Self; 1] = [Self::BulkPagesSummary];
+
     /// The name in the pipeline file and in the ledger.
     #[must_use]
     pub fn name(self) -> &'static str {

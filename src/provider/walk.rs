@@ -12,7 +12,7 @@ use super::MAX_DEPTH;
 /// The fields from a response's root to its items. Arrays and nulls are allowed at every level.
 pub const PATH: [&str; 3] = ["tasks", "result", "items"];
 
-/// Receives the items of a response, one after the other.
+/// Receives the items of a response, one by one.
 pub trait TakeItem {
     /// Takes one item, null or not.
     ///

@@ -23,7 +23,7 @@ pub(super) async fn react(state: &Arc<State>, request: Request<Bytes>) -> Reacti
     let (head, body) = request.into_parts();
     let headers = head.headers;
     let paid = Endpoint::BulkPagesSummary.path();
-    match (&head.method, head.uri.path()) {
+    let mut reaction = match (&head.method, head.uri.path()) {
         (&Method::POST, path) if path == paid => bulk_pages_summary(state, headers, body).await,
         (&Method::GET, "/v3/appendix/user_data") => user_data(state, &headers).into(),
         (&Method::POST, "/v3/backlinks/id_list") => id_list(state, &headers, &body).into(),
@@ -33,7 +33,12 @@ pub(super) async fn react(state: &Arc<State>, request: Request<Bytes>) -> Reacti
             ..without_tasks(&Refusal::new(code::NOT_FOUND, "Not Found."), &headers)
         }
         .into(),
+    };
+    if let Reaction::Response(response) = &mut reaction {
+        let date = state.clock.now().format("%a, %d %b %Y %H:%M:%S GMT");
+        response.headers.push(("date", date.to_string()));
     }
+    reaction
 }
 
 async fn bulk_pages_summary(state: &Arc<State>, headers: HeaderMap, body: Bytes) -> Reaction {

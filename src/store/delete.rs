@@ -2,7 +2,8 @@
 //!
 //! # What this guarantees
 //! - Before every deletion [`Lock::ensure`] makes sure that this process still holds the lock. A process that was stopped
-//!   and taken over deletes nothing of its successor.
+//!   and taken over deletes nothing of its successor. The one exception is a marker that only this process writes: it is
+//!   deleted when the lock is released.
 //! - A lock deletes nothing that belongs to another date.
 //! - On a local disk, links are never followed. A link is deleted like a file, and nothing below a link is deleted.
 //! - An object that does not exist counts as deleted, so each caller can repeat its deletions. Deletions are not synced:
@@ -14,6 +15,7 @@ use std::path::{Path as FsPath, PathBuf};
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
+use tracing::warn;
 
 use super::lock::Lock;
 use super::objects::Store;
@@ -98,6 +100,22 @@ impl Lock {
             return self.clear(aside).await;
         }
         self.clear(folder).await
+    }
+
+    /// Deletes a marker as the very last thing that this process does, after the lock is released: as long as it exists,
+    /// the process has not come to its end. No other process may write a marker of this name.
+    pub(crate) fn delete_last(&self, marker: Path) {
+        self.markers.lock().push(marker);
+    }
+
+    /// Deletes these markers. The lock is released.
+    pub(super) async fn delete_markers(&self) {
+        let markers = std::mem::take(&mut *self.markers.lock());
+        for marker in markers {
+            if let Err(error) = self.store().remove(&marker).await {
+                warn!(%error, "failed to delete a marker of this start");
+            }
+        }
     }
 
     /// Deletes a temporary file of a lake on a local disk, which was found without following a link.

@@ -35,8 +35,7 @@ pub enum Hold {
 }
 
 impl Holder {
-    /// The holder of the lock on a snapshot, as seen from the process `here`; `None` if nobody took the lock, or it was
-    /// released.
+    /// The holder of the lock on a snapshot, as seen from the process `here`; `None` if the lock is free.
     ///
     /// # Errors
     /// A lake that fails.

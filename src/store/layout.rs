@@ -122,12 +122,18 @@ impl Layout {
         Path::from(format!("_runs/{}/{run}.unanswered.json.zst", self.snapshot))
     }
 
-    /// Whether an object of the folder of a date's runs is a run's record, its target list or the fates of its targets.
+    /// A marker that a start of this run was told to replace what is published. It goes when such a start has come to
+    /// its end.
+    pub(crate) fn replacing(self, run: &str) -> Path {
+        Path::from(format!("_runs/{}/{run}.replacing", self.snapshot))
+    }
+
+    /// Whether an object of the folder of a date's runs is of one run: its record, its target list, the fates of its
+    /// targets, or the marker of a replacement.
     pub(crate) fn is_of_run(path: &Path) -> bool {
         let name = path.filename().unwrap_or_default();
-        Self::generation_of(path).is_some()
-            || name.ends_with(".lines.ndjson.zst")
-            || name.ends_with(".unanswered.json.zst")
+        let endings = [".lines.ndjson.zst", ".unanswered.json.zst", ".replacing"];
+        Self::generation_of(path).is_some() || endings.iter().any(|ending| name.ends_with(ending))
     }
 
     /// A marker that the snapshot was deleted, to tell it from a snapshot that was started and never published.
@@ -223,11 +229,6 @@ impl Layout {
         Path::from(format!("_runs/refused/{}.json.zst", self.snapshot))
     }
 
-    /// The snapshot in the name of a list of refused targets.
-    pub(crate) fn refused_date(path: &Path) -> Option<NaiveDate> {
-        path.filename()?.strip_suffix(".json.zst")?.parse().ok()
-    }
-
     /// The folder of the intents.
     pub(crate) fn intents(self) -> Path {
         Path::from(format!("_runs/{}/intents", self.snapshot))
@@ -254,6 +255,15 @@ impl Layout {
         name.split_once('-')
             .and_then(|(batch, _)| batch.parse().ok())
             .unwrap_or_default()
+    }
+
+    /// The attempt in the name of its response or intent.
+    pub(crate) fn attempt_of(name: &str) -> Option<AttemptId> {
+        let (batch, attempt) = name.strip_suffix(".json.zst")?.split_once('-')?;
+        Some(AttemptId {
+            batch: batch.parse().ok()?,
+            attempt: attempt.parse().ok()?,
+        })
     }
 
     /// The date in the name of a manifest; none for other objects.

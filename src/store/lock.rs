@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use object_store::path::Path;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
@@ -49,6 +50,8 @@ pub struct Lock {
     clock: Clock,
     number: u32,
     held: Mutex<Held>,
+    /// Markers that are deleted once the lock is released.
+    pub(super) markers: Mutex<Vec<Path>>,
 }
 
 #[derive(Debug, Clone)]
@@ -103,6 +106,7 @@ impl Lock {
                     clock: clock.clone(),
                     number,
                     held,
+                    markers: Mutex::default(),
                 };
                 // The listing may be outdated: renewing checks that no higher number exists.
                 lock.renew().await?;
@@ -243,8 +247,9 @@ impl Lock {
             released: true,
             ..self.held().record
         };
-        if let Err(error) = self.write(&record).await {
-            warn!(%error, "failed to release the lock on the snapshot");
+        match self.write(&record).await {
+            Ok(()) => self.delete_markers().await,
+            Err(error) => warn!(%error, "failed to release the lock on the snapshot"),
         }
     }
 
@@ -434,6 +439,7 @@ mod tests {
             clock: clock.clone(),
             number: 1,
             held: Mutex::new(second.held()),
+            markers: Mutex::default(),
         };
         assert_eq!(late.renew().await.unwrap_err().kind(), ErrorKind::Locked);
         second.renew().await.unwrap();

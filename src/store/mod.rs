@@ -26,7 +26,7 @@ pub(crate) use download::Download;
 pub use holder::{Hold, Holder};
 pub use layout::{AttemptId, Layout};
 pub use lock::Lock;
-pub use objects::Store;
+pub use objects::{LOGIN_IN_LAKE, Store};
 pub use owner::Owner;
 pub use patience::RETRY;
 pub use whole::write_whole;

@@ -22,7 +22,11 @@ use super::patient::Patient;
 use super::whole::{blocking, sync_directory, write_whole};
 use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
+use crate::secret::has_login;
 use crate::stop::Stop;
+
+/// Why a lake is refused whose URL has a login.
+pub const LOGIN_IN_LAKE: &str = "credentials do not belong in the URL of a lake";
 
 /// The lake's storage. Cheap to clone.
 ///
@@ -70,6 +74,11 @@ impl Store {
     /// # Errors
     /// A URL scheme that is not supported, or a path that is not a directory.
     pub fn open(url: &str) -> Result<Self> {
+        if has_login(url) {
+            return Err(Error::usage(LOGIN_IN_LAKE).with_hint(
+                "the credentials of an object store are read from the environment, in each cloud's standard way",
+            ));
+        }
         let failed = || format!("failed to open the lake at {url}");
         if let Some(folder) = local(url) {
             let root = folder.canonicalize().usage(failed)?;

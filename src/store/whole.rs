@@ -1,14 +1,14 @@
-//! Durable and atomic writes on a local disk.
+//! Durable and atomic writes to a lake on a local disk.
 //!
 //! `object_store` renames a written file into place but does not sync it: `LocalFileSystem::with_fsync` comes with
 //! object_store 0.14, and deltalake pins 0.13. Until then, this file does it.
 
 use std::fs::File;
-use std::io::{Result, Write as _};
+use std::io::{ErrorKind, Result, Write as _};
 use std::path::Path as FsPath;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Writes a small file durably and atomically. The file's folder must exist.
+/// Writes a small file of the lake or of the spill folder durably and atomically. Its folder must exist.
 ///
 /// # What this guarantees
 /// Readers see the old content or all of the new content, also after a crash at any point. When this returns, content
@@ -29,8 +29,15 @@ pub fn write_whole(file: &FsPath, bytes: &[u8]) -> Result<()> {
         .prefix(file.file_name().unwrap_or_default())
         .suffix(&ending)
         .rand_bytes(0)
-        // `create` also overwrites a file that a crashed process with the same number has left.
-        .make_in(folder, |path| File::create(path))?;
+        .make_in(folder, |path| {
+            // A file that a crashed process with the same number has left, or a link that someone else has put there.
+            if let Err(error) = std::fs::remove_file(path)
+                && error.kind() != ErrorKind::NotFound
+            {
+                return Err(error);
+            }
+            File::create_new(path)
+        })?;
     temporary.as_file_mut().write_all(bytes)?;
     temporary.as_file().sync_all()?;
     temporary.persist(file).map_err(|failed| failed.error)?;

@@ -58,7 +58,7 @@ impl<'de> Deserialize<'de> for Column {
 }
 
 /// The most columns of a list; a spreadsheet has no more.
-pub(super) const MAX_COLUMNS: usize = 16_384;
+pub const MAX_COLUMNS: usize = 16_384;
 
 /// Names that exports and people give to the column of the targets, as [`plain`] makes them.
 const WELL_KNOWN: [&str; 22] = [
@@ -134,6 +134,16 @@ pub(super) fn position(names: &[String], column: Option<&Column>) -> Result<usiz
                 found => found,
             }
         }
+    }
+}
+
+/// The column at a position: by its name if the name means no other one, or else by its number.
+pub(super) fn column_at(names: &[String], at: usize) -> Column {
+    let name = Column::Name(names[at].trim().to_owned());
+    if !names[at].trim().is_empty() && position(names, Some(&name)) == Ok(at) {
+        name
+    } else {
+        Column::Number(at + 1)
     }
 }
 

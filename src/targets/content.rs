@@ -1,5 +1,5 @@
 //! Recognises content that is not what the format says, before any line of it becomes a target:
-//! each line of a csv that is read as txt would be a page that nobody asked for.
+//! each line of a csv that is read as txt would be a page that was never on the list.
 
 use memchr::memmem;
 
@@ -7,58 +7,73 @@ use super::column::{is_well_known, shown, shown_bytes};
 use super::encoding::LOOKED_AT;
 use super::list_file::ListFile;
 use super::reading::{Delimiter, Format};
-use crate::error::{Error, Result};
+use super::refused::{Instead, Refused};
+use crate::error::Error;
 
 /// What is supported, for messages about what is not.
 pub(super) const SUPPORTED: &str =
     "txt, csv, tsv, ndjson, json, xml (sitemaps), xlsx and parquet, plain or as .gz, .zst or .zip";
 
 /// Formats that are recognised by their first bytes, and what to do about each.
-const BINARY: [(&[u8], &str, &str); 7] = [
+const BINARY: [(&[u8], &str, &str, Option<Format>); 7] = [
     (
         b"PK\x03\x04",
         "a zip archive or an Excel workbook",
         "name it .zip, or .xlsx if it is a workbook",
+        Some(Format::Xlsx),
     ),
     (
         b"PAR1",
         "Parquet",
         "name it .parquet, or set [targets] format = \"parquet\"",
+        Some(Format::Parquet),
     ),
-    (b"\x1f\x8b", "gzip", "add .gz to its name"),
-    (b"\x28\xb5\x2f\xfd", "zstd", "add .zst to its name"),
+    (b"\x1f\x8b", "gzip", "add .gz to its name", None),
+    (b"\x28\xb5\x2f\xfd", "zstd", "add .zst to its name", None),
     (
         b"\xd0\xcf\x11\xe0",
         "an old Excel workbook (.xls)",
         "save it as .xlsx or .csv",
+        None,
     ),
-    (b"%PDF", "a PDF", "export the list as csv"),
-    (b"{\\rtf", "rich text", "save it as plain text"),
+    (b"%PDF", "a PDF", "export the list as csv", None),
+    (b"{\\rtf", "rich text", "save it as plain text", None),
 ];
 
 /// How many lines decide whether a text has columns.
 const LINES: usize = 100;
 
 /// Refuses text whose first bytes show that it is something else.
-pub(super) fn check(list: &ListFile<'_>, format: Format, start: &[u8]) -> Result<()> {
-    if let Some((_, what, advice)) = BINARY.iter().find(|(magic, ..)| start.starts_with(magic)) {
-        return Err(looks_like(list, format, what, "", advice));
+pub(super) fn check(list: &ListFile<'_>, format: Format, start: &[u8]) -> Result<(), Refused> {
+    let found = BINARY.iter().find(|(magic, ..)| start.starts_with(magic));
+    if let Some((_, what, advice, instead)) = found {
+        let error = looks_like(list, format, what, "", advice);
+        return Err(refused(error, *instead));
     }
     let text = start.trim_ascii_start();
     if format != Format::Xml && text.starts_with(b"<") {
         let shown = shown_bytes(first_line(text));
         return Err(if is_sitemap(text) {
             let advice = "name it .xml, or set [targets] format = \"xml\"";
-            looks_like(list, format, "a sitemap", &shown, advice)
+            let error = looks_like(list, format, "a sitemap", &shown, advice);
+            refused(error, Some(Format::Xml))
         } else {
             let advice = "get the list again: this may be the page of an error or a login";
-            looks_like(list, format, "HTML or XML", &shown, advice)
+            looks_like(list, format, "HTML or XML", &shown, advice).into()
         });
     }
     if format == Format::Txt {
         return check_txt(list, start);
     }
     Ok(())
+}
+
+/// The error, and the format that the content shows.
+fn refused(error: Error, instead: Option<Format>) -> Refused {
+    match instead {
+        Some(format) => Refused::or(error, Instead::Format(format)),
+        None => error.into(),
+    }
 }
 
 fn looks_like(list: &ListFile<'_>, format: Format, what: &str, shown: &str, advice: &str) -> Error {
@@ -102,7 +117,7 @@ pub(super) fn first_lines(start: &[u8]) -> Vec<&str> {
     texts.take(LINES).collect()
 }
 
-fn check_txt(list: &ListFile<'_>, start: &[u8]) -> Result<()> {
+fn check_txt(list: &ListFile<'_>, start: &[u8]) -> Result<(), Refused> {
     let lines = first_lines(start);
     let Some(first) = lines.first() else {
         return Ok(());
@@ -113,7 +128,14 @@ fn check_txt(list: &ListFile<'_>, start: &[u8]) -> Result<()> {
     if is_json(&lines) {
         let advice =
             "name it .ndjson (one object per line) or .json (an array), or set [targets] format";
-        return Err(looks_like(list, Format::Txt, "JSON", &shown(first), advice));
+        let error = looks_like(list, Format::Txt, "JSON", &shown(first), advice);
+        let is_array = first.starts_with('[');
+        let format = if is_array {
+            Format::Json
+        } else {
+            Format::Ndjson
+        };
+        return Err(refused(error, Some(format)));
     }
     // Whoever sets the format has looked at the list. A header is no target even then.
     let found = match delimiter_of_header(first) {
@@ -132,7 +154,8 @@ fn check_txt(list: &ListFile<'_>, start: &[u8]) -> Result<()> {
     let advice = format!(
         "name it .csv, or set [targets] format = \"csv\", and column to the name or the number of the column with the targets{escape}"
     );
-    Err(looks_like(list, Format::Txt, &what, &shown(first), &advice))
+    let error = looks_like(list, Format::Txt, &what, &shown(first), &advice);
+    Err(refused(error, Some(Format::Csv)))
 }
 
 fn is_json(lines: &[&str]) -> bool {

@@ -1,12 +1,13 @@
 //! Reads csv and tsv: finds the delimiter and the columns in the header, then one target per row.
 
 use super::block::{Blocks, MAX_TARGET, Sink, start_of};
-use super::column::{MAX_COLUMNS, NotFound, shown, shown_bytes};
+use super::column::{Column, MAX_COLUMNS, NotFound, shown, shown_bytes};
 use super::content::{self, Shape, delimiter_of_rows, first_lines};
 use super::encoding::Peek;
 use super::list_file::{Columns, ListFile};
 use super::problem::Unreadable;
 use super::reading::{Delimiter, Format, ReadAs};
+use super::refused::{Instead, Refused};
 use super::rows::{Malformed, Row, Rows, Wanted, skip_lines};
 use crate::error::{Context, Error, Result};
 
@@ -19,7 +20,7 @@ pub(super) fn csv(
     format: Format,
     mut text: Peek,
     sink: Sink<'_>,
-) -> Result<ReadAs> {
+) -> Result<ReadAs, Refused> {
     content::check(list, format, text.look().usage(|| list.failed())?)?;
     let skip = u64::from(list.reading.skip_lines);
     let skipped = skip_lines(&mut text, skip).usage(|| list.failed())?;
@@ -39,12 +40,12 @@ pub(super) fn csv(
         read(list, &mut again, &mut first)?
     };
     let names = names(&first);
-    let read_as = |column| list.read_as(format, Some(delimiter), column);
+    let read_as = |column, columns| list.read_as(format, Some(delimiter), column, columns);
     if !any {
-        return Ok(read_as(None));
+        return Ok(read_as(None, Vec::new()));
     }
     let columns = found_columns(list, &names, &start, skipped)?;
-    let column = columns.column.clone();
+    let (column, names) = (columns.column.clone(), columns.names.clone());
     Table {
         list,
         delimiter,
@@ -52,7 +53,7 @@ pub(super) fn csv(
         fields: first.fields,
     }
     .read(&mut rows, sink)?;
-    Ok(read_as(Some(column)))
+    Ok(read_as(Some(column), names))
 }
 
 /// A table whose columns are known.
@@ -70,6 +71,7 @@ impl Table<'_> {
             target,
             column,
             keep,
+            names: _,
         } = &self.columns;
         let mut blocks = Blocks::new(self.list.number, sink);
         let mut row = Row::keeping(Wanted::at(keep.iter().copied().chain([*target])));
@@ -193,7 +195,7 @@ fn found_columns(
     names: &[String],
     start: &[u8],
     skipped: u64,
-) -> Result<Columns> {
+) -> Result<Columns, Refused> {
     if names.len() == 1
         && list.reading.delimiter.is_none()
         && list.target_position(names).is_ok()
@@ -205,7 +207,7 @@ fn found_columns(
             found.toml()
         );
         let hint = "nothing was sent; correct the header, or set [targets] delimiter";
-        return Err(Error::usage(message).with_hint(hint));
+        return Err(Error::usage(message).with_hint(hint).into());
     }
     match list.target_position(names) {
         Err(NotFound::Missing) if list.reading.header => {
@@ -216,7 +218,7 @@ fn found_columns(
 }
 
 /// The error for a first row that is not the header.
-fn no_header(list: &ListFile<'_>, names: &[String], start: &[u8], skipped: u64) -> Error {
+fn no_header(list: &ListFile<'_>, names: &[String], start: &[u8], skipped: u64) -> Refused {
     // The lines above a header may have no delimiter, so each one is tried.
     let further = Delimiter::ALL.into_iter().find_map(|delimiter| {
         let rows = first_rows(start, delimiter, skipped + 1);
@@ -236,8 +238,10 @@ fn no_header(list: &ListFile<'_>, names: &[String], start: &[u8], skipped: u64) 
             list.named(),
             above.join(", ")
         );
-        let hint = format!("nothing was sent; set [targets] skip_lines = {}", line - 1);
-        return Error::usage(message).with_hint(hint);
+        let skip = u32::try_from(line - 1).unwrap_or(u32::MAX);
+        let hint = format!("nothing was sent; set [targets] skip_lines = {skip}");
+        let error = Error::usage(message).with_hint(hint);
+        return Refused::or(error, Instead::SkipLines(skip));
     }
     let is_target = |name: &String| Shape::of(name.as_bytes()) != Shape::Other;
     if let Some(at) = names.iter().position(is_target) {
@@ -250,7 +254,8 @@ fn no_header(list: &ListFile<'_>, names: &[String], start: &[u8], skipped: u64) 
             "nothing was sent; set [targets] header = false and column = {}",
             at + 1
         );
-        return Error::usage(message).with_hint(hint);
+        let error = Error::usage(message).with_hint(hint);
+        return Refused::or(error, Instead::NoHeader(Column::Number(at + 1)));
     }
     list.no_target_column(names, &NotFound::Missing)
 }

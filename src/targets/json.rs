@@ -11,11 +11,12 @@ use super::list_file::ListFile;
 use super::objects::{Objects, item};
 use super::problem::Unreadable;
 use super::reading::{Format, ReadAs};
+use super::refused::Refused;
 use super::text::MAX_ITEM;
 use crate::error::{Context, Result};
 
 /// Reads one target per item. The number of a line is that of the line on which the item starts.
-pub(super) fn json(list: &ListFile<'_>, mut text: Peek, sink: Sink<'_>) -> Result<ReadAs> {
+pub(super) fn json(list: &ListFile<'_>, mut text: Peek, sink: Sink<'_>) -> Result<ReadAs, Refused> {
     content::check(list, Format::Json, text.look().usage(|| list.failed())?)?;
     let mut objects = Objects::new(list, sink);
     let mut items = Items {
@@ -36,8 +37,7 @@ pub(super) fn json(list: &ListFile<'_>, mut text: Peek, sink: Sink<'_>) -> Resul
         };
         objects.push(line, &written, item)?;
     }
-    let column = objects.finish()?;
-    Ok(list.read_as(Format::Json, None, column))
+    objects.finish(Format::Json)
 }
 
 /// The items of an array.

@@ -115,7 +115,7 @@ pub struct TargetList {
 }
 
 /// The target of each line of a block, derived on all cores.
-fn canonicalised(block: &Block, rules: &Rules) -> Vec<Result<Canonical, Problem>> {
+pub(super) fn canonicalised(block: &Block, rules: &Rules) -> Vec<Result<Canonical, Problem>> {
     let targets = block.lines.par_iter().map(|line| match &line.problem {
         Some(problem) => Err(problem.clone()),
         None => canonical_of_line(block.text(line), block.entities, rules).map_err(Problem::from),
@@ -144,7 +144,7 @@ impl TargetList {
         let (mut list, read_as) = Self::gather(keep, names, rules, move |sink| {
             let places = places.iter().enumerate();
             places
-                .map(|(number, place)| sources.read(number, place, sink))
+                .map(|(number, place)| Ok(sources.read(number, place, sink)?))
                 .collect::<Result<_>>()
         })?;
         list.read_as = read_as;

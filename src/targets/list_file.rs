@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use super::column::{Column, NotFound, not_found, position};
+use super::column::{Column, NotFound, column_at, not_found, position};
 use super::reading::{Delimiter, Format, ReadAs, Reading};
-use crate::error::{Error, Result};
+use super::refused::{Instead, Refused};
+use crate::error::Error;
 use crate::visible::escaped;
 
 /// A target list that is being read.
@@ -29,6 +30,8 @@ pub(super) struct Columns {
     pub(super) column: Column,
     /// The columns that are kept as labels.
     pub(super) keep: Vec<usize>,
+    /// All columns, as [`ReadAs::columns`] has them.
+    pub(super) names: Vec<String>,
 }
 
 impl ListFile<'_> {
@@ -56,12 +59,14 @@ impl ListFile<'_> {
         format: Format,
         delimiter: Option<Delimiter>,
         column: Option<Column>,
+        columns: Vec<String>,
     ) -> ReadAs {
         ReadAs {
             source: self.path.to_owned(),
             format,
             delimiter,
             column,
+            columns,
         }
     }
 
@@ -83,7 +88,7 @@ impl ListFile<'_> {
     }
 
     /// Finds the wanted columns among these.
-    pub(super) fn columns(&self, names: &[String]) -> Result<Columns> {
+    pub(super) fn columns(&self, names: &[String]) -> Result<Columns, Refused> {
         let target = self
             .target_position(names)
             .map_err(|why| self.no_target_column(names, &why))?;
@@ -92,9 +97,9 @@ impl ListFile<'_> {
             position(names, Some(&column))
                 .map_err(|why| not_found(&self.named(), names, Some(&column), "keep", &why))
         });
-        let keep = keep.collect::<Result<_>>()?;
+        let keep = keep.collect::<Result<_, Error>>()?;
         let column = if self.reading.header {
-            Column::Name(names[target].trim().to_owned())
+            column_at(names, target)
         } else {
             Column::Number(target + 1)
         };
@@ -102,12 +107,33 @@ impl ListFile<'_> {
             target,
             column,
             keep,
+            names: self.names(names),
         })
     }
 
     /// The error for a list without the column that should contain the targets.
-    pub(super) fn no_target_column(&self, names: &[String], why: &NotFound) -> Error {
+    pub(super) fn no_target_column(&self, names: &[String], why: &NotFound) -> Refused {
         let column = self.reading.column.as_ref();
-        not_found(&self.named(), names, column, "column", why)
+        let error = not_found(&self.named(), names, column, "column", why);
+        if column.is_some() {
+            return error.into();
+        }
+        let candidates = match why {
+            NotFound::Missing => (0..names.len()).collect(),
+            NotFound::Ambiguous(found) => found.clone(),
+        };
+        let columns = candidates.iter().map(|&at| column_at(names, at));
+        Refused::or(error, Instead::ColumnOf(columns.collect()))
+    }
+
+    /// All columns by what means each of them.
+    fn names(&self, names: &[String]) -> Vec<String> {
+        let by_number = |at: usize| (at + 1).to_string();
+        let all = 0..names.len();
+        if self.reading.header {
+            all.map(|at| names[at].trim().to_owned()).collect()
+        } else {
+            all.map(by_number).collect()
+        }
     }
 }

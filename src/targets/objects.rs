@@ -7,6 +7,8 @@ use super::block::{Blocks, Sink, start_of};
 use super::column::{Column, NotFound, not_found, position};
 use super::list_file::ListFile;
 use super::problem::Unreadable;
+use super::reading::{Format, ReadAs};
+use super::refused::Refused;
 use crate::error::{Error, Result};
 
 /// Collects the items of one list.
@@ -20,31 +22,39 @@ pub(super) struct Objects<'a> {
 struct Keys {
     target: String,
     keep: Vec<String>,
+    /// Those of the first object.
+    all: Vec<String>,
 }
 
 impl Keys {
     /// Finds the wanted keys among those of the first object. A key that is named but not there may
     /// be in later objects.
-    fn of(list: &ListFile<'_>, first: &Map<String, Value>) -> Result<Self> {
+    fn of(list: &ListFile<'_>, first: &Map<String, Value>) -> Result<Self, Refused> {
         let names: Vec<String> = first.keys().cloned().collect();
-        let key = |column: Option<&Column>, key: &str| match (position(&names, column), column) {
-            (_, Some(Column::Number(number))) => {
-                let message = format!("{}: [targets] {key} = {number}", list.named());
-                Err(
-                    Error::usage(format!("{message}: objects have no numbered columns"))
-                        .with_hint(format!("nothing was sent; set [targets] {key} to a name")),
-                )
-            }
+        let column = list.reading.column.as_ref();
+        if let Some(Column::Number(number)) = column {
+            let message = format!(
+                "{}: [targets] column = {number}: objects have no numbered columns",
+                list.named()
+            );
+            let hint = "nothing was sent; set [targets] column to a name";
+            return Err(Error::usage(message).with_hint(hint).into());
+        }
+        let key = |column: Option<&Column>| match (position(&names, column), column) {
             (Ok(at), _) => Ok(names[at].clone()),
             (Err(NotFound::Missing), Some(Column::Name(name))) => Ok(name.clone()),
-            (Err(why), _) => Err(not_found(&list.named(), &names, column, key, &why)),
+            (Err(why), _) => Err(why),
         };
-        let keep = list.reading.keep.iter();
+        let target = key(column).map_err(|why| list.no_target_column(&names, &why))?;
+        let keep = list.reading.keep.iter().map(|name| {
+            let column = Column::Name(name.clone());
+            key(Some(&column))
+                .map_err(|why| not_found(&list.named(), &names, Some(&column), "keep", &why))
+        });
         Ok(Self {
-            target: key(list.reading.column.as_ref(), "column")?,
-            keep: keep
-                .map(|name| key(Some(&Column::Name(name.clone())), "keep"))
-                .collect::<Result<_>>()?,
+            target,
+            keep: keep.collect::<Result<_>>()?,
+            all: names,
         })
     }
 }
@@ -64,7 +74,7 @@ impl<'a> Objects<'a> {
         number: u64,
         written: &[u8],
         item: Result<Value, Unreadable>,
-    ) -> Result<()> {
+    ) -> Result<(), Refused> {
         match item {
             Ok(Value::Object(object)) => self.push_object(number, written, &object)?,
             Ok(Value::String(target)) => {
@@ -77,7 +87,7 @@ impl<'a> Objects<'a> {
             }
             Err(problem) => self.push_unreadable(number, written, problem),
         }
-        self.blocks.flush_if_full()
+        Ok(self.blocks.flush_if_full()?)
     }
 
     fn push_object(
@@ -85,7 +95,7 @@ impl<'a> Objects<'a> {
         number: u64,
         written: &[u8],
         object: &Map<String, Value>,
-    ) -> Result<()> {
+    ) -> Result<(), Refused> {
         let keys = match &mut self.keys {
             Some(keys) => keys,
             keys => keys.insert(Keys::of(self.list, object)?),
@@ -117,10 +127,14 @@ impl<'a> Objects<'a> {
         self.blocks.block.labels.extend(none);
     }
 
-    /// Hands on the last items, and returns the column that the targets were taken from.
-    pub(super) fn finish(self) -> Result<Option<Column>> {
+    /// Hands on the last items, and says how the list was read.
+    pub(super) fn finish(self, format: Format) -> Result<ReadAs, Refused> {
         self.blocks.finish()?;
-        Ok(self.keys.map(|keys| Column::Name(keys.target)))
+        let (column, columns) = match self.keys {
+            Some(keys) => (Some(Column::Name(keys.target)), keys.all),
+            None => (None, Vec::new()),
+        };
+        Ok(self.list.read_as(format, None, column, columns))
     }
 }
 

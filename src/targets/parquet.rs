@@ -12,10 +12,11 @@ use super::block::{BLOCK_LINES, Blocks, Sink};
 use super::column::shown;
 use super::list_file::{Columns, ListFile};
 use super::reading::{Format, ReadAs};
+use super::refused::Refused;
 use crate::error::{Context, Error, Result};
 
 /// Reads one target per row. The number of a line is the number of its row, from 1.
-pub(super) fn parquet(list: &ListFile<'_>, file: File, sink: Sink<'_>) -> Result<ReadAs> {
+pub(super) fn parquet(list: &ListFile<'_>, file: File, sink: Sink<'_>) -> Result<ReadAs, Refused> {
     let failed = || format!("{} as Parquet", list.failed());
     let mut blocks = Blocks::new(list.number, sink);
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).usage(failed)?;
@@ -25,6 +26,7 @@ pub(super) fn parquet(list: &ListFile<'_>, file: File, sink: Sink<'_>) -> Result
         target,
         column,
         keep,
+        names: columns,
     } = list.columns(&names)?;
     let wanted = keep.iter().copied().chain([target]);
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
@@ -57,7 +59,7 @@ pub(super) fn parquet(list: &ListFile<'_>, file: File, sink: Sink<'_>) -> Result
         }
     }
     blocks.finish()?;
-    Ok(list.read_as(Format::Parquet, None, Some(column)))
+    Ok(list.read_as(Format::Parquet, None, Some(column), columns))
 }
 
 /// The target column of a batch, which must contain text.

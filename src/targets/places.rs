@@ -26,11 +26,12 @@ impl Place {
         }
     }
 
-    /// Removes places that occurred before.
+    /// Removes places whose file occurred before. Their names do not decide: two URLs may differ
+    /// only in the query, which is not shown because it may be a secret.
     #[must_use]
     pub fn each_once(mut places: Vec<Self>) -> Vec<Self> {
         let mut seen = HashSet::new();
-        places.retain(|place| seen.insert(place.name.clone()));
+        places.retain(|place| seen.insert(place.file.clone()));
         places
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::column::Column;
+use super::column::{Column, column_at};
 
 /// The format of a target list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,4 +133,20 @@ pub struct ReadAs {
     /// The column that the targets were taken from, in formats with columns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<Column>,
+    /// All columns of the list: their names or, without a header, their numbers.
+    #[serde(skip)]
+    pub columns: Vec<String>,
+}
+
+impl ReadAs {
+    /// The columns beside that of the targets: those that their name means and no other.
+    #[must_use]
+    pub fn other_columns(&self) -> Vec<&str> {
+        let others = self.columns.iter().enumerate().filter(|(at, _)| {
+            let (column, number) = (column_at(&self.columns, *at), Column::Number(at + 1));
+            let target = self.column.as_ref();
+            column != number && target.is_some_and(|target| *target != column && *target != number)
+        });
+        others.map(|(_, name)| name.as_str()).collect()
+    }
 }

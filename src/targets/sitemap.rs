@@ -17,6 +17,7 @@ use super::encoding::{Peek, read_buffered};
 use super::list_file::ListFile;
 use super::places::Place;
 use super::reading::{Format, ReadAs};
+use super::refused::Refused;
 use crate::error::{Context, Result};
 
 /// The most bytes of one tag, text or comment.
@@ -27,7 +28,7 @@ const MAX_DEPTH: usize = 64;
 const MAX_SITEMAPS: usize = 50_000;
 
 /// Reads one target per `loc`. The number of a line is that of the line on which the `loc` starts.
-pub(super) fn sitemap(list: &ListFile<'_>, text: Peek, sink: Sink<'_>) -> Result<ReadAs> {
+pub(super) fn sitemap(list: &ListFile<'_>, text: Peek, sink: Sink<'_>) -> Result<ReadAs, Refused> {
     let mut blocks = Blocks::new(list.number, sink);
     blocks.block.entities = Entities::Decoded;
     let root = each_loc(list, text, |root, line, loc| {
@@ -46,7 +47,7 @@ pub(super) fn sitemap(list: &ListFile<'_>, text: Peek, sink: Sink<'_>) -> Result
     })?;
     debug_assert_eq!(root, Root::Urls);
     blocks.finish()?;
-    Ok(list.read_as(Format::Xml, None, None))
+    Ok(list.read_as(Format::Xml, None, None, Vec::new()))
 }
 
 /// What a sitemap contains.

@@ -16,6 +16,7 @@ use super::list_file::ListFile;
 use super::parquet::parquet;
 use super::places::{Place, places_on_disk};
 use super::reading::{Format, ReadAs, Reading};
+use super::refused::{Instead, Refused};
 use super::sitemap::{indexed, sitemap};
 use super::text::{ndjson, txt};
 use super::xlsx::xlsx;
@@ -81,7 +82,12 @@ impl Sources {
     }
 
     /// Reads one list from start to end.
-    pub(super) fn read(&self, number: usize, place: &Place, sink: Sink<'_>) -> Result<ReadAs> {
+    pub(super) fn read(
+        &self,
+        number: usize,
+        place: &Place,
+        sink: Sink<'_>,
+    ) -> Result<ReadAs, Refused> {
         let list = self.list(number, place);
         let opened = open(&list)?;
         let format = match (self.reading.format, &opened.name) {
@@ -102,7 +108,7 @@ impl Sources {
 }
 
 /// The format that the extension of a name tells.
-fn format_of(list: &ListFile<'_>, name: &str) -> Result<Format> {
+fn format_of(list: &ListFile<'_>, name: &str) -> Result<Format, Refused> {
     let extension = Path::new(name)
         .extension()
         .and_then(|extension| extension.to_str())
@@ -116,13 +122,18 @@ fn format_of(list: &ListFile<'_>, name: &str) -> Result<Format> {
         Some("xml") => Ok(Format::Xml),
         Some("xlsx" | "xlsm") => Ok(Format::Xlsx),
         Some("parquet") => Ok(Format::Parquet),
-        _ => Err(Error::usage(format!(
-            "{}: its extension does not name a known format: {}",
-            list.named(),
-            shown(name)
-        ))
-        .with_hint(format!(
-            "nothing was sent; supported are {SUPPORTED}; rename or convert the list, or set [targets] format"
-        ))),
+        _ => {
+            let message = format!(
+                "{}: its extension does not name a known format: {}",
+                list.named(),
+                shown(name)
+            );
+            let hint = format!(
+                "nothing was sent; supported are {SUPPORTED}; rename or convert the list, or set [targets] format"
+            );
+            // What the content is, is checked once it is read as text.
+            let error = Error::usage(message).with_hint(hint);
+            Err(Refused::or(error, Instead::Format(Format::Txt)))
+        }
     }
 }

@@ -9,13 +9,14 @@ use super::list_file::ListFile;
 use super::objects::{Objects, item};
 use super::problem::Unreadable;
 use super::reading::{Format, ReadAs};
-use crate::error::{Context, Result};
+use super::refused::Refused;
+use crate::error::Context as _;
 
 /// The longest item of JSON in bytes; an item may contain more than a target.
 pub(super) const MAX_ITEM: usize = 1 << 24;
 
 /// Reads one target per line. Blank lines and lines that start with `#` are skipped.
-pub(super) fn txt(list: &ListFile<'_>, mut text: Peek, sink: Sink<'_>) -> Result<ReadAs> {
+pub(super) fn txt(list: &ListFile<'_>, mut text: Peek, sink: Sink<'_>) -> Result<ReadAs, Refused> {
     content::check(list, Format::Txt, text.look().usage(|| list.failed())?)?;
     let mut blocks = Blocks::new(list.number, sink);
     each_line(list, text, MAX_TARGET, |number, line, problem| {
@@ -26,14 +27,18 @@ pub(super) fn txt(list: &ListFile<'_>, mut text: Peek, sink: Sink<'_>) -> Result
         let block = &mut blocks.block;
         block.push(number, target, problem.map(Into::into));
         block.labels.extend(list.reading.keep.iter().map(|_| None));
-        blocks.flush_if_full()
+        Ok(blocks.flush_if_full()?)
     })?;
     blocks.finish()?;
-    Ok(list.read_as(Format::Txt, None, None))
+    Ok(list.read_as(Format::Txt, None, None, Vec::new()))
 }
 
 /// Reads one JSON object or text per line. Blank lines are skipped.
-pub(super) fn ndjson(list: &ListFile<'_>, mut text: Peek, sink: Sink<'_>) -> Result<ReadAs> {
+pub(super) fn ndjson(
+    list: &ListFile<'_>,
+    mut text: Peek,
+    sink: Sink<'_>,
+) -> Result<ReadAs, Refused> {
     content::check(list, Format::Ndjson, text.look().usage(|| list.failed())?)?;
     let mut objects = Objects::new(list, sink);
     each_line(list, text, MAX_ITEM, |number, line, problem| {
@@ -43,8 +48,7 @@ pub(super) fn ndjson(list: &ListFile<'_>, mut text: Peek, sink: Sink<'_>) -> Res
         let item = problem.map_or_else(|| item(line), Err);
         objects.push(number, line, item)
     })?;
-    let column = objects.finish()?;
-    Ok(list.read_as(Format::Ndjson, None, column))
+    objects.finish(Format::Ndjson)
 }
 
 /// Calls `take` for each line with its number, its text without the line end, and a problem if it
@@ -53,8 +57,8 @@ fn each_line(
     list: &ListFile<'_>,
     mut reader: Peek,
     max: usize,
-    mut take: impl FnMut(u64, &[u8], Option<Unreadable>) -> Result<()>,
-) -> Result<()> {
+    mut take: impl FnMut(u64, &[u8], Option<Unreadable>) -> Result<(), Refused>,
+) -> Result<(), Refused> {
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();

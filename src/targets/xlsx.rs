@@ -15,13 +15,14 @@ use super::column::{MAX_COLUMNS, listed, shown};
 use super::list_file::{Columns, ListFile};
 use super::problem::Unreadable;
 use super::reading::{Format, ReadAs};
+use super::refused::Refused;
 use crate::error::{Context, Error, Result};
 
 /// The most bytes to which a workbook may unpack. A full sheet of URLs has about 200 MB.
 const MAX_UNPACKED: u64 = 1 << 30;
 
 /// Reads one target per row. The number of a line is the number of its row, from 1.
-pub(super) fn xlsx(list: &ListFile<'_>, file: File, sink: Sink<'_>) -> Result<ReadAs> {
+pub(super) fn xlsx(list: &ListFile<'_>, file: File, sink: Sink<'_>) -> Result<ReadAs, Refused> {
     check_sizes(list, &file, MAX_UNPACKED)?;
     let failed = || format!("{} as an Excel workbook", list.failed());
     let mut book: Xlsx<_> = Xlsx::new(BufReader::new(file)).usage(failed)?;
@@ -37,12 +38,13 @@ pub(super) fn xlsx(list: &ListFile<'_>, file: File, sink: Sink<'_>) -> Result<Re
     let mut next = |row: &mut SheetRow| rows.next(row).usage(failed);
     let mut blocks = Blocks::new(list.number, sink);
     if !next(&mut row)? {
-        return Ok(list.read_as(Format::Xlsx, None, None));
+        return Ok(list.read_as(Format::Xlsx, None, None, Vec::new()));
     }
     let Columns {
         target,
         column,
         keep,
+        names,
     } = list.columns(&row.cells)?;
     let mut any = !list.reading.header || next(&mut row)?;
     while any {
@@ -63,7 +65,7 @@ pub(super) fn xlsx(list: &ListFile<'_>, file: File, sink: Sink<'_>) -> Result<Re
         any = next(&mut row)?;
     }
     blocks.finish()?;
-    Ok(list.read_as(Format::Xlsx, None, Some(column)))
+    Ok(list.read_as(Format::Xlsx, None, Some(column), names))
 }
 
 /// The sheet to read: the one that the pipeline names, or the first one.

@@ -78,19 +78,13 @@ pub async fn to_prune(
     archived.retain(|date| !open.contains(date));
     let archived = archived.into_iter().collect();
     let mut old_archives = keep_archives.dropped(&archived, today);
-    if keep_archives != Keep::default() {
-        // A list of refused targets may outlive its archive.
-        let lists = store.list_here(&Layout::all_refused()).await?;
-        for date in lists
-            .iter()
-            .filter_map(|list| Layout::refused_date(&list.location))
-        {
-            let is_over = refused_until(store, date)
-                .await?
-                .is_some_and(|until| until < today);
-            if is_over && !archived.contains(&date) && !open.contains(&date) {
-                old_archives.push(date);
-            }
+    for date in dates_below(store, Layout::runs()).await? {
+        let wanted = keep_archives != Keep::default() || !published.contains(&date);
+        let pruned = !archived.contains(&date) && !open.contains(&date);
+        let layout = Layout { snapshot: date };
+        if wanted && pruned && !of_archive(store, layout, today).await?.is_empty() {
+            // Its pruning was interrupted, or its list of refused targets has outlived its archive.
+            old_archives.push(date);
         }
     }
 
@@ -103,11 +97,7 @@ pub async fn to_prune(
     }
     for date in old_archives {
         if !replaced.contains(&date) {
-            let layout = Layout { snapshot: date };
-            let mut objects = beside_archive(store, layout, today).await?;
-            for folder in [layout.archive(), layout.intents(), layout.attempts()] {
-                objects.extend(store.list(&folder).await?);
-            }
+            let objects = of_archive(store, Layout { snapshot: date }, today).await?;
             pruning.archives.push(Objects::of(date, &objects));
         }
     }
@@ -205,7 +195,15 @@ impl<'a> Date<'a> {
     }
 
     async fn delete_archive(&self) -> Result<()> {
-        let Self { layout, lock, .. } = *self;
+        let Self {
+            store,
+            layout,
+            lock,
+            ..
+        } = *self;
+        if !snapshots(store).await?.contains(&layout.snapshot) {
+            self.delete_records().await?;
+        }
         // Indexes, intents and attempts go first: without them, nothing takes the remaining responses for a whole archive.
         forget_bundles(self.store, layout, lock).await?;
         for folder in [layout.intents(), layout.attempts(), layout.archive()] {
@@ -227,6 +225,9 @@ impl<'a> Date<'a> {
         store.put(&layout.pruned(), Bytes::new()).await?;
         // Readers of the Delta logs and of the manifests must not see a table without some of its files.
         remove_from_delta(store, &[layout.snapshot], now).await?;
+        if store.list(&layout.archive()).await?.is_empty() {
+            self.delete_records().await?;
+        }
         lock.delete(&layout.manifest()).await?;
         for table in Table::ALL {
             self.stop.check()?;
@@ -235,6 +236,18 @@ impl<'a> Date<'a> {
         }
         lock.clear(&layout.staging_root()).await?;
         self.forget_runs().await
+    }
+
+    /// Deletes the records of the runs of a date that nothing is left of. This comes before anything else, so that no
+    /// later run of the date takes up the name of one: the provider knows requests by it.
+    async fn delete_records(&self) -> Result<()> {
+        let objects = self.store.list_here(&self.layout.run_root()).await?;
+        for path in objects.into_iter().map(|object| object.location) {
+            if Layout::generation_of(&path).is_some() {
+                self.lock.delete(&path).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Deletes what only a replay needs, once there is no archive to replay. The records of the runs stay as long as
@@ -254,6 +267,15 @@ impl<'a> Date<'a> {
         }
         Ok(())
     }
+}
+
+/// The archive of a date, and what becomes useless with it.
+async fn of_archive(store: &Store, layout: Layout, today: NaiveDate) -> Result<Vec<ObjectMeta>> {
+    let mut objects = beside_archive(store, layout, today).await?;
+    for folder in [layout.archive(), layout.intents(), layout.attempts()] {
+        objects.extend(store.list(&folder).await?);
+    }
+    Ok(objects)
 }
 
 /// What becomes useless with the archive of a date: target lists and fates; the records of the runs, unless their snapshot

@@ -1,4 +1,4 @@
-//! Whether a lake is fresh and whole: the judgement of `backlake status`, from its nights alone.
+//! Whether a lake is up to date and has no problems: the verdict of `backlake status`, from its nights alone.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,14 +21,14 @@ pub struct Expected {
     pub max_age: TimeDelta,
 }
 
-/// Whether a lake is fresh and whole.
+/// Whether a lake is up to date and has no problems.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
     /// The lake.
     pub lake: String,
     /// When it was looked at.
     pub checked_at: DateTime<Utc>,
-    /// What someone must look at. Empty if the lake is fresh and whole.
+    /// What someone must look at. Empty if there is nothing.
     pub problems: Vec<Problem>,
     /// The newest published snapshot.
     pub newest: Option<Newest>,

@@ -49,7 +49,7 @@ fn imports(module: &str) -> BTreeSet<String> {
 #[test]
 fn a_stage_imports_only_what_comes_before_it() {
     let shared = [
-        "clock", "contract", "error", "fate", "money", "question", "stop", "visible",
+        "clock", "contract", "error", "fate", "money", "question", "secret", "stop", "visible",
     ];
     let stages = [
         ("targets", &[][..]),
@@ -92,6 +92,7 @@ fn a_stage_imports_only_what_comes_before_it() {
                 "lake",
                 "ledger",
                 "pipeline",
+                "provider",
                 "report",
                 "simulator",
                 "store",
@@ -107,6 +108,7 @@ fn a_stage_imports_only_what_comes_before_it() {
         ("fate", &[]),
         ("money", &[]),
         ("question", &["provider"]),
+        ("secret", &[]),
         ("stop", &["error"]),
         ("visible", &[]),
     ];

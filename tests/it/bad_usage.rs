@@ -22,6 +22,8 @@ fn refused(args: &[&str], variable: Option<(&str, &str)>, words: &str) {
     assert!(hint.starts_with("hint: ") && hint.len() > 20, "{said}");
 }
 
+/// A list that is there.
+const LIST: &str = "data/targets/awesome.txt";
 /// Commands that need no argument.
 const FREE: [&str; 4] = ["simulate", "schema", "config", "man"];
 /// Commands that take a pipeline file.
@@ -32,7 +34,7 @@ fn on_lakes() -> Vec<Vec<&'static str>> {
     let others: Vec<&str> = FREE
         .into_iter()
         .chain(ON_FILES)
-        .chain(["completions"])
+        .chain(["completions", "init"])
         .collect();
     let lakes = COMMANDS.iter().filter(|command| !others.contains(command));
     let lakes: Vec<_> = lakes
@@ -68,7 +70,7 @@ fn a_place_that_is_wrong_is_refused_by_every_command_that_takes_one() {
     }
     for command in on_lakes() {
         for (place, words) in [
-            (None, "no lake is given"),
+            (None, "no lake was given"),
             (
                 Some("no/such/lake"),
                 "failed to open the lake at no/such/lake",
@@ -88,12 +90,25 @@ fn a_place_that_is_wrong_is_refused_by_every_command_that_takes_one() {
             let args: Vec<&str> = command.iter().copied().chain(place).collect();
             refused(&args, None, words);
         }
-        refused(&command, Some(("BACKLAKE_LAKE", "")), "no lake is given");
+        refused(&command, Some(("BACKLAKE_LAKE", "")), "no lake was given");
         refused(
             &command,
             Some(("BACKLAKE_LAKE", "no/such")),
             "failed to open the lake at no/such",
         );
+    }
+    for (list, words) in [
+        (None, "required arguments were not provided: <LIST>"),
+        (
+            Some("no/such.csv"),
+            "target list no/such.csv does not exist",
+        ),
+        (Some("-"), "standard input can be read only once"),
+        (Some(folder.as_str()), "is a directory"),
+        (Some("ftp://example.com/a.csv"), "ftp:// is not supported"),
+    ] {
+        let args: Vec<&str> = ["init"].into_iter().chain(list).collect();
+        refused(&args, None, words);
     }
     refused(
         &["completions"],
@@ -160,6 +175,23 @@ fn values_and_flags_that_are_wrong_are_refused_with_what_is_right() {
             &["plan", file, "--output", "xml"],
             "invalid value 'xml' for '--output <OUTPUT>' [possible values: text, json]",
         ),
+        (
+            &["init", LIST, "--out", file],
+            "exists, and is not overwritten",
+        ),
+        (
+            &["init", LIST, "--out", "/no/such/file.toml"],
+            "failed to write /no/such/file.toml",
+        ),
+        (
+            &["init", LIST, "--base-url", "ftp://x"],
+            "--base-url: scheme `ftp` is not https",
+        ),
+        (
+            &["init", LIST, "--endpoint", "backlinks/nope"],
+            "invalid value 'backlinks/nope' for '--endpoint <NAME>'",
+        ),
+        (&["init", LIST, "--lake", ""], "the URL is empty"),
         (&["status", lake, "--nights", "0"], "'0' for '--nights <N>'"),
         (
             &["status", lake, "--max-age", "5"],
@@ -193,9 +225,10 @@ fn values_and_flags_that_are_wrong_are_refused_with_what_is_right() {
         ),
         (
             &["schema", "nope"],
-            "possible values: pages, breakdowns, targets, requests",
+            "possible values: pages, breakdowns, targets, requests, pipeline",
         ),
         (&["schema", "pages", "--markdown"], "cannot be used with"),
+        (&["schema", "pipeline", "--toml"], "is not a table"),
         (
             &["completions", "tcsh"],
             "invalid value 'tcsh' for '<SHELL>'",
@@ -203,7 +236,7 @@ fn values_and_flags_that_are_wrong_are_refused_with_what_is_right() {
         (&["man", "nope"], "`nope` is not a command"),
         (
             &["man", "--out", "/no/such/folder"],
-            "--out: failed to write to /no/such/folder",
+            "--out: failed to write /no/such/folder/backlake.1",
         ),
         (&["snapshts", lake], "unrecognized subcommand 'snapshts'"),
         (&["--nonsense"], "unexpected argument '--nonsense' found"),

@@ -6,7 +6,8 @@ use backlake::contract::Table;
 use crate::harness::{Site, program, text};
 
 /// Every command of the program.
-pub(crate) const COMMANDS: [&str; 17] = [
+pub(crate) const COMMANDS: [&str; 18] = [
+    "init",
     "plan",
     "run",
     "replay",
@@ -152,7 +153,7 @@ fn the_views_name_every_table_in_a_lake_of_any_name() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), script);
     let entries = std::fs::read_dir(file.parent().unwrap()).unwrap();
     let left = entries.filter(|entry| {
-        text(entry.as_ref().unwrap().file_name().as_encoded_bytes()).contains(".tmp")
+        text(entry.as_ref().unwrap().file_name().as_encoded_bytes()).contains(".backlake-")
     });
     assert_eq!(left.count(), 0);
     let nothing = program()

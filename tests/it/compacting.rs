@@ -344,7 +344,7 @@ async fn a_response_that_is_restored_next_to_a_damaged_bundle_is_used() {
     let replayed = async || site.replay(&simulator, &clock).await;
     let error = replayed().await.err().unwrap();
     assert!(
-        error.hint().contains("restore the file in _archive"),
+        error.hint().contains("restore the files in _archive"),
         "{error}"
     );
 

@@ -6,31 +6,20 @@
 //! reached each trouble, operation and command, and fails when one is never reached.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use backlake::clock::Clock;
 use backlake::error::{Error, ErrorKind};
-use backlake::lake::{audit, snapshots, strays};
-use backlake::pipeline::{FindingsMode, RunMode, RunState, StartMode, Surroundings, replay, run};
-use backlake::simulator::{Behaviour, Simulator};
-use backlake::stop::Stop;
-use backlake::store::{Owner, Store};
-use backlake::upkeep::{Keep, compact, prune, to_compact, to_prune};
-use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
-use object_store::memory::InMemory;
+use futures::future::BoxFuture;
+use object_store::Result;
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-};
 use parking_lot::Mutex;
 use strum::VariantArray;
 
-use crate::harness::{Site, mixed_targets as lines, simulator, surroundings};
+use crate::interfering::{Interference, OPERATIONS, Operation};
+use crate::world::{COMMANDS, Command, World, simulated};
 
 /// What a store does instead of what it was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, VariantArray)]
@@ -51,25 +40,6 @@ enum Trouble {
 /// The status of a failure, as `object_store` says it.
 const STATUSES: [&str; 5] = ["429", "500", "501", "502", "503"];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Operation {
-    Put,
-    Create,
-    Update,
-    Get,
-    List,
-    Delete,
-}
-
-const OPERATIONS: [Operation; 6] = [
-    Operation::Put,
-    Operation::Create,
-    Operation::Update,
-    Operation::Get,
-    Operation::List,
-    Operation::Delete,
-];
-
 #[derive(Debug)]
 struct Plan {
     trouble: Trouble,
@@ -82,10 +52,9 @@ struct Plan {
     status: &'static str,
 }
 
-/// A store in memory with trouble.
+/// Trouble with a store.
 #[derive(Debug)]
 struct Troubled {
-    inner: InMemory,
     clock: Clock,
     state: Mutex<State>,
 }
@@ -103,7 +72,6 @@ struct State {
 impl Troubled {
     fn new(clock: &Clock) -> Arc<Self> {
         Arc::new(Self {
-            inner: InMemory::new(),
             clock: clock.clone(),
             state: Mutex::default(),
         })
@@ -125,7 +93,7 @@ impl Troubled {
         let begins =
             state.since.is_none() && number >= plan.at && path.as_ref().starts_with(plan.on);
         let goes_on = state.since.is_some_and(|since| now < since + lasts);
-        let is_write = !matches!(operation, Operation::Get | Operation::List);
+        let is_write = operation.is_write();
         let fits = match trouble {
             Trouble::Conflict | Trouble::Precondition => {
                 matches!(operation, Operation::Create | Operation::Update)
@@ -146,14 +114,16 @@ impl Troubled {
         *state.reached.entry((trouble, operation)).or_default() += 1;
         Some((trouble, status))
     }
+}
 
-    /// Does the operation, as far as its trouble allows.
-    async fn with_trouble<T>(
+#[async_trait]
+impl Interference for Troubled {
+    async fn around(
         &self,
         operation: Operation,
         path: &Path,
-        work: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
+        work: BoxFuture<'_, Result<()>>,
+    ) -> Result<()> {
         let Some((trouble, status)) = self.meets(operation, path) else {
             return work.await;
         };
@@ -164,7 +134,7 @@ impl Troubled {
                 self.clock.sleep(Duration::from_secs(7)).await;
                 return work.await;
             }
-            Trouble::After => drop(work.await?),
+            Trouble::After => work.await?,
             Trouble::Before | Trouble::Conflict | Trouble::Precondition | Trouble::Expired => {}
         }
         Err(match trouble {
@@ -182,186 +152,26 @@ impl Troubled {
     }
 }
 
-/// The store as `Store` takes it.
-#[derive(Debug, Clone)]
-struct Shared(Arc<Troubled>);
-
-impl std::fmt::Display for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("troubled")
-    }
-}
-
-#[async_trait]
-impl ObjectStore for Shared {
-    async fn put_opts(
-        &self,
-        location: &Path,
-        payload: PutPayload,
-        options: PutOptions,
-    ) -> Result<PutResult> {
-        let operation = match options.mode {
-            PutMode::Overwrite => Operation::Put,
-            PutMode::Create => Operation::Create,
-            PutMode::Update(_) => Operation::Update,
-        };
-        let put = self.0.inner.put_opts(location, payload, options);
-        self.0.with_trouble(operation, location, put).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.0.inner.put_multipart_opts(location, options).await
-    }
-
-    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let get = self.0.inner.get_opts(location, options);
-        self.0.with_trouble(Operation::Get, location, get).await
-    }
-
-    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let get = self.0.inner.get_ranges(location, ranges);
-        self.0.with_trouble(Operation::Get, location, get).await
-    }
-
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        let store = self.clone();
-        let deleted = async move {
-            let delete = store
-                .0
-                .inner
-                .delete_stream(locations)
-                .try_collect::<Vec<_>>();
-            let path = Path::default();
-            let deleted = store
-                .0
-                .with_trouble(Operation::Delete, &path, delete)
-                .await?;
-            Ok::<_, object_store::Error>(stream::iter(deleted.into_iter().map(Ok)))
-        };
-        stream::once(deleted).try_flatten().boxed()
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let (store, prefix) = (self.clone(), prefix.cloned().unwrap_or_default());
-        let listed = async move {
-            let list = store.0.inner.list(Some(&prefix)).try_collect::<Vec<_>>();
-            let listed = store.0.with_trouble(Operation::List, &prefix, list).await?;
-            Ok::<_, object_store::Error>(stream::iter(listed.into_iter().map(Ok)))
-        };
-        stream::once(listed).try_flatten().boxed()
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        let list = self.0.inner.list_with_delimiter(prefix);
-        let path = prefix.cloned().unwrap_or_default();
-        self.0.with_trouble(Operation::List, &path, list).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.0.inner.copy_opts(from, to, options).await
-    }
-}
-
-/// A lake in memory and everything around it.
-struct World {
-    site: Site,
-    simulator: Arc<Simulator>,
-    clock: Clock,
+/// A world whose store has trouble.
+struct Trial {
+    world: World,
     troubled: Arc<Troubled>,
-    store: Store,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Command {
-    Run,
-    Replay,
-    Replace,
-    Compact,
-    Prune,
-}
-
-const COMMANDS: [Command; 5] = [
-    Command::Run,
-    Command::Replay,
-    Command::Replace,
-    Command::Compact,
-    Command::Prune,
-];
-
-impl World {
-    async fn new() -> Self {
-        let latency = Duration::from_millis(800);
-        let behaviour = Behaviour {
-            latency,
-            ..Behaviour::default()
-        };
-        let (simulator, clock) = simulator(behaviour).await;
-        let troubled = Troubled::new(&clock);
-        let store = Store::over(Arc::new(Shared(Arc::clone(&troubled))), "troubled");
-        Self {
-            site: Site::new(lines(900)).with("[api]\nmax_in_flight = 4"),
-            simulator,
-            clock,
-            troubled,
-            store,
-        }
-    }
-
-    fn surroundings(&self) -> Surroundings<'static> {
-        Surroundings {
-            store: Some(self.store.clone()),
-            ..surroundings(&self.simulator, &self.clock)
-        }
+impl Trial {
+    fn new() -> Self {
+        let world = World::new(900, "");
+        let troubled = Troubled::new(&world.clock);
+        Self { world, troubled }
     }
 
     async fn play(&self, command: Command) -> backlake::error::Result<()> {
-        let pipeline = self.site.pipeline(&self.simulator.url());
-        let env = self.surroundings();
-        let (clock, stop, owner) = (&self.clock, Stop::default(), Owner::this_process());
-        let store = self.store.patient(clock, &stop, Duration::from_secs(600));
-        let end = match command {
-            Command::Run => run(&pipeline, RunMode::default(), &env).await?,
-            Command::Replay => replay(&pipeline, FindingsMode::Hold, &env).await?,
-            Command::Replace => {
-                let mode = RunMode {
-                    start: StartMode::Replace,
-                    ..RunMode::default()
-                };
-                run(&pipeline, mode, &env).await?
-            }
-            Command::Compact => {
-                let found = to_compact(&store, None, clock.today()).await?;
-                let dates: Vec<_> = found.iter().map(|found| found.snapshot).collect();
-                return compact(&store, &dates, &owner, clock, &stop).await;
-            }
-            Command::Prune => {
-                let keep = Keep {
-                    newest: Some(1),
-                    days: None,
-                };
-                let plan = to_prune(&store, keep, keep, clock.today()).await?;
-                return prune(&store, &plan, &owner, clock, &stop).await;
-            }
-        };
-        assert_eq!(end.report.state == RunState::Published, end.error.is_none());
-        end.error.map_or(Ok(()), Err)
+        let store = self.world.interfered(&self.troubled);
+        self.world.play(command, &store).await.map(drop)
     }
 
-    async fn check(&self, charged: usize, what: &str) {
-        self.troubled.plan(None);
-        assert_eq!(self.simulator.ledger().len(), charged, "{what}");
-        assert_eq!(strays(&self.store).await.unwrap(), [""; 0], "{what}");
-        for date in snapshots(&self.store).await.unwrap() {
-            let found = audit(&self.store, date).await.unwrap().unwrap();
-            assert_eq!(found.problems, [""; 0], "{what}");
-        }
+    fn charged(&self) -> usize {
+        self.world.simulator.ledger().len()
     }
 }
 
@@ -371,7 +181,7 @@ async fn play(
     undisturbed: &[(Command, u64, usize)],
 ) -> BTreeMap<(Trouble, Operation), u64> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let world = World::new().await;
+    let trial = Trial::new();
     for &(command, operations, charged) in undisturbed {
         let trouble = Trouble::VARIANTS[random.usize(..Trouble::VARIANTS.len())];
         let plan = Plan {
@@ -383,36 +193,30 @@ async fn play(
             status: STATUSES[random.usize(..STATUSES.len())],
         };
         let what = format!("seed {seed}: {command:?} with {plan:?}");
-        world.troubled.plan(Some(plan));
-        let mut end = world.play(command).await;
+        trial.troubled.plan(Some(plan));
+        let mut end = trial.play(command).await;
         // Credentials that fail before they have ever worked are not waited for; nothing was sent.
         if trouble == Trouble::Expired
             && matches!(&end, Err(error) if error.kind() == ErrorKind::Usage)
         {
-            world.troubled.plan(None);
-            end = world.play(command).await;
+            trial.troubled.plan(None);
+            end = trial.play(command).await;
         }
         assert!(end.is_ok(), "{what}: {}", end.unwrap_err());
-        world.check(charged, &what).await;
+        trial.world.check(charged, &what).await;
     }
-    world.troubled.state.lock().reached.clone()
-}
-
-fn simulated<T>(work: impl Future<Output = T>) -> T {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().start_paused(true).build().unwrap();
-    runtime.block_on(work)
+    trial.troubled.state.lock().reached.clone()
 }
 
 #[test]
 fn whatever_a_store_does_for_ten_seconds_every_command_succeeds_and_nothing_is_paid_twice() {
     let undisturbed = simulated(async {
-        let (world, mut found) = (World::new().await, Vec::new());
+        let (trial, mut found) = (Trial::new(), Vec::new());
         for command in COMMANDS {
-            world.troubled.plan(None);
-            world.play(command).await.unwrap();
-            let operations = world.troubled.state.lock().count;
-            found.push((command, operations, world.simulator.ledger().len()));
+            trial.troubled.plan(None);
+            trial.play(command).await.unwrap();
+            let operations = trial.troubled.state.lock().count;
+            found.push((command, operations, trial.charged()));
         }
         found
     });
@@ -445,28 +249,29 @@ fn whatever_a_store_does_for_ten_seconds_every_command_succeeds_and_nothing_is_p
 }
 
 /// Runs with a store that fails from an operation on, for this long.
-async fn fails_for(world: &World, seconds: u64) -> Option<Error> {
-    world.troubled.plan(Some(Plan {
+async fn fails_for(trial: &Trial, seconds: u64) -> Option<Error> {
+    trial.troubled.plan(Some(Plan {
         trouble: Trouble::Before,
         at: 0,
         on: "_archive/2026-11-23/0",
         lasts: Duration::from_secs(seconds),
         status: "503",
     }));
-    world.play(Command::Run).await.err()
+    trial.play(Command::Run).await.err()
 }
 
 #[test]
 fn responses_in_flight_outlast_a_store_that_fails_for_minutes() {
     for seconds in [6, 60, 590] {
         simulated(async {
-            let undisturbed = World::new().await;
+            let undisturbed = Trial::new();
             undisturbed.play(Command::Run).await.unwrap();
-            let world = World::new().await;
-            let error = fails_for(&world, seconds).await;
+            let trial = Trial::new();
+            let error = fails_for(&trial, seconds).await;
             assert!(error.is_none(), "{seconds} s: {}", error.unwrap());
-            world
-                .check(undisturbed.simulator.ledger().len(), "a store that fails")
+            trial
+                .world
+                .check(undisturbed.charged(), "a store that fails")
                 .await;
         });
     }
@@ -475,20 +280,20 @@ fn responses_in_flight_outlast_a_store_that_fails_for_minutes() {
 #[test]
 fn a_response_that_the_store_never_takes_is_kept_on_disk_and_the_next_start_archives_it() {
     simulated(async {
-        let undisturbed = World::new().await;
+        let undisturbed = Trial::new();
         undisturbed.play(Command::Run).await.unwrap();
-        let world = World::new().await;
-        let error = fails_for(&world, 1200).await.unwrap();
+        let trial = Trial::new();
+        let error = fails_for(&trial, 1200).await.unwrap();
         assert_eq!(error.kind(), ErrorKind::Unexpected);
         let (_, place) = error.hint().split_once("kept in ").unwrap();
-        let place = place.split(';').next().unwrap();
-        assert!(std::path::Path::new(place).exists(), "{place}");
+        let place = std::path::Path::new(place.split(';').next().unwrap());
+        assert!(place.exists(), "{}", place.display());
         // The store works again, and the lock has expired.
-        world.clock.sleep(Duration::from_secs(1200)).await;
-        world.play(Command::Run).await.unwrap();
-        assert!(!std::path::Path::new(place).exists(), "{place}");
-        world
-            .check(undisturbed.simulator.ledger().len(), "spilled")
-            .await;
+        trial.world.clock.sleep(Duration::from_secs(1200)).await;
+        trial.play(Command::Run).await.unwrap();
+        // Neither the file nor the folders of the date and of the lake are left.
+        let left = place.ancestors().take(3).find(|left| left.exists());
+        assert_eq!(left, None);
+        trial.world.check(undisturbed.charged(), "spilled").await;
     });
 }

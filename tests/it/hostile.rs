@@ -4,11 +4,12 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
+use backlake::contract::Table;
 use backlake::error::ErrorKind;
 use backlake::money::Usd;
-use backlake::simulator::{LOGIN, PASSWORD, Scripted};
+use backlake::simulator::{Behaviour, LOGIN, PASSWORD, Scripted};
 
-use crate::harness::{Site, program, text};
+use crate::harness::{Site, listening, program, text};
 use crate::scripted::{kind, pages, published, run_scripted};
 
 #[tokio::test(start_paused = true)]
@@ -168,6 +169,133 @@ fn decompressed_files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         files.push((path, bytes));
     }
     files
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_repeats_the_credentials_does_not_get_them_into_logs_or_the_lake() {
+    let pair = format!("{LOGIN}:{PASSWORD}");
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pair);
+    let percent = LOGIN.replace('@', "%40");
+    let echo = format!("Basic {encoded}, {LOGIN} ({percent}), {PASSWORD}");
+    let no_secret = |written: &[(PathBuf, Vec<u8>)]| {
+        for secret in [PASSWORD, LOGIN, &percent, encoded.trim_end_matches('=')] {
+            for (path, bytes) in written {
+                let mut windows = bytes.windows(secret.len());
+                let found = windows.any(|window| window == secret.as_bytes());
+                assert!(!found, "{secret} is in {}", path.display());
+            }
+        }
+    };
+    let failed = [
+        Scripted::ok(serde_json::json!({"status_code": 50000, "status_message": echo}).to_string()),
+        Scripted {
+            status: 502,
+            ..Scripted::ok(format!("<html>{echo}</html>"))
+        },
+        Scripted {
+            headers: vec![("content-encoding", "gzip".to_owned())],
+            ..Scripted::ok(format!("no gzip: {echo}"))
+        },
+    ];
+    for failed in failed {
+        let (site, _, end) = run_scripted(10, [failed]).await;
+        published(&end);
+        no_secret(&decompressed_files(&site.lake()));
+    }
+
+    let simulator = listening(Behaviour::default()).await;
+    // Paid, and without an item.
+    simulator.script([Scripted::ok(
+        serde_json::json!({
+            "status_code": 20000, "status_message": echo, "version": echo, "cost": 0.024,
+            "tasks": [{"id": echo, "status_code": 20000, "status_message": echo, "cost": 0.024, "result": [{"items": []}]}],
+        })
+        .to_string(),
+    )]);
+    let site = Site::new(pages(10));
+    let file = site.write("pipeline.toml", site.text());
+    let mut command = program();
+    command
+        .arg("run")
+        .arg(&file)
+        .args(["--base-url", &simulator.url(), "-vv", "--backfill"])
+        .env("DATAFORSEO_LOGIN", LOGIN)
+        .env("DATAFORSEO_PASSWORD", PASSWORD);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let output = output.await.unwrap();
+    let log = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    assert!(log.contains("repeats the credentials"), "{log}");
+    let archived = std::fs::read(site.lake().join("_archive/2026-11-23/00000-1.json.zst"));
+    let archived = zstd::decode_all(archived.unwrap().as_slice()).unwrap();
+    assert!(
+        text(&archived).contains("\"Basic ****"),
+        "{}",
+        text(&archived)
+    );
+    let mut written = decompressed_files(&site.lake());
+    for table in Table::ALL {
+        let rows = format!("{:?}", site.table(table));
+        written.push((table.name().into(), rows.into_bytes()));
+    }
+    written.push(("the log".into(), log.into_bytes()));
+    no_secret(&written);
+}
+
+#[test]
+fn a_login_in_a_url_is_refused_without_being_printed() {
+    let site = Site::new(["https://example.com/"]);
+    let list = site.folder.path().join("targets.txt");
+    let list = format!("paths = [\"{}\"]", list.display());
+    let file = |name: &str, targets: &str, lake: &str, base: &str| {
+        let text = format!(
+            "[targets]\n{targets}\n[api]\nbase_url = \"{base}\"\n[lake]\nurl = \"{lake}\"\n"
+        );
+        site.write(name, text).display().to_string()
+    };
+    let good = file("good.toml", &list, "lake", "simulator");
+    let https = "https://me:SECRET@api.example.com";
+    let odd = "https://me:SEC/RET@api.example.com";
+    let s3 = "s3://key:SECRET@bucket/lake";
+    let slash = "s3://key:SEC/RET@bucket/lake";
+    let in_list = file(
+        "list.toml",
+        &format!("paths = [\"{s3}\"]"),
+        "lake",
+        "simulator",
+    );
+    let in_lake = file("lake.toml", &list, slash, "simulator");
+    let in_base = file("base.toml", &list, "lake", odd);
+    let cases: Vec<Vec<&str>> = vec![
+        vec!["run", &in_list],
+        vec!["run", &in_lake],
+        vec!["run", &in_base],
+        vec!["plan", &in_base],
+        vec!["status", &in_lake],
+        vec!["run", &good, "--base-url", https],
+        vec!["run", &good, "--base-url", odd],
+        vec!["run", &good, "--lake", s3],
+        vec!["check", &good, "--lake", slash],
+        vec!["verify", s3],
+        vec!["sql", slash],
+        vec!["snapshots", "gs://key:SECRET@bucket"],
+    ];
+    for args in cases {
+        for more in [
+            &["--output", "text"][..],
+            &["--output", "json", "--log-format", "json", "-vv"],
+        ] {
+            let output = program().args(&args).args(more).output().unwrap();
+            let printed = format!("{}{}", text(&output.stdout), text(&output.stderr));
+            assert_eq!(output.status.code(), Some(2), "{args:?}: {printed}");
+            assert!(!printed.contains("SEC"), "{args:?}: {printed}");
+            let refused = ["credentials do not belong", "a login does not belong"];
+            assert!(
+                refused.iter().any(|why| printed.contains(why)),
+                "{args:?}: {printed}"
+            );
+        }
+    }
 }
 
 #[test]

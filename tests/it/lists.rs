@@ -1,4 +1,4 @@
-//! Lists as people have them are read as they are meant, and content that is not a list is never
+//! Lists as real tools export them are read as they are meant, and content that is not a list is never
 //! paid for.
 
 use std::io::Write as _;
@@ -17,7 +17,7 @@ fn site(name: &str, bytes: &[u8], keys: &str) -> Site {
 }
 
 /// Targets with their lines.
-type Lines<'a> = Vec<(u64, &'a str)>;
+pub(crate) type Lines<'a> = Vec<(u64, &'a str)>;
 
 /// The targets of a list with their lines, and the number of invalid lines.
 fn read(site: &Site) -> (Vec<(u64, String)>, usize) {
@@ -39,8 +39,11 @@ const SITEMAP: &str = "<?xml version=\"1.0\"?>
   <![CDATA[https://a.com/?c=3&d=4]]>
 </s:loc></s:url></s:urlset>";
 
-#[test]
-fn a_list_is_read_as_it_is_meant() {
+/// A list by its name and bytes, the keys that it needs, and its targets with their lines.
+pub(crate) type Readable = (&'static str, Vec<u8>, &'static str, Lines<'static>);
+
+/// Lists that are read as they are meant.
+pub(crate) fn readable() -> Vec<Readable> {
     let book: &[&[&str]] = &[
         &["Page URL", "n"],
         &["https://a.com/x", "1"],
@@ -49,7 +52,7 @@ fn a_list_is_read_as_it_is_meant() {
     ];
     let a_x = "https://a.com/x";
     let both = [(2, a_x), (3, "b.com")];
-    let cases: Vec<(&str, Vec<u8>, &str, Lines<'_>)> = vec![
+    vec![
         (
             "semicolon.csv",
             b"url;client\r\nhttps://a.com/x;\"Semi;colon\"\r\nb.com;\r\n".to_vec(),
@@ -212,8 +215,12 @@ fn a_list_is_read_as_it_is_meant() {
             "format = \"txt\"",
             vec![(1, "https://a.com/p;x"), (2, "https://a.com/q;y")],
         ),
-    ];
-    for (name, bytes, keys, targets) in cases {
+    ]
+}
+
+#[test]
+fn a_list_is_read_as_it_is_meant() {
+    for (name, bytes, keys, targets) in readable() {
         let (found, invalid) = read(&site(name, &bytes, keys));
         let found: Vec<(u64, &str)> = found.iter().map(|(n, text)| (*n, text.as_str())).collect();
         assert_eq!((found, invalid), (targets, 0), "{name}");

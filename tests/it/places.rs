@@ -172,6 +172,9 @@ fn a_list_on_the_web_is_read_under_its_own_name() {
         (&["/list.txt?signature=SECRET"][..], 2),
         (&["/list.csv", "/list.txt", "/list.csv"], 3),
         (&["/moved.txt"], 2),
+        // Two lists: a query may well say which.
+        (&["/list.txt?client=1", "/list.txt?client=2"], 4),
+        (&["/list.txt?client=1", "/list.txt?client=1"], 2),
     ] {
         let paths: Vec<String> = paths.iter().map(|path| format!("{web}{path}")).collect();
         let paths: Vec<&str> = paths.iter().map(String::as_str).collect();

@@ -10,7 +10,7 @@ use backlake::simulator::{Behaviour, Scripted};
 use crate::harness::{Site, simulator};
 use crate::scripted::pages;
 
-/// Every code that the provider documents, and some that nobody knows.
+/// Every code that the provider documents, and some that are unknown.
 const CODES: [u32; 61] = [
     20000, 40000, 40001, 40002, 40003, 40004, 40005, 40006, 40007, 40100, 40101, 40102, 40103,
     40104, 40200, 40201, 40202, 40203, 40204, 40205, 40206, 40207, 40209, 40210, 40400, 40401,

@@ -9,7 +9,7 @@ use crate::command_line::COMMANDS;
 use crate::harness::{Site, program, text};
 
 /// Compares a text with its snapshot, without what differs from run to run.
-fn pinned(name: &str, shown: &str, site: Option<&Site>) {
+pub(crate) fn pinned(name: &str, shown: &str, site: Option<&Site>) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("snapshots");
     settings.set_prepend_module_to_snapshot(false);

@@ -46,6 +46,7 @@ pub(super) fn attempts(rows: u32) -> RecordBatch {
         cost_usd: Some("0.02".parse().unwrap()),
         charged: Charged::Yes,
         body_bytes: None,
+        body_sha256: None,
         oddities: Vec::new(),
     };
     requests_batch(&(0..rows).map(attempt).collect::<Vec<_>>()).unwrap()

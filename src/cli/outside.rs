@@ -1,0 +1,198 @@
+//! Files outside the lake that a person names: what `--out`, `--write` and `--metrics-file` write.
+//!
+//! A regular file appears under its name when it is complete. A link is followed and stays a link. A
+//! device or a FIFO is written through, never replaced.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Error, ErrorKind, Result, Write};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use tempfile::NamedTempFile;
+
+/// A file outside the lake that is being written.
+pub(super) enum Outside {
+    /// A new file, and the name that it gets when it is complete.
+    Whole(NamedTempFile, PathBuf),
+    /// A character device, or a file that the process was started with.
+    Device(File),
+    /// A FIFO that has a reader.
+    Fifo(File),
+}
+
+impl Outside {
+    /// Opens a file to write it. Nothing is visible under its name before [`Outside::close`].
+    ///
+    /// # Errors
+    /// A folder that does not exist or is not writable; a link to nothing; a FIFO without a reader;
+    /// what is neither a file, a FIFO nor a character device.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let found = match path.metadata() {
+            Ok(found) => found.file_type(),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                if path.is_symlink() {
+                    return Err(refused("it is a link to a file that does not exist"));
+                }
+                return Self::whole(path.to_owned());
+            }
+            Err(error) => return Err(error),
+        };
+        if found.is_file() && !is_descriptor(path) {
+            // The file that a link names is replaced, and not the link.
+            Self::whole(path.canonicalize()?)
+        } else if found.is_file() || found.is_char_device() {
+            through(path).map(Self::Device)
+        } else if found.is_fifo() {
+            through(path).map(Self::Fifo)
+        } else {
+            Err(refused(
+                "it is neither a file, a FIFO nor a character device",
+            ))
+        }
+    }
+
+    fn whole(path: PathBuf) -> Result<Self> {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".backlake-");
+        // Temporary files are private by default; this one becomes an ordinary file.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+        let file = builder.tempfile_in(folder)?;
+        Ok(Self::Whole(file, path))
+    }
+
+    /// Where to write.
+    pub(super) fn writer(&self) -> Result<File> {
+        match self {
+            Self::Whole(file, _) => file.as_file().try_clone(),
+            Self::Device(file) | Self::Fifo(file) => file.try_clone(),
+        }
+    }
+
+    /// Ends writing. A regular file gets its name now, and is durable.
+    ///
+    /// # Errors
+    /// A disk that is full or fails.
+    pub(super) fn close(self) -> Result<()> {
+        match self {
+            Self::Whole(file, path) => {
+                file.as_file().sync_all()?;
+                file.persist(path).map(drop).map_err(|failed| failed.error)
+            }
+            Self::Device(_) | Self::Fifo(_) => Ok(()),
+        }
+    }
+}
+
+/// Writes a file whole.
+///
+/// # Errors
+/// As [`Outside::open`], and a disk that is full or fails.
+pub(super) fn write_outside(path: &Path, bytes: &[u8]) -> Result<()> {
+    let to = Outside::open(path)?;
+    to.writer()?.write_all(bytes)?;
+    to.close()
+}
+
+/// Whether a path names a file that is already open, such as `/dev/stdout` after `>> FILE`.
+fn is_descriptor(path: &Path) -> bool {
+    ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"]
+        .iter()
+        .any(|open| path.starts_with(open))
+}
+
+/// Opens a device or a FIFO. To open a FIFO that nobody reads fails instead of waiting for a reader.
+fn through(path: &Path) -> Result<File> {
+    let no_wait = OFlags::NONBLOCK.bits().cast_signed();
+    let opened = OpenOptions::new()
+        .append(true)
+        .custom_flags(no_wait)
+        .open(path);
+    let file = opened.map_err(|error| {
+        if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) {
+            refused("it is a FIFO that no process reads")
+        } else {
+            error
+        }
+    })?;
+    // A reader may take its time.
+    let flags = fcntl_getfl(&file)?.difference(OFlags::NONBLOCK);
+    fcntl_setfl(&file, flags)?;
+    Ok(file)
+}
+
+fn refused(why: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidInput, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    fn fifo(path: &Path) {
+        mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_else_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("changes.csv");
+        for text in ["first", "", "the second, which is longer"] {
+            write_outside(&file, text.as_bytes()).unwrap();
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        }
+        for refused in ["none/changes.csv", "."] {
+            let refused = folder.path().join(refused);
+            assert!(write_outside(&refused, b"text").is_err());
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_stays_a_link_and_a_link_to_nothing_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        symlink("file", &link).unwrap();
+        assert!(write_outside(&link, b"text").is_err());
+        assert!(link.is_symlink() && !file.exists());
+        std::fs::write(&file, "before").unwrap();
+        write_outside(&link, b"after").unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "after");
+        assert!(link.is_symlink() && file.metadata().unwrap().is_file());
+    }
+
+    #[test]
+    fn a_device_or_a_fifo_is_written_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        fifo(&pipe);
+        let error = write_outside(&pipe, b"text").unwrap_err();
+        assert!(error.to_string().contains("no process reads"), "{error}");
+        // Open for both, so that opening it does not wait.
+        let mut reader = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&pipe)
+            .unwrap();
+        write_outside(&pipe, b"text").unwrap();
+        let mut read = [0; 4];
+        reader.read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"text");
+        assert!(pipe.metadata().unwrap().file_type().is_fifo());
+
+        let null = folder.path().join("null");
+        symlink("/dev/null", &null).unwrap();
+        write_outside(&null, b"text").unwrap();
+        assert!(null.is_symlink());
+    }
+}

@@ -1,0 +1,87 @@
+//! Recognises that what a start was told to do is done already, so that nothing is paid for twice.
+//!
+//! A start that replaces a snapshot marks its run. The mark goes as the very last thing, after the lock is released. So
+//! if the published run is marked, the start that published it was interrupted before its end, and the same command is a
+//! repetition of it. The mark is taken up once: after that, the same command replaces the snapshot once more.
+
+use tracing::warn;
+
+use super::gates::same_question;
+use super::report::{RunEnd, RunReport, RunState};
+use super::run_mode::StartMode;
+use super::start::Start;
+use crate::error::Result;
+use crate::lake::{Manifest, heal, is_untidy};
+use crate::targets::TargetList;
+
+/// The end of a start that finds its work done, or `None` if there is work. `seen` is what was published before this
+/// start had the lock.
+pub(super) async fn done_already(
+    start: &Start<'_>,
+    seen: Option<&Manifest>,
+    published: &Manifest,
+    list: &TargetList,
+) -> Result<Option<RunEnd>> {
+    let (ledger, run) = (start.ledger, published.run.as_str());
+    if start.mode.start == StartMode::Continue {
+        // The previous holder of the lock has published the snapshot.
+        same_question(start.pipeline, &published.question)?;
+        return Ok(Some(already_published(start, published)));
+    }
+    let raced = seen.map(Manifest::publication) != Some(published.publication());
+    let cut_off = ledger.is_marked_replacing(run).await?
+        && ledger.run_record(published.generation + 1).await?.is_none();
+    if !(raced || cut_off) || !asks_the_same(start, published, list).await {
+        return Ok(None);
+    }
+    let tidied = match is_untidy(start.store, published.snapshot).await? {
+        true => heal(start.store, start.lock, published).await,
+        false => Ok(()),
+    };
+    match tidied {
+        Ok(()) => ledger.unmark_at_the_end(run)?,
+        Err(error) => {
+            warn!(%error, "failed to finish an interrupted publication; the next start tries again");
+        }
+    }
+    let by = if raced {
+        "another start has replaced the snapshot since this one began"
+    } else {
+        "the replacement is published already, by a start that was interrupted before its end"
+    };
+    warn!(
+        run,
+        "{by}; nothing is asked again. To replace the snapshot once more, run the same command again"
+    );
+    Ok(Some(already_published(start, published)))
+}
+
+fn already_published(start: &Start<'_>, published: &Manifest) -> RunEnd {
+    let mut report = RunReport::of_manifest(published, RunState::AlreadyPublished);
+    report.seconds = start.seconds();
+    RunEnd {
+        report,
+        error: None,
+    }
+}
+
+/// Whether the published run was told to ask what this start is told to ask: the same question about the same targets.
+/// A list that was not kept or cannot be read counts as the same, because a repetition costs less than a second bill.
+async fn asks_the_same(start: &Start<'_>, published: &Manifest, list: &TargetList) -> bool {
+    let pipeline = start.pipeline;
+    if published
+        .question
+        .difference(&pipeline.question())
+        .is_some()
+    {
+        return false;
+    }
+    let Ok(Some((kept, rules))) = start.ledger.target_list(&published.run).await else {
+        return true;
+    };
+    rules == pipeline.targets.rules
+        && kept.target_count() == list.target_count()
+        && kept
+            .targets()
+            .all(|target| list.find(target.text).is_some())
+}

@@ -1,0 +1,212 @@
+//! A command that is killed at any of its operations on the store is repeated once: nothing is paid again but what was in
+//! flight, nothing is left over, and the lake is sound.
+//!
+//! The campaign kills each command before each of its writes and deletions, on a lake with Delta logs and on one without.
+//! A reduced campaign takes one point in some, from a seed: `SEED=3 cargo test --test it killed_anywhere`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backlake::money::Usd;
+use backlake::pipeline::RunState;
+use futures::future::BoxFuture;
+use object_store::Result;
+use object_store::path::Path;
+use tokio::sync::Notify;
+
+use crate::harness::date;
+use crate::interfering::{Interference, Operation};
+use crate::world::{COMMANDS, Command, World, simulated};
+
+/// From a write on, no operation ever ends, as if the process were gone.
+#[derive(Debug)]
+struct Death {
+    /// The number of the write that does not happen any more.
+    at: u64,
+    writes: AtomicU64,
+    died: Notify,
+}
+
+impl Death {
+    fn at(at: u64) -> Arc<Self> {
+        Arc::new(Self {
+            at,
+            writes: AtomicU64::new(0),
+            died: Notify::new(),
+        })
+    }
+}
+
+#[async_trait]
+impl Interference for Death {
+    async fn around(
+        &self,
+        operation: Operation,
+        _: &Path,
+        work: BoxFuture<'_, Result<()>>,
+    ) -> Result<()> {
+        let writes = match operation.is_write() {
+            true => self.writes.fetch_add(1, Ordering::Relaxed),
+            false => self.writes.load(Ordering::Relaxed),
+        };
+        if writes < self.at || (writes == self.at && !operation.is_write()) {
+            return work.await;
+        }
+        self.died.notify_one();
+        std::future::pending().await
+    }
+}
+
+/// The lake before a command, and what the command does if nothing disturbs it.
+struct Case {
+    command: Command,
+    before: World,
+    writes: u64,
+    charged: usize,
+    after: BTreeMap<String, usize>,
+}
+
+/// The objects of a lake that are the same however often a command was started: how many there are of each name, without
+/// the names of runs.
+async fn shape(world: &World) -> BTreeMap<String, usize> {
+    let mut shape = BTreeMap::new();
+    for path in world.tree().await.into_keys() {
+        // What attempts and commits leave, and the report of the last start that could write one.
+        let differing = [
+            "/intents/",
+            "/attempts/",
+            "_archive/",
+            "/_delta_log/",
+            "/summary.json",
+        ];
+        if differing.iter().any(|part| path.contains(part)) {
+            continue;
+        }
+        *shape.entry(without_names(&path)).or_default() += 1;
+    }
+    shape
+}
+
+/// Replaces what differs from start to start in a path: the name of the run and the number of a lock.
+fn without_names(path: &str) -> String {
+    let parts = path.split('/').map(|part| {
+        let is_run = part.len() >= 23 && part.as_bytes()[8] == b'T' && part.as_bytes()[15] == b'Z';
+        match part.get(23..) {
+            Some(rest) if is_run => format!("RUN{rest}"),
+            _ => part.to_owned(),
+        }
+    });
+    let parts: Vec<String> = parts.collect();
+    match parts.iter().position(|part| part == "locks") {
+        Some(at) => parts[..=at].join("/"),
+        None => parts.join("/"),
+    }
+}
+
+/// The lake before each command, with what the command does undisturbed.
+async fn cases(lake: &'static str) -> Vec<Case> {
+    let mut world = World::new(250, lake);
+    let yesterday = date().pred_opt().unwrap();
+    let store = world.store();
+    world
+        .play_date(Command::Run, yesterday, &store)
+        .await
+        .unwrap();
+    let mut cases = Vec::new();
+    for command in COMMANDS {
+        let before = world.fork();
+        world = world.fork();
+        let death = Death::at(u64::MAX);
+        let store = world.interfered(&death);
+        world.play(command, &store).await.unwrap();
+        cases.push(Case {
+            command,
+            before,
+            writes: death.writes.load(Ordering::Relaxed),
+            charged: world.simulator.ledger().len(),
+            after: shape(&world).await,
+        });
+    }
+    cases
+}
+
+/// How many responses of the snapshot are in the archive.
+async fn archived(world: &World) -> usize {
+    let tree = world.tree().await;
+    let folder = format!("_archive/{}/", date());
+    tree.keys().filter(|path| path.starts_with(&folder)).count()
+}
+
+/// What the published manifest says that its run cost, and what the provider has charged for that run.
+async fn books(world: &World) -> (Usd, Usd, Usd) {
+    let tree = world.tree().await;
+    let manifest = &tree[&format!("_snapshots/{}.json", date())];
+    let manifest: backlake::lake::Manifest = serde_json::from_slice(manifest).unwrap();
+    let of_run = |tag: &str| tag.starts_with(&format!("{}/", manifest.run));
+    let charges = world.simulator.ledger().into_iter();
+    let charged = charges.filter(|charge| charge.tag.as_deref().is_some_and(of_run));
+    let booked = manifest.tally.requests;
+    (
+        booked.cost_usd,
+        booked.cost_unknown_usd,
+        charged.map(|charge| charge.cost).sum(),
+    )
+}
+
+/// Kills a command at a write, repeats it once, and checks what is promised.
+async fn killed(case: &Case, at: u64, lake: &str) {
+    let Case {
+        command, charged, ..
+    } = *case;
+    let what = format!(
+        "{command:?} killed at write {at} of {}, {lake}",
+        case.writes
+    );
+    let world = case.before.fork();
+    let (paid, kept) = (world.simulator.ledger().len(), archived(&world).await);
+    let death = Death::at(at);
+    let store = world.interfered(&death);
+    tokio::select! {
+        biased;
+        () = death.died.notified() => {}
+        end = world.play(command, &store) => panic!("{what}: not killed, {end:?}"),
+    }
+    // What is in flight arrives at a process that is gone, and its lock becomes stale.
+    world.clock.sleep(Duration::from_secs(100)).await;
+    let lost = match command.pays() {
+        true => world.simulator.ledger().len() - paid - (archived(&world).await - kept),
+        false => 0,
+    };
+    let state = world.play(command, &world.store()).await;
+    let state = state.unwrap_or_else(|error| panic!("{what}: {error}; {}", error.hint()));
+    assert_ne!(state, RunState::Open, "{what}");
+    world.check(charged + lost, &what).await;
+    assert_eq!(shape(&world).await, case.after, "{what}");
+    let (booked, unknown, charged) = books(&world).await;
+    assert_eq!((booked, unknown), (charged, Usd::ZERO), "{what}");
+}
+
+#[test]
+fn a_command_killed_at_any_operation_is_repeated_once_and_nothing_is_lost_or_left_over() {
+    let only = std::env::var("SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    // One point in this many.
+    let one_in = if cfg!(debug_assertions) { 12 } else { 1 };
+    let (mut random, mut points) = (fastrand::Rng::with_seed(only.unwrap_or(1)), 0);
+    for lake in ["", "table_format = \"delta\""] {
+        for case in simulated(cases(lake)) {
+            let mut at = random.u64(..one_in);
+            while at < case.writes {
+                simulated(killed(&case, at, lake));
+                points += 1;
+                at += one_in;
+            }
+        }
+    }
+    println!("killed at {points} points");
+    assert!(points > 20, "{points}");
+}

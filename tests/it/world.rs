@@ -1,0 +1,192 @@
+//! A lake in memory and everything around it, and the five commands that change a lake.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backlake::clock::Clock;
+use backlake::lake::{audit, snapshots, strays};
+use backlake::pipeline::{
+    Begins, FindingsMode, RunMode, RunState, StartMode, Surroundings, replay, run,
+};
+use backlake::simulator::{Behaviour, Simulator};
+use backlake::stop::Stop;
+use backlake::store::{Owner, Store};
+use backlake::upkeep::{Keep, compact, prune, to_compact, to_prune};
+use bytes::Bytes;
+use chrono::{DateTime, NaiveDate, Utc};
+use futures::TryStreamExt as _;
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+
+use crate::harness::{Site, date, mixed_targets as lines, noon, surroundings};
+use crate::interfering::{Interfered, Interference};
+
+/// A command that changes the lake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Command {
+    Run,
+    Replay,
+    Replace,
+    Compact,
+    Prune,
+}
+
+/// In an order in which each has something to do.
+pub(crate) const COMMANDS: [Command; 5] = [
+    Command::Run,
+    Command::Replay,
+    Command::Replace,
+    Command::Compact,
+    Command::Prune,
+];
+
+impl Command {
+    pub(crate) fn pays(self) -> bool {
+        matches!(self, Self::Run | Self::Replace)
+    }
+}
+
+/// A lake in memory and everything around it.
+pub(crate) struct World {
+    pub(crate) site: Site,
+    pub(crate) simulator: Arc<Simulator>,
+    pub(crate) clock: Clock,
+    pub(crate) objects: Arc<InMemory>,
+    targets: usize,
+    /// Lines of the pipeline file's `[lake]` table.
+    lake: &'static str,
+}
+
+impl World {
+    pub(crate) fn new(targets: usize, lake: &'static str) -> Self {
+        Self::at(noon(), targets, lake)
+    }
+
+    fn at(now: DateTime<Utc>, targets: usize, lake: &'static str) -> Self {
+        let clock = Clock::simulated(now);
+        let behaviour = Behaviour {
+            date: Some(date()),
+            latency: Duration::from_millis(800),
+            ..Behaviour::default()
+        };
+        let simulator = Arc::new(Simulator::new(behaviour, &clock));
+        let site = Site::new(lines(targets)).with_lake(lake);
+        Self {
+            site: site.with("[api]\nmax_in_flight = 4"),
+            simulator,
+            clock,
+            objects: Arc::default(),
+            targets,
+            lake,
+        }
+    }
+
+    /// A copy of the world, an hour later.
+    pub(crate) fn fork(&self) -> Self {
+        let now = self.clock.now() + chrono::Duration::hours(1);
+        let forked = Self::at(now, self.targets, self.lake);
+        forked.simulator.restore_ledger(self.simulator.ledger());
+        Self {
+            objects: Arc::new(self.objects.fork()),
+            ..forked
+        }
+    }
+
+    /// The lake as it is.
+    pub(crate) fn store(&self) -> Store {
+        Store::over(Arc::clone(&self.objects) as Arc<dyn ObjectStore>, "memory")
+    }
+
+    /// The lake with interference.
+    pub(crate) fn interfered<I: Interference>(&self, by: &Arc<I>) -> Store {
+        let inner = Arc::clone(&self.objects) as Arc<dyn ObjectStore>;
+        Store::over(Arc::new(Interfered::new(inner, by)), "memory")
+    }
+
+    pub(crate) fn surroundings(&self, store: &Store) -> Surroundings<'static> {
+        Surroundings {
+            store: Some(store.clone()),
+            ..surroundings(&self.simulator, &self.clock)
+        }
+    }
+
+    /// Does a command to the lake, for the snapshot of all tests.
+    pub(crate) async fn play(
+        &self,
+        command: Command,
+        store: &Store,
+    ) -> backlake::error::Result<RunState> {
+        self.play_date(command, date(), store).await
+    }
+
+    pub(crate) async fn play_date(
+        &self,
+        command: Command,
+        date: NaiveDate,
+        store: &Store,
+    ) -> backlake::error::Result<RunState> {
+        let pipeline = self.site.pipeline_of(date, &self.simulator.url());
+        let env = self.surroundings(store);
+        let (clock, stop, owner) = (&self.clock, Stop::default(), Owner::this_process());
+        let store = store.patient(clock, &stop, Duration::from_secs(600));
+        let mode = RunMode {
+            begins: Begins::AnyDate,
+            ..RunMode::default()
+        };
+        let end = match command {
+            Command::Run => run(&pipeline, mode, &env).await?,
+            Command::Replay => replay(&pipeline, FindingsMode::Hold, &env).await?,
+            Command::Replace => {
+                let start = StartMode::Replace;
+                run(&pipeline, RunMode { start, ..mode }, &env).await?
+            }
+            Command::Compact => {
+                let found = to_compact(&store, None, clock.today()).await?;
+                let dates: Vec<_> = found.iter().map(|found| found.snapshot).collect();
+                compact(&store, &dates, &owner, clock, &stop).await?;
+                return Ok(RunState::Published);
+            }
+            Command::Prune => {
+                let keep = Keep {
+                    newest: Some(1),
+                    days: None,
+                };
+                let plan = to_prune(&store, keep, keep, clock.today()).await?;
+                prune(&store, &plan, &owner, clock, &stop).await?;
+                return Ok(RunState::Published);
+            }
+        };
+        assert_eq!(end.report.state == RunState::Open, end.error.is_some());
+        end.error.map_or(Ok(end.report.state), Err)
+    }
+
+    /// The lake is sound, and the provider has charged for this many requests.
+    pub(crate) async fn check(&self, charged: usize, what: &str) {
+        let store = self.store();
+        assert_eq!(self.simulator.ledger().len(), charged, "{what}");
+        assert_eq!(strays(&store).await.unwrap(), [""; 0], "{what}");
+        for date in snapshots(&store).await.unwrap() {
+            let found = audit(&store, date).await.unwrap().unwrap();
+            assert_eq!(found.problems, [""; 0], "{what}");
+        }
+    }
+
+    /// Every object of the lake, by its path.
+    pub(crate) async fn tree(&self) -> BTreeMap<String, Bytes> {
+        let mut found = BTreeMap::new();
+        let listed: Vec<_> = self.objects.list(None).try_collect().await.unwrap();
+        for path in listed.into_iter().map(|object| object.location) {
+            let object = self.objects.get(&path).await.unwrap();
+            found.insert(path.to_string(), object.bytes().await.unwrap());
+        }
+        found
+    }
+}
+
+/// Runs a test in simulated time.
+pub(crate) fn simulated<T>(work: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(work)
+}
