@@ -35,6 +35,7 @@ mod breakdowns;
 mod compare;
 mod grouping;
 mod groups;
+mod labels;
 mod list;
 mod local_files;
 mod metric;
@@ -54,9 +55,10 @@ pub use groups::{
     Group, InBoth, ListChange, MetricChange, PageGroups, Targets, TopPages, Unanswered,
     UnansweredFates,
 };
+pub use labels::Label;
 pub use list::List;
 pub use metric::Statistic;
-pub use nightly::{Bounds, Label, NightPages, Pick, night_pages};
+pub use nightly::{Bounds, NightPages, Pick, night_pages};
 pub use pages::{PageChange, Pages};
 pub use pair::Pair;
 pub use summary::{Summary, summary};

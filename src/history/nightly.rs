@@ -1,23 +1,17 @@
 //! The figures of one night: all pages together, by root domain, by label, and of single targets.
-//!
-//! A label counts a page once, however many lines with it name the page's target; a duplicate line
-//! counts as the line that it repeats, so that a page shared by two clients counts for both.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
-use polars::prelude::{ChunkExplode as _, DataFrame, JoinType, LazyFrame, col, lit};
+use polars::prelude::{DataFrame, JoinType, LazyFrame, col};
 
+use super::labels::{Label, Labels, labelled};
 use super::local_files::LocalFiles;
 use super::tables::{FAILED, KEY, batches, blocking, keyed, merged, scan};
 use super::totals::{Adder, PageNumbers, PageTotals};
 use crate::contract::Table;
 use crate::error::{Context as _, Result};
-use crate::fate::Fate;
 use crate::lake::Manifest;
 use crate::store::Store;
-
-/// A column of the target list and its value: `client` and `Acme`.
-pub type Label = (String, String);
 
 /// Which root domains, labels and targets of a night to count.
 #[derive(Debug, Clone)]
@@ -65,9 +59,6 @@ pub struct NightPages {
     pub targets: HashMap<String, PageNumbers>,
 }
 
-/// The most values of a column that are counted.
-const MOST_VALUES: usize = 200;
-
 /// Reads the figures of a night.
 ///
 /// # Errors
@@ -82,7 +73,17 @@ pub async fn night_pages(
     let targets = LocalFiles::open(store, manifest, Table::Targets).await?;
     blocking(move || {
         let mut night = count_pages(&pages, &pick, &bounds)?;
-        count_labels(&pages, &targets, &pick, &mut night)?;
+        let lines = keyed(labelled(&targets)?, [col("labels")])?;
+        let rows = merged(lines, matched(&pages)?, JoinType::Inner);
+        let mut labels = match &pick {
+            Pick::Largest(..) => Labels::all(),
+            Pick::Only { labels, .. } => Labels::only(labels),
+        };
+        batches(rows, |batch| {
+            let pages = numbers(&batch)?;
+            labels.add(batch, &pages)
+        })?;
+        (night.labels, night.columns_not_counted) = labels.finish();
         Ok(night)
     })
     .await
@@ -195,73 +196,10 @@ impl<'a> Domains<'a> {
     }
 }
 
-fn count_labels(
-    pages: &LocalFiles,
-    targets: &LocalFiles,
-    pick: &Pick,
-    night: &mut NightPages,
-) -> Result<()> {
-    let labelled = col("labels").is_not_null();
-    let valid = col("fate").neq(lit(Fate::Invalid.name()));
-    let lines = scan(targets, None)?.filter(labelled.and(valid));
-    let lines = keyed(lines, [col("labels")])?;
-    let rows = merged(lines, matched(pages)?, JoinType::Inner);
-    let mut columns: BTreeMap<String, BTreeMap<String, Adder>> = BTreeMap::new();
-    let mut too_many = HashSet::new();
-    // The labels of the target that the rows are at: another line can repeat them.
-    let (mut current, mut seen) = (None::<String>, HashSet::<Label>::new());
-    batches(rows, |mut batch| {
-        batch.rechunk_mut();
-        let labels = labels(&batch)?;
-        let targets = strings(&batch, KEY[1])?;
-        for (row, page) in numbers(&batch)?.into_iter().enumerate() {
-            if current.as_deref() != targets[row] {
-                current = targets[row].map(str::to_owned);
-                seen.clear();
-            }
-            for label in &labels[row] {
-                if too_many.contains(&label.0) || !pick.has_label(label) {
-                    continue;
-                }
-                if !seen.insert(label.clone()) {
-                    continue;
-                }
-                let values = columns.entry(label.0.clone()).or_default();
-                let adder = values.entry(label.1.clone()).or_insert_with(Adder::new);
-                adder.add(&page);
-                if values.len() > MOST_VALUES {
-                    columns.remove(&label.0);
-                    too_many.insert(label.0.clone());
-                }
-            }
-        }
-        Ok(())
-    })?;
-    for (column, values) in columns {
-        for (value, adder) in values {
-            night.labels.push(((column.clone(), value), adder.finish()));
-        }
-    }
-    night.labels.sort_by(|(left, one), (right, other)| {
-        let order = left.0.cmp(&right.0).then(other.pages.cmp(&one.pages));
-        order.then_with(|| left.1.cmp(&right.1))
-    });
-    night.columns_not_counted = too_many.into_iter().collect();
-    night.columns_not_counted.sort();
-    Ok(())
-}
-
 impl Pick {
     fn targets(&self) -> &HashSet<String> {
         match self {
             Self::Largest(_, targets) | Self::Only { targets, .. } => targets,
-        }
-    }
-
-    fn has_label(&self, label: &Label) -> bool {
-        match self {
-            Self::Largest(..) => true,
-            Self::Only { labels, .. } => labels.contains(label),
         }
     }
 }
@@ -286,29 +224,4 @@ fn numbers(batch: &DataFrame) -> Result<Vec<PageNumbers>> {
         }
     }
     Ok(pages)
-}
-
-/// The labels of each row of a batch in one chunk.
-fn labels(batch: &DataFrame) -> Result<Vec<Vec<Label>>> {
-    let lists = batch.column("labels").and_then(|column| column.list());
-    let lists = lists.context(|| FAILED)?;
-    let entries = lists.get_inner();
-    let entries = entries.struct_().context(|| FAILED)?;
-    let field = |name: &str| entries.field_by_name(name).context(|| FAILED);
-    let (keys, values) = (field("key")?, field("value")?);
-    let (keys, values) = (
-        keys.str().context(|| FAILED)?,
-        values.str().context(|| FAILED)?,
-    );
-    let ends = lists.offsets().context(|| FAILED)?;
-    let mut rows = Vec::with_capacity(batch.height());
-    for end in ends.as_slice().windows(2) {
-        let entries = (end[0] as usize)..(end[1] as usize);
-        let label = |entry| {
-            let key = keys.get(entry)?.to_owned();
-            Some((key, values.get(entry).unwrap_or_default().to_owned()))
-        };
-        rows.push(entries.filter_map(label).collect());
-    }
-    Ok(rows)
 }

@@ -19,6 +19,7 @@ pub(super) fn sparkline(values: &[Option<i64>], title: &str) -> Markup {
         svg class="spark" viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) preserveAspectRatio="none" role="img" {
             title { (title) }
             path class="line" d=(line(values, &scale)) {}
+            path class="dot" d=(dots(values, &scale)) {}
             @if let Some(value) = values[last] {
                 path class="dot" d=(format!("M{} {}h0", scale.x(last), scale.y(value))) {}
             }
@@ -59,6 +60,7 @@ impl LinePlot<'_> {
                     path class="band" d=(area(self.low, self.high, &scale)) {}
                 }
                 path class="line" d=(line(self.values, &scale)) {}
+                path class="dot" d=(dots(self.values, &scale)) {}
             }
         };
         Some(Plotted {
@@ -187,16 +189,22 @@ impl Scale {
     }
 }
 
-/// The path of a line, interrupted where there is no value. A value alone is a dot.
+/// The values that have none on either side, which a line cannot show.
+fn dots(values: &[Option<i64>], scale: &Scale) -> String {
+    let mut path = String::new();
+    for run in runs(values).iter().filter(|run| run.len() == 1) {
+        let _ = write!(path, "M{} {}h0", scale.x(run[0].0), scale.y(run[0].1));
+    }
+    path
+}
+
+/// The path of a line, interrupted where there is no value.
 fn line(values: &[Option<i64>], scale: &Scale) -> String {
     let mut path = String::new();
     for run in runs(values) {
         for (place, (night, value)) in run.iter().enumerate() {
             let command = if place == 0 { 'M' } else { 'L' };
             let _ = write!(path, "{command}{} {}", scale.x(*night), scale.y(*value));
-        }
-        if run.len() == 1 {
-            path.push_str("h0");
         }
     }
     path
@@ -241,7 +249,8 @@ mod tests {
     fn a_line_is_interrupted_where_a_night_is_missing() {
         let values = [Some(1), Some(3), None, Some(2)];
         let scale = Scale::of(values.into_iter(), 40.0, 4).unwrap();
-        assert_eq!(line(&values, &scale), "M4 36L101.3 4M296 20h0");
+        assert_eq!(line(&values, &scale), "M4 36L101.3 4M296 20");
+        assert_eq!(dots(&values, &scale), "M296 20h0");
         assert!(Scale::of([None].into_iter(), 40.0, 1).is_none());
     }
 

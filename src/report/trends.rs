@@ -95,19 +95,19 @@ fn figure(report: &Report, name: Markup, what: &str, values: &[Quartiles]) -> Ma
     }
 }
 
-/// A small plot per value of each column: medians can be compared whatever the number of pages.
+/// A small plot per value of each column. Sums move where medians of small numbers stand still.
 fn by_label(report: &Report) -> Markup {
     /// The most plots of a column.
     const MOST: usize = 8;
     html! {
         @for column in columns(report) {
-            h3 { "Referring main domains by " (foreign(column.name)) " " small { "median per page" } }
+            h3 { "Backlinks by " (foreign(column.name)) " " small { "sum over pages" } }
             div class="plots small" {
                 @for (label, _) in column.rows.iter().take(MOST) {
                     @let of = |day: &Day| {
                         let labels = &day.pages()?.labels;
                         let found = labels.iter().find(|(other, _)| other == label)?;
-                        Some(found.1.referring_main_domains)
+                        Some(sum(found.1.backlinks))
                     };
                     @let values: Vec<_> = report.days.iter().map(|day| of(day).unwrap_or_default()).collect();
                     (figure(report, foreign(&label.1), "", &values))

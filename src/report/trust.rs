@@ -157,9 +157,11 @@ fn nights(report: &Report) -> Markup {
                     (published) " of " (report.days.len()) " published"
                     @if others.is_empty() { "." } @else {
                         "; not shown: "
-                        @for (number, day) in others.iter().enumerate() {
+                        @for (number, run) in runs(&report.days).iter().enumerate() {
                             @if number > 0 { ", " }
-                            (day.date) " (" (word(day)) ")"
+                            (run[0].date)
+                            @if run.len() > 1 { " to " (run[run.len() - 1].date) }
+                            " (" (word(&run[0])) ")"
                         }
                         "."
                     }
@@ -167,6 +169,12 @@ fn nights(report: &Report) -> Markup {
             }
         }
     }
+}
+
+/// Dates after each other that have the same word, without those that are compared.
+fn runs(days: &[Day]) -> Vec<&[Day]> {
+    let runs = days.chunk_by(|left, right| word(left) == word(right));
+    runs.filter(|run| run[0].pages().is_none()).collect()
 }
 
 fn word(day: &Day) -> String {
