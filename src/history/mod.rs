@@ -1,4 +1,5 @@
-//! Compares two published snapshots: what became of each page, and how breakdowns shifted.
+//! Compares two published snapshots: what became of each page, and how breakdowns shifted. Counts
+//! what the pages of one night amount to.
 //!
 //! # What counts
 //! A page is in a snapshot if its row is `matched`, that is, if it belongs to a line of the target

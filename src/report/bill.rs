@@ -4,15 +4,16 @@ use chrono::{Datelike as _, NaiveDate};
 use maud::{Markup, html};
 
 use super::collect::{Day, Report};
-use super::head::{cell, section as framed};
+use super::head::{OPEN, cell, section as framed};
 use super::numbers::{count, known, total};
 use crate::money::Usd;
 
 pub(super) fn section(report: &Report) -> Markup {
+    let nights = report.dates().len();
     let body = html! {
         (forecast(report))
         div class="card" {
-            table class="sortable long" data-sql="nights" {
+            table class=(if nights > OPEN { "sortable long" } else { "sortable" }) data-sql="nights" {
                 thead { tr {
                     th scope="col" { "Night" }
                     th scope="col" class="number" { "Pages" }
@@ -67,7 +68,7 @@ fn forecast(report: &Report) -> Markup {
     let newest = report.manifest.tally.requests.cost_usd;
     html! {
         p class="note" {
-            "The " (costs.len()) @if costs.len() == 1 { " night" } @else { " nights" }
+            @if costs.len() == 1 { "The night" } @else { "The " (costs.len()) " nights" }
             " of this report cost " strong { "$" (sum) } ". "
             "If every night costs as much as the last, " (report.date().format("%B"))
             " with its " (days) " nights costs " strong { "$" (newest * u64::from(days)) } "."

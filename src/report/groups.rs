@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::collect::{Day, Report};
-use super::head::{cell, section as framed, sql};
+use super::head::{OPEN, cell, section as framed, sql};
 use super::numbers::{count, foreign, known};
 use super::svg::sparkline;
 use crate::history::{Label, NightPages, PageTotals};
@@ -35,6 +35,7 @@ pub(super) fn section(report: &Report) -> Markup {
     let Some(newest) = report.newest() else {
         return html! {};
     };
+    let has_labels = !newest.labels.is_empty() || !newest.columns_not_counted.is_empty();
     let body = html! {
         @for (number, column) in columns(report).iter().enumerate() {
             @let rows: Vec<_> = column.rows.iter().map(|(label, totals)| (label.1.as_str(), totals)).collect();
@@ -51,7 +52,9 @@ pub(super) fn section(report: &Report) -> Markup {
             p class="note" { "The column " (foreign(column)) " has too many different values to be shown here." }
         }
         @let rows: Vec<_> = newest.domains.iter().map(|(name, totals)| (name.as_str(), totals)).collect();
-        div class="heading" { h3 { "By root domain" } (sql(&["domains".to_owned()])) }
+        @if has_labels {
+            div class="heading" { h3 { "By root domain" } (sql(&["domains".to_owned()])) }
+        }
         (table(report, "Root domain", "domains", &rows, |pages, name| {
             pages.domains.iter().find(|(domain, _)| domain == name).map(|it| &it.1)
         }))
@@ -61,7 +64,11 @@ pub(super) fn section(report: &Report) -> Markup {
             }
         }
     };
-    framed("groups", "By label and root domain", &[], body)
+    if has_labels {
+        framed("groups", "By label and root domain", &[], body)
+    } else {
+        framed("groups", "By root domain", &["domains".to_owned()], body)
+    }
 }
 
 /// A table of groups. `of` finds the same group in another night.
@@ -72,8 +79,6 @@ fn table(
     rows: &[(&str, &PageTotals)],
     of: impl for<'a> Fn(&'a NightPages, &'a str) -> Option<&'a PageTotals>,
 ) -> Markup {
-    /// Rows that are shown before a click.
-    const OPEN: usize = 12;
     let most = rows.iter().map(|(_, totals)| totals.backlinks).max();
     let most = most.unwrap_or_default().max(1) as f64;
     let compare = report.dates().len() > 1;

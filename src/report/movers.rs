@@ -11,7 +11,7 @@ use crate::history::{PageChange, Summary};
 pub(super) fn section(report: &Report) -> Markup {
     let body = html! {
         @if report.since_last.is_none() {
-            p class="note" { "With one night nothing can be compared yet. The next night shows what moved." }
+            p class="note" { "With one night nothing can be compared yet. A second night shows what moved." }
         }
         @for summary in report.comparisons() { (comparison(report, summary)) }
     };

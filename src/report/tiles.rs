@@ -68,7 +68,7 @@ pub(super) fn section(report: &Report) -> Markup {
         @for summary in report.comparisons() { (like_for_like(report, summary)) }
         @if report.since_last.is_none() {
             p class="note" {
-                "This is the only night so far. Changes, movers and trends need a second one."
+                "This report has only one night. Changes, movers and trends need a second one."
             }
         }
     };

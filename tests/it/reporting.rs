@@ -95,7 +95,7 @@ fn one_night_shows_what_is_known_and_says_what_is_not() {
     for shown in [
         "Invented data",
         "<data value=\"300\">300</data></strong> lines read",
-        "This is the only night so far",
+        "This report has only one night",
         "With one night nothing can be compared yet",
         "A trend needs at least two nights",
         "With one night there is no then",
