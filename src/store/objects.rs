@@ -16,7 +16,7 @@ use object_store::{
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
-use super::bucket::connect;
+use super::bucket::{SCHEMES, connect, unsupported};
 use super::patience::Patience;
 use super::patient::Patient;
 use super::regular::Regular;
@@ -27,7 +27,7 @@ use crate::secret::has_login;
 use crate::stop::Stop;
 
 /// Why a lake is refused whose URL has a login.
-pub const LOGIN_IN_LAKE: &str = "credentials do not belong in the URL of a lake";
+const LOGIN_IN_LAKE: &str = "credentials do not belong in the URL of a lake";
 
 /// The lake's storage. Cheap to clone.
 ///
@@ -100,15 +100,26 @@ impl Store {
         let objects = match connect(&parsed, &retries()) {
             Some(connected) => connected.usage(failed)?,
             None => {
-                let scheme = parsed.scheme();
+                let message = format!("[lake] url: {}", unsupported(parsed.scheme()));
                 return Err(
-                    Error::usage(format!("[lake] url: {scheme}:// is not supported"))
-                        .with_hint("use a local path, s3://, gs:// or az://"),
+                    Error::usage(message).with_hint("use a local path, s3://, gs:// or az://")
                 );
             }
         };
         let folder = Path::from_url_path(parsed.path()).usage(failed)?;
         Ok(Self::over(Arc::new(PrefixStore::new(objects, folder)), url))
+    }
+
+    /// Checks a place without creating or asking for anything: a folder that does not exist yet is
+    /// fine, a file is not, and an object store must be described by its URL and the environment.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn check(url: &str) -> Result<()> {
+        match local(url) {
+            Some(folder) if !folder.exists() => Ok(()),
+            _ => Self::open(url).map(drop),
+        }
     }
 
     /// A lake in any object store; `name` is what messages call it.
@@ -361,6 +372,28 @@ fn retries() -> RetryConfig {
 }
 
 /// The folder that a path or `file://` URL names; none for other URLs.
+/// Refuses a place at which no lake can be, without looking for it: a scheme that is not supported, or
+/// a bucket without a name.
+///
+/// # Errors
+/// What is wrong with the URL.
+pub fn check_place_of_lake(url: &str) -> Result<(), String> {
+    if has_login(url) {
+        return Err(LOGIN_IN_LAKE.to_owned());
+    }
+    if local(url).is_some() {
+        return Ok(());
+    }
+    let parsed: Url = url
+        .parse()
+        .map_err(|error| format!("{url} is not a URL: {error}"))?;
+    match parsed.scheme() {
+        scheme if !SCHEMES.contains(&scheme) => Err(unsupported(scheme)),
+        _ if parsed.host_str().is_none_or(str::is_empty) => Err(format!("{url} names no bucket")),
+        _ => Ok(()),
+    }
+}
+
 fn local(url: &str) -> Option<&FsPath> {
     match url.split_once("://") {
         None => Some(FsPath::new(url)),

@@ -12,6 +12,7 @@ use super::layout::Layout;
 use super::objects::Store;
 use super::owner::Owner;
 use super::patience::{asks_metadata_service, is_denied};
+use super::refusals::{Reason, reason};
 use crate::contract::Table;
 use crate::error::{Error, Result};
 
@@ -127,19 +128,20 @@ impl Store {
                 | object_store::Error::NotSupported { .. },
             ) => return self.lacks("it does not support conditional writes"),
             Failure::Other(error) => error,
-            Failure::Store(error) if is_denied(&error) => {
-                return Error::usage(message()).caused_by(error);
-            }
             Failure::Store(error) => Error::unexpected(message()).caused_by(error),
         };
         if asks_metadata_service(&error) {
             let message = format!("[lake] url: no credentials for {}", self.display());
             return Error::usage(message).with_hint("nothing was sent; set the environment variables of the cloud (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY), or run with a role of the machine or a workload identity; profiles and SSO are not read: export their variables, for example with `aws configure export-credentials --format env`");
         }
-        if is_denied(&error) {
-            return Error::usage(message()).caused_by(error);
+        match reason(&error).filter(|_| self.root().is_none()) {
+            Some(Reason { kind, what, hint }) => {
+                let message = format!("[lake] url: {}: {what}", self.display());
+                Error::new(*kind, message).caused_by(error).with_hint(*hint)
+            }
+            None if is_denied(&error) => Error::usage(message()).caused_by(error),
+            None => error,
         }
-        error
     }
 
     fn lacks(&self, what: &str) -> Error {

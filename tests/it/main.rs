@@ -56,6 +56,7 @@ mod separating;
 mod spellings;
 mod status;
 mod status_codes;
+mod stored_lake;
 mod taken_over;
 mod targets;
 mod texts;
