@@ -19,6 +19,7 @@ mod key_schema;
 mod keys;
 mod lists;
 mod means;
+mod page;
 mod plan;
 mod publish;
 mod ready;

@@ -278,6 +278,7 @@ impl File<'_> {
             return Ok(Provider::Simulator(SimulatorOptions {
                 seed: simulator.seed.unwrap_or(1),
                 latency: Duration::from_millis(simulator.latency_ms.unwrap_or(0)),
+                stories: simulator.stories.unwrap_or(false),
             }));
         }
         check_base_url(name).map_err(|message| match (&flag, &key) {
@@ -385,6 +386,7 @@ impl File<'_> {
                 totals: self.ratio(&keys::MAX_TOTAL_CHANGE, spec.max_total_change)?,
             },
             success_file: spec.success_file,
+            report: spec.report,
         })
     }
 }

@@ -51,6 +51,7 @@ mod refusals;
 mod repeating;
 mod replacing;
 mod replaying;
+mod reporting;
 mod retrying;
 mod scripted;
 mod separating;
