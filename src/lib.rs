@@ -22,6 +22,9 @@
 //!                                                     │ Manifest, Parquet files
 //!                                                     ▼
 //!                                                  history  what changed between two snapshots
+//!                                                     │ Summary, NightPages
+//!                                                     ▼
+//!                                                  report   one HTML page
 //! ```
 //!
 //! The modules below are in reading order. A module imports only modules above it and the shared
@@ -34,7 +37,7 @@
 //! - [`fetch`] sends batches within the account's limits and the budget, and settles unknown charges.
 //! - [`flatten`] turns response bytes into rows. [`lake`] publishes them: write, audit, publish.
 //! - [`history`] compares snapshots. [`upkeep`] says what became of each night, deletes what is old
-//!   and packs small objects.
+//!   and packs small objects. [`report`] draws what moved as one HTML page.
 //! - [`simulator`] is the provider, embedded, for demos and tests.
 //! - [`pipeline`] is the only module that knows every stage: it runs a pipeline file.
 //! - [`cli`] is the only module that prints.
@@ -57,6 +60,7 @@ pub mod flatten;
 pub mod lake;
 pub mod history;
 pub mod upkeep;
+pub mod report;
 pub mod simulator;
 pub mod pipeline;
 pub mod cli;

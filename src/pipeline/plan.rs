@@ -15,6 +15,7 @@ use crate::fetch::fetch_account;
 use crate::plan::{Estimate, Plan, requests_in_input_order};
 use crate::secret::shown;
 use crate::stop::Stop;
+use crate::store::Store;
 use crate::targets::TargetList;
 
 /// Reads the target lists and plans. Nothing is sent; if there are credentials, the account is read
@@ -24,6 +25,10 @@ use crate::targets::TargetList;
 /// Target lists that are missing, damaged or empty, or that have no valid target or too many invalid
 /// lines.
 pub async fn plan(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<PlanReport> {
+    // A plan that cannot be run is worth nothing.
+    if env.store.is_none() {
+        Store::check(&pipeline.lake.url)?;
+    }
     let list = read_targets(&pipeline.targets, &env.clock, &env.stop).await?;
     refuse_mistaken(&list, &pipeline.targets)?;
     let means = read_means(pipeline, env).await?;

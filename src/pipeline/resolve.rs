@@ -32,7 +32,7 @@ use crate::lake::ChangeBounds;
 use crate::money::Usd;
 use crate::provider::{Prices, TaskOptions};
 use crate::secret::{has_login, shown};
-use crate::store::LOGIN_IN_LAKE;
+use crate::store::check_place_of_lake;
 use crate::targets::{Column, Reading, Rules, Sources};
 
 /// The name that asks for the embedded simulator.
@@ -278,6 +278,7 @@ impl File<'_> {
             return Ok(Provider::Simulator(SimulatorOptions {
                 seed: simulator.seed.unwrap_or(1),
                 latency: Duration::from_millis(simulator.latency_ms.unwrap_or(0)),
+                stories: simulator.stories.unwrap_or(false),
             }));
         }
         check_base_url(name).map_err(|message| match (&flag, &key) {
@@ -332,24 +333,19 @@ impl File<'_> {
     }
 
     fn lake(&self, spec: LakeSpec, flag: Option<String>) -> Result<LakeSettings> {
-        let message = "the URL is empty; write a path or the URL of a bucket";
         let url = match (flag, &spec.url) {
-            (Some(flag), _) if flag.is_empty() => {
-                let message = format!("--lake or BACKLAKE_LAKE: {message}");
-                return Err(Error::usage(message));
+            (Some(flag), _) => {
+                check_given_lake(&flag)?;
+                Some(flag)
             }
-            (None, Some(url)) if url.get_ref().is_empty() => {
-                return Err(self.refuse("lake.url", url, message));
+            (None, Some(url)) => {
+                check_lake(url.get_ref())
+                    .map_err(|message| self.refuse("lake.url", url, &message))?;
+                Some(url.get_ref().clone())
             }
-            (flag, url) => flag.or(url.as_ref().map(|url| url.get_ref().clone())),
+            (None, None) => None,
         };
         let url = url.unwrap_or_default();
-        if has_login(&url) {
-            return Err(match &spec.url {
-                Some(key) if *key.get_ref() == url => self.refuse("lake.url", key, LOGIN_IN_LAKE),
-                _ => Error::usage(format!("--lake or BACKLAKE_LAKE: {LOGIN_IN_LAKE}")),
-            });
-        }
         let memory = mib(self.whole(&keys::MEMORY_MIB, spec.memory_mib)?);
         let retry_minutes = self.whole(&keys::RETRY_MINUTES, spec.retry_minutes)?;
         Ok(LakeSettings {
@@ -390,6 +386,7 @@ impl File<'_> {
                 totals: self.ratio(&keys::MAX_TOTAL_CHANGE, spec.max_total_change)?,
             },
             success_file: spec.success_file,
+            report: spec.report,
         })
     }
 }
@@ -397,6 +394,31 @@ impl File<'_> {
 /// A number of MiB in bytes.
 fn mib(number: u32) -> u64 {
     u64::from(number) << 20
+}
+
+/// Refuses what cannot be a lake, without looking for it.
+fn check_lake(url: &str) -> Result<(), String> {
+    if url.is_empty() {
+        return Err("the URL is empty; write a path or the URL of a bucket".to_owned());
+    }
+    // `run` would create a folder of this name.
+    if url.ends_with(".toml") && !Path::new(url).is_dir() {
+        return Err(format!("{url} is a pipeline file, not a lake"));
+    }
+    check_place_of_lake(url)
+}
+
+/// The same for a lake that a flag or an environment variable names.
+///
+/// # Errors
+/// What is wrong with it, and what to pass instead.
+pub fn check_given_lake(url: &str) -> Result<()> {
+    check_lake(url).map_err(|message| {
+        let message = format!("--lake or BACKLAKE_LAKE: {message}");
+        Error::usage(message).with_hint(
+            "set it to the folder or the URL (s3://, gs://, az://) of the lake, or leave it out: the pipeline file names the lake",
+        )
+    })
 }
 
 /// Refuses a URL to which credentials must not be sent.

@@ -63,6 +63,10 @@ fn a_stage_imports_only_what_comes_before_it() {
         ("lake", &["flatten", "ledger", "store", "targets"]),
         ("history", &["lake", "store"]),
         ("upkeep", &["lake", "ledger", "store"]),
+        (
+            "report",
+            &["history", "lake", "provider", "store", "upkeep"],
+        ),
         ("simulator", &["provider", "targets"]),
         (
             "pipeline",
@@ -73,6 +77,7 @@ fn a_stage_imports_only_what_comes_before_it() {
                 "ledger",
                 "plan",
                 "provider",
+                "report",
                 "simulator",
                 "store",
                 "targets",
@@ -89,6 +94,7 @@ fn a_stage_imports_only_what_comes_before_it() {
                 "ledger",
                 "pipeline",
                 "provider",
+                "report",
                 "simulator",
                 "store",
                 "targets",

@@ -7,6 +7,7 @@
 )]
 
 mod absurd;
+mod altered;
 mod architecture;
 mod auditing;
 mod bad_input;
@@ -22,6 +23,7 @@ mod dating;
 mod delta;
 mod faulty;
 mod flattening;
+mod full;
 mod harness;
 mod hiccups;
 mod history;
@@ -48,12 +50,15 @@ mod refusals;
 mod repeating;
 mod replacing;
 mod replaying;
+mod reporting;
 mod retrying;
 mod scripted;
 mod separating;
 mod spellings;
 mod status;
 mod status_codes;
+mod stored_lake;
+mod taken_over;
 mod targets;
 mod texts;
 mod truth;
