@@ -3,7 +3,7 @@
 //! A regular file appears under its name when it is complete. A link is followed and stays a link. A
 //! device or a FIFO is written through, never replaced.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{Error, ErrorKind, Result, Write};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -16,10 +16,8 @@ use crate::files::{is_descriptor, open_without_waiting};
 pub(super) enum Outside {
     /// A new file, and the name that it gets when it is complete.
     Whole(NamedTempFile, PathBuf),
-    /// A character device, or a file that the process was started with.
-    Device(File),
-    /// A FIFO that has a reader.
-    Fifo(File),
+    /// A character device, a FIFO that has a reader, or a file that the process was started with.
+    Through(File),
 }
 
 impl Outside {
@@ -30,22 +28,22 @@ impl Outside {
     /// what is neither a file, a FIFO nor a character device.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let found = match path.metadata() {
-            Ok(found) => found.file_type(),
+            Ok(found) => found,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 if path.is_symlink() {
                     return Err(refused("it is a link to a file that does not exist"));
                 }
-                return Self::whole(path.to_owned());
+                // Temporary files are private by default; this one becomes an ordinary file.
+                return Self::whole(path.to_owned(), Permissions::from_mode(0o666));
             }
             Err(error) => return Err(error),
         };
-        if found.is_file() && !is_descriptor(path) {
+        let kind = found.file_type();
+        if kind.is_file() && !is_descriptor(path) {
             // The file that a link names is replaced, and not the link.
-            Self::whole(path.canonicalize()?)
-        } else if found.is_file() || found.is_char_device() {
-            through(path).map(Self::Device)
-        } else if found.is_fifo() {
-            through(path).map(Self::Fifo)
+            Self::whole(path.canonicalize()?, found.permissions())
+        } else if kind.is_file() || kind.is_char_device() || kind.is_fifo() {
+            through(path).map(Self::Through)
         } else {
             Err(refused(
                 "it is neither a file, a FIFO nor a character device",
@@ -53,15 +51,14 @@ impl Outside {
         }
     }
 
-    fn whole(path: PathBuf) -> Result<Self> {
+    fn whole(path: PathBuf, permissions: Permissions) -> Result<Self> {
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
         let mut builder = tempfile::Builder::new();
         builder.prefix(".backlake-");
-        // Temporary files are private by default; this one becomes an ordinary file.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
+        builder.permissions(permissions);
         let file = builder.tempfile_in(folder)?;
         Ok(Self::Whole(file, path))
     }
@@ -70,7 +67,7 @@ impl Outside {
     pub(super) fn writer(&self) -> Result<File> {
         match self {
             Self::Whole(file, _) => file.as_file().try_clone(),
-            Self::Device(file) | Self::Fifo(file) => file.try_clone(),
+            Self::Through(file) => file.try_clone(),
         }
     }
 
@@ -84,7 +81,7 @@ impl Outside {
                 file.as_file().sync_all()?;
                 file.persist(path).map(drop).map_err(|failed| failed.error)
             }
-            Self::Device(_) | Self::Fifo(_) => Ok(()),
+            Self::Through(_) => Ok(()),
         }
     }
 }
@@ -137,6 +134,10 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
             assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         }
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        write_outside(&file, b"private").unwrap();
+        let mode = file.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
         for refused in ["none/changes.csv", "."] {
             let refused = folder.path().join(refused);
             assert!(write_outside(&refused, b"text").is_err());
