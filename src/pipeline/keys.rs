@@ -255,6 +255,11 @@ pub(super) const KEYS: &[Key] = &[
         "The largest change in the total of a column of counts, as a share of the previous total."),
     key("publish.success_file", Flag, Value("false"),
         "Whether to write an empty `_SUCCESS` file into each partition."),
+
+    key("lineage.file", Text, Absent("no file", "\"lineage.ndjson\""),
+        "A file to which OpenLineage events are appended, one per line: START, then COMPLETE or FAIL."),
+    key("lineage.url", Text, Absent("no server", "\"https://lineage.example.com/api/v1/lineage\""),
+        "A server to which the events are sent, with the token in `OPENLINEAGE_API_KEY`, if it is set. A server that fails changes nothing."),
 ];
 
 impl Key {
