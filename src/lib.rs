@@ -22,6 +22,9 @@
 //!                                                     │ Manifest, Parquet files
 //!                                                     ▼
 //!                                                  history  what changed between two snapshots
+//!                                                     │ Summary, NightPages
+//!                                                     ▼
+//!                                                  report   one HTML page
 //! ```
 //!
 //! The modules below are in reading order. A module imports only modules above it and the shared
@@ -34,7 +37,7 @@
 //! - [`fetch`] sends batches within the account's limits and the budget, and settles unknown charges.
 //! - [`flatten`] turns response bytes into rows. [`lake`] publishes them: write, audit, publish.
 //! - [`history`] compares snapshots. [`upkeep`] says what became of each night, deletes what is old
-//!   and packs small objects.
+//!   and packs small objects. [`report`] draws what moved as one HTML page.
 //! - [`simulator`] is the provider, embedded, for demos and tests.
 //! - [`pipeline`] is the only module that knows every stage: it runs a pipeline file.
 //! - [`cli`] is the only module that prints.
@@ -43,9 +46,9 @@
 //! snapshot for free, and nothing that is archived is paid for twice.
 //!
 //! The shared vocabulary: [`clock`] (time comes from outside), [`contract`] (the schemas of the
-//! tables), [`error`], [`fate`], [`money`], [`question`] (what a run asks, and of whom), [`secret`] (no
-//! credentials where they do not belong), [`stop`] and [`visible`] (foreign text is escaped before it
-//! is printed).
+//! tables), [`error`], [`fate`], [`files`] (no wait for a FIFO), [`money`], [`question`] (what a run asks,
+//! and of whom), [`secret`] (no credentials where they do not belong), [`stop`] and [`visible`] (foreign
+//! text is escaped before it is printed).
 
 pub mod targets;
 pub mod provider;
@@ -57,6 +60,7 @@ pub mod flatten;
 pub mod lake;
 pub mod history;
 pub mod upkeep;
+pub mod report;
 pub mod simulator;
 pub mod pipeline;
 pub mod cli;
@@ -65,6 +69,7 @@ pub mod clock;
 pub mod contract;
 pub mod error;
 pub mod fate;
+pub mod files;
 pub mod money;
 pub mod question;
 pub mod secret;

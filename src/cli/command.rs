@@ -15,6 +15,7 @@ use super::man::ManArgs;
 use super::plan::PlanArgs;
 use super::prune::PruneArgs;
 use super::replay::ReplayArgs;
+use super::report::ReportArgs;
 use super::run::RunArgs;
 use super::schema::SchemaArgs;
 use super::simulate::SimulateArgs;
@@ -48,6 +49,7 @@ Examples:
   backlake status pipelines/nightly.toml          say whether the last nights are published
   backlake snapshots lake                         list all snapshots
   backlake diff lake                              show what changed since the previous snapshot
+  backlake report lake --out report.html          write what moved as one HTML page
   backlake verify lake --output json              audit published snapshots
   backlake sql lake --write lake.sql              create views for DuckDB
 ";
@@ -72,6 +74,8 @@ pub(super) enum Command {
     Snapshots(SnapshotsArgs),
     /// Show what changed between two published snapshots
     Diff(DiffArgs),
+    /// Write what moved as one HTML page, with plots
+    Report(ReportArgs),
     /// Print a DuckDB script that creates views of the lake
     Sql(SqlArgs),
     /// Delete old snapshots and archives (dry run unless --yes)
@@ -103,6 +107,7 @@ impl Command {
             Self::Status(args) => args.exec(console).await,
             Self::Snapshots(args) => args.exec(console).await,
             Self::Diff(args) => args.exec(console).await,
+            Self::Report(args) => args.exec(console).await,
             Self::Sql(args) => args.exec(console).await,
             Self::Prune(args) => args.exec(console).await,
             Self::Compact(args) => args.exec(console).await,

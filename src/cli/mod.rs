@@ -25,6 +25,7 @@ mod plan;
 mod progress;
 mod prune;
 mod replay;
+mod report;
 mod run;
 mod run_text;
 mod schema;

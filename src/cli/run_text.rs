@@ -76,6 +76,9 @@ pub(super) fn text(report: &RunReport, pipeline: &Pipeline, published: &str) -> 
         let balance = rounded(balance);
         row(&mut text, "balance", &balance, "before the first request");
     }
+    for warning in &report.warnings {
+        let _ = writeln!(text, "  warning: {}", escaped(warning));
+    }
     also_open(report, &mut text);
     drift(&report.findings, report.items, &mut text);
     changes(&report.findings, &mut text);

@@ -24,6 +24,10 @@ pub(super) struct SimulateArgs {
     /// The date of the simulated data (default: today in UTC)
     #[arg(long, value_name = "DATE", value_parser = date)]
     date: Option<NaiveDate>,
+    /// Let something happen in the data: seasons, link attacks, moved sites, dying pages, updates of
+    /// the index
+    #[arg(long)]
+    stories: bool,
     /// How long each response takes, in milliseconds
     #[arg(long, default_value_t = 0)]
     latency_ms: u64,
@@ -34,6 +38,7 @@ impl SimulateArgs {
         let behaviour = Behaviour {
             seed: self.seed,
             date: self.date,
+            stories: self.stories,
             latency: std::time::Duration::from_millis(self.latency_ms),
             ..Behaviour::default()
         };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use object_store::path::Path;
 
 use crate::contract::Table;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::lake::{Manifest, ManifestFile};
 use crate::store::{LocalFile, Store};
 
@@ -43,18 +43,19 @@ impl LocalFiles {
             .get(name)
             .filter(|entry| !entry.files.is_empty())
             .ok_or_else(|| {
-                Error::unexpected(format!(
+                let message = format!(
                     "the manifest of {} lists no files of {name}",
                     manifest.snapshot
-                ))
-                .with_hint("run `backlake verify` to audit the snapshot")
+                );
+                Error::new(ErrorKind::FoundProblems, message)
+                    .with_hint("run `backlake verify` to audit the snapshot")
             })?;
         let (mut paths, mut files) = (Vec::new(), Vec::new());
         for file in &entry.files {
             let path = &file.path;
             let local = store.as_file(&Path::from(path.as_str())).await?;
             let local = local.ok_or_else(|| {
-                Error::unexpected(format!("{path} is missing"))
+                Error::new(ErrorKind::FoundProblems, format!("{path} is missing"))
                     .with_hint("run `backlake verify` to audit the snapshot")
             })?;
             let bytes = std::fs::metadata(&local.path)
@@ -80,8 +81,7 @@ fn check_size(file: &ManifestFile, bytes: u64) -> Result<()> {
         bytes: expected,
         ..
     } = file;
-    Err(Error::unexpected(format!(
-        "{path} has {bytes} bytes, the manifest says {expected}"
-    ))
-    .with_hint("do not use this snapshot before `backlake verify` has audited it"))
+    let message = format!("{path} has {bytes} bytes, the manifest says {expected}");
+    Err(Error::new(ErrorKind::FoundProblems, message)
+        .with_hint("do not use this snapshot before `backlake verify` has audited it"))
 }

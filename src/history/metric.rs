@@ -68,6 +68,7 @@ pub(super) enum Values {
     },
     /// For a median: how often each value occurs.
     Counted {
+        /// As long as the largest small value needs.
         small: Vec<u64>,
         other: BTreeMap<i64, u64>,
         values: u64,
@@ -79,7 +80,7 @@ impl Values {
         match statistic {
             Statistic::Sum => Self::Added { sum: 0, any: false },
             Statistic::Median => Self::Counted {
-                small: vec![0; SMALL],
+                small: Vec::new(),
                 other: BTreeMap::new(),
                 values: 0,
             },
@@ -99,9 +100,13 @@ impl Values {
             } => {
                 *values += 1;
                 let index = usize::try_from(value).unwrap_or(SMALL);
-                match small.get_mut(index) {
-                    Some(times) => *times += 1,
-                    None => *other.entry(value).or_default() += 1,
+                if index < SMALL {
+                    if index >= small.len() {
+                        small.resize(index + 1, 0);
+                    }
+                    small[index] += 1;
+                } else {
+                    *other.entry(value).or_default() += 1;
                 }
             }
         }
@@ -115,24 +120,36 @@ impl Values {
                 let end = if *sum < 0 { i64::MIN } else { i64::MAX };
                 i64::try_from(*sum).unwrap_or(end)
             }),
-            Self::Counted {
-                small,
-                other,
-                values,
-            } => {
-                let middle = values.checked_sub(1)? / 2;
-                let negative = other.range(..0).map(|(value, times)| (*value, *times));
-                let small = (0_i64..).zip(small.iter().copied());
-                let large = other.range(0..).map(|(value, times)| (*value, *times));
-                let mut seen = 0;
-                let mut all = negative.chain(small).chain(large);
-                let at = all.find(|(_, times)| {
-                    seen += times;
-                    seen > middle
-                });
-                at.map(|(value, _)| value)
-            }
+            Self::Counted { .. } => self.quartile(2),
         }
+    }
+
+    /// The value below or at which so many quarters of the values are, as `quantile_disc` of DuckDB
+    /// says; `None` without a value, or for a sum.
+    pub(super) fn quartile(&self, quarters: u64) -> Option<i64> {
+        let Self::Counted { values, .. } = self else {
+            return None;
+        };
+        let place = (values * quarters).div_ceil(4).checked_sub(1)?;
+        let mut seen = 0;
+        let at = self.counted().find(|(_, times)| {
+            seen += times;
+            seen > place
+        });
+        at.map(|(value, _)| value)
+    }
+
+    /// Each value and how often it occurs, in ascending order; none for a sum. Some occur 0 times.
+    pub(super) fn counted(&self) -> impl Iterator<Item = (i64, u64)> {
+        let (small, other) = match self {
+            Self::Added { .. } => (&[][..], None),
+            Self::Counted { small, other, .. } => (&small[..], Some(other)),
+        };
+        let own = |(value, times): (&i64, &u64)| (*value, *times);
+        let negative = other.into_iter().flat_map(|other| other.range(..0));
+        let large = other.into_iter().flat_map(|other| other.range(0..));
+        let small = (0_i64..).zip(small.iter().copied());
+        negative.map(own).chain(small).chain(large.map(own))
     }
 }
 

@@ -1,4 +1,5 @@
-//! Compares two published snapshots: what became of each page, and how breakdowns shifted.
+//! Compares two published snapshots: what became of each page, and how breakdowns shifted. Counts
+//! what the pages of one night amount to.
 //!
 //! # What counts
 //! A page is in a snapshot if its row is `matched`, that is, if it belongs to a line of the target
@@ -32,27 +33,35 @@
 //! breakdowns one entry per key, and breakdowns 16 bytes per target that only one snapshot has.
 
 mod breakdowns;
+mod compare;
 mod grouping;
 mod groups;
+mod labels;
 mod list;
 mod local_files;
 mod metric;
+mod nightly;
 mod pages;
 mod pair;
 mod summary;
 mod tables;
 mod tally;
 mod top;
+mod totals;
 mod write;
 
 pub use breakdowns::{BreakdownChange, Breakdowns};
+pub use compare::{compare, shifts};
 pub use groups::{
     Group, InBoth, ListChange, MetricChange, PageGroups, Targets, TopPages, Unanswered,
     UnansweredFates,
 };
+pub use labels::Label;
 pub use list::List;
 pub use metric::Statistic;
+pub use nightly::{Bounds, NightPages, Pick, night_pages};
 pub use pages::{PageChange, Pages};
 pub use pair::Pair;
 pub use summary::{Summary, summary};
+pub use totals::{PageNumbers, PageTotals, Quartiles};
 pub use write::ListFormat;

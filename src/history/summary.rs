@@ -49,6 +49,14 @@ pub fn summary(
     breakdowns: &Breakdowns,
     top: NonZeroU32,
 ) -> Result<Summary> {
+    Ok(Summary {
+        breakdowns: breakdowns.shifts()?.largest(top)?,
+        ..without_breakdowns(pair, pages, top)?
+    })
+}
+
+/// The same without a shift of breakdowns, which takes longest to find.
+pub(super) fn without_breakdowns(pair: &Pair, pages: &Pages, top: NonZeroU32) -> Result<Summary> {
     let [from, to] = pair.dates();
     let list = pages.lists()?;
     let Grouped {
@@ -66,6 +74,6 @@ pub fn summary(
         pages: groups,
         metrics,
         top: largest,
-        breakdowns: breakdowns.shifts()?.largest(top)?,
+        breakdowns: Vec::new(),
     })
 }

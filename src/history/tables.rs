@@ -6,13 +6,13 @@ use std::sync::mpsc::sync_channel;
 
 use polars::prelude::{
     DataFrame, DataType, Engine, Expr, HiveOptions, IntoColumn as _, JoinType, LazyFrame,
-    MaintainOrderJoin, NULL, NewChunkedArray as _, PlRefPath, PlanCallback, PolarsResult,
-    ScanArgsParquet, StringChunked, UnionArgs, col, concat, len, lit, when,
+    MaintainOrderJoin, NULL, NewChunkedArray as _, PlRefPath, PlanCallback, PolarsError,
+    PolarsResult, ScanArgsParquet, StringChunked, UnionArgs, col, concat, len, lit, when,
 };
 use polars_plan::plans::{HintIR, Sorted};
 
 use super::local_files::LocalFiles;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fate::Fate;
 
 /// The key of a page, by which the lake sorts pages and targets.
@@ -125,7 +125,7 @@ pub(super) fn merged(left: LazyFrame, right: LazyFrame, how: JoinType) -> LazyFr
 pub(super) fn run(query: LazyFrame) -> Result<DataFrame> {
     let ran = in_file_order(query)
         .collect_with_engine(Engine::Streaming)
-        .context(|| FAILED)?;
+        .map_err(unreadable)?;
     Ok(ran.unwrap_single())
 }
 
@@ -153,8 +153,19 @@ pub(super) fn batches(
             .filter(|rows| rows.height() > 0)
             .try_for_each(&mut see);
         let ended = query.join().map_err(|_| Error::unexpected(FAILED))?;
-        seen.and(ended.context(|| FAILED))
+        seen.and(ended.map_err(unreadable))
     })
+}
+
+/// A query over files of the right size fails because of their content, or because of the disk.
+fn unreadable(error: PolarsError) -> Error {
+    let kind = match error {
+        PolarsError::IO { .. } => ErrorKind::Unexpected,
+        _ => ErrorKind::FoundProblems,
+    };
+    Error::new(kind, FAILED)
+        .with_hint("run `backlake verify`: it says which file is damaged")
+        .caused_by(error)
 }
 
 /// Makes a query read one file after another even if the order does not matter. polars would

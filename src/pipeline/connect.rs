@@ -45,6 +45,7 @@ pub(super) async fn connect(
             let behaviour = Behaviour {
                 seed: options.seed,
                 latency: options.latency,
+                stories: options.stories,
                 date: Some(pipeline.snapshot),
                 prices: pipeline.prices.unwrap_or_default(),
                 ..Behaviour::default()

@@ -108,6 +108,7 @@ pub(super) struct ApiSpec {
 pub(super) struct SimulatorSpec {
     pub(super) seed: Option<u64>,
     pub(super) latency_ms: Option<u64>,
+    pub(super) stories: Option<bool>,
 }
 
 /// The table `[price]`: both prices or none.
@@ -167,6 +168,7 @@ pub(super) struct PublishSpec {
     pub(super) max_null_change: Option<Spanned<f64>>,
     pub(super) max_total_change: Option<Spanned<f64>>,
     pub(super) success_file: bool,
+    pub(super) report: bool,
 }
 
 /// What to do with a snapshot in which something was found.

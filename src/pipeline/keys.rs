@@ -214,6 +214,8 @@ pub(super) const KEYS: &[Key] = &[
         "The seed of the simulator's population. Used only with `base_url = \"simulator\"`."),
     key("simulator.latency_ms", Number, Value("0"),
         "How long the simulator takes to respond, in milliseconds."),
+    key("simulator.stories", Flag, Value("false"),
+        "Whether something happens in the simulated data: seasons, link attacks, moved sites, dying pages, updates of the index."),
 
     key("price.per_request_usd", Dollars, Absent("the price of the account", "0.024"),
         "The price of a request, for `plan` and the budget. Set both prices or neither."),
@@ -255,6 +257,8 @@ pub(super) const KEYS: &[Key] = &[
         "The largest change in the total of a column of counts, as a share of the previous total."),
     key("publish.success_file", Flag, Value("false"),
         "Whether to write an empty `_SUCCESS` file into each partition."),
+    key("publish.report", Flag, Value("false"),
+        "Whether to write `_reports/<date>.html` into the lake, the page of `backlake report`. If that fails, the run warns and its exit code stays the same."),
 
     key("lineage.file", Text, Absent("no file", "\"lineage.ndjson\""),
         "A file to which OpenLineage events are appended, one per line: START, then COMPLETE or FAIL."),

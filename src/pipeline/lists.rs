@@ -182,7 +182,10 @@ mod tests {
     #[test]
     fn a_place_that_cannot_be_read_safely_is_refused() {
         for (path, words) in [
-            ("http://a.com/list.csv?sig=SECRET", "over https://"),
+            (
+                "http://a.com/list.csv?sig=SECRET",
+                "only https:// is accepted",
+            ),
             (
                 "https://me:SECRET@a.com/list.csv",
                 "a login does not belong in a URL",

@@ -20,6 +20,7 @@ mod keys;
 mod lineage;
 mod lists;
 mod means;
+mod page;
 mod plan;
 mod publish;
 mod ready;

@@ -18,6 +18,7 @@ use super::attempts::ArchivedBatch;
 use super::gates::{held, not_less};
 use super::gathered::Gathered;
 use super::means::Means;
+use super::page::write_page;
 use super::report::{Findings, Progress, RunEnd, RunReport, RunState};
 use super::start::Start;
 use super::target_states::TargetStates;
@@ -129,8 +130,10 @@ impl<'a> Publication<'a> {
         };
         let manifest = publish(&staging, manifest, &how).await?;
         (env.on_progress)(Progress::Manifested);
+        let mut report = self.report(&manifest, RunState::Published, findings, means);
+        report.warnings.extend(write_page(&self.start).await);
         Ok(RunEnd {
-            report: self.report(&manifest, RunState::Published, findings, means),
+            report,
             error: None,
         })
     }
@@ -410,8 +413,8 @@ impl Responses {
 
 /// When the response to an attempt arrived, in microseconds since 1970.
 fn arrived_at(attempt: &Attempt) -> i64 {
-    let took = attempt.duration_ms.unwrap_or(0) as i64 * 1000;
-    attempt.sent_at.timestamp_micros() + took
+    let took = (attempt.duration_ms.unwrap_or(0) as i64).saturating_mul(1000);
+    attempt.sent_at.timestamp_micros().saturating_add(took)
 }
 
 /// A response from the archive. A lake that fails says nothing about the response and is an error

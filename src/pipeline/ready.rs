@@ -132,6 +132,8 @@ pub struct SimulatorOptions {
     pub seed: u64,
     /// How long it takes to respond.
     pub latency: Duration,
+    /// Whether something happens to some of its sites and pages.
+    pub stories: bool,
 }
 
 /// The limits of a run: `[budget]`.
@@ -173,6 +175,8 @@ pub struct PublishSettings {
     pub change_bounds: ChangeBounds,
     /// Whether partitions get a `_SUCCESS` file.
     pub success_file: bool,
+    /// Whether the snapshot gets a report page.
+    pub report: bool,
 }
 
 /// Where lineage events go: `[lineage]`.
@@ -192,7 +196,10 @@ impl Provider {
     #[must_use]
     pub fn name(&self) -> String {
         match self {
-            Self::Simulator(options) => format!("simulator, seed {}", options.seed),
+            Self::Simulator(options) => {
+                let stories = if options.stories { ", stories" } else { "" };
+                format!("simulator, seed {}{stories}", options.seed)
+            }
             // Without the port: `backlake simulate` listens on another one after each start.
             Self::Remote(url) => url
                 .parse()

@@ -185,6 +185,8 @@ pub struct RunReport {
     pub means: Option<Means>,
     /// Other snapshots that were started and are not published.
     pub also_open: Vec<NaiveDate>,
+    /// What failed without changing the outcome.
+    pub warnings: Vec<String>,
     /// How each list was read; empty if none was read in this start.
     pub lists: Vec<ReadAs>,
     /// Why lines of these lists are not targets, most frequent first.
@@ -307,6 +309,7 @@ impl RunReport {
             vanished: 0,
             means: None,
             also_open: Vec::new(),
+            warnings: Vec::new(),
             lists: Vec::new(),
             invalid_reasons: Vec::new(),
         }

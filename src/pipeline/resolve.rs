@@ -27,6 +27,7 @@ use crate::clock::{Clock, date};
 use crate::contract::{Contract, Contracts};
 use crate::error::{Error, Result};
 use crate::fetch::{Limits, RetryPolicy, is_downloadable, is_loopback};
+use crate::files::read_text;
 use crate::lake::ChangeBounds;
 use crate::money::Usd;
 use crate::provider::{Prices, TaskOptions};
@@ -44,7 +45,7 @@ impl Pipeline {
     /// A file that cannot be read, that is not TOML, or that has an unknown key, a wrong type or an
     /// impossible value; the message names the file, the line, the key and what is allowed.
     pub fn load(path: &str, overrides: Overrides, clock: &Clock) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = read_text(Path::new(path)).map_err(|error| {
             Error::usage(format!("failed to read pipeline file {path}"))
                 .caused_by(error)
                 .with_hint(
@@ -278,6 +279,7 @@ impl File<'_> {
             return Ok(Provider::Simulator(SimulatorOptions {
                 seed: simulator.seed.unwrap_or(1),
                 latency: Duration::from_millis(simulator.latency_ms.unwrap_or(0)),
+                stories: simulator.stories.unwrap_or(false),
             }));
         }
         check_base_url(name).map_err(|message| match (&flag, &key) {
@@ -364,7 +366,7 @@ impl File<'_> {
             return Ok(contracts);
         };
         for path in files.get_ref() {
-            let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+            let text = read_text(Path::new(path)).map_err(|error| error.to_string());
             let adopted = text.and_then(|text| contracts.adopt(Contract::parse(&text)?));
             adopted.map_err(|error| {
                 let message = format!("{path}: {}", error.trim_end());
@@ -400,6 +402,7 @@ impl File<'_> {
                 totals: self.ratio(&keys::MAX_TOTAL_CHANGE, spec.max_total_change)?,
             },
             success_file: spec.success_file,
+            report: spec.report,
         })
     }
 }

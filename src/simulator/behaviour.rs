@@ -6,6 +6,7 @@ use chrono::NaiveDate;
 use serde_json::Value;
 
 use super::faults::{Fault, Poison};
+use super::population::Population;
 use crate::money::Usd;
 use crate::provider::{MAX_IN_FLIGHT, MAX_REQUESTS_PER_MINUTE, Prices};
 
@@ -30,6 +31,8 @@ pub struct Told {
 pub struct Behaviour {
     /// The seed of the population.
     pub seed: u64,
+    /// Whether something happens to some of its sites and pages.
+    pub stories: bool,
     /// The date of the simulated data; by default today by the clock.
     pub date: Option<NaiveDate>,
     /// The only login that is accepted.
@@ -62,6 +65,7 @@ impl Default for Behaviour {
     fn default() -> Self {
         Self {
             seed: 1,
+            stories: false,
             date: None,
             login: LOGIN.to_owned(),
             password: PASSWORD.to_owned(),
@@ -75,6 +79,18 @@ impl Default for Behaviour {
             faults: Vec::new(),
             poison: Poison::default(),
             revoked_after: None,
+        }
+    }
+}
+
+impl Behaviour {
+    /// The population of these settings.
+    pub(super) fn population(&self) -> Population {
+        let population = Population::new(self.seed);
+        if self.stories {
+            population.with_stories()
+        } else {
+            population
         }
     }
 }

@@ -7,6 +7,7 @@
 //! worse case.
 
 mod behaviour;
+mod draws;
 mod embedded;
 mod faults;
 mod free;
@@ -18,6 +19,7 @@ mod response;
 mod rules;
 mod server;
 mod state;
+mod stories;
 mod task;
 
 pub use behaviour::{Behaviour, LOGIN, PASSWORD, Told};

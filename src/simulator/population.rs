@@ -9,7 +9,9 @@
 use chrono::{Days, NaiveDate};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::draws::Draws;
+use super::stories::{Effect, effect};
 
 /// Counts by key, largest first.
 pub type CountsByKey = Option<Vec<(&'static str, i64)>>;
@@ -117,13 +119,27 @@ const COUNTRIES: [&str; 24] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Population {
     seed: u64,
+    /// Whether something happens to some of its sites and pages.
+    stories: bool,
 }
 
 impl Population {
     /// The population of this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { seed }
+        Self {
+            seed,
+            stories: false,
+        }
+    }
+
+    /// The same population, with stories: things that happen to some sites and pages.
+    #[must_use]
+    pub fn with_stories(self) -> Self {
+        Self {
+            stories: true,
+            ..self
+        }
     }
 
     /// The profile of a target on a day; `None` if the provider does not have the page on that day.
@@ -150,7 +166,12 @@ impl Population {
         if !has_links {
             return Some(Self::without_links(main_domain_rank));
         }
-        let growth = growth(day, &mut own, &mut today);
+        let story = if self.stories {
+            effect(self.seed, date, target)
+        } else {
+            Effect::NONE
+        };
+        let growth = growth(day, &mut own, &mut today) * story.size;
         let size = (1.8 + 1.9 * own.normal() + 0.8 * strength).exp().min(5e7);
         let referring_pages = (size * growth).ceil().max(1.0) as i64;
 
@@ -181,8 +202,8 @@ impl Population {
             backlinks,
             first_seen: Some(first_seen),
             lost_date,
-            backlinks_spam_score: (own.unit().powi(3) * 100.0) as i64,
-            broken_backlinks: part(own.unit().powi(4) * 0.3, backlinks),
+            backlinks_spam_score: ((own.unit().powi(3) * 100.0) as i64 + story.spam).min(100),
+            broken_backlinks: part((own.unit().powi(4) * 0.3).max(story.broken), backlinks),
             broken_pages: i64::from(own.unit() < 0.05),
             referring_domains,
             referring_domains_nofollow,
@@ -192,7 +213,7 @@ impl Population {
             referring_subnets,
             referring_pages,
             referring_pages_nofollow,
-            referring_links_tld: Some(split(referring_pages, &TLDS, &mut own)),
+            referring_links_tld: Some(attacked(referring_pages, &story, &mut own)),
             referring_links_types: Some(split(referring_pages, &TYPES, &mut own)),
             referring_links_attributes: has_attributes
                 .then(|| split(part(0.7, referring_pages).max(1), &ATTRIBUTES, &mut own)),
@@ -280,42 +301,26 @@ fn split(total: i64, keys: &[&'static str], draws: &mut Draws) -> Vec<(&'static 
     counts
 }
 
+/// The referring pages by top-level domain. Those that an attack has added are all from one.
+fn attacked(pages: i64, story: &Effect, draws: &mut Draws) -> Vec<(&'static str, i64)> {
+    let Some((part, from)) = story.attack else {
+        return split(pages, &TLDS, draws);
+    };
+    let added = (pages as f64 * part) as i64;
+    let mut counts = split(pages - added, &TLDS, draws);
+    match counts.iter_mut().find(|(tld, _)| *tld == from) {
+        Some((_, count)) => *count += added,
+        None => counts.push((from, added)),
+    }
+    counts.retain(|&(_, count)| count > 0);
+    counts.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+    counts
+}
+
 /// A moment as the provider writes it: `2024-03-31 07:06:04 +00:00`.
 fn stamp(date: NaiveDate, second: u32) -> String {
     let (hour, minute) = (second / 3600 % 24, second / 60 % 60);
     format!("{date} {hour:02}:{minute:02}:{:02} +00:00", second % 60)
-}
-
-/// Random numbers that depend only on a seed and a key.
-pub(super) struct Draws(u64);
-
-impl Draws {
-    pub(super) fn new(seed: u64, key: &[&[u8]]) -> Self {
-        Self(
-            key.iter()
-                .fold(seed, |seed, part| xxh3_64_with_seed(part, seed)),
-        )
-    }
-
-    /// The next 64 bits (SplitMix64).
-    pub(super) fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        bits ^ (bits >> 31)
-    }
-
-    /// A number from 0 to 1, without 1.
-    pub(super) fn unit(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// A number with mean 0 and standard deviation 1. The sum of twelve uniform numbers is close to
-    /// normal.
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
-    }
 }
 
 #[cfg(test)]
@@ -373,6 +378,30 @@ mod tests {
         }
         assert!((1_850..2_000).contains(&known), "{known}");
         assert!((1_300..1_700).contains(&linked), "{linked}");
+    }
+
+    #[test]
+    fn stories_change_numbers_and_nothing_else() {
+        let (plain, told) = (Population::new(1), Population::new(1).with_stories());
+        let (mut changed, mut known) = (0, 0);
+        for n in 0..2_000 {
+            let target = format!("https://example.com/{n}");
+            let [plain, told] = [plain, told].map(|it| it.page(day(23), &target, "example.com"));
+            assert_eq!(plain.is_some(), told.is_some(), "{target}");
+            let (Some(plain), Some(told)) = (plain, told) else {
+                continue;
+            };
+            known += 1;
+            assert_eq!(plain.first_seen, told.first_seen);
+            assert_eq!(plain.main_domain_rank, told.main_domain_rank);
+            assert_eq!(plain.backlinks == 0, told.backlinks == 0);
+            let tlds = told.referring_links_tld.iter().flatten();
+            let sum: i64 = tlds.map(|&(_, count)| count).sum();
+            assert_eq!(sum, told.referring_pages);
+            let ratio = (told.backlinks + 5) as f64 / (plain.backlinks + 5) as f64;
+            changed += i32::from(!(0.8..1.25).contains(&ratio));
+        }
+        assert!((20..known / 5).contains(&changed), "{changed} of {known}");
     }
 
     #[test]

@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 
+use super::draws::Draws;
 use super::faults::{Fault, What};
 use super::free::{errors, id_list, user_data};
 use super::odd::odd;
-use super::population::Draws;
 use super::reaction::{Milestone, Reaction, Scripted};
 use super::response::{TaskResponse, encoded, refused, refused_login, without_tasks};
 use super::rules::Refusal;

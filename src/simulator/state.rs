@@ -10,7 +10,8 @@ use http::{HeaderMap, header};
 use parking_lot::Mutex;
 
 use super::behaviour::Behaviour;
-use super::population::{Draws, Population};
+use super::draws::Draws;
+use super::population::Population;
 use super::reaction::{Milestone, Scripted};
 use crate::clock::Clock;
 use crate::money::Usd;
@@ -86,7 +87,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(behaviour: Behaviour, clock: Clock) -> Self {
         Self {
-            population: Population::new(behaviour.seed),
+            population: behaviour.population(),
             behaviour,
             clock,
             ledger: Mutex::default(),

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::population::{Draws, Page};
+use super::draws::Draws;
+use super::population::Page;
 use super::response::{PageItem, TaskResponse};
 use super::rules::{Accepted, Refusal, check, one_task};
 use super::state::{Charge, State};

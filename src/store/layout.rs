@@ -194,6 +194,11 @@ impl Layout {
         self.partition(table).join("_SUCCESS")
     }
 
+    /// The report of this snapshot as a page.
+    pub(crate) fn report(self) -> Path {
+        Path::from(format!("_reports/{}.html", self.snapshot))
+    }
+
     /// The folder of the locks on this snapshot.
     pub(crate) fn locks(self) -> Path {
         Path::from(format!("_runs/{}/locks", self.snapshot))

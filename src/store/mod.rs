@@ -17,6 +17,8 @@ mod patience;
 mod patient;
 mod probe;
 mod refusals;
+mod regular;
+mod room;
 mod whole;
 
 pub(crate) use bucket::{Bucket, SCHEMES};

@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{
@@ -19,6 +19,7 @@ use url::Url;
 use super::bucket::{SCHEMES, connect, unsupported};
 use super::patience::Patience;
 use super::patient::Patient;
+use super::regular::Regular;
 use super::whole::{blocking, sync_directory, write_whole};
 use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
@@ -53,6 +54,8 @@ pub struct Store {
     disk: Option<Arc<PathBuf>>,
     /// Where paid responses are kept that the lake does not take.
     spill: Option<Arc<FsPath>>,
+    /// For tests: the free bytes, instead of what the disk says.
+    free: Option<Arc<AtomicU64>>,
 }
 
 impl Store {
@@ -86,7 +89,7 @@ impl Store {
                 let message = format!("the lake {url} is a file, not a folder");
                 return Err(Error::usage(message).with_hint("pass the folder of the lake"));
             }
-            let objects = LocalFileSystem::new_with_prefix(&root).usage(failed)?;
+            let objects = Regular::new(root.clone()).usage(failed)?;
             let name = root.display().to_string().into();
             return Ok(Self {
                 disk: Some(Arc::new(root)),
@@ -134,6 +137,7 @@ impl Store {
             name,
             disk: None,
             spill: None,
+            free: None,
         }
     }
 
@@ -174,9 +178,21 @@ impl Store {
         self.spill.as_deref()
     }
 
-    /// Waits until nothing that has failed is tried again.
-    pub(crate) async fn healthy(&self) {
-        self.patience.healthy().await;
+    /// The same lake on a disk with this many free bytes, for tests.
+    #[must_use]
+    pub fn with_free_bytes(&self, free: Arc<AtomicU64>) -> Self {
+        Self {
+            free: Some(free),
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn told_free(&self) -> Option<u64> {
+        self.free.as_ref().map(|free| free.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn patience(&self) -> &Patience {
+        &self.patience
     }
 
     /// The lake's path or URL, for messages.
@@ -192,7 +208,8 @@ impl Store {
 
     /// Writes or overwrites an object, durably and atomically.
     pub(crate) async fn put(&self, path: &Path, bytes: Bytes) -> Result<()> {
-        let failed = || format!("failed to write {path} to the lake");
+        let size = bytes.len();
+        let failed = || format!("failed to write {path} ({size} bytes) to the lake");
         match self.on_disk(path) {
             None => self
                 .objects
@@ -217,11 +234,12 @@ impl Store {
 
     /// Writes an object that must not exist yet, durably and atomically; false if it exists with other content.
     pub(crate) async fn put_new(&self, path: &Path, bytes: Bytes) -> Result<bool> {
-        let options = PutOptions::from(PutMode::Create);
+        let (options, size) = (PutOptions::from(PutMode::Create), bytes.len());
+        let failed = || format!("failed to write {path} ({size} bytes) to the lake");
         match self.objects.put_opts(path, bytes.into(), options).await {
             Ok(_) => self.sync(path).await.map(|()| true),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
-            Err(error) => Err(error).context(|| format!("failed to write {path} to the lake")),
+            Err(error) => Err(error).context(failed),
         }
     }
 

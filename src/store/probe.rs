@@ -16,9 +16,6 @@ use super::refusals::{Reason, reason};
 use crate::contract::Table;
 use crate::error::{Error, Result};
 
-/// Space for everything that does not grow with the plan.
-const SPARE_BYTES: u64 = 32 << 20;
-
 const NOT_DELETED: &str = "an object that was deleted can still be read";
 
 impl Store {
@@ -150,31 +147,6 @@ impl Store {
     fn lacks(&self, what: &str) -> Error {
         let message = format!("[lake] url: {} cannot hold a lake: {what}", self.display());
         Error::usage(message).with_hint("nothing was sent; use a store that supports conditional writes (If-None-Match and If-Match), or a local disk")
-    }
-
-    /// Makes sure that the disk has room for what a plan may write: on the lake's disk, or in the folder for temporary
-    /// files if the lake is in an object store.
-    ///
-    /// # Errors
-    /// A usage error with what is free and what is needed.
-    pub fn ensure_room(&self, bytes: u64) -> Result<()> {
-        let (folder, needed) = (self.scratch(), bytes + SPARE_BYTES);
-        // A disk that does not say how much is free is tried.
-        let Ok(found) = rustix::fs::statvfs(&folder) else {
-            return Ok(());
-        };
-        let free = found.f_bavail.saturating_mul(found.f_frsize);
-        if free >= needed {
-            return Ok(());
-        }
-        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-        let message = format!(
-            "{} MiB are free in {}, and the plan may need {} MiB",
-            mib(free),
-            folder.display(),
-            mib(needed)
-        );
-        Err(Error::usage(message).with_hint("nothing was sent; free some space, or split the list"))
     }
 }
 

@@ -49,7 +49,8 @@ fn imports(module: &str) -> BTreeSet<String> {
 #[test]
 fn a_stage_imports_only_what_comes_before_it() {
     let shared = [
-        "clock", "contract", "error", "fate", "money", "question", "secret", "stop", "visible",
+        "clock", "contract", "error", "fate", "files", "money", "question", "secret", "stop",
+        "visible",
     ];
     let stages = [
         ("targets", &[][..]),
@@ -62,6 +63,10 @@ fn a_stage_imports_only_what_comes_before_it() {
         ("lake", &["flatten", "ledger", "store", "targets"]),
         ("history", &["lake", "store"]),
         ("upkeep", &["lake", "ledger", "store"]),
+        (
+            "report",
+            &["history", "lake", "provider", "store", "upkeep"],
+        ),
         ("simulator", &["provider", "targets"]),
         (
             "pipeline",
@@ -72,6 +77,7 @@ fn a_stage_imports_only_what_comes_before_it() {
                 "ledger",
                 "plan",
                 "provider",
+                "report",
                 "simulator",
                 "store",
                 "targets",
@@ -88,6 +94,7 @@ fn a_stage_imports_only_what_comes_before_it() {
                 "ledger",
                 "pipeline",
                 "provider",
+                "report",
                 "simulator",
                 "store",
                 "targets",
@@ -100,6 +107,7 @@ fn a_stage_imports_only_what_comes_before_it() {
         ("contract", &[]),
         ("error", &[]),
         ("fate", &[]),
+        ("files", &[]),
         ("money", &[]),
         ("question", &["provider"]),
         ("secret", &[]),

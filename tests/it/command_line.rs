@@ -6,7 +6,7 @@ use backlake::contract::Table;
 use crate::harness::{Site, program, text};
 
 /// Every command of the program.
-pub(crate) const COMMANDS: [&str; 17] = [
+pub(crate) const COMMANDS: [&str; 18] = [
     "init",
     "plan",
     "run",
@@ -16,6 +16,7 @@ pub(crate) const COMMANDS: [&str; 17] = [
     "status",
     "snapshots",
     "diff",
+    "report",
     "sql",
     "prune",
     "compact",

@@ -6,6 +6,8 @@
     reason = "a test reads best from top to bottom, tables included"
 )]
 
+mod absurd;
+mod altered;
 mod architecture;
 mod auditing;
 mod bad_input;
@@ -21,6 +23,7 @@ mod dating;
 mod delta;
 mod faulty;
 mod flattening;
+mod full;
 mod harness;
 mod hiccups;
 mod history;
@@ -48,6 +51,7 @@ mod refusals;
 mod repeating;
 mod replacing;
 mod replaying;
+mod reporting;
 mod retrying;
 mod scripted;
 mod separating;
@@ -55,6 +59,7 @@ mod spellings;
 mod status;
 mod status_codes;
 mod stored_lake;
+mod taken_over;
 mod targets;
 mod texts;
 mod truth;

@@ -288,7 +288,7 @@ async fn a_file_that_differs_from_the_manifest_is_not_compared() {
     let output_text = text(&output.stderr);
     assert_eq!(
         output.status.code(),
-        Some(ErrorKind::Unexpected.exit_code().into())
+        Some(ErrorKind::FoundProblems.exit_code().into())
     );
     assert!(
         output_text.contains("the manifest says") && output_text.contains("backlake verify"),

@@ -1,0 +1,56 @@
+//! `report`: write the report of a snapshot as one HTML file.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use chrono::NaiveDate;
+use clap::Args;
+
+use super::args::LakeArg;
+use super::console::{Console, Failure, print};
+use super::outside::write_outside;
+use crate::clock::date;
+use crate::error::Context as _;
+use crate::report::{ReportOptions, collect, html};
+
+const EXAMPLES: &str = "\
+Examples:
+  backlake report lake --out report.html
+  backlake report lake --snapshot 2026-11-23 --nights 90 --out november.html
+  backlake report s3://team-lake/links > report.html
+
+The file needs no network and no script. Each number in it has its SQL.";
+
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct ReportArgs {
+    #[command(flatten)]
+    lake: LakeArg,
+    /// The snapshot to report (default: the newest)
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    snapshot: Option<NaiveDate>,
+    /// How many nights to look back
+    #[arg(long, value_name = "NIGHTS", default_value = "28")]
+    nights: NonZeroU32,
+    /// Write to FILE instead of standard output
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+impl ReportArgs {
+    pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
+        let store = self.lake.open(&console.clock).await?.store;
+        let options = ReportOptions {
+            snapshot: self.snapshot,
+            nights: self.nights,
+            now: console.clock.now(),
+        };
+        let page = html(&collect(&store, options).await?);
+        match &self.out {
+            None => print(&page)?,
+            Some(file) => write_outside(file, page.as_bytes())
+                .usage(|| format!("--out: failed to write {}", file.display()))?,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,37 @@
+//! The report page of a published snapshot, if the pipeline asks for one. The snapshot is published
+//! by then, so a page that fails is a warning and changes nothing.
+
+use std::num::NonZeroU32;
+
+use tracing::warn;
+
+use super::start::Start;
+use crate::error::Result;
+use crate::report::{ReportOptions, collect, html};
+use crate::store::Layout;
+
+/// How many nights a page looks back.
+const NIGHTS: NonZeroU32 = NonZeroU32::new(28).unwrap();
+
+/// Writes the page of the snapshot that was just published. Returns what went wrong.
+pub(super) async fn write_page(start: &Start<'_>) -> Option<String> {
+    if !start.pipeline.publish.report {
+        return None;
+    }
+    let error = Box::pin(try_write(start)).await.err()?;
+    let date = start.pipeline.snapshot;
+    warn!(%error, "the snapshot is published, but its report is not: `backlake report --snapshot {date}` makes it");
+    Some(format!("failed to write the report page: {error}"))
+}
+
+async fn try_write(start: &Start<'_>) -> Result<()> {
+    let snapshot = start.pipeline.snapshot;
+    let options = ReportOptions {
+        snapshot: Some(snapshot),
+        nights: NIGHTS,
+        now: start.env.clock.now(),
+    };
+    let page = html(&collect(start.store, options).await?);
+    let path = Layout { snapshot }.report();
+    start.store.put(&path, page.into_bytes().into()).await
+}

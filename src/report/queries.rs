@@ -1,0 +1,353 @@
+//! The SQL behind each number, on the views of `backlake sql`.
+
+use std::fmt::Write as _;
+
+use chrono::NaiveDate;
+
+use super::collect::{BY, DOMAINS, Report, SPAM_BANDS, TOP};
+
+/// A query of the appendix.
+pub(super) struct Query {
+    /// What `data-sql` of its numbers says.
+    pub(super) id: String,
+    /// What it answers.
+    pub(super) what: String,
+    /// The query. Its values, row by row, are those of the numbers in the order of the page.
+    pub(super) sql: String,
+}
+
+impl Query {
+    fn new(id: impl Into<String>, what: impl Into<String>, sql: impl AsRef<str>) -> Self {
+        Self {
+            id: id.into(),
+            what: what.into(),
+            sql: sql.as_ref().trim().to_owned(),
+        }
+    }
+}
+
+/// What is counted of many pages, in the order of the page.
+const TOTALS: &str = "count(*) AS pages,
+       coalesce(sum(backlinks), 0)::BIGINT AS backlinks,
+       quantile_disc(referring_main_domains, 0.5) AS referring_main_domains_median,
+       coalesce(sum(referring_main_domains), 0)::BIGINT AS referring_main_domains_sum,
+       quantile_disc(rank, 0.5) AS rank_median,
+       quantile_disc(backlinks_spam_score, 0.5) AS spam_score_median";
+
+/// Every query of a report, in the order of its sections.
+pub(super) fn queries(report: &Report) -> Vec<Query> {
+    let mut queries = trust(report.date());
+    queries.extend(tiles(report));
+    queries.extend(movers(report));
+    queries.extend(nights(report));
+    queries.extend(groups(report));
+    queries.extend(profile(report));
+    queries
+}
+
+fn date(date: NaiveDate) -> String {
+    format!("DATE '{date}'")
+}
+
+fn trust(newest: NaiveDate) -> Vec<Query> {
+    let newest = date(newest);
+    let fates = [
+        "returned",
+        "absent",
+        "duplicate",
+        "invalid",
+        "refused",
+        "failed",
+        "unsent",
+    ];
+    let mut columns = "count(*) AS lines".to_owned();
+    for fate in fates {
+        let _ = write!(
+            columns,
+            ",\n       count(*) FILTER (fate = '{fate}') AS {fate}"
+        );
+    }
+    vec![
+        Query::new(
+            "fates",
+            "What became of every line?",
+            format!("SELECT {columns}\nFROM targets\nWHERE snapshot_date = {newest};"),
+        ),
+        Query::new(
+            "cost",
+            "What did the snapshot cost?",
+            format!(
+                "SELECT cost_usd, cost_unknown_usd, requests, lower_bound\nFROM run_costs\nWHERE snapshot_date = {newest};"
+            ),
+        ),
+    ]
+}
+
+fn tiles(report: &Report) -> Vec<Query> {
+    let newest = date(report.date());
+    let mut queries = vec![Query::new(
+        "tiles",
+        "What do all pages amount to?",
+        format!("SELECT {TOTALS}\nFROM pages\nWHERE matched AND snapshot_date = {newest};"),
+    )];
+    for days in [1, 7, 28] {
+        let Some(day) = report.before(days) else {
+            continue;
+        };
+        let sql = format!(
+            "WITH night AS (
+    SELECT snapshot_date, {TOTALS}
+    FROM pages
+    WHERE matched AND snapshot_date IN ({then}, {newest})
+    GROUP BY snapshot_date
+)
+SELECT now.pages - was.pages, now.backlinks - was.backlinks,
+       now.referring_main_domains_median - was.referring_main_domains_median,
+       now.rank_median - was.rank_median, now.spam_score_median - was.spam_score_median
+FROM night now, night was
+WHERE now.snapshot_date = {newest} AND was.snapshot_date = {then};",
+            then = date(day.date),
+        );
+        queries.push(Query::new(
+            format!("changes-{days}"),
+            format!("How did that change since {}?", day.date),
+            sql,
+        ));
+    }
+    queries
+}
+
+fn movers(report: &Report) -> Vec<Query> {
+    let mut queries = Vec::new();
+    for summary in report.comparisons() {
+        let name = report.since(summary.from);
+        let (from, to) = (date(summary.from), date(summary.to));
+        let both = format!(
+            "FROM pages was JOIN pages now USING (root_domain, target)
+WHERE was.snapshot_date = {from} AND now.snapshot_date = {to} AND was.matched AND now.matched"
+        );
+        queries.push(Query::new(
+            format!("like-for-like-{name}"),
+            format!(
+                "How did the pages in both snapshots change since {}?",
+                summary.from
+            ),
+            format!("SELECT sum(now.backlinks - was.backlinks)::BIGINT AS change\n{both};"),
+        ));
+        for (kind, sign, order) in [("gained", '>', "DESC"), ("lost-links", '<', "ASC")] {
+            queries.push(Query::new(
+                format!("{kind}-{name}"),
+                format!(
+                    "Which pages {} since {}?",
+                    kind.replace("lost-links", "lost"),
+                    summary.from
+                ),
+                format!(
+                    "SELECT was.{BY} AS before, now.{BY} AS after, now.{BY} - was.{BY} AS change
+{both}
+  AND now.{BY} {sign} was.{BY}
+ORDER BY change {order}, root_domain, target
+LIMIT {TOP};"
+                ),
+            ));
+        }
+        for list in super::movers::lists(summary) {
+            if !list.pages.is_empty() {
+                queries.push(Query::new(
+                    format!("{}-{name}", list.kind),
+                    format!("Which pages are {} since {}?", list.kind, summary.from),
+                    one_sided(list.kind, &from, &to),
+                ));
+            }
+        }
+        let list = |day: &str| {
+            format!(
+                "SELECT root_domain, target, fate FROM targets\n    WHERE snapshot_date = {day} AND fate NOT IN ('duplicate', 'invalid')"
+            )
+        };
+        queries.push(Query::new(
+            format!("groups-{name}"),
+            format!("Which pages are new, lost, added to or removed from the list since {}?", summary.from),
+            format!(
+                "WITH was AS (
+    {}
+), now AS (
+    {}
+)
+SELECT count(*) FILTER (was.fate = 'returned' AND now.fate = 'returned') AS in_both,
+       count(*) FILTER (was.fate = 'absent' AND now.fate = 'returned') AS new,
+       count(*) FILTER (was.fate = 'returned' AND now.fate = 'absent') AS lost,
+       count(*) FILTER (was.fate IS NULL AND now.fate = 'returned') AS added,
+       count(*) FILTER (was.fate = 'returned' AND now.fate IS NULL) AS removed,
+       count(*) FILTER (was.fate = 'returned' AND now.fate IN ('failed', 'refused', 'unsent')
+                     OR now.fate = 'returned' AND was.fate IN ('failed', 'refused', 'unsent')) AS unanswered
+FROM was FULL JOIN now USING (root_domain, target);",
+                list(&from),
+                list(&to),
+            ),
+        ));
+    }
+    queries
+}
+
+/// The pages that only one snapshot has.
+fn one_sided(kind: &str, from: &str, to: &str) -> String {
+    const UNANSWERED: &str = "fate IN ('failed', 'refused', 'unsent')";
+    let pages = |day: &str, other: &str, fate: &str| {
+        format!(
+            "SELECT root_domain, target, {BY}
+FROM pages LEFT JOIN (
+    SELECT root_domain, target, fate FROM targets
+    WHERE snapshot_date = {other} AND fate NOT IN ('duplicate', 'invalid')
+) USING (root_domain, target)
+WHERE matched AND snapshot_date = {day} AND {fate}"
+        )
+    };
+    let found = match kind {
+        "new" => pages(to, from, "fate = 'absent'"),
+        "lost" => pages(from, to, "fate = 'absent'"),
+        "added" => pages(to, from, "fate IS NULL"),
+        "removed" => pages(from, to, "fate IS NULL"),
+        _ => format!(
+            "{}\nUNION ALL\n{}",
+            pages(from, to, UNANSWERED),
+            pages(to, from, UNANSWERED)
+        ),
+    };
+    format!(
+        "SELECT {BY} FROM (\n{found}\n)\nORDER BY {BY} DESC NULLS LAST, root_domain, target\nLIMIT {TOP};"
+    )
+}
+
+fn nights(report: &Report) -> Vec<Query> {
+    let dates: Vec<_> = report.dates().into_iter().map(date).collect();
+    let (first, last) = (dates.first(), dates.last());
+    let (Some(first), Some(last)) = (first, last) else {
+        return Vec::new();
+    };
+    let among = if dates.len() == report.days.len() {
+        format!("snapshot_date BETWEEN {first} AND {last}")
+    } else {
+        format!("snapshot_date IN ({})", dates.join(", "))
+    };
+    let sql = format!(
+        "SELECT pages, backlinks, referring_main_domains_median, rank_median, spam_score_median,
+       requests, lower_bound, cost_usd
+FROM (
+    SELECT snapshot_date, {TOTALS}
+    FROM pages
+    WHERE matched AND {among}
+    GROUP BY snapshot_date
+) JOIN run_costs USING (snapshot_date)
+ORDER BY snapshot_date DESC;"
+    );
+    vec![Query::new(
+        "nights",
+        "What was each night like, and what did it cost?",
+        sql,
+    )]
+}
+
+fn groups(report: &Report) -> Vec<Query> {
+    let newest = date(report.date());
+    let mut queries = vec![Query::new(
+        "domains",
+        "What do the pages of each root domain amount to?",
+        format!(
+            "SELECT count(*) AS pages, coalesce(sum(backlinks), 0)::BIGINT AS backlinks,
+       quantile_disc(referring_main_domains, 0.5) AS referring_main_domains_median,
+       quantile_disc(rank, 0.5) AS rank_median, coalesce(sum(broken_backlinks), 0)::BIGINT AS broken
+FROM pages
+WHERE matched AND snapshot_date = {newest}
+GROUP BY root_domain
+ORDER BY backlinks DESC, root_domain
+LIMIT {DOMAINS};"
+        ),
+    )];
+    for (number, column) in super::groups::columns(report).into_iter().enumerate() {
+        let name = column.name.replace('\'', "''");
+        queries.push(Query::new(
+            format!("labels-{number}"),
+            format!("What do the pages of each {} amount to?", column.name),
+            format!(
+                "WITH line AS (
+    SELECT DISTINCT root_domain, target, labels['{name}'] AS label
+    FROM targets
+    WHERE snapshot_date = {newest} AND fate <> 'invalid' AND labels['{name}'] IS NOT NULL
+)
+SELECT count(*) AS pages, coalesce(sum(backlinks), 0)::BIGINT AS backlinks,
+       quantile_disc(referring_main_domains, 0.5) AS referring_main_domains_median,
+       quantile_disc(rank, 0.5) AS rank_median, coalesce(sum(broken_backlinks), 0)::BIGINT AS broken
+FROM line JOIN pages USING (root_domain, target)
+WHERE matched AND snapshot_date = {newest}
+GROUP BY label
+ORDER BY pages DESC, label
+LIMIT {};",
+                column.rows.len()
+            ),
+        ));
+    }
+    queries
+}
+
+fn profile(report: &Report) -> Vec<Query> {
+    let newest = date(report.date());
+    let [watch, bad] = SPAM_BANDS;
+    let width = super::collect::most_rank(&report.manifest) / 20;
+    let last = report.rank_bounds.len();
+    let mut queries = vec![
+        Query::new(
+            "ranks",
+            "How many pages have which rank?",
+            format!(
+                "SELECT least(rank // {width}, {last}) AS part, count(*) AS pages
+FROM pages
+WHERE matched AND rank IS NOT NULL AND snapshot_date = {newest}
+GROUP BY part
+ORDER BY part;"
+            ),
+        ),
+        Query::new(
+            "spam",
+            "How many pages are in which spam band?",
+            format!(
+                "SELECT count(*) FILTER (backlinks_spam_score < {watch}),
+       count(*) FILTER (backlinks_spam_score BETWEEN {watch} AND {}),
+       count(*) FILTER (backlinks_spam_score >= {bad})
+FROM pages
+WHERE matched AND snapshot_date = {newest};",
+                bad - 1
+            ),
+        ),
+    ];
+    if let Some(from) = report
+        .dates()
+        .first()
+        .filter(|first| **first != report.date())
+    {
+        let from = date(*from);
+        for dimension in super::profile::dimensions(report) {
+            queries.push(Query::new(
+                format!("shares-{}", dimension.name),
+                format!("How did the links shift by {}?", dimension.title),
+                format!(
+                    "WITH in_both AS (
+    SELECT root_domain, target FROM targets WHERE snapshot_date = {from} AND fate = 'returned'
+    INTERSECT
+    SELECT root_domain, target FROM targets WHERE snapshot_date = {newest} AND fate = 'returned'
+)
+SELECT coalesce(sum(links) FILTER (snapshot_date = {from}), 0)::BIGINT AS before,
+       coalesce(sum(links) FILTER (snapshot_date = {newest}), 0)::BIGINT AS after
+FROM breakdowns SEMI JOIN in_both USING (root_domain, target)
+WHERE dimension = '{}' AND snapshot_date IN ({from}, {newest})
+GROUP BY key
+ORDER BY after DESC, before DESC, key
+LIMIT {};",
+                    dimension.name,
+                    dimension.rows.len()
+                ),
+            ));
+        }
+    }
+    queries
+}

@@ -1,0 +1,197 @@
+//! How far to trust the snapshot: its fates, its cost, drift, and the nights before it.
+
+use maud::{Markup, html};
+
+use super::collect::{Day, Report, Settled};
+use super::head::section as framed;
+use super::numbers::{share, total};
+use super::svg::stacked;
+use crate::fate::Fate;
+use crate::money::Usd;
+
+pub(super) fn section(report: &Report) -> Markup {
+    let body = html! {
+        div class="card" {
+            (fates(report))
+            dl class="facts" {
+                (cost(report))
+                (audit(report))
+                (drift(report))
+                (nights(report))
+            }
+        }
+    };
+    let queries = ["fates".to_owned(), "cost".to_owned()];
+    framed("trust", "Can I trust this night?", &queries, body)
+}
+
+fn meaning(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Returned => "has data",
+        Fate::Absent => "asked and paid, no data",
+        Fate::Duplicate => "repeats another line",
+        Fate::Invalid => "is not a target",
+        Fate::Refused => "refused by the provider",
+        Fate::Failed => "all attempts failed",
+        Fate::Unsent => "not sent",
+    }
+}
+
+fn fates(report: &Report) -> Markup {
+    let tally = &report.manifest.tally;
+    let parts = Fate::ALL.map(|fate| (fate.name(), tally.fates.of(fate)));
+    let of = |fate: &Fate| tally.fates.of(*fate);
+    let title = Fate::ALL
+        .iter()
+        .filter(|fate| of(fate) > 0)
+        .map(|fate| format!("{} {}", fate.name(), of(fate)))
+        .collect::<Vec<_>>()
+        .join(", ");
+    html! {
+        div data-sql="fates" {
+            p class="lead" {
+                strong { (total(tally.lines)) } " lines read. Each ended in exactly one fate."
+            }
+            (stacked(&parts, &format!("fates of the lines: {title}")))
+            ul class="legend" {
+                @for fate in Fate::ALL {
+                    li class=[(of(&fate) == 0).then_some("none")] title=(meaning(fate)) {
+                        span class=(format!("key {}", fate.name())) {}
+                        (fate.name()) " " strong { (total(of(&fate))) }
+                        " " small { (share(of(&fate) as f64, tally.lines as f64)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn money(amount: Usd) -> Markup {
+    html! { data value=(amount) { "$" (amount) } }
+}
+
+fn cost(report: &Report) -> Markup {
+    let requests = &report.manifest.tally.requests;
+    let over = requests.sent.saturating_sub(requests.lower_bound);
+    html! {
+        div data-sql="cost" {
+            dt { "Cost" }
+            dd {
+                (money(requests.cost_usd))
+                @if requests.cost_unknown_usd == Usd::ZERO {
+                    span hidden { (money(requests.cost_unknown_usd)) }
+                } @else {
+                    " and at most " (money(requests.cost_unknown_usd)) " more, charge unknown"
+                }
+                small {
+                    (total(requests.sent)) " requests; the lower bound is "
+                    (total(requests.lower_bound)) ". "
+                    @match over {
+                        0 if requests.sent == requests.lower_bound => "No packing needs fewer.",
+                        0 => "",
+                        over => { (over) " above it, for retries and refused targets." }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn audit(report: &Report) -> Markup {
+    let problems = report.manifest.imbalances();
+    html! {
+        div {
+            dt { "Audit" }
+            dd {
+                @if problems.is_empty() {
+                    span class="good" { "✓ passed" }
+                    small { "The files were audited before they were published, and the counts add up." }
+                } @else {
+                    span class="bad" { "✗ counts do not add up" }
+                    small { @for problem in &problems { (problem) ". " } "Run backlake verify." }
+                }
+            }
+        }
+    }
+}
+
+fn drift(report: &Report) -> Markup {
+    let found = &report.manifest.irregularities;
+    let values = |counts: &std::collections::BTreeMap<String, u64>| counts.values().sum::<u64>();
+    let (unknown, misfits) = (values(&found.unknown_fields), values(&found.misfits));
+    html! {
+        div {
+            dt { "Drift" }
+            dd {
+                @if unknown + misfits + found.not_objects == 0 {
+                    span class="good" { "✓ none" }
+                    small { "Every value fits the contract." }
+                } @else {
+                    span class="warn" { "! the provider changed something" }
+                    small {
+                        (unknown) " values of unknown fields, " (misfits)
+                        " values that do not fit; the appendix names the fields."
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A square per date of the report.
+fn nights(report: &Report) -> Markup {
+    let published = report.dates().len();
+    let others: Vec<_> = report
+        .days
+        .iter()
+        .filter(|day| day.pages().is_none())
+        .collect();
+    html! {
+        div {
+            dt { "Nights" }
+            dd {
+                span class="nights" role="img" aria-label=(format!("{published} of {} nights can be compared", report.days.len())) {
+                    @for day in &report.days { (square(day)) }
+                }
+                small {
+                    (published) " of " (report.days.len()) " published"
+                    @if others.is_empty() { "." } @else {
+                        "; not shown: "
+                        @for (number, run) in runs(&report.days).iter().enumerate() {
+                            @if number > 0 { ", " }
+                            (run[0].date)
+                            @if run.len() > 1 { " to " (run[run.len() - 1].date) }
+                            " (" (word(&run[0])) ")"
+                        }
+                        "."
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Dates after each other that have the same word, without those that are compared.
+fn runs(days: &[Day]) -> Vec<&[Day]> {
+    let runs = days.chunk_by(|left, right| word(left) == word(right));
+    runs.filter(|run| run[0].pages().is_none()).collect()
+}
+
+fn word(day: &Day) -> String {
+    match &day.settled {
+        Settled::Published(..) => "published".to_owned(),
+        Settled::Different(difference) => {
+            format!("other settings: {}", crate::visible::escaped(difference))
+        }
+        Settled::Unpublished(state) => state.name().to_owned(),
+    }
+}
+
+fn square(day: &Day) -> Markup {
+    let class = match &day.settled {
+        Settled::Published(..) => "published",
+        Settled::Different(_) => "different",
+        Settled::Unpublished(_) => "open",
+    };
+    html! { span class=(class) title=(format!("{}: {}", day.date, word(day))) {} }
+}
