@@ -419,7 +419,8 @@ fn check_lake(url: &str) -> Result<(), String> {
     }
     // `run` would create a folder of this name.
     if url.ends_with(".toml") && !Path::new(url).is_dir() {
-        return Err(format!("{url} is a pipeline file, not a lake"));
+        let shown = shown(url);
+        return Err(format!("{shown} is a pipeline file, not a lake"));
     }
     check_place_of_lake(url)
 }
