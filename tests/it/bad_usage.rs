@@ -60,7 +60,7 @@ fn a_place_that_is_wrong_is_refused_by_every_command_that_takes_one() {
                 Some("no/such.toml"),
                 "failed to read pipeline file no/such.toml",
             ),
-            (Some(folder.as_str()), "Is a directory"),
+            (Some(folder.as_str()), "it is a folder, not a file"),
             (Some(inside.as_str()), "Not a directory"),
             (Some(file.as_str()), "a-file needs [targets] paths"),
         ] {
