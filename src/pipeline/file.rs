@@ -39,6 +39,16 @@ pub(super) struct PipelineSpec {
     pub(super) run: RunSpec,
     #[serde(default)]
     pub(super) publish: PublishSpec,
+    #[serde(default)]
+    pub(super) lineage: LineageSpec,
+}
+
+/// The table `[lineage]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LineageSpec {
+    pub(super) file: Option<String>,
+    pub(super) url: Option<Spanned<String>>,
 }
 
 /// The table `[targets]`.

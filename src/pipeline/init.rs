@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::first_file::{FirstFile, InitSettings};
 use super::invalid::refuse_mistaken;
-use super::lists::find_lists;
+use super::lists::{check_place, find_lists};
 use super::means::Means;
 use super::plan::{planned, read_found};
 use super::ready::{Overrides, Pipeline};
@@ -40,6 +40,7 @@ pub async fn init(settings: &InitSettings, clock: &Clock) -> Result<Init> {
         let hint = "save the list to a file, and pass that";
         return Err(Error::usage(message).with_hint(hint));
     }
+    check_place(&settings.list).map_err(Error::usage)?;
     let name = name_of(&settings.file);
     let mut pipeline = draft(settings, &name, clock)?;
     let lists = Arc::new(find_lists(&pipeline.targets, clock).await?);

@@ -16,9 +16,9 @@ use crate::targets::MAX_COLUMNS;
 const AMOUNT: &str = r"^[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$";
 /// What [`super::resolve`] allows as a name.
 const NAME: &str = "^[A-Za-z0-9_-]{1,60}$";
-/// The simulator, or a URL to which credentials may be sent: without a login, and encrypted unless
-/// it is on this machine.
-const BASE_URL: &str = r"^(simulator|https://[^/@:?#\s]+(:[0-9]+)?([/?#][^@\s]*)?|http://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?([/?#][^@\s]*)?)$";
+/// A URL to which credentials may be sent: without a login, and encrypted unless it is on this
+/// machine.
+const URL: &str = r"https://[^/@:?#\s]+(:[0-9]+)?([/?#][^@\s]*)?|http://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?([/?#][^@\s]*)?";
 /// A path on this machine, an object in a bucket, or a URL without a login.
 const PLACE: &str = r"^(?![A-Za-z0-9+.-]*://)|^(s3a?|gs|az|abfss?)://[^/]+/.+|^https://[^/@\s]+([/?#].*)?$|^http://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?([/?#].*)?$";
 
@@ -100,7 +100,8 @@ fn property(key: &Key) -> Json {
     match key.name {
         "name" => schema["pattern"] = NAME.into(),
         "lake.url" => schema["pattern"] = LAKE.into(),
-        "api.base_url" => schema["pattern"] = BASE_URL.into(),
+        "api.base_url" => schema["pattern"] = format!("^(simulator|{URL})$").into(),
+        "lineage.url" => schema["pattern"] = format!("^({URL})$").into(),
         "targets.paths" => {
             schema["minItems"] = 1.into();
             schema["items"]["pattern"] = PLACE.into();

@@ -259,6 +259,11 @@ pub(super) const KEYS: &[Key] = &[
         "Whether to write an empty `_SUCCESS` file into each partition."),
     key("publish.report", Flag, Value("false"),
         "Whether to write `_reports/<date>.html` into the lake, the page of `backlake report`. If that fails, the run warns and its exit code stays the same."),
+
+    key("lineage.file", Text, Absent("no file", "\"lineage.ndjson\""),
+        "A file to which OpenLineage events are appended, one per line: START, then COMPLETE or FAIL."),
+    key("lineage.url", Text, Absent("no server", "\"https://lineage.example.com/api/v1/lineage\""),
+        "A server to which the events are sent, with the token in `OPENLINEAGE_API_KEY`, if it is set. A server that fails changes nothing."),
 ];
 
 impl Key {

@@ -17,6 +17,7 @@ mod invalid;
 mod key_docs;
 mod key_schema;
 mod keys;
+mod lineage;
 mod lists;
 mod means;
 mod page;
@@ -47,8 +48,8 @@ pub use key_schema::pipeline_schema;
 pub use means::{Means, PricesFrom};
 pub use plan::plan;
 pub use ready::{
-    ApiSettings, Budget, LakeSettings, MaxInvalid, Overrides, Pipeline, Provider, PublishSettings,
-    RequestSettings, SimulatorOptions, TargetSettings,
+    ApiSettings, Budget, LakeSettings, LineageSettings, MaxInvalid, Overrides, Pipeline, Provider,
+    PublishSettings, RequestSettings, SimulatorOptions, TargetSettings,
 };
 pub use replay::replay;
 pub use report::{

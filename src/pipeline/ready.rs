@@ -4,9 +4,11 @@
 //! variable, pipeline file, default.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::NaiveDate;
+use url::Url;
 
 use super::file::{ContinueOpen, OnFinding};
 use crate::contract::Contracts;
@@ -58,6 +60,8 @@ pub struct Pipeline {
     pub continue_open: ContinueOpen,
     /// When a snapshot is published.
     pub publish: PublishSettings,
+    /// Where lineage events go.
+    pub lineage: LineageSettings,
 }
 
 /// What to ask about each target: `endpoint` and `[request]`.
@@ -173,6 +177,15 @@ pub struct PublishSettings {
     pub success_file: bool,
     /// Whether the snapshot gets a report page.
     pub report: bool,
+}
+
+/// Where lineage events go: `[lineage]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LineageSettings {
+    /// The file to which events are appended.
+    pub file: Option<PathBuf>,
+    /// The server that takes events.
+    pub url: Option<Url>,
 }
 
 /// How long a full request is expected to take when the time of a plan is estimated.

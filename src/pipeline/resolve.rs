@@ -14,19 +14,19 @@ use toml::Spanned;
 
 use super::checked::File;
 use super::file::{
-    Amount, ApiSpec, BudgetSpec, LakeSpec, PipelineSpec, PriceSpec, PublishSpec, SimulatorSpec,
-    TargetsSpec,
+    Amount, ApiSpec, BudgetSpec, LakeSpec, LineageSpec, PipelineSpec, PriceSpec, PublishSpec,
+    SimulatorSpec, TargetsSpec,
 };
 use super::keys::{self, Key, Whole};
 use super::lists::check_place;
 use super::ready::{
-    ApiSettings, Budget, LakeSettings, MaxInvalid, Overrides, Pipeline, Provider, PublishSettings,
-    RequestSettings, SimulatorOptions, TargetSettings,
+    ApiSettings, Budget, LakeSettings, LineageSettings, MaxInvalid, Overrides, Pipeline, Provider,
+    PublishSettings, RequestSettings, SimulatorOptions, TargetSettings,
 };
 use crate::clock::{Clock, date};
 use crate::contract::{Contract, Contracts};
 use crate::error::{Error, Result};
-use crate::fetch::{Limits, RetryPolicy, is_loopback};
+use crate::fetch::{Limits, RetryPolicy, is_downloadable, is_loopback};
 use crate::files::read_text;
 use crate::lake::ChangeBounds;
 use crate::money::Usd;
@@ -110,6 +110,7 @@ impl File<'_> {
             lake: self.lake(spec.lake, lake)?,
             continue_open: spec.run.continue_open,
             publish: self.publish(spec.publish)?,
+            lineage: self.lineage(spec.lineage)?,
         })
     }
 
@@ -375,6 +376,21 @@ impl File<'_> {
         Ok(contracts)
     }
 
+    fn lineage(&self, spec: LineageSpec) -> Result<LineageSettings> {
+        let url = spec.url.map(|url| {
+            let parsed: Option<url::Url> = url.get_ref().parse().ok();
+            let allowed = |parsed: &url::Url| is_downloadable(parsed) && !has_login(url.get_ref());
+            parsed.filter(allowed).ok_or_else(|| {
+                let message = "not an https:// URL without a login";
+                self.refuse("lineage.url", &url, message)
+            })
+        });
+        Ok(LineageSettings {
+            file: spec.file.map(Into::into),
+            url: url.transpose()?,
+        })
+    }
+
     fn publish(&self, spec: PublishSpec) -> Result<PublishSettings> {
         Ok(PublishSettings {
             max_failed_ratio: self.ratio(&keys::MAX_FAILED_RATIO, spec.max_failed_ratio)?,
@@ -403,7 +419,8 @@ fn check_lake(url: &str) -> Result<(), String> {
     }
     // `run` would create a folder of this name.
     if url.ends_with(".toml") && !Path::new(url).is_dir() {
-        return Err(format!("{url} is a pipeline file, not a lake"));
+        let shown = shown(url);
+        return Err(format!("{shown} is a pipeline file, not a lake"));
     }
     check_place_of_lake(url)
 }

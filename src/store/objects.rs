@@ -23,7 +23,7 @@ use super::regular::Regular;
 use super::whole::{blocking, sync_directory, write_whole};
 use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
-use crate::secret::has_login;
+use crate::secret::{has_login, shown};
 use crate::stop::Stop;
 
 /// Why a lake is refused whose URL has a login.
@@ -386,10 +386,12 @@ pub fn check_place_of_lake(url: &str) -> Result<(), String> {
     }
     let parsed: Url = url
         .parse()
-        .map_err(|error| format!("{url} is not a URL: {error}"))?;
+        .map_err(|error| format!("{} is not a URL: {error}", shown(url)))?;
     match parsed.scheme() {
         scheme if !SCHEMES.contains(&scheme) => Err(unsupported(scheme)),
-        _ if parsed.host_str().is_none_or(str::is_empty) => Err(format!("{url} names no bucket")),
+        _ if parsed.host_str().is_none_or(str::is_empty) => {
+            Err(format!("{} names no bucket", shown(url)))
+        }
         _ => Ok(()),
     }
 }

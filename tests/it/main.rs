@@ -35,6 +35,7 @@ mod interfering;
 mod interleavings;
 mod killed_anywhere;
 mod killing;
+mod lineage;
 mod lists;
 mod lists_any;
 mod lists_made;
