@@ -6,6 +6,8 @@
 use std::error::Error as StdError;
 use std::{fmt, io};
 
+use rustix::io::Errno;
+
 type BoxedError = Box<dyn StdError + Send + Sync>;
 
 /// The result of everything that can fail.
@@ -195,18 +197,30 @@ fn causes<'a>(
     std::iter::successors(error.source(), |&error| error.source())
 }
 
-/// The hint for a cause that is clear by itself, whatever was being done.
-fn hint_for(source: &(dyn StdError + 'static)) -> Option<String> {
+/// What to do about a cause that is clear by itself, whatever was being done.
+#[must_use]
+pub fn advice(error: &(dyn StdError + 'static)) -> Option<&'static str> {
     let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
-    let is_full = |error: &(dyn StdError + 'static)| {
-        error
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| full.contains(&error.kind()))
-    };
-    (is_full(source) || causes(source).any(is_full)).then(|| {
-        "the disk is full: free some space, then run the same command again; paid responses are archived"
-            .to_owned()
-    })
+    let too_many_files = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+    std::iter::once(error)
+        .chain(causes(error))
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .find_map(|error| {
+            if full.contains(&error.kind()) {
+                Some("the disk is full: free some space")
+            } else if too_many_files.contains(&error.raw_os_error()) {
+                Some("too many files are open: raise the limit, for example with `ulimit -n 4096`")
+            } else {
+                None
+            }
+        })
+}
+
+fn hint_for(source: &(dyn StdError + 'static)) -> Option<String> {
+    let advice = advice(source)?;
+    Some(format!(
+        "{advice}, then run the same command again; paid responses are archived"
+    ))
 }
 
 /// Adds what was being done to an error.
@@ -289,12 +303,18 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_has_its_own_hint() {
-        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
-            let error = Err::<(), _>(Talkative(kind.into())).context(|| "failed to write");
+    fn a_full_disk_and_too_many_files_have_their_own_hints() {
+        for (errno, advice) in [
+            (Errno::NOSPC, "disk is full"),
+            (Errno::DQUOT, "disk is full"),
+            (Errno::MFILE, "`ulimit -n"),
+            (Errno::NFILE, "`ulimit -n"),
+        ] {
+            let cause = io::Error::from_raw_os_error(errno.raw_os_error());
+            let error = Err::<(), _>(Talkative(cause)).context(|| "failed to write");
             let error = error.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unexpected);
-            assert!(error.hint().contains("disk is full"), "{}", error.hint());
+            assert!(error.hint().contains(advice), "{}", error.hint());
         }
     }
 

@@ -1,6 +1,6 @@
 //! The fate of an input line: every line ends in exactly one, and their counts must add up.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use strum::IntoStaticStr;
 
 /// What became of an input line.
@@ -53,13 +53,41 @@ impl Fate {
     reason = "each field is the count of the fate of its name"
 )]
 pub struct Fates {
+    #[serde(deserialize_with = "count")]
     pub returned: u64,
+    #[serde(deserialize_with = "count")]
     pub absent: u64,
+    #[serde(deserialize_with = "count")]
     pub duplicate: u64,
+    #[serde(deserialize_with = "count")]
     pub invalid: u64,
+    #[serde(deserialize_with = "count")]
     pub refused: u64,
+    #[serde(deserialize_with = "count")]
     pub failed: u64,
+    #[serde(deserialize_with = "count")]
     pub unsent: u64,
+}
+
+/// The largest count that a stored file may state. Sums of such counts never overflow.
+const MAX_COUNT: u64 = 1 << 48;
+
+/// Reads a count of a stored file. One that is impossible makes the file a damaged one.
+pub(crate) fn count<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let count = u64::deserialize(from)?;
+    if count > MAX_COUNT {
+        return Err(de::Error::custom(format!("{count} is an impossible count")));
+    }
+    Ok(count)
+}
+
+/// Reads a count that may be unknown.
+pub(crate) fn known_count<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    struct Count(#[serde(deserialize_with = "count")] u64);
+
+    let found = Option::<Count>::deserialize(from)?;
+    Ok(found.map(|Count(count)| count))
 }
 
 impl Fates {

@@ -46,9 +46,9 @@
 //! snapshot for free, and nothing that is archived is paid for twice.
 //!
 //! The shared vocabulary: [`clock`] (time comes from outside), [`contract`] (the schemas of the
-//! tables), [`error`], [`fate`], [`money`], [`question`] (what a run asks, and of whom), [`secret`] (no
-//! credentials where they do not belong), [`stop`] and [`visible`] (foreign text is escaped before it
-//! is printed).
+//! tables), [`error`], [`fate`], [`files`] (no wait for a FIFO), [`money`], [`question`] (what a run asks,
+//! and of whom), [`secret`] (no credentials where they do not belong), [`stop`] and [`visible`] (foreign
+//! text is escaped before it is printed).
 
 pub mod targets;
 pub mod provider;
@@ -69,6 +69,7 @@ pub mod clock;
 pub mod contract;
 pub mod error;
 pub mod fate;
+pub mod files;
 pub mod money;
 pub mod question;
 pub mod secret;

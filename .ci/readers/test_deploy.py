@@ -5,10 +5,13 @@ its models drop unknown keys silently.
 """
 
 import json
+import pathlib
 import re
 import shlex
 import shutil
 import subprocess
+import sys
+import types
 import zoneinfo
 
 import kubernetes_validate
@@ -31,6 +34,9 @@ KUBERNETES = sorted({version for version in kubernetes_validate.utils.all_versio
 
 # systemd
 
+UNITS = ["backlake.service", "backlake.timer", "backlake-status.service", "backlake-status.timer"]
+
+
 def unit_values(unit, key):
     """The values of a key in a unit file."""
     text = (DEPLOY / unit).read_text().replace("\\\n", " ")
@@ -40,13 +46,12 @@ def unit_values(unit, key):
 @pytest.fixture
 def units(backlake, tmp_path):
     """Copies of the units that start the binary under test."""
-    for name in ("backlake.service", "backlake.timer"):
-        shutil.copy(DEPLOY / name, tmp_path)
-    service = tmp_path / "backlake.service"
-    text = service.read_text()
-    assert text.count("\nExecStart=/usr/local/bin/backlake ") == 1
-    service.write_text(text.replace("ExecStart=/usr/local/bin/backlake ", f"ExecStart={backlake.binary} "))
-    return [service, tmp_path / "backlake.timer"]
+    copies = [pathlib.Path(shutil.copy(DEPLOY / name, tmp_path)) for name in UNITS]
+    for service in (copy for copy in copies if copy.suffix == ".service"):
+        text = service.read_text()
+        assert text.count("\nExecStart=/usr/local/bin/backlake ") == 1
+        service.write_text(text.replace("ExecStart=/usr/local/bin/backlake ", f"ExecStart={backlake.binary} "))
+    return copies
 
 
 def test_systemd_finds_nothing_wrong_with_the_units(units):
@@ -69,33 +74,48 @@ def test_systemd_fails_only_after_codes_that_need_someone():
 # cron
 
 @pytest.fixture
-def job():
-    """The only job of the crontab."""
+def jobs():
+    """The jobs of the crontab: the night and the morning."""
     lines = [line for line in (DEPLOY / "backlake.cron").read_text().splitlines() if line and not line.startswith("#")]
     variables = [line for line in lines if re.match(r"[A-Z_]+=", line)]
     # A system crontab: each job names its user. A line that cannot be read is no job.
     jobs = [job for job in CronTab(tabfile=str(DEPLOY / "backlake.cron"), user=False) if job.is_enabled()]
-    assert len(jobs) == len(lines) - len(variables) == 1, lines
+    assert len(jobs) == len(lines) - len(variables) == 2, lines
     assert (DEPLOY / "backlake.cron").read_text().endswith("\n"), "cron ignores a last line without an end"
-    return jobs[0]
+    return jobs
 
 
-def test_cron_reads_the_job_its_user_and_its_variables(job):
-    assert job.is_valid() and job.user == "backlake"
-    assert {"DATAFORSEO_LOGIN", "DATAFORSEO_PASSWORD_FILE"} <= set(job.env.keys())
-    assert job.stdin is None, "cron ends a command at a % that is not escaped"
+def test_cron_reads_the_jobs_their_user_and_their_variables(jobs):
+    for job in jobs:
+        assert job.is_valid() and job.user == "backlake"
+        assert job.stdin is None, "cron ends a command at a % that is not escaped"
+    # The parser keeps them with the first job; for cron they hold from where they stand.
+    assert {"DATAFORSEO_LOGIN", "DATAFORSEO_PASSWORD_FILE"} <= set(jobs[0].env.keys())
+
+
+def run_job(job, folder, code):
+    """Runs a job with a program that ends with this code; returns what cron would mail, and what is in the system log."""
+    for name, text in [("backlake", f"echo report\necho log >&2\nexit {code}"), ("logger", f"cat >{folder}/syslog")]:
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    command = job.command.replace("/usr/local/bin/backlake", str(folder / "backlake")).replace("/srv/backlake", str(folder))
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60,
+                          env={"PATH": f"{folder}:/usr/bin:/bin"})
+    log = folder / "syslog"
+    return done.stdout + done.stderr, log.read_text() if log.exists() else ""
 
 
 @pytest.mark.parametrize("code", [0, *sorted(ACT | CONTINUE)])
-def test_cron_sends_mail_only_after_codes_that_need_someone(job, tmp_path, code):
-    binary = tmp_path / "backlake"
-    binary.write_text(f"#!/bin/sh\necho report\necho log >&2\nexit {code}\n")
-    binary.chmod(0o755)
-    command = job.command.replace("/usr/local/bin/backlake", str(binary))
-    command = re.sub(r"/srv/backlake|/var/log/backlake", str(tmp_path), command)
-    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60)
-    assert bool(done.stdout + done.stderr) == (code in ACT), done
-    assert (tmp_path / "run.log").read_text() == "report\nlog\n"
+def test_cron_sends_mail_only_after_codes_that_need_someone(jobs, tmp_path, code):
+    mail, log = run_job(jobs[0], tmp_path, code)
+    assert bool(mail) == (code in ACT) and (str(code) in mail or not mail), mail
+    assert log == "report\nlog\n"
+
+
+@pytest.mark.parametrize("code", [0, 2, 7])
+def test_cron_sends_the_status_of_a_night_that_is_not_published(jobs, tmp_path, code):
+    mail, _ = run_job(jobs[1], tmp_path, code)
+    assert mail == ("report\nlog\n" if code else "")
 
 
 # Kubernetes
@@ -160,6 +180,18 @@ def test_the_image_runs_backlake(image):
     assert image["COPY"].endswith(" /usr/local/bin/backlake")
 
 
+def test_hadolint_finds_nothing_wrong_with_the_image():
+    hadolint = pathlib.Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([hadolint, DEPLOY / "Dockerfile"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout == "", done.stdout + done.stderr
+
+
+def test_the_image_has_the_program_that_the_profile_builds(dockerfile, image):
+    profile, = re.findall(r"cargo build .*--profile (\w+)", " ".join(step["value"] for step in dockerfile))
+    assert f"[profile.{profile}]" in (ROOT / "Cargo.toml").read_text()
+    assert image["COPY"].startswith(f"--from=build /src/target/{profile}/backlake ")
+
+
 def test_the_image_does_not_run_as_root(image, cronjob):
     # Kubernetes can only check a user that is a number.
     user = int(image["USER"].split(":")[0])
@@ -173,13 +205,75 @@ def test_everything_that_the_image_copies_exists(dockerfile):
     assert sources and all((ROOT / source).exists() for source in sources), sources
 
 
+# Airflow and Dagster: the examples run against stand-ins, which do what they use.
+
+class Fails(Exception):
+    """What is not tried again."""
+
+
+def example(name):
+    """The only example of a section of the README."""
+    section, = re.findall(rf"^## {name}\n(.*?)(?=^## |\Z)", (DEPLOY / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    code, = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    return code
+
+
+def decorator(*args, **options):
+    """A decorator with options that leaves the function as it is."""
+    return lambda function: function
+
+
+def outcome(code, exit_code, modules, monkeypatch, tmp_path, call=None):
+    """What an example raises if the program ends with this code: an exception, and whether it is tried again."""
+    for name, members in modules.items():
+        monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(**members))
+    program = tmp_path / "backlake"
+    program.write_text(f"#!/bin/sh\n[ $1 = run ] || exit 99\nexit {exit_code}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    scope = {}
+    try:
+        exec(compile(code, "example", "exec"), scope)
+        if call:
+            scope[call]()
+    except Exception as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("code", [0, *sorted(ACT | CONTINUE)])
+def test_airflow_tries_again_only_after_codes_that_need_nobody(monkeypatch, tmp_path, code):
+    modules = {"airflow": {}, "airflow.exceptions": {"AirflowFailException": Fails},
+               "airflow.sdk": {"dag": decorator, "task": decorator}}
+    error = outcome(example("Airflow"), code, modules, monkeypatch, tmp_path)
+    assert (error is None) == (code == 0) and isinstance(error, Fails) == (code in ACT), error
+
+
+@pytest.mark.parametrize("code", [0, *sorted(ACT | CONTINUE)])
+def test_dagster_tries_again_only_after_codes_that_need_nobody(monkeypatch, tmp_path, code):
+    class Failure(Exception):
+        def __init__(self, description, *, allow_retries):
+            super().__init__(description)
+            self.allow_retries = allow_retries
+
+    members = {"asset": decorator, "Failure": Failure}
+    members |= {name: lambda *args, **options: None for name in ("RetryPolicy", "Definitions", "ScheduleDefinition")}
+    error = outcome(example("Dagster"), code, {"dagster": members}, monkeypatch, tmp_path, call="backlinks")
+    assert (error is None) == (code == 0), error
+    assert error is None or error.allow_retries == (code not in ACT), error
+
+
 # The commands
 
-def test_every_flag_of_the_commands_exists(backlake, job, cronjob):
-    start, = unit_values("backlake.service", "ExecStart")
+def test_every_flag_of_the_commands_exists(backlake, jobs, cronjob):
     container, = cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-    in_cron, = re.findall(r"/usr/local/bin/backlake ([^>;]*)", job.command)
-    for args in [shlex.split(start)[1:], shlex.split(in_cron), container["args"]]:
-        assert args[0] == "run", args
-        known = re.findall(r"--[a-z-]+", backlake("run", "--help"))
+    commands = [container["args"]]
+    for unit in (unit for unit in UNITS if unit.endswith(".service")):
+        start, = unit_values(unit, "ExecStart")
+        commands.append(shlex.split(start)[1:])
+    for job in jobs:
+        commands.append(shlex.split(*re.findall(r"/usr/local/bin/backlake (.*?) 2>&1", job.command)))
+    assert sorted(args[0] for args in commands) == ["run", "run", "run", "status", "status"]
+    for args in commands:
+        known = re.findall(r"--[a-z-]+", backlake(args[0], "--help"))
         assert {arg for arg in args if arg.startswith("--")} <= set(known), args

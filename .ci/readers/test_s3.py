@@ -1,5 +1,9 @@
 """The lake in an object store: killed, continued, locked and published through conditional puts, on a real S3 server."""
 
+import http.server
+import re
+import subprocess
+import threading
 import time
 import types
 
@@ -143,3 +147,57 @@ def test_of_two_runs_that_start_together_one_publishes(backlake, s3, bucket, fol
         assert sorted(process.returncode for process in both) == [0, 6], messages
         assert len(charged(provider)) == BATCHES
         lake.finish("verify")
+
+
+# What an S3 server says, and what backlake makes of it: the exit code and words of the message and of the hint.
+REFUSALS = {
+    "nobucket": (404, "NoSuchBucket", 2, "the bucket does not exist"),
+    "nokey": (403, "InvalidAccessKeyId", 2, "does not accept the credentials"),
+    "denied": (403, "AccessDenied", 2, "must be allowed to list, read, write and delete"),
+    "expired": (400, "ExpiredToken", 1, "get new credentials"),
+    "region": (301, "PermanentRedirect", 2, "set AWS_REGION"),
+}
+
+
+class Refuses(http.server.BaseHTTPRequestHandler):
+    """Refuses every request as the name of the bucket says."""
+
+    def refuse(self):
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        status, code, *_ = REFUSALS[re.split("[/?]", self.path)[1]]
+        body = f"<Error><Code>{code}</Code></Error>".encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_PUT = do_POST = do_DELETE = refuse
+
+    def log_message(self, *args):
+        pass
+
+
+def check(backlake, folder, url, env):
+    """What `check` says about a lake."""
+    targets = write_lines(folder / "targets.txt", ["example.com"])
+    file = pipeline(folder, url, targets, name="refused", base_url="simulator")
+    env = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1"} | env
+    done = subprocess.run([backlake.binary, "check", file, "--quiet"], **backlake.options(env), capture_output=True, timeout=120)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("bucket_name", REFUSALS)
+def test_what_a_store_refuses_is_said_in_words_with_what_to_do(backlake, tmp_path, bucket_name):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuses)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    env = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}", "AWS_ALLOW_HTTP": "true"}
+    code, said = check(backlake, tmp_path, f"s3://{bucket_name}/links", env)
+    server.shutdown()
+    assert code == REFUSALS[bucket_name][2] and REFUSALS[bucket_name][3] in said, said
+
+
+@pytest.mark.parametrize("endpoint, code, words", [
+    ("nonsense", 2, "is not a URL"), ("http://127.0.0.1:9", 2, "set AWS_ALLOW_HTTP=true"), ("https://127.0.0.1:9", 1, "cannot be reached")])
+def test_an_endpoint_that_cannot_be_used_is_named(backlake, tmp_path, endpoint, code, words):
+    found, said = check(backlake, tmp_path, "s3://bucket/links", {"AWS_ENDPOINT_URL": endpoint})
+    assert found == code and words in said, said

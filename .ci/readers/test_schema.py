@@ -22,6 +22,8 @@ VALUES = ['""', '"a"', '"a b"', '"1"', '"-1"', '"0.05"', '"2026-11-23"', '"2026-
 URLS = ["https://api.example.com", "https://api.example.com:8443/x?y", "http://127.0.0.1:80", "http://localhost", "http://[::1]:1",
         "http://api.example.com", "https://me:secret@example.com", "ftp://example.com", "https://", "simulators"]
 PATHS = ["no/such.csv", "ftp://a/b", "s3://bucket", "s3://bucket/", "http://a.com/list.csv", "https://me:secret@a.com/list.csv"]
+LAKES = ["a/b", "s3://bucket", "gs://bucket/a", "az://container/a/b", "abfss://c@account.dfs.core.windows.net/a", "s3://", "ftp://a/b",
+         "nightly.toml", "a/b.toml", "https://example.com/lake"]
 # Whole files: what depends on two keys, and what is no key.
 FILES = [({"price.per_row_usd": "0.1"}, False), ({"price.per_row_usd": "0.1", "price.per_request_usd": '"0.02"'}, True),
          ({"targets.header": "false", "targets.column": "1", "targets.keep": '["2"]'}, None),
@@ -30,8 +32,8 @@ FILES = [({"price.per_row_usd": "0.1"}, False), ({"price.per_row_usd": "0.1", "p
          ({"targets.header": "true", "targets.column": '"url"'}, None),
          ({"nonsense": "1"}, False), ({"lake.nonsense": "1"}, False), ({"nonsense.key": "1"}, False),
          ({"lake.url": None}, False), ({"api.base_url": None}, False), ({"targets.paths": None}, False)]
-# Errors of the list, which `plan` reads once the file is parsed.
-NOT_THE_FILE = re.compile(r"^error: (target list|failed to read target list|none of|the target list|.* matches no file)")
+# Errors of the list and of the environment, which `plan` finds once the file is parsed.
+NOT_THE_FILE = re.compile(r"^error: (failed to open the lake at (gs|az|abfss)://|target list|failed to read target list|none of|the target list|.* matches no file)")
 # The list of the test has a header and two columns.
 LIST = "url,2,a,1,n\n" + "https://example.com/,b,c,d,e\n"
 
@@ -96,6 +98,8 @@ def test_every_value_of_every_key_gets_the_same_verdict(schema, verdicts):
         values = VALUES + [json.dumps(choice) for choice in key.get("enum", [])] + list(beside_bounds(key))
         if name == "api.base_url":
             values += [json.dumps(url) for url in URLS]
+        if name == "lake.url":
+            values += [json.dumps(place) for place in LAKES]
         if name == "targets.paths":
             values += [json.dumps([path]) for path in PATHS]
         if name in ("price.per_request_usd", "price.per_row_usd"):

@@ -10,7 +10,7 @@ use super::console::Console;
 use crate::clock::{Clock, date};
 use crate::error::{Error, Result};
 use crate::money::Usd;
-use crate::pipeline::{Overrides, Pipeline};
+use crate::pipeline::{Overrides, Pipeline, check_given_lake};
 use crate::store::Store;
 use crate::upkeep::dates;
 
@@ -105,11 +105,18 @@ impl LakeArg {
 
     /// The URL of the lake, and the pipeline file that names it.
     fn find(&self, clock: &Clock) -> Result<(String, Option<String>)> {
-        let place = self.place.as_ref().or(self.lake.as_ref());
-        let place = place.filter(|place| !place.is_empty()).ok_or_else(|| {
-            Error::usage("no lake was given")
-                .with_hint("pass LAKE or a pipeline file, or set BACKLAKE_LAKE")
-        })?;
+        let given = |place: &&String| !place.is_empty();
+        let place = match (&self.place, self.lake.as_ref().filter(given)) {
+            (Some(place), _) if given(&place) => place,
+            (None, Some(lake)) => {
+                check_given_lake(lake)?;
+                return Ok((lake.clone(), None));
+            }
+            _ => {
+                let hint = "pass LAKE or a pipeline file, or set BACKLAKE_LAKE";
+                return Err(Error::usage("no lake was given").with_hint(hint));
+            }
+        };
         let is_file = Path::new(place)
             .extension()
             .is_some_and(|ending| ending == "toml");

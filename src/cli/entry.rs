@@ -1,6 +1,7 @@
 //! Parses the command line, runs the command, prints its error, and returns the exit code.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 
@@ -11,6 +12,9 @@ use super::logging;
 use super::usage::usage_error;
 use crate::clock::Clock;
 use crate::error::{Context as _, Result};
+
+/// How long threads may take to end after the command.
+const AT_THE_END: Duration = Duration::from_secs(1);
 
 /// Runs the program and returns its exit code.
 #[must_use]
@@ -30,7 +34,11 @@ pub fn main() -> ExitCode {
     let console = Console::new(Clock::system(), screen, &global);
     let outcome = parsed.map_err(Failure::from).and_then(|command| {
         started?;
-        runtime()?.block_on(command.exec(&console))
+        let runtime = runtime()?;
+        let end = runtime.block_on(command.exec(&console));
+        // Nothing that is still at work counts: a thread that reads a list may never end.
+        runtime.shutdown_timeout(AT_THE_END);
+        end
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

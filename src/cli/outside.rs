@@ -5,11 +5,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Result, Write};
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use tempfile::NamedTempFile;
+
+use crate::files::{is_descriptor, open_without_waiting};
 
 /// A file outside the lake that is being written.
 pub(super) enum Outside {
@@ -98,31 +99,16 @@ pub(super) fn write_outside(path: &Path, bytes: &[u8]) -> Result<()> {
     to.close()
 }
 
-/// Whether a path names a file that is already open, such as `/dev/stdout` after `>> FILE`.
-fn is_descriptor(path: &Path) -> bool {
-    ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"]
-        .iter()
-        .any(|open| path.starts_with(open))
-}
-
 /// Opens a device or a FIFO. To open a FIFO that nobody reads fails instead of waiting for a reader.
 fn through(path: &Path) -> Result<File> {
-    let no_wait = OFlags::NONBLOCK.bits().cast_signed();
-    let opened = OpenOptions::new()
-        .append(true)
-        .custom_flags(no_wait)
-        .open(path);
-    let file = opened.map_err(|error| {
+    let opened = open_without_waiting(path, OpenOptions::new().append(true));
+    opened.map_err(|error| {
         if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) {
             refused("it is a FIFO that no process reads")
         } else {
             error
         }
-    })?;
-    // A reader may take its time.
-    let flags = fcntl_getfl(&file)?.difference(OFlags::NONBLOCK);
-    fcntl_setfl(&file, flags)?;
-    Ok(file)
+    })
 }
 
 fn refused(why: &'static str) -> Error {

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lake_that_is_fresh_and_whole_is_told_in_one_screen() {
+    fn a_lake_without_problems_is_told_in_one_screen() {
         let mut status = status(
             vec![
                 night(25, NightState::Published),

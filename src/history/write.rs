@@ -8,7 +8,8 @@ use polars::io::csv::write::BatchedWriter as CsvBatches;
 use polars::io::json::BatchedWriter as JsonBatches;
 use polars::io::parquet::write::BatchedWriter as ParquetBatches;
 use polars::prelude::{
-    CsvWriter, DataFrame, ParquetWriter, PolarsError, PolarsResult, Schema, SerWriter as _,
+    ChunkApply as _, CsvWriter, DataFrame, DataType, IntoColumn as _, ParquetWriter, PolarsError,
+    PolarsResult, Schema, SerWriter as _,
 };
 
 use crate::error::{Context, Result};
@@ -17,7 +18,8 @@ use crate::lake::ROW_GROUP_ROWS;
 /// The format of a written list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListFormat {
-    /// Comma-separated values with a header; null is empty.
+    /// Comma-separated values with a header; null is empty. A text that a spreadsheet would take for a
+    /// formula begins with an apostrophe.
     Csv,
     /// One JSON object per line.
     Json,
@@ -106,7 +108,9 @@ impl<W: Write + Send> ListWriter<W> {
     fn put(&mut self, mut rows: DataFrame) -> Result<()> {
         rows.rechunk_mut();
         let put = match &mut self.encoder {
-            Encoder::Csv(writer) => writer.write_batch(&rows),
+            Encoder::Csv(writer) => {
+                without_formulas(&mut rows).and_then(|()| writer.write_batch(&rows))
+            }
             Encoder::Json(writer) => writer.write_batch(&rows),
             Encoder::Parquet(writer) => writer.write_batch(&rows),
         };
@@ -120,6 +124,36 @@ impl<W: Write + Send> ListWriter<W> {
         }
         written.context(failed)
     }
+}
+
+/// Puts an apostrophe before every text that a spreadsheet would take for a formula. Numbers stay
+/// numbers.
+fn without_formulas(rows: &mut DataFrame) -> PolarsResult<()> {
+    for at in 0..rows.width() {
+        let column = &rows.columns()[at];
+        if *column.dtype() != DataType::String {
+            continue;
+        }
+        let texts = column.str()?;
+        if texts.iter().flatten().any(is_formula) {
+            let texts = texts.apply_values(|text| {
+                if is_formula(text) {
+                    format!("'{text}").into()
+                } else {
+                    text.into()
+                }
+            });
+            rows.replace_column(at, texts.into_column())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a spreadsheet would take a text for a formula, or for the end of its cell.
+fn is_formula(text: &str) -> bool {
+    text.starts_with([
+        '=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
+    ])
 }
 
 /// The output, shared with a polars writer. That writer owns its output but does not flush it.
@@ -138,5 +172,77 @@ impl<W: Write> Write for Shared<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.lock().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use polars::prelude::{IntoColumn as _, NamedFrom as _, Series};
+
+    use super::*;
+
+    /// A list with these texts and a negative number, in a format.
+    fn written(format: ListFormat, texts: &[Option<&str>]) -> String {
+        let key = Series::new("key".into(), texts).into_column();
+        let change = Series::new("change".into(), vec![-1_i64; texts.len()]).into_column();
+        let rows = DataFrame::new(texts.len(), vec![key, change]).unwrap();
+        let mut out = Vec::new();
+        let mut list = ListWriter::new(format, &mut out, rows.schema()).unwrap();
+        list.write(rows).unwrap();
+        list.finish().unwrap();
+        drop(list);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn no_text_of_a_csv_is_a_formula_and_a_number_stays_a_number() {
+        let texts = [
+            "=1+1",
+            "+1",
+            "-1",
+            "@A1",
+            "\tx",
+            "\u{ff1d}1",
+            "a=1",
+            "",
+            "'=1",
+        ];
+        let shown = [
+            "'=1+1",
+            "'+1",
+            "'-1",
+            "'@A1",
+            "'\tx",
+            "'\u{ff1d}1",
+            "a=1",
+            "\"\"",
+            "'=1",
+        ];
+        let rows: Vec<_> = texts.iter().copied().map(Some).chain([None]).collect();
+        let lines = shown.iter().chain([&""]).map(|text| format!("{text},-1\n"));
+        let expected = format!("key,change\n{}", lines.collect::<String>());
+        assert_eq!(written(ListFormat::Csv, &rows), expected);
+        for (text, cell) in [
+            ("\r=1", "\"'\r=1\""),
+            ("\n=1", "\"'\n=1\""),
+            ("=A1,\"x\"", "\"'=A1,\"\"x\"\"\""),
+        ] {
+            assert_eq!(
+                written(ListFormat::Csv, &[Some(text)]),
+                format!("key,change\n{cell},-1\n")
+            );
+        }
+    }
+
+    #[test]
+    fn json_is_exact() {
+        for text in ["=1+1", "\u{1b}[31m\r\n\u{0}\u{202e}", "\"\\"] {
+            let line = written(ListFormat::Json, &[Some(text)]);
+            let row: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(
+                (row["key"].as_str(), row["change"].as_i64()),
+                (Some(text), Some(-1))
+            );
+        }
     }
 }

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::profile::Profile;
 use crate::error::{Context, Error, Result};
-use crate::fate::Fates;
+use crate::fate::{Fates, count};
 use crate::flatten::Irregularities;
 use crate::money::Usd;
 use crate::question::Question;
@@ -56,12 +56,15 @@ fn first_generation() -> u32 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tally {
     /// Input lines.
+    #[serde(deserialize_with = "count")]
     pub lines: u64,
     /// How many lines ended in each fate. The fates add up to `lines`.
     pub fates: Fates,
     /// Items in all responses. `fates.returned` and `unmatched` add up to it.
+    #[serde(deserialize_with = "count")]
     pub items: u64,
     /// Items that match no requested target.
+    #[serde(deserialize_with = "count")]
     pub unmatched: u64,
     /// The requests that were sent, and their cost.
     pub requests: RequestTotals,
@@ -91,10 +94,13 @@ impl PublicationId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RequestTotals {
     /// Requests sent.
+    #[serde(deserialize_with = "count")]
     pub sent: u64,
     /// Requests that failed and were sent again, or were interrupted.
+    #[serde(deserialize_with = "count")]
     pub retries: u64,
     /// The fewest requests that any packing can reach.
+    #[serde(deserialize_with = "count")]
     pub lower_bound: u64,
     /// The cost that the responses report.
     pub cost_usd: Usd,
@@ -108,6 +114,7 @@ pub struct TableManifest {
     /// The name and version of its contract.
     pub contract: String,
     /// Rows in all files.
+    #[serde(deserialize_with = "count")]
     pub rows: u64,
     /// Its files, in the order of their rows.
     pub files: Vec<ManifestFile>,
@@ -119,8 +126,10 @@ pub struct ManifestFile {
     /// The path relative to the lake.
     pub path: String,
     /// The number of rows.
+    #[serde(deserialize_with = "count")]
     pub rows: u64,
     /// The size in bytes.
+    #[serde(deserialize_with = "count")]
     pub bytes: u64,
     /// The SHA-256 of the content, in hexadecimal.
     pub sha256: String,

@@ -259,14 +259,23 @@ enum Ready {
 async fn show(staging: &Staging, table: Table, ready: Ready, how: &Publishing<'_>) -> Result<()> {
     let Staging { store, layout, .. } = staging;
     ensure_unchanged(staging, how).await?;
+    // Right before each write: a process that was stopped since then must not add files to those of its successor.
     match ready {
-        Ready::Folder(folder) => store.move_folder(&folder, &layout.partition(table)).await?,
+        Ready::Folder(folder) => {
+            how.lock.ensure().await?;
+            store.move_folder(&folder, &layout.partition(table)).await?;
+        }
         Ready::Files(deliveries) => {
-            let all = futures::stream::iter(deliveries).map(Delivery::complete);
+            let complete = async |delivery: Delivery| {
+                how.lock.ensure().await?;
+                delivery.complete().await
+            };
+            let all = futures::stream::iter(deliveries).map(complete);
             all.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         }
     }
     if how.success_file {
+        how.lock.ensure().await?;
         store.put(&layout.success(table), Bytes::new()).await?;
     }
     (how.moved)();

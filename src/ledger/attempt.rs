@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 use strum::IntoStaticStr;
 
 use crate::error::{Error, Result};
+use crate::fate::known_count;
 use crate::money::Usd;
 use crate::provider::{CHECK_THE_WAY, Endpoint, Envelope, StatusClass, code};
 use crate::store::AttemptId;
@@ -89,6 +90,7 @@ pub struct Attempt {
     /// When it was sent.
     pub sent_at: DateTime<Utc>,
     /// Milliseconds from sending to the last byte of the response.
+    #[serde(default, deserialize_with = "known_count")]
     pub duration_ms: Option<u64>,
     /// The number of targets.
     pub targets: u32,
@@ -103,12 +105,14 @@ pub struct Attempt {
     /// How it ended.
     pub outcome: Outcome,
     /// The number of items in the response.
+    #[serde(default, deserialize_with = "known_count")]
     pub items: Option<u64>,
     /// What was charged, if the response or the provider's task list says so.
     pub cost_usd: Option<Usd>,
     /// Whether it was charged.
     pub charged: Charged,
     /// The size of the response body in bytes, decompressed.
+    #[serde(default, deserialize_with = "known_count")]
     pub body_bytes: Option<u64>,
     /// The SHA-256 of the response body, decompressed, in hexadecimal.
     #[serde(default)]

@@ -62,12 +62,12 @@ impl Ledger {
     }
 
     /// Checks that this process still holds the lock, so that no other process sends the same
-    /// requests. While the lake fails, this waits: what is paid for must have a place.
+    /// requests. While the lake fails or its disk is full, this waits: what is paid for must have a place.
     ///
     /// # Errors
-    /// The lock is lost or cannot be renewed.
+    /// The lock is lost or cannot be renewed; a disk that stays full.
     pub async fn may_send(&self) -> Result<()> {
-        self.store.healthy().await;
+        self.store.ready().await?;
         match &self.lock {
             Some(lock) => lock.ensure().await,
             None => Ok(()),

@@ -65,7 +65,7 @@ impl Bundles {
             for (object, [start, bytes]) in index.objects {
                 let place = Place {
                     bundle: layout.bundle(number),
-                    bytes: start..start + bytes,
+                    bytes: start..start.saturating_add(bytes),
                 };
                 bundles.0.insert(Path::from(object), place);
             }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tracing::{info, warn};
 
 use super::handle::Ledger;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, advice};
 use crate::store::{AttemptId, Layout, write_whole};
 
 impl Ledger {
@@ -21,18 +21,21 @@ impl Ledger {
         let file = folder.join(name(id));
         let written = write(folder, file.clone(), packed).await;
         let message = format!("the lake does not take the response to attempt {id}");
+        let advice = advice(&cause).unwrap_or("resolve what the lake says");
         match written {
             Ok(()) => {
                 let file = file.display();
                 warn!(%file, "the lake does not take a response; it is kept on the local disk");
                 let hint = format!(
-                    "nothing is lost: the response is kept in {file}; resolve what the lake says, then run the same command on this machine: it puts the response into the archive and continues"
+                    "nothing is lost: the response is kept in {file}; {advice}, then run the same command on this machine: it puts the response into the archive and continues"
                 );
                 Error::unexpected(message).caused_by(cause).with_hint(hint)
             }
             Err(error) => {
                 warn!(%error, "failed to keep a response on the local disk");
-                let hint = "its targets are asked for again, which costs money; resolve what the lake says, then run the same command";
+                let hint = format!(
+                    "its targets are asked for again, which costs money; {advice}, then run the same command"
+                );
                 let message = format!("{message}, and it could not be kept in {}", file.display());
                 Error::unexpected(message).caused_by(cause).with_hint(hint)
             }

@@ -22,6 +22,9 @@ const BASE_URL: &str = r"^(simulator|https://[^/@:?#\s]+(:[0-9]+)?([/?#][^@\s]*)
 /// A path on this machine, an object in a bucket, or a URL without a login.
 const PLACE: &str = r"^(?![A-Za-z0-9+.-]*://)|^(s3a?|gs|az|abfss?)://[^/]+/.+|^https://[^/@\s]+([/?#].*)?$|^http://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?([/?#].*)?$";
 
+/// A path that is no pipeline file, or a folder in a bucket.
+const LAKE: &str = r"^(?!.*\.toml$)(?![^/]*://).+$|^file://.+|^(s3a?|gs|az|abfss?)://[^/]+";
+
 /// The JSON Schema of the pipeline file, as text.
 #[must_use]
 pub fn pipeline_schema() -> String {
@@ -96,7 +99,7 @@ fn property(key: &Key) -> Json {
     let mut schema = type_of(&key.kind);
     match key.name {
         "name" => schema["pattern"] = NAME.into(),
-        "lake.url" => schema["minLength"] = 1.into(),
+        "lake.url" => schema["pattern"] = LAKE.into(),
         "api.base_url" => schema["pattern"] = BASE_URL.into(),
         "targets.paths" => {
             schema["minItems"] = 1.into();

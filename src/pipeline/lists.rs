@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
 use crate::fetch::{DownloadLimits, download, is_downloadable};
 use crate::secret::{has_login, shown};
-use crate::store::{Bucket, Download};
+use crate::store::{Bucket, Download, SCHEMES};
 use crate::targets::{Glob, Place, is_pattern, no_match, places_on_disk};
 
 /// How long the download of a list may take.
@@ -42,7 +42,7 @@ fn kind(path: &str) -> Result<PlaceKind<'_>, String> {
         return Err(format!("{}: a login does not belong in a URL", shown(path)));
     }
     match scheme {
-        "s3" | "s3a" | "gs" | "az" | "abfs" | "abfss" => match rest.split_once('/') {
+        scheme if SCHEMES.contains(&scheme) => match rest.split_once('/') {
             Some((bucket, name)) if !bucket.is_empty() && !name.is_empty() => {
                 let root = &path[..path.len() - name.len() - 1];
                 Ok(PlaceKind::InBucket(root, name))
@@ -182,7 +182,10 @@ mod tests {
     #[test]
     fn a_place_that_cannot_be_read_safely_is_refused() {
         for (path, words) in [
-            ("http://a.com/list.csv?sig=SECRET", "over https://"),
+            (
+                "http://a.com/list.csv?sig=SECRET",
+                "only https:// is accepted",
+            ),
             (
                 "https://me:SECRET@a.com/list.csv",
                 "a login does not belong in a URL",

@@ -55,6 +55,7 @@ pub use report::{
     CheckReport, Findings, InitReport, InvalidLine, InvalidReason, PlanReport, Progress,
     Reconciled, RunEnd, RunReport, RunState,
 };
+pub use resolve::check_given_lake;
 pub use run::run;
 pub use run_mode::{BalanceMode, Begins, FindingsMode, RunMode, StartMode};
 pub use surroundings::Surroundings;

@@ -14,6 +14,8 @@ use crate::error::{Context, Error, Result};
 use crate::fetch::fetch_account;
 use crate::plan::{Estimate, Plan, requests_in_input_order};
 use crate::secret::shown;
+use crate::stop::Stop;
+use crate::store::Store;
 use crate::targets::TargetList;
 
 /// Reads the target lists and plans. Nothing is sent; if there are credentials, the account is read
@@ -23,7 +25,11 @@ use crate::targets::TargetList;
 /// Target lists that are missing, damaged or empty, or that have no valid target or too many invalid
 /// lines.
 pub async fn plan(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<PlanReport> {
-    let list = read_targets(&pipeline.targets, &env.clock).await?;
+    // A plan that cannot be run is worth nothing.
+    if env.store.is_none() {
+        Store::check(&pipeline.lake.url)?;
+    }
+    let list = read_targets(&pipeline.targets, &env.clock, &env.stop).await?;
     refuse_mistaken(&list, &pipeline.targets)?;
     let means = read_means(pipeline, env).await?;
     planned(pipeline, list, means).await
@@ -88,8 +94,21 @@ async fn read_means(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<Means
 /// Finds and reads the target lists.
 ///
 /// # Errors
-/// Target lists that are missing, damaged or empty, or that have no valid target.
-pub(super) async fn read_targets(settings: &TargetSettings, clock: &Clock) -> Result<TargetList> {
+/// Target lists that are missing, damaged or empty, or that have no valid target. A requested stop:
+/// whoever writes to standard input may never end.
+pub(super) async fn read_targets(
+    settings: &TargetSettings,
+    clock: &Clock,
+    stop: &Stop,
+) -> Result<TargetList> {
+    tokio::select! {
+        biased;
+        reason = stop.requested() => Err(reason.error().with_hint("nothing was sent; run the same command again")),
+        read = read_to_the_end(settings, clock) => read,
+    }
+}
+
+async fn read_to_the_end(settings: &TargetSettings, clock: &Clock) -> Result<TargetList> {
     let lists = find_lists(settings, clock).await?;
     read_found(settings, &Arc::new(lists)).await
 }

@@ -413,8 +413,8 @@ impl Responses {
 
 /// When the response to an attempt arrived, in microseconds since 1970.
 fn arrived_at(attempt: &Attempt) -> i64 {
-    let took = attempt.duration_ms.unwrap_or(0) as i64 * 1000;
-    attempt.sent_at.timestamp_micros() + took
+    let took = (attempt.duration_ms.unwrap_or(0) as i64).saturating_mul(1000);
+    attempt.sent_at.timestamp_micros().saturating_add(took)
 }
 
 /// A response from the archive. A lake that fails says nothing about the response and is an error

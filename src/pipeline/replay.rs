@@ -16,13 +16,12 @@ use super::gates::{incomplete, same_kind_of_data, same_question, too_many_failed
 use super::gathered::Gathered;
 use super::plan::read_targets;
 use super::publish::{Publication, WhenDamaged};
-use super::ready::{Pipeline, TargetSettings};
+use super::ready::Pipeline;
 use super::report::{Progress, RunEnd, write_summary};
 use super::run_mode::{FindingsMode, RunMode};
 use super::start::Start;
 use super::surroundings::{Surroundings, locked};
 use super::target_states::TargetStates;
-use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::lake::Manifest;
 use crate::ledger::{Ledger, RunRecord};
@@ -109,7 +108,7 @@ async fn gather(start: &Start<'_>, record: RunRecord, batches: Range<u32>) -> Re
         ..
     } = *start;
     let (kept, earlier) = tokio::join!(
-        kept_list(ledger, &record, &pipeline.targets, &start.env.clock),
+        kept_list(ledger, &record, start),
         ledger.earlier_attempts(pipeline.request.endpoint, batches)
     );
     let KeptList { mut list, rules } = kept?;
@@ -175,20 +174,16 @@ struct KeptList {
 
 /// The target list as the run has read it. Runs of earlier versions kept none: then it is read as
 /// it is now.
-async fn kept_list(
-    ledger: &Ledger,
-    record: &RunRecord,
-    settings: &TargetSettings,
-    clock: &Clock,
-) -> Result<KeptList> {
+async fn kept_list(ledger: &Ledger, record: &RunRecord, start: &Start<'_>) -> Result<KeptList> {
     if let Some((list, rules)) = ledger.target_list(&record.run).await? {
         return Ok(KeptList { list, rules });
     }
     warn!(
         "the run has not kept its target list; reading the current list: responses for targets that are no longer in it count as unmatched"
     );
+    let settings = &start.pipeline.targets;
     Ok(KeptList {
-        list: read_targets(settings, clock).await?,
+        list: read_targets(settings, &start.env.clock, &start.env.stop).await?,
         rules: settings.rules,
     })
 }

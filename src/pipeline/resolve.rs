@@ -27,11 +27,12 @@ use crate::clock::{Clock, date};
 use crate::contract::{Contract, Contracts};
 use crate::error::{Error, Result};
 use crate::fetch::{Limits, RetryPolicy, is_loopback};
+use crate::files::read_text;
 use crate::lake::ChangeBounds;
 use crate::money::Usd;
 use crate::provider::{Prices, TaskOptions};
 use crate::secret::{has_login, shown};
-use crate::store::LOGIN_IN_LAKE;
+use crate::store::check_place_of_lake;
 use crate::targets::{Column, Reading, Rules, Sources};
 
 /// The name that asks for the embedded simulator.
@@ -44,7 +45,7 @@ impl Pipeline {
     /// A file that cannot be read, that is not TOML, or that has an unknown key, a wrong type or an
     /// impossible value; the message names the file, the line, the key and what is allowed.
     pub fn load(path: &str, overrides: Overrides, clock: &Clock) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = read_text(Path::new(path)).map_err(|error| {
             Error::usage(format!("failed to read pipeline file {path}"))
                 .caused_by(error)
                 .with_hint(
@@ -332,24 +333,19 @@ impl File<'_> {
     }
 
     fn lake(&self, spec: LakeSpec, flag: Option<String>) -> Result<LakeSettings> {
-        let message = "the URL is empty; write a path or the URL of a bucket";
         let url = match (flag, &spec.url) {
-            (Some(flag), _) if flag.is_empty() => {
-                let message = format!("--lake or BACKLAKE_LAKE: {message}");
-                return Err(Error::usage(message));
+            (Some(flag), _) => {
+                check_given_lake(&flag)?;
+                Some(flag)
             }
-            (None, Some(url)) if url.get_ref().is_empty() => {
-                return Err(self.refuse("lake.url", url, message));
+            (None, Some(url)) => {
+                check_lake(url.get_ref())
+                    .map_err(|message| self.refuse("lake.url", url, &message))?;
+                Some(url.get_ref().clone())
             }
-            (flag, url) => flag.or(url.as_ref().map(|url| url.get_ref().clone())),
+            (None, None) => None,
         };
         let url = url.unwrap_or_default();
-        if has_login(&url) {
-            return Err(match &spec.url {
-                Some(key) if *key.get_ref() == url => self.refuse("lake.url", key, LOGIN_IN_LAKE),
-                _ => Error::usage(format!("--lake or BACKLAKE_LAKE: {LOGIN_IN_LAKE}")),
-            });
-        }
         let memory = mib(self.whole(&keys::MEMORY_MIB, spec.memory_mib)?);
         let retry_minutes = self.whole(&keys::RETRY_MINUTES, spec.retry_minutes)?;
         Ok(LakeSettings {
@@ -369,7 +365,7 @@ impl File<'_> {
             return Ok(contracts);
         };
         for path in files.get_ref() {
-            let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+            let text = read_text(Path::new(path)).map_err(|error| error.to_string());
             let adopted = text.and_then(|text| contracts.adopt(Contract::parse(&text)?));
             adopted.map_err(|error| {
                 let message = format!("{path}: {}", error.trim_end());
@@ -398,6 +394,31 @@ impl File<'_> {
 /// A number of MiB in bytes.
 fn mib(number: u32) -> u64 {
     u64::from(number) << 20
+}
+
+/// Refuses what cannot be a lake, without looking for it.
+fn check_lake(url: &str) -> Result<(), String> {
+    if url.is_empty() {
+        return Err("the URL is empty; write a path or the URL of a bucket".to_owned());
+    }
+    // `run` would create a folder of this name.
+    if url.ends_with(".toml") && !Path::new(url).is_dir() {
+        return Err(format!("{url} is a pipeline file, not a lake"));
+    }
+    check_place_of_lake(url)
+}
+
+/// The same for a lake that a flag or an environment variable names.
+///
+/// # Errors
+/// What is wrong with it, and what to pass instead.
+pub fn check_given_lake(url: &str) -> Result<()> {
+    check_lake(url).map_err(|message| {
+        let message = format!("--lake or BACKLAKE_LAKE: {message}");
+        Error::usage(message).with_hint(
+            "set it to the folder or the URL (s3://, gs://, az://) of the lake, or leave it out: the pipeline file names the lake",
+        )
+    })
 }
 
 /// Refuses a URL to which credentials must not be sent.

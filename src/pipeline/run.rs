@@ -65,7 +65,7 @@ pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> 
     let ledger = Ledger::new(store.clone(), snapshot);
     begins_today(pipeline, mode.begins, &ledger, published.as_ref()).await?;
     let credentials = credentials_for(pipeline, env)?;
-    let list = read_targets(&pipeline.targets, &env.clock).await?;
+    let list = read_targets(&pipeline.targets, &env.clock, &env.stop).await?;
     refuse_mistaken(&list, &pipeline.targets)?;
     let invalid_reasons = reasons(&list);
     if !invalid_reasons.is_empty() {

@@ -4,15 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _, RetryConfig};
+use object_store::{ClientConfigKey, ObjectStore, ObjectStoreExt as _, RetryConfig};
 use url::Url;
 
 use super::download::Download;
+use super::refusals::check_endpoint;
 use crate::error::{Context, Error, Result};
+
+/// The schemes of the URLs of buckets.
+pub(crate) const SCHEMES: [&str; 6] = ["s3", "s3a", "gs", "az", "abfs", "abfss"];
+
+pub(super) fn unsupported(scheme: &str) -> String {
+    format!("{scheme}:// is not supported")
+}
 
 /// Connects to the bucket of a URL. Credentials are found in each cloud's standard way: environment,
 /// workload identity, instance role.
@@ -25,11 +33,7 @@ pub(super) fn connect(
 ) -> Option<Result<Arc<dyn ObjectStore>, object_store::Error>> {
     let retry = retry.clone();
     Some(match url.scheme() {
-        "s3" | "s3a" => {
-            let builder = AmazonS3Builder::from_env().with_url(url.as_str());
-            let built = builder.with_retry(retry).build();
-            built.map(|store| Arc::new(store) as _)
-        }
+        "s3" | "s3a" => s3(url, retry),
         "gs" => {
             let builder = GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
             let built = builder.with_retry(retry).build();
@@ -42,6 +46,23 @@ pub(super) fn connect(
         }
         _ => return None,
     })
+}
+
+fn s3(url: &Url, retry: RetryConfig) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
+    let builder = AmazonS3Builder::from_env().with_url(url.as_str());
+    if let Some(endpoint) = builder.get_config_value(&AmazonS3ConfigKey::Endpoint) {
+        let allow = AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp);
+        let allowed = builder.get_config_value(&allow);
+        let http_allowed = allowed.is_some_and(|allowed| allowed.eq_ignore_ascii_case("true"));
+        check_endpoint(&endpoint, http_allowed).map_err(|message| {
+            object_store::Error::Generic {
+                store: "S3",
+                source: message.into(),
+            }
+        })?;
+    }
+    let store = builder.with_retry(retry).build()?;
+    Ok(Arc::new(store))
 }
 
 /// A bucket with target lists.
@@ -61,7 +82,7 @@ impl Bucket {
         };
         let failed = || format!("failed to open {root}");
         let url: Url = root.parse().usage(failed)?;
-        let unsupported = || Error::usage(format!("{}:// is not supported", url.scheme()));
+        let unsupported = || Error::usage(unsupported(url.scheme()));
         let objects = connect(&url, &retry).ok_or_else(unsupported)?;
         let objects = objects.usage(failed)?;
         Ok(Self { objects })

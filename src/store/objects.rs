@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{
@@ -16,9 +16,10 @@ use object_store::{
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
-use super::bucket::connect;
+use super::bucket::{SCHEMES, connect, unsupported};
 use super::patience::Patience;
 use super::patient::Patient;
+use super::regular::Regular;
 use super::whole::{blocking, sync_directory, write_whole};
 use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
@@ -26,7 +27,7 @@ use crate::secret::has_login;
 use crate::stop::Stop;
 
 /// Why a lake is refused whose URL has a login.
-pub const LOGIN_IN_LAKE: &str = "credentials do not belong in the URL of a lake";
+const LOGIN_IN_LAKE: &str = "credentials do not belong in the URL of a lake";
 
 /// The lake's storage. Cheap to clone.
 ///
@@ -53,6 +54,8 @@ pub struct Store {
     disk: Option<Arc<PathBuf>>,
     /// Where paid responses are kept that the lake does not take.
     spill: Option<Arc<FsPath>>,
+    /// For tests: the free bytes, instead of what the disk says.
+    free: Option<Arc<AtomicU64>>,
 }
 
 impl Store {
@@ -86,7 +89,7 @@ impl Store {
                 let message = format!("the lake {url} is a file, not a folder");
                 return Err(Error::usage(message).with_hint("pass the folder of the lake"));
             }
-            let objects = LocalFileSystem::new_with_prefix(&root).usage(failed)?;
+            let objects = Regular::new(root.clone()).usage(failed)?;
             let name = root.display().to_string().into();
             return Ok(Self {
                 disk: Some(Arc::new(root)),
@@ -97,15 +100,26 @@ impl Store {
         let objects = match connect(&parsed, &retries()) {
             Some(connected) => connected.usage(failed)?,
             None => {
-                let scheme = parsed.scheme();
+                let message = format!("[lake] url: {}", unsupported(parsed.scheme()));
                 return Err(
-                    Error::usage(format!("[lake] url: {scheme}:// is not supported"))
-                        .with_hint("use a local path, s3://, gs:// or az://"),
+                    Error::usage(message).with_hint("use a local path, s3://, gs:// or az://")
                 );
             }
         };
         let folder = Path::from_url_path(parsed.path()).usage(failed)?;
         Ok(Self::over(Arc::new(PrefixStore::new(objects, folder)), url))
+    }
+
+    /// Checks a place without creating or asking for anything: a folder that does not exist yet is
+    /// fine, a file is not, and an object store must be described by its URL and the environment.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn check(url: &str) -> Result<()> {
+        match local(url) {
+            Some(folder) if !folder.exists() => Ok(()),
+            _ => Self::open(url).map(drop),
+        }
     }
 
     /// A lake in any object store; `name` is what messages call it.
@@ -123,6 +137,7 @@ impl Store {
             name,
             disk: None,
             spill: None,
+            free: None,
         }
     }
 
@@ -163,9 +178,21 @@ impl Store {
         self.spill.as_deref()
     }
 
-    /// Waits until nothing that has failed is tried again.
-    pub(crate) async fn healthy(&self) {
-        self.patience.healthy().await;
+    /// The same lake on a disk with this many free bytes, for tests.
+    #[must_use]
+    pub fn with_free_bytes(&self, free: Arc<AtomicU64>) -> Self {
+        Self {
+            free: Some(free),
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn told_free(&self) -> Option<u64> {
+        self.free.as_ref().map(|free| free.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn patience(&self) -> &Patience {
+        &self.patience
     }
 
     /// The lake's path or URL, for messages.
@@ -181,7 +208,8 @@ impl Store {
 
     /// Writes or overwrites an object, durably and atomically.
     pub(crate) async fn put(&self, path: &Path, bytes: Bytes) -> Result<()> {
-        let failed = || format!("failed to write {path} to the lake");
+        let size = bytes.len();
+        let failed = || format!("failed to write {path} ({size} bytes) to the lake");
         match self.on_disk(path) {
             None => self
                 .objects
@@ -206,11 +234,12 @@ impl Store {
 
     /// Writes an object that must not exist yet, durably and atomically; false if it exists with other content.
     pub(crate) async fn put_new(&self, path: &Path, bytes: Bytes) -> Result<bool> {
-        let options = PutOptions::from(PutMode::Create);
+        let (options, size) = (PutOptions::from(PutMode::Create), bytes.len());
+        let failed = || format!("failed to write {path} ({size} bytes) to the lake");
         match self.objects.put_opts(path, bytes.into(), options).await {
             Ok(_) => self.sync(path).await.map(|()| true),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
-            Err(error) => Err(error).context(|| format!("failed to write {path} to the lake")),
+            Err(error) => Err(error).context(failed),
         }
     }
 
@@ -343,6 +372,28 @@ fn retries() -> RetryConfig {
 }
 
 /// The folder that a path or `file://` URL names; none for other URLs.
+/// Refuses a place at which no lake can be, without looking for it: a scheme that is not supported, or
+/// a bucket without a name.
+///
+/// # Errors
+/// What is wrong with the URL.
+pub fn check_place_of_lake(url: &str) -> Result<(), String> {
+    if has_login(url) {
+        return Err(LOGIN_IN_LAKE.to_owned());
+    }
+    if local(url).is_some() {
+        return Ok(());
+    }
+    let parsed: Url = url
+        .parse()
+        .map_err(|error| format!("{url} is not a URL: {error}"))?;
+    match parsed.scheme() {
+        scheme if !SCHEMES.contains(&scheme) => Err(unsupported(scheme)),
+        _ if parsed.host_str().is_none_or(str::is_empty) => Err(format!("{url} names no bucket")),
+        _ => Ok(()),
+    }
+}
+
 fn local(url: &str) -> Option<&FsPath> {
     match url.split_once("://") {
         None => Some(FsPath::new(url)),

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
+use crate::error::advice;
 use crate::stop::Stop;
 
 /// How long a command without a pipeline file tries again.
@@ -94,7 +95,8 @@ impl Patience {
             }
             if said.is_none_or(|said| since >= said + SAID_EVERY) {
                 let (seconds, minutes) = (since.as_secs(), limit.as_secs() / 60);
-                warn!(%error, seconds, "the lake fails; trying again for up to {minutes} min, and sending nothing until then");
+                let advice = advice(&error);
+                warn!(%error, advice, seconds, "the lake fails; trying again for up to {minutes} min, and sending nothing until then");
                 said = Some(since);
             }
             if !wait.is_zero() {

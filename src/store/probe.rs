@@ -12,11 +12,9 @@ use super::layout::Layout;
 use super::objects::Store;
 use super::owner::Owner;
 use super::patience::{asks_metadata_service, is_denied};
+use super::refusals::{Reason, reason};
 use crate::contract::Table;
 use crate::error::{Error, Result};
-
-/// Space for everything that does not grow with the plan.
-const SPARE_BYTES: u64 = 32 << 20;
 
 const NOT_DELETED: &str = "an object that was deleted can still be read";
 
@@ -130,49 +128,25 @@ impl Store {
                 | object_store::Error::NotSupported { .. },
             ) => return self.lacks("it does not support conditional writes"),
             Failure::Other(error) => error,
-            Failure::Store(error) if is_denied(&error) => {
-                return Error::usage(message()).caused_by(error);
-            }
             Failure::Store(error) => Error::unexpected(message()).caused_by(error),
         };
         if asks_metadata_service(&error) {
             let message = format!("[lake] url: no credentials for {}", self.display());
             return Error::usage(message).with_hint("nothing was sent; set the environment variables of the cloud (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY), or run with a role of the machine or a workload identity; profiles and SSO are not read: export their variables, for example with `aws configure export-credentials --format env`");
         }
-        if is_denied(&error) {
-            return Error::usage(message()).caused_by(error);
+        match reason(&error).filter(|_| self.root().is_none()) {
+            Some(Reason { kind, what, hint }) => {
+                let message = format!("[lake] url: {}: {what}", self.display());
+                Error::new(*kind, message).caused_by(error).with_hint(*hint)
+            }
+            None if is_denied(&error) => Error::usage(message()).caused_by(error),
+            None => error,
         }
-        error
     }
 
     fn lacks(&self, what: &str) -> Error {
         let message = format!("[lake] url: {} cannot hold a lake: {what}", self.display());
         Error::usage(message).with_hint("nothing was sent; use a store that supports conditional writes (If-None-Match and If-Match), or a local disk")
-    }
-
-    /// Makes sure that the disk has room for what a plan may write: on the lake's disk, or in the folder for temporary
-    /// files if the lake is in an object store.
-    ///
-    /// # Errors
-    /// A usage error with what is free and what is needed.
-    pub fn ensure_room(&self, bytes: u64) -> Result<()> {
-        let (folder, needed) = (self.scratch(), bytes + SPARE_BYTES);
-        // A disk that does not say how much is free is tried.
-        let Ok(found) = rustix::fs::statvfs(&folder) else {
-            return Ok(());
-        };
-        let free = found.f_bavail.saturating_mul(found.f_frsize);
-        if free >= needed {
-            return Ok(());
-        }
-        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-        let message = format!(
-            "{} MiB are free in {}, and the plan may need {} MiB",
-            mib(free),
-            folder.display(),
-            mib(needed)
-        );
-        Err(Error::usage(message).with_hint("nothing was sent; free some space, or split the list"))
     }
 }
 

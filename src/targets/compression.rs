@@ -10,6 +10,7 @@ use super::encoding::{Encoding, Peek, from_utf16};
 use super::list_file::ListFile;
 use super::reading::Format;
 use crate::error::{Context, Error, Result};
+use crate::files::open_to_read;
 
 /// Bytes in the buffer of a file or a decoder.
 const BUFFER: usize = 1 << 18;
@@ -72,7 +73,11 @@ pub(super) fn open(list: &ListFile<'_>) -> Result<Opened> {
     if list.path == "-" {
         return open_standard_input(list);
     }
-    let file = File::open(list.file).usage(failed)?;
+    let file = open_to_read(list.file).map_err(|error| {
+        Error::usage(failed()).caused_by(error).with_hint(
+            "nothing was sent; a list is a file; `-` is standard input, also of a FIFO: `< FIFO`",
+        )
+    })?;
     let (name, compression) = Compression::split(list.path);
     let name = Some(name.to_owned());
     let stream = match compression {

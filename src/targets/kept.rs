@@ -177,4 +177,30 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn of_a_long_invalid_line_the_start_is_kept_and_it_stays_invalid() {
+        let rules = Rules::default();
+        let why = "it is wrong at its end";
+        let line = format!("https://example.com/{}", "\u{e4}".repeat(20_000));
+        let list = TargetList::gather(Vec::new(), vec!["a".to_owned()], &rules, |sink| {
+            for number in 0..1000 {
+                let mut block = Block::of(0);
+                let problem = Problem::Recorded(why.to_owned());
+                block.push(number, line.as_bytes(), Some(problem));
+                sink(block)?;
+            }
+            Ok(())
+        });
+        let (list, ()) = list.unwrap();
+        assert!(list.memory_bytes() < 8 << 20, "{}", list.memory_bytes());
+        let mut kept = Vec::new();
+        list.write_kept(&rules, &mut kept).unwrap();
+        let (again, _) = TargetList::read_kept(kept.as_slice()).unwrap();
+        for list in [list, again] {
+            assert_eq!((list.invalid_count(), list.target_count()), (1000, 0));
+            assert!(line.starts_with(list.line(0).input) && list.line(0).input.len() == 1024);
+            assert_eq!(list.line(0).end, LineEnd::Invalid(why));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! # Memory
 //! About 60 bytes per line in addition to the target's text. A line as written is stored only where
-//! it differs from the canonical form. Ten million lines of 50 bytes take about 1.2 GB.
+//! it differs from the canonical form, and of an invalid line only the start. Ten million lines of 50 bytes take about 1.2 GB.
 
 use std::sync::mpsc;
 use std::thread;
@@ -47,7 +47,7 @@ pub struct Line<'a> {
     pub(super) source_number: usize,
     /// The line number in that file, from 1.
     pub number: u64,
-    /// The line as written.
+    /// The line as written; of an invalid line, at most the first 1,024 bytes.
     pub input: &'a str,
     /// The target, or why there is none.
     pub end: LineEnd<'a>,
@@ -121,6 +121,14 @@ pub(super) fn canonicalised(block: &Block, rules: &Rules) -> Vec<Result<Canonica
         None => canonical_of_line(block.text(line), block.entities, rules).map_err(Problem::from),
     });
     targets.with_min_len(256).collect()
+}
+
+/// The bytes of an invalid line that are kept.
+const MAX_INVALID: usize = 1 << 10;
+
+/// The part of an invalid line that is kept, so that the memory for lines of any length is bounded.
+fn start_of_invalid(input: &str) -> &str {
+    &input[..input.floor_char_boundary(MAX_INVALID)]
 }
 
 impl TargetList {
@@ -234,7 +242,10 @@ impl TargetList {
                 Err(reason) => {
                     self.invalid += 1;
                     let (reason, _) = self.reasons.insert(&mut self.store, &reason.to_string());
-                    (Some(self.store.push(input)), reason | INVALID)
+                    (
+                        Some(self.store.push(start_of_invalid(input))),
+                        reason | INVALID,
+                    )
                 }
             };
             self.lines.push(LineEntry {

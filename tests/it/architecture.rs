@@ -49,7 +49,8 @@ fn imports(module: &str) -> BTreeSet<String> {
 #[test]
 fn a_stage_imports_only_what_comes_before_it() {
     let shared = [
-        "clock", "contract", "error", "fate", "money", "question", "secret", "stop", "visible",
+        "clock", "contract", "error", "fate", "files", "money", "question", "secret", "stop",
+        "visible",
     ];
     let stages = [
         ("targets", &[][..]),
@@ -106,6 +107,7 @@ fn a_stage_imports_only_what_comes_before_it() {
         ("contract", &[]),
         ("error", &[]),
         ("fate", &[]),
+        ("files", &[]),
         ("money", &[]),
         ("question", &["provider"]),
         ("secret", &[]),

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use backlake::error::ErrorKind;
 use backlake::simulator::Behaviour;
 
-use crate::harness::{Site, change_response, mixed_targets, program, record_body, simulator, text};
+use crate::altered::{change_response, record_body};
+use crate::harness::{Site, mixed_targets, program, simulator, text};
 
 fn response(site: &Site, id: &str) -> PathBuf {
     site.lake()

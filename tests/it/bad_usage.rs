@@ -93,6 +93,11 @@ fn a_place_that_is_wrong_is_refused_by_every_command_that_takes_one() {
         refused(&command, Some(("BACKLAKE_LAKE", "")), "no lake was given");
         refused(
             &command,
+            Some(("BACKLAKE_LAKE", "nightly.toml")),
+            "BACKLAKE_LAKE: nightly.toml is a pipeline file, not a lake",
+        );
+        refused(
+            &command,
             Some(("BACKLAKE_LAKE", "no/such")),
             "failed to open the lake at no/such",
         );
@@ -192,6 +197,20 @@ fn values_and_flags_that_are_wrong_are_refused_with_what_is_right() {
             "invalid value 'backlinks/nope' for '--endpoint <NAME>'",
         ),
         (&["init", LIST, "--lake", ""], "the URL is empty"),
+        (
+            &["plan", file, "--lake", "ftp://x"],
+            "ftp:// is not supported",
+        ),
+        (&["plan", file, "--lake", "s3://"], "s3:// names no bucket"),
+        (
+            &["plan", file, "--lake", file],
+            "is a pipeline file, not a lake",
+        ),
+        (&["plan", file, "--lake", LIST], "is a file, not a folder"),
+        (
+            &["plan", file, "--lake", "az://container/lake"],
+            "failed to open the lake at az://container/lake",
+        ),
         (&["status", lake, "--nights", "0"], "'0' for '--nights <N>'"),
         (
             &["status", lake, "--max-age", "5"],
@@ -280,6 +299,11 @@ fn an_environment_variable_with_rubbish_is_named() {
         ),
         ("BACKLAKE_LAKE", "", "BACKLAKE_LAKE: the URL is empty"),
         ("BACKLAKE_LAKE", "ftp://x", "ftp:// is not supported"),
+        (
+            "BACKLAKE_LAKE",
+            "nightly.toml",
+            "BACKLAKE_LAKE: nightly.toml is a pipeline file, not a lake",
+        ),
         (
             "BACKLAKE_LOG_FORMAT",
             "xml",

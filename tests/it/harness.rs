@@ -13,7 +13,6 @@ use backlake::clock::Clock;
 use backlake::contract::Table;
 use backlake::error::Result;
 use backlake::fetch::{SendError, StreamingResponse, Transport};
-use backlake::ledger::body_sha256;
 use backlake::pipeline::{
     FindingsMode, Overrides, Pipeline, RunEnd, RunMode, Surroundings, replay, run,
 };
@@ -24,6 +23,7 @@ use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _};
+use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
@@ -224,6 +224,27 @@ impl Site {
 /// The surroundings of a run in a test: the simulator's credentials, and a transport to it without
 /// sockets.
 pub(crate) fn surroundings(simulator: &Arc<Simulator>, clock: &Clock) -> Surroundings<'static> {
+    through(simulator, clock, None)
+}
+
+/// The same with a provider that sends items which differ from the contract.
+pub(crate) fn drifting(
+    simulator: &Arc<Simulator>,
+    clock: &Clock,
+    alter: AlterItem,
+) -> Surroundings<'static> {
+    through(simulator, clock, Some(alter))
+}
+
+/// Changes an item, of which the number in its response is given.
+pub(crate) type AlterItem = fn(usize, &mut serde_json::Value);
+
+fn through(
+    simulator: &Arc<Simulator>,
+    clock: &Clock,
+    alter: Option<AlterItem>,
+) -> Surroundings<'static> {
+    let simulator = Arc::clone(simulator);
     Surroundings {
         clock: clock.clone(),
         seed: 7,
@@ -231,7 +252,7 @@ pub(crate) fn surroundings(simulator: &Arc<Simulator>, clock: &Clock) -> Surroun
         on_progress: &|_| {},
         stop: Stop::default(),
         owner: Owner::this_process(),
-        transport: Some(Arc::new(Within(Arc::clone(simulator)))),
+        transport: Some(Arc::new(Within { simulator, alter })),
         store: None,
     }
 }
@@ -267,7 +288,11 @@ pub(crate) async fn listening(behaviour: Behaviour) -> Simulator {
 }
 
 /// A transport to the simulator within this process.
-struct Within(Arc<Simulator>);
+struct Within {
+    simulator: Arc<Simulator>,
+    /// What becomes of each item on its way.
+    alter: Option<AlterItem>,
+}
 
 impl std::fmt::Debug for Within {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -276,14 +301,24 @@ impl std::fmt::Debug for Within {
 }
 
 impl Transport for Within {
-    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<StreamingResponse, SendError>> {
-        let simulator = Arc::clone(&self.0);
+    fn send(
+        &self,
+        mut request: Request<Bytes>,
+    ) -> BoxFuture<'_, Result<StreamingResponse, SendError>> {
+        let simulator = Arc::clone(&self.simulator);
+        if self.alter.is_some() {
+            // Compressed items cannot be altered.
+            request.headers_mut().remove(ACCEPT_ENCODING);
+        }
         // The provider does its work whether or not the client waits for it.
         let reaction = tokio::spawn(async move { simulator.react(request).await });
         Box::pin(async move {
             let half = |scripted: &Scripted| Ok(scripted.body.slice(..scripted.body.len() / 2));
             match reaction.await.unwrap() {
-                Reaction::Response(scripted) => {
+                Reaction::Response(mut scripted) => {
+                    if let Some(alter) = self.alter {
+                        scripted.body = altered(&scripted.body, alter);
+                    }
                     let body = stream::iter([Ok(scripted.body.clone())]).boxed();
                     Ok(response(scripted, body))
                 }
@@ -303,6 +338,17 @@ impl Transport for Within {
             }
         })
     }
+}
+
+/// A response with changed items.
+fn altered(body: &[u8], alter: AlterItem) -> Bytes {
+    let mut response: serde_json::Value = serde_json::from_slice(body).unwrap();
+    let items = response.pointer_mut("/tasks/0/result/0/items");
+    let items = items.and_then(serde_json::Value::as_array_mut);
+    for (n, item) in items.into_iter().flatten().enumerate() {
+        alter(n, item);
+    }
+    response.to_string().into()
 }
 
 fn response(
@@ -409,51 +455,4 @@ pub(crate) fn mixed_targets(count: usize) -> impl Iterator<Item = String> {
             format!("https://e{}.org/{n}", n % 40)
         }
     })
-}
-
-/// Adds a field to every archived item, as if the provider had sent it.
-pub(crate) fn add_field(site: &Site, field: &str, value: impl Fn(usize) -> serde_json::Value) {
-    let attempts = site.lake().join("_runs/2026-11-23/attempts");
-    for entry in std::fs::read_dir(attempts).unwrap() {
-        let path = entry.unwrap().path();
-        let id = path.file_stem().unwrap().to_str().unwrap();
-        let body = change_response(site, id, |response| {
-            let items = response["tasks"][0]["result"][0]["items"]
-                .as_array_mut()
-                .unwrap();
-            for (n, item) in items.iter_mut().enumerate() {
-                item[field] = value(n);
-            }
-        });
-        record_body(site, id, &body);
-    }
-}
-
-/// Changes the ledger to say that an attempt has received this body.
-pub(crate) fn record_body(site: &Site, id: &str, body: &[u8]) {
-    let path = site
-        .lake()
-        .join(format!("_runs/2026-11-23/attempts/{id}.json"));
-    let mut attempt: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    attempt["body_bytes"] = body.len().into();
-    attempt["body_sha256"] = body_sha256(body).into();
-    std::fs::write(path, attempt.to_string()).unwrap();
-}
-
-/// Changes the archived response to an attempt behind the ledger's back. Returns the new body.
-pub(crate) fn change_response(
-    site: &Site,
-    id: &str,
-    change: impl FnOnce(&mut serde_json::Value),
-) -> Vec<u8> {
-    let path = site
-        .lake()
-        .join(format!("_archive/2026-11-23/{id}.json.zst"));
-    let body = zstd::decode_all(std::fs::File::open(&path).unwrap()).unwrap();
-    let mut response: serde_json::Value = serde_json::from_slice(&body).unwrap();
-    change(&mut response);
-    let body = serde_json::to_vec(&response).unwrap();
-    std::fs::write(path, zstd::bulk::compress(&body, 3).unwrap()).unwrap();
-    body
 }

@@ -2,33 +2,18 @@
 //! accepts it; a lake never mixes invented and real data.
 
 use backlake::error::ErrorKind;
-use backlake::pipeline::{
-    FindingsMode, Progress, RunMode, RunState, Surroundings, plan, replay, run,
-};
+use backlake::pipeline::{FindingsMode, RunMode, RunState, plan, replay, run};
 use backlake::simulator::Behaviour;
 
-use crate::harness::{Site, add_field, mixed_targets as lines, simulator, surroundings};
+use crate::harness::{Site, drifting, mixed_targets as lines, simulator, surroundings};
 
 #[tokio::test(start_paused = true)]
 async fn drift_holds_a_snapshot_until_it_is_accepted() {
     let site = Site::new(lines(1200)).with("[publish]\non_drift = \"hold\"");
     let (simulator, clock) = simulator(Behaviour::default()).await;
-    // The provider changes a field before the responses are read.
-    let on_progress = |progress: Progress| {
-        if matches!(progress, Progress::Publishing { .. }) {
-            add_field(
-                &site,
-                "rank",
-                |n| {
-                    if n == 0 { "high".into() } else { 7.into() }
-                },
-            );
-        }
-    };
-    let env = Surroundings {
-        on_progress: &on_progress,
-        ..surroundings(&simulator, &clock)
-    };
+    let env = drifting(&simulator, &clock, |n, item| {
+        item["rank"] = if n == 0 { "high".into() } else { 7.into() };
+    });
     let pipeline = site.pipeline(&simulator.url());
     let held = run(&pipeline, RunMode::default(), &env).await.unwrap();
     let error = held.error.unwrap();

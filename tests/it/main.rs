@@ -6,6 +6,8 @@
     reason = "a test reads best from top to bottom, tables included"
 )]
 
+mod absurd;
+mod altered;
 mod architecture;
 mod auditing;
 mod bad_input;
@@ -21,6 +23,7 @@ mod dating;
 mod delta;
 mod faulty;
 mod flattening;
+mod full;
 mod harness;
 mod hiccups;
 mod history;
@@ -54,6 +57,8 @@ mod separating;
 mod spellings;
 mod status;
 mod status_codes;
+mod stored_lake;
+mod taken_over;
 mod targets;
 mod texts;
 mod truth;

@@ -13,7 +13,8 @@ use backlake::simulator::Behaviour;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
 
-use crate::harness::{Site, add_field, files, mixed_targets as lines, simulator};
+use crate::altered::add_field;
+use crate::harness::{Site, files, mixed_targets as lines, simulator};
 
 #[tokio::test(start_paused = true)]
 async fn lost_and_damaged_files_are_rebuilt_to_the_byte_for_free() {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backlake::clock::Clock;
-use backlake::pipeline::{Overrides, Pipeline, RunMode, Surroundings, run};
+use backlake::pipeline::{Overrides, Pipeline, RunMode, run};
 use backlake::simulator::{Behaviour, Simulator};
 use backlake::store::{Owner, Store};
 use backlake::upkeep::{Expected, Night, NightState, Status, status};
 use chrono::{Days, NaiveDate, TimeDelta};
 
-use crate::harness::{Site, add_field, date, program, simulator, surroundings, text};
+use crate::harness::{Site, date, drifting, program, simulator, surroundings, text};
 use crate::scripted::{pages, published};
 
 async fn told(site: &Site, clock: &Clock) -> Status {
@@ -138,15 +138,7 @@ async fn a_night_whose_process_died_is_running_then_open_and_says_what_was_answe
 async fn a_held_night_says_why_and_a_replacement_that_stopped_is_open() {
     let site = Site::new(pages(1500)).with("[publish]\non_drift = \"hold\"");
     let (simulator, clock) = simulator(Behaviour::default()).await;
-    let drift = |progress: backlake::pipeline::Progress| {
-        if matches!(progress, backlake::pipeline::Progress::Publishing { .. }) {
-            add_field(&site, "new_field", |_| 1.into());
-        }
-    };
-    let env = Surroundings {
-        on_progress: &drift,
-        ..surroundings(&simulator, &clock)
-    };
+    let env = drifting(&simulator, &clock, |_, item| item["new_field"] = 1.into());
     run(&site.pipeline(&simulator.url()), RunMode::default(), &env)
         .await
         .unwrap();
