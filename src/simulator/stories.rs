@@ -96,8 +96,11 @@ fn page_story(seed: u64, day: i64, target: &str, effect: &mut Effect) {
             effect.spam = (55.0 * strength) as i64;
         }
     } else if kind < 0.025 {
-        effect.size *= (-since / 15.0).exp().max(0.03);
-        effect.broken = effect.broken.max(0.4 * (since / 30.0).min(1.0));
+        // In the end, it is found by others and grows again.
+        let found = ((since - 90.0) / 30.0).clamp(0.0, 1.0);
+        effect.size *= (-since / 15.0).exp().max(0.03).max(found);
+        let broken = 0.4 * (since / 30.0).min(1.0) * (1.0 - found);
+        effect.broken = effect.broken.max(broken);
     }
 }
 
