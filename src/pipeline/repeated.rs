@@ -29,8 +29,9 @@ pub(super) async fn done_already(
         return Ok(Some(already_published(start, published)));
     }
     // A replay publishes the same run again, and replaces nothing. A time that has not come yet is that of a wrong clock.
-    let began_since =
-        published.started_at >= start.started_at && published.published_at <= start.env.clock.now();
+    let (began, now) = (start.started_at, start.env.clock.now());
+    let at = published.published_at;
+    let began_since = published.started_at >= began && at > began && at <= now;
     let raced = began_since || seen.is_none_or(|seen| seen.run != run);
     let cut_off = ledger.is_marked_replacing(run).await?
         && ledger.run_record(published.generation + 1).await?.is_none();
