@@ -96,7 +96,7 @@ pub(super) fn write_outside(path: &Path, bytes: &[u8]) -> Result<()> {
     to.close()
 }
 
-/// Opens a device or a FIFO. To open a FIFO that nobody reads fails instead of waiting for a reader.
+/// Opens a device or a FIFO. Opening a FIFO without a reader fails instead of waiting for one.
 fn through(path: &Path) -> Result<File> {
     let opened = open_without_waiting(path, OpenOptions::new().append(true));
     opened.map_err(|error| {

@@ -42,7 +42,7 @@ pub(super) fn cell(label: &str, number: Markup) -> Markup {
     html! { td class="number" data-label=(label) { (number) } }
 }
 
-/// A warning that nobody can miss, if the data is invented.
+/// A prominent warning if the data is invented.
 pub(super) fn banner(report: &Report) -> Markup {
     html! {
         @if report.manifest.question.invented {

@@ -235,7 +235,7 @@ fn runs(values: &[Option<i64>]) -> Vec<Vec<(usize, i64)>> {
         .collect()
 }
 
-/// A coordinate without digits that nobody can see.
+/// A coordinate, rounded to what is visible.
 fn short(number: f64) -> String {
     let text = format!("{number:.1}");
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
