@@ -36,7 +36,7 @@ pub enum Patience {
 /// the attempts that are settled.
 ///
 /// An attempt that is not listed `listed_after` its sending was not charged, if the list covers the time of its sending
-/// by the provider's clock: see [`Window`]. What cannot be settled stays unknown.
+/// by the provider's clock. What cannot be settled stays unknown.
 ///
 /// # Errors
 /// An account that the provider refuses.
