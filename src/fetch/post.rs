@@ -17,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Posts a JSON document, once, with a bearer token if there is one.
 ///
 /// # Errors
-/// A server that cannot be reached, takes too long, or does not accept the document. No message
+/// The server cannot be reached, takes too long, or rejects the document. No message
 /// contains the token.
 pub async fn post_json(url: &Url, token: Option<&str>, json: String, clock: &Clock) -> Result<()> {
     let mut request = Request::post(url.as_str()).header(CONTENT_TYPE, "application/json");
@@ -25,17 +25,23 @@ pub async fn post_json(url: &Url, token: Option<&str>, json: String, clock: &Clo
         request = request.header(AUTHORIZATION, format!("Bearer {token}"));
     }
     let request = request.body(Bytes::from(json));
-    let request = request.map_err(|_| Error::usage("its URL or its token cannot be sent"))?;
+    let request =
+        request.map_err(|_| Error::usage("the URL or the token cannot be sent in a request"))?;
     let transport = HttpTransport::new(url)?;
     let sent = clock.within(TIMEOUT, transport.send(request)).await;
     let response = sent
-        .ok_or_else(|| Error::unexpected(format!("it takes longer than {} s", TIMEOUT.as_secs())))?
-        .context(|| "it cannot be reached")?;
+        .ok_or_else(|| {
+            Error::unexpected(format!(
+                "the server did not respond within {} s",
+                TIMEOUT.as_secs()
+            ))
+        })?
+        .context(|| "failed to reach the server")?;
     if response.status.is_success() {
         return Ok(());
     }
     Err(Error::unexpected(format!(
-        "it responds with {}",
+        "the server responded with {}",
         response.status
     )))
 }

@@ -1,8 +1,9 @@
-//! Tells a data catalogue what a run does, as OpenLineage events: START, then COMPLETE or FAIL.
+//! Reports runs to a data catalogue as OpenLineage events: START, then COMPLETE or FAIL.
 //!
-//! Events go to a file, one JSON document per line, or to a URL, or both. Nothing that fails here
-//! changes the outcome of a run: it is logged.
+//! Events go to a file, one JSON document per line, or to a URL, or both. A failure here is
+//! logged and never changes the outcome of the run.
 
+use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -17,14 +18,12 @@ use super::surroundings::Surroundings;
 use crate::contract::Table;
 use crate::error::{Context as _, Result};
 use crate::fetch::post_json;
+use crate::files::open_without_waiting;
 use crate::lake::Manifest;
 use crate::secret::shown;
 
-/// What wrote the events.
-const PRODUCER: &str = concat!(
-    "https://crates.io/crates/backlake/",
-    env!("CARGO_PKG_VERSION")
-);
+/// The producer of the events.
+const PRODUCER: &str = concat!("urn:backlake:", env!("CARGO_PKG_VERSION"));
 const EVENT: &str = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent";
 const SCHEMA: &str =
     "https://openlineage.io/spec/facets/1-1-1/SchemaDatasetFacet.json#/$defs/SchemaDatasetFacet";
@@ -33,8 +32,8 @@ const ERROR: &str = "https://openlineage.io/spec/facets/1-0-1/ErrorMessageRunFac
 /// The variable with the token for the server, as OpenLineage's own clients read it.
 const TOKEN: &str = "OPENLINEAGE_API_KEY";
 
-/// Does `work`, and tells how it begins and ends if the pipeline says where.
-pub(super) async fn told(
+/// Runs `work`, and emits an event before and after it if `[lineage]` is set.
+pub(super) async fn with_events(
     pipeline: &Pipeline,
     env: &Surroundings<'_>,
     work: impl Future<Output = Result<RunEnd>>,
@@ -45,7 +44,7 @@ pub(super) async fn told(
     let seed = format!("{} {} {}", pipeline.snapshot, env.seed, env.clock.now());
     let run = Uuid::new_v8(xxh3_128(seed.as_bytes()).to_be_bytes());
     let event = Event { pipeline, env, run };
-    event.tell("START", json!({}), None).await;
+    event.emit("START", json!({}), None).await;
     let end = work.await;
     let error = end.as_ref().map_or_else(Some, |end| end.error.as_ref());
     match error {
@@ -54,11 +53,11 @@ pub(super) async fn told(
                 "message": error.to_string(),
                 "programmingLanguage": "Rust",
             })) });
-            event.tell("FAIL", facet, None).await;
+            event.emit("FAIL", facet, None).await;
         }
         None => {
             let manifest = event.manifest().await;
-            event.tell("COMPLETE", json!({}), manifest.as_ref()).await;
+            event.emit("COMPLETE", json!({}), manifest.as_ref()).await;
         }
     }
     end
@@ -77,7 +76,7 @@ impl Event<'_> {
         Manifest::read(&store, self.pipeline.snapshot).await.ok()?
     }
 
-    async fn tell(&self, kind: &str, run_facets: Value, manifest: Option<&Manifest>) {
+    async fn emit(&self, kind: &str, run_facets: Value, manifest: Option<&Manifest>) {
         let event = self.json(kind, run_facets, manifest);
         let LineageSettings { file, url } = &self.pipeline.lineage;
         if let Some(file) = file {
@@ -162,10 +161,8 @@ fn dataset(url: &str) -> (String, String) {
 }
 
 fn append(file: &Path, event: &Value) -> Result<()> {
-    let opened = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(file);
+    // A FIFO without a reader must not hold up the run.
+    let opened = open_without_waiting(file, OpenOptions::new().create(true).append(true));
     let written = opened.and_then(|mut opened| opened.write_all(format!("{event}\n").as_bytes()));
     written.context(|| format!("failed to write {}", file.display()))
 }

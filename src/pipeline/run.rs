@@ -13,7 +13,7 @@ use super::connect::{connect, credentials_for};
 use super::gates::{begins_today, same_kind_of_data, same_question, too_many_failed, with_date};
 use super::gathered::Gathered;
 use super::invalid::{described, reasons, refuse_mistaken};
-use super::lineage::told;
+use super::lineage::with_events;
 use super::means::Means;
 use super::plan::read_targets;
 use super::publish::{Publication, WhenDamaged};
@@ -45,10 +45,19 @@ const BYTES_PER_TARGET: u64 = 4 << 10;
 /// Whatever stops a run before there is anything to report. Whatever stops it later is in
 /// [`RunEnd::error`].
 pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> Result<RunEnd> {
-    told(pipeline, env, Box::pin(run_untold(pipeline, mode, env))).await
+    with_events(
+        pipeline,
+        env,
+        Box::pin(run_without_events(pipeline, mode, env)),
+    )
+    .await
 }
 
-async fn run_untold(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> Result<RunEnd> {
+async fn run_without_events(
+    pipeline: &Pipeline,
+    mode: RunMode,
+    env: &Surroundings<'_>,
+) -> Result<RunEnd> {
     let (snapshot, started_at) = (pipeline.snapshot, env.clock.now());
     let store = env.lake(pipeline)?;
     store.probe(&env.owner).await?;

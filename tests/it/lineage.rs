@@ -1,8 +1,9 @@
-//! A catalogue is told what a run does, and nothing that it does changes the run.
+//! Runs are reported to a data catalogue, and the catalogue never affects a run.
 
 use serde_json::Value;
 
 use crate::harness::{Site, text};
+use crate::outside::fifo;
 
 fn events(site: &Site) -> Vec<Value> {
     let events = std::fs::read_to_string(site.folder.path().join("events.ndjson")).unwrap();
@@ -10,7 +11,7 @@ fn events(site: &Site) -> Vec<Value> {
     events.collect::<Result<_, _>>().unwrap()
 }
 
-/// Two requests, with events in a file and for a server at which nobody listens.
+/// Two requests, with events in a file and to a port on which no server listens.
 fn site() -> Site {
     let site = Site::new((0..150).map(|n| format!("site{n}.com")));
     let file = site.folder.path().join("events.ndjson");
@@ -59,12 +60,16 @@ fn a_run_tells_how_it_begins_and_ends_and_a_server_that_fails_changes_nothing() 
 
 #[test]
 fn a_file_that_cannot_be_written_changes_nothing() {
-    let site = Site::new(["example.com"]).with("[lineage]\nfile = \"/no/such/folder/events\"");
-    let output = site.program("run", &[]);
-    let log = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{log}");
-    assert!(
-        log.contains("failed to write /no/such/folder/events"),
-        "{log}"
-    );
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    fifo(&pipe);
+    // A FIFO without a reader would hold up the run.
+    for file in [folder.path().join("none/events"), pipe] {
+        let file = file.display().to_string();
+        let site = Site::new(["example.com"]).with(&format!("[lineage]\nfile = \"{file}\""));
+        let output = site.program("run", &[]);
+        let log = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{log}");
+        assert!(log.contains(&format!("failed to write {file}")), "{log}");
+    }
 }

@@ -16,7 +16,7 @@ use crate::harness::{Site, program, text};
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// A FIFO that nobody reads or writes.
-fn fifo(path: &Path) {
+pub(crate) fn fifo(path: &Path) {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
