@@ -11,7 +11,7 @@ use super::console::{Console, Failure, print};
 use super::outside::write_outside;
 use crate::clock::date;
 use crate::error::Context as _;
-use crate::report::{ReportOptions, collect, html};
+use crate::report::{NIGHTS, ReportOptions, collect, html};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,7 +19,7 @@ Examples:
   backlake report lake --snapshot 2026-11-23 --nights 90 --out november.html
   backlake report s3://team-lake/links > report.html
 
-The file needs no network and no script. Each number in it has its SQL.";
+The file needs no network and no script. Its appendix has the SQL behind the numbers.";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -30,7 +30,7 @@ pub(super) struct ReportArgs {
     #[arg(long, value_name = "DATE", value_parser = date)]
     snapshot: Option<NaiveDate>,
     /// How many nights to look back
-    #[arg(long, value_name = "NIGHTS", default_value = "28")]
+    #[arg(long, value_name = "NIGHTS", default_value_t = NIGHTS)]
     nights: NonZeroU32,
     /// Write to FILE instead of standard output
     #[arg(long, value_name = "FILE")]

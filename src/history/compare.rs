@@ -1,8 +1,7 @@
-//! Compares two snapshots in one call, for those who need the result as a whole.
+//! Compares two snapshots for callers that need the whole result in memory.
 
 use std::num::NonZeroU32;
-
-use chrono::NaiveDate;
+use std::sync::Arc;
 
 use super::breakdowns::BreakdownChange;
 use super::pair::Pair;
@@ -15,24 +14,23 @@ use crate::store::Store;
 /// metric. The summary has no breakdowns: [`shifts`] has all of them.
 ///
 /// # Errors
-/// As [`Pair::choose`] and [`Pair::pages`].
+/// As [`Pair::pages`].
 pub async fn compare(
+    pair: &Arc<Pair>,
     store: &Store,
-    [from, to]: [NaiveDate; 2],
     by: &str,
     top: NonZeroU32,
 ) -> Result<Summary> {
-    let pair = Pair::choose(store, Some(from), Some(to), None).await?;
     let pages = pair.pages(store, by).await?;
+    let pair = Arc::clone(pair);
     blocking(move || without_breakdowns(&pair, &pages, top)).await
 }
 
-/// The links of every dimension and key at two dates, over the pages in both.
+/// The links of every dimension and key in both snapshots, over the pages in both.
 ///
 /// # Errors
-/// As [`Pair::choose`] and [`Pair::breakdowns`].
-pub async fn shifts(store: &Store, [from, to]: [NaiveDate; 2]) -> Result<Vec<BreakdownChange>> {
-    let pair = Pair::choose(store, Some(from), Some(to), None).await?;
+/// As [`Pair::breakdowns`].
+pub async fn shifts(pair: &Pair, store: &Store) -> Result<Vec<BreakdownChange>> {
     let breakdowns = pair.breakdowns(store).await?;
     blocking(move || {
         let mut shifts = Vec::new();

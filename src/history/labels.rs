@@ -96,7 +96,7 @@ impl Labels {
             }
             for entry in (ends[0] as usize)..(ends[1] as usize) {
                 let number = self.current.1;
-                // A value that is null is no label.
+                // A null value is not a label.
                 let (Some(key), Some(value)) = (keys.get(entry), values.get(entry)) else {
                     continue;
                 };

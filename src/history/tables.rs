@@ -164,7 +164,7 @@ fn unreadable(error: PolarsError) -> Error {
         _ => ErrorKind::FoundProblems,
     };
     Error::new(kind, FAILED)
-        .with_hint("run `backlake verify`: it says which file is damaged")
+        .with_hint("run `backlake verify` to find the damaged file")
         .caused_by(error)
 }
 

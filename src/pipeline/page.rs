@@ -1,17 +1,12 @@
 //! The report page of a published snapshot, if the pipeline asks for one. The snapshot is published
 //! by then, so a page that fails is a warning and changes nothing.
 
-use std::num::NonZeroU32;
-
 use tracing::warn;
 
 use super::start::Start;
 use crate::error::Result;
-use crate::report::{ReportOptions, collect, html};
+use crate::report::{NIGHTS, ReportOptions, collect, html};
 use crate::store::Layout;
-
-/// How many nights a page looks back.
-const NIGHTS: NonZeroU32 = NonZeroU32::new(28).unwrap();
 
 /// Writes the page of the snapshot that was just published. Returns what went wrong.
 pub(super) async fn write_page(start: &Start<'_>) -> Option<String> {
@@ -20,7 +15,8 @@ pub(super) async fn write_page(start: &Start<'_>) -> Option<String> {
     }
     let error = Box::pin(try_write(start)).await.err()?;
     let date = start.pipeline.snapshot;
-    warn!(%error, "the snapshot is published, but its report is not: `backlake report --snapshot {date}` makes it");
+    let lake = start.store.display();
+    warn!(%error, "the snapshot is published, but its report page was not written; create it with `backlake report {lake} --snapshot {date} --out report.html`");
     Some(format!("failed to write the report page: {error}"))
 }
 

@@ -1,6 +1,6 @@
 //! The bill: what each night was like, what it cost, and what the month will cost.
 
-use chrono::{Datelike as _, NaiveDate};
+use chrono::Datelike as _;
 use maud::{Markup, html};
 
 use super::collect::{Day, Report};
@@ -22,7 +22,7 @@ pub(super) fn section(report: &Report) -> Markup {
                     th scope="col" class="number" title="median" { "Rank" }
                     th scope="col" class="number" title="median" { "Spam" }
                     th scope="col" class="number" { "Requests" }
-                    th scope="col" class="number" title="the fewest requests that any packing needs" { "Bound" }
+                    th scope="col" class="number" title="the fewest requests that any packing can reach" { "Bound" }
                     th scope="col" class="number" { "Cost" }
                 } }
                 tbody { @for day in report.days.iter().rev() { (row(day)) } }
@@ -64,7 +64,7 @@ fn forecast(report: &Report) -> Markup {
         .map(|manifest| manifest.tally.requests.cost_usd)
         .collect();
     let sum: Usd = costs.iter().copied().sum();
-    let days = days_of_month(report.date());
+    let days = report.date().num_days_in_month();
     let newest = report.manifest.tally.requests.cost_usd;
     html! {
         p class="note" {
@@ -75,12 +75,4 @@ fn forecast(report: &Report) -> Markup {
             @if report.manifest.question.invented { " Nothing was paid: the prices are the simulator's." }
         }
     }
-}
-
-fn days_of_month(date: NaiveDate) -> u32 {
-    let first = date.with_day(1).unwrap_or(date);
-    let next = first
-        .checked_add_months(chrono::Months::new(1))
-        .unwrap_or(first);
-    u32::try_from((next - first).num_days()).unwrap_or(30)
 }

@@ -6,17 +6,22 @@
 use std::collections::HashSet;
 use std::error::Error as _;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{
-    Bounds, BreakdownChange, NightPages, Pick, Summary, TopPages, compare, night_pages, shifts,
+    Bounds, BreakdownChange, NightPages, Pair, Pick, Summary, TopPages, compare, night_pages,
+    shifts,
 };
 use crate::lake::{Manifest, snapshots};
 use crate::provider::RankScale;
 use crate::store::{Owner, Store};
 use crate::upkeep::{NightState, nights};
+
+/// How many nights a report looks back by default.
+pub const NIGHTS: NonZeroU32 = NonZeroU32::new(28).unwrap();
 
 /// What a report is about.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +40,8 @@ pub(super) const BY: &str = "referring_main_domains";
 pub(super) const TOP: u32 = 10;
 /// The rows of the table of root domains.
 pub(super) const DOMAINS: usize = 100;
+/// The bars of the rank histogram.
+pub(super) const RANK_BARS: i64 = 20;
 /// The spam scores at which the provider's next band begins.
 pub(super) const SPAM_BANDS: [i64; 2] = [31, 61];
 
@@ -49,8 +56,6 @@ pub struct Report {
     pub(super) days: Vec<Day>,
     /// The manifest of the snapshot.
     pub(super) manifest: Manifest,
-    /// The bounds between the bars of the rank histogram.
-    pub(super) rank_bounds: Vec<i64>,
     /// Since the published night before, if there is one.
     pub(super) since_last: Option<Summary>,
     /// Since the first published night, if that is another one.
@@ -61,7 +66,7 @@ pub struct Report {
 
 /// A date of a report.
 #[derive(Debug)]
-pub struct Day {
+pub(super) struct Day {
     /// The date.
     pub date: NaiveDate,
     /// What became of it.
@@ -70,7 +75,7 @@ pub struct Day {
 
 /// What became of a date.
 #[derive(Debug)]
-pub enum Settled {
+pub(super) enum Settled {
     /// It is published, with the same settings as the snapshot.
     Published(Box<Manifest>, Box<NightPages>),
     /// It is published with other settings, so that its numbers cannot be compared.
@@ -121,19 +126,10 @@ impl Report {
         day.pages().is_some().then_some(day)
     }
 
-    /// What a comparison with this date is called in the names of its queries.
-    pub(super) fn since(&self, from: NaiveDate) -> &'static str {
-        let last = self.since_last.as_ref().map(|summary| summary.from);
-        if last == Some(from) {
-            "night"
-        } else {
-            "window"
-        }
-    }
-
-    /// The comparisons, newest first.
-    pub(super) fn comparisons(&self) -> impl Iterator<Item = &Summary> {
-        self.since_last.iter().chain(&self.since_first)
+    /// The comparisons, newest first, and what each is called in the names of its queries.
+    pub(super) fn comparisons(&self) -> impl Iterator<Item = (&'static str, &Summary)> {
+        let night = self.since_last.iter().map(|summary| ("night", summary));
+        night.chain(self.since_first.iter().map(|summary| ("window", summary)))
     }
 }
 
@@ -154,19 +150,26 @@ pub async fn collect(store: &Store, options: ReportOptions) -> Result<Report> {
         .collect();
     let (first, last) = (dates.first().copied(), dates.iter().rev().nth(1).copied());
     let top = NonZeroU32::new(TOP).unwrap_or(NonZeroU32::MIN);
-    let since = async |from: Option<NaiveDate>| match from {
-        None => Ok(None),
-        Some(from) => compare(store, [from, date], BY, top).await.map(Some),
+    let since = async |from: NaiveDate| {
+        let pair = Pair::choose(store, Some(from), Some(date), None).await;
+        pair.map(Arc::new)
     };
-    let since_last = since(last).await?;
-    let since_first = since(first.filter(|first| Some(*first) != last && *first != date)).await?;
-    let shifts = match first.filter(|first| *first != date) {
-        Some(first) => shifts(store, [first, date]).await?,
-        None => Vec::new(),
-    };
+    let (mut since_last, mut since_first, mut links) = (None, None, Vec::new());
+    if let (Some(first), Some(last)) = (first, last) {
+        // Each pair opens its files once.
+        let pair = since(last).await?;
+        since_last = Some(compare(&pair, store, BY, top).await?);
+        if first == last {
+            links = shifts(&pair, store).await?;
+        } else {
+            let pair = since(first).await?;
+            since_first = Some(compare(&pair, store, BY, top).await?);
+            links = shifts(&pair, store).await?;
+        }
+    }
     let targets = since_last.iter().chain(&since_first);
     let targets = targets.flat_map(|summary| shown(&summary.top)).collect();
-    let rank_bounds = (1..20).map(|part| part * most_rank(&manifest) / 20);
+    let rank_bounds = (1..RANK_BARS).map(|part| part * most_rank(&manifest) / RANK_BARS);
     let bounds = Bounds {
         ranks: rank_bounds.collect(),
         spam_scores: SPAM_BANDS.to_vec(),
@@ -177,10 +180,9 @@ pub async fn collect(store: &Store, options: ReportOptions) -> Result<Report> {
         made_at: options.now,
         days,
         manifest,
-        rank_bounds: bounds.ranks,
         since_last,
         since_first,
-        shifts,
+        shifts: links,
     })
 }
 

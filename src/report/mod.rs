@@ -3,8 +3,8 @@
 //! The file needs no network and no script. Everything that comes from a list or a lake is escaped
 //! by the template engine, and invisible characters in it are made visible.
 //!
-//! Every number has its SQL: an element with `data-sql` names a query of the appendix, and the
-//! `<data>` elements in it have the values of the query's rows, in order. A check runs the queries.
+//! Each `<data>` element is inside an element whose `data-sql` names a query in the appendix. The
+//! `<data>` elements of a query hold the values of its rows, in order. CI runs the queries and compares.
 
 mod appendix;
 mod bill;
@@ -21,5 +21,5 @@ mod tiles;
 mod trends;
 mod trust;
 
-pub use collect::{Day, Report, ReportOptions, Settled, collect};
+pub use collect::{NIGHTS, Report, ReportOptions, collect};
 pub use page::html;

@@ -13,13 +13,12 @@ pub(super) fn section(report: &Report) -> Markup {
         @if report.since_last.is_none() {
             p class="note" { "With one night nothing can be compared yet. A second night shows what moved." }
         }
-        @for summary in report.comparisons() { (comparison(report, summary)) }
+        @for (name, summary) in report.comparisons() { (comparison(report, name, summary)) }
     };
     framed("movers", "Movers", &[], body)
 }
 
-fn comparison(report: &Report, summary: &Summary) -> Markup {
-    let name = report.since(summary.from);
+fn comparison(report: &Report, name: &str, summary: &Summary) -> Markup {
     let nights = (summary.to - summary.from).num_days();
     let groups = &summary.pages;
     let kinds: [(&str, &str, i64); 6] = [
@@ -30,12 +29,12 @@ fn comparison(report: &Report, summary: &Summary) -> Markup {
         ),
         (
             "new",
-            "both lists ask for it, and only this snapshot has data",
+            "the target is in both lists, but only the later snapshot has data",
             groups.new.pages,
         ),
         (
             "lost",
-            "both lists ask for it, and only the earlier snapshot has data",
+            "the target is in both lists, but only the earlier snapshot has data",
             groups.lost.pages,
         ),
         (

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::collect::{Day, Report, most_rank};
+use super::collect::{Day, RANK_BARS, Report, most_rank};
 use super::head::{cell, section as framed, sql};
 use super::numbers::{count, foreign, share, total};
 use super::svg::{histogram, stacked};
@@ -105,7 +105,7 @@ pub(super) fn section(report: &Report) -> Markup {
                 @for dimension in dimensions(report) { (shares(&dimension)) }
             }
         } @else {
-            p class="note" { "With one night there is no then. From the second night on, this section shows how countries, domains, types and attributes shift." }
+            p class="note" { "There is no earlier night to compare with. From the second night on, this section shows how links shift by country, top-level domain, type and attribute." }
         }
     };
     framed("profile", "How the profile shifts", &[], body)
@@ -125,7 +125,7 @@ fn spam_bar(bands: &[u64]) -> Markup {
 }
 
 fn rank_table(report: &Report, ranks: &[u64]) -> Markup {
-    let step = most_rank(&report.manifest) / 20;
+    let step = most_rank(&report.manifest) / RANK_BARS;
     html! {
         ul class="pages" {
             @for (place, pages) in ranks.iter().enumerate().filter(|(_, pages)| **pages > 0) {

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use chrono::NaiveDate;
 
-use super::collect::{BY, DOMAINS, Report, SPAM_BANDS, TOP};
+use super::collect::{BY, DOMAINS, RANK_BARS, Report, SPAM_BANDS, TOP, most_rank};
+use crate::fate::Fate;
 
 /// A query of the appendix.
 pub(super) struct Query {
@@ -51,17 +52,8 @@ fn date(date: NaiveDate) -> String {
 
 fn trust(newest: NaiveDate) -> Vec<Query> {
     let newest = date(newest);
-    let fates = [
-        "returned",
-        "absent",
-        "duplicate",
-        "invalid",
-        "refused",
-        "failed",
-        "unsent",
-    ];
     let mut columns = "count(*) AS lines".to_owned();
-    for fate in fates {
+    for fate in Fate::ALL.map(Fate::name) {
         let _ = write!(
             columns,
             ",\n       count(*) FILTER (fate = '{fate}') AS {fate}"
@@ -87,10 +79,10 @@ fn tiles(report: &Report) -> Vec<Query> {
     let newest = date(report.date());
     let mut queries = vec![Query::new(
         "tiles",
-        "What do all pages amount to?",
+        "What are the totals of all pages?",
         format!("SELECT {TOTALS}\nFROM pages\nWHERE matched AND snapshot_date = {newest};"),
     )];
-    for days in [1, 7, 28] {
+    for days in super::tiles::OVER {
         let Some(day) = report.before(days) else {
             continue;
         };
@@ -119,8 +111,7 @@ WHERE now.snapshot_date = {newest} AND was.snapshot_date = {then};",
 
 fn movers(report: &Report) -> Vec<Query> {
     let mut queries = Vec::new();
-    for summary in report.comparisons() {
-        let name = report.since(summary.from);
+    for (name, summary) in report.comparisons() {
         let (from, to) = (date(summary.from), date(summary.to));
         let both = format!(
             "FROM pages was JOIN pages now USING (root_domain, target)
@@ -293,8 +284,8 @@ LIMIT {};",
 fn profile(report: &Report) -> Vec<Query> {
     let newest = date(report.date());
     let [watch, bad] = SPAM_BANDS;
-    let width = super::collect::most_rank(&report.manifest) / 20;
-    let last = report.rank_bounds.len();
+    let width = most_rank(&report.manifest) / RANK_BARS;
+    let last = RANK_BARS - 1;
     let mut queries = vec![
         Query::new(
             "ranks",

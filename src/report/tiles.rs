@@ -9,7 +9,7 @@ use super::svg::sparkline;
 use crate::history::{PageTotals, Summary};
 
 /// The nights over which changes are shown.
-const OVER: [u64; 3] = [1, 7, 28];
+pub(super) const OVER: [u64; 3] = [1, 7, 28];
 
 /// One number of all pages.
 struct Tile {
@@ -59,16 +59,16 @@ pub(super) fn section(report: &Report) -> Markup {
     queries.extend(
         report
             .comparisons()
-            .map(|summary| format!("like-for-like-{}", report.since(summary.from))),
+            .map(|(name, _)| format!("like-for-like-{name}")),
     );
     let body = html! {
         div class="tiles" data-sql="tiles" {
             @for tile in &TILES { (draw(report, tile)) }
         }
-        @for summary in report.comparisons() { (like_for_like(report, summary)) }
+        @for (name, summary) in report.comparisons() { (like_for_like(name, summary)) }
         @if report.since_last.is_none() {
             p class="note" {
-                "This report has only one night. Changes, movers and trends need a second one."
+                "This report has only one night. Changes, movers and trends need at least two."
             }
         }
     };
@@ -129,7 +129,7 @@ fn changed(report: &Report, tile: &Tile, days: u64) -> Markup {
 }
 
 /// What the list did, and what the pages did that both snapshots have.
-fn like_for_like(report: &Report, summary: &Summary) -> Markup {
+fn like_for_like(name: &str, summary: &Summary) -> Markup {
     let links = summary
         .metrics
         .iter()
@@ -139,13 +139,13 @@ fn like_for_like(report: &Report, summary: &Summary) -> Markup {
     html! {
         p class="note" {
             strong { "Since " (summary.from) ", like for like: " }
-            "the " (separated(groups.in_both.pages)) " pages in both snapshots have "
+            "the " (separated(groups.in_both.pages)) " pages in both snapshots show "
             @if let Some(change) = links.and_then(|links| links.change) {
-                span data-sql=(format!("like-for-like-{}", report.since(summary.from))) {
+                span data-sql=(format!("like-for-like-{name}")) {
                     data value=(change) { (signed(change)) }
                 }
                 " backlinks. "
-            } @else { "no known backlinks. " }
+            } @else { "no known change in backlinks. " }
             @if list.added + list.removed > 0 {
                 "The list changed: " (separated(list.added)) " targets added, " (separated(list.removed))
                 " removed, so the totals above are not over the same pages."

@@ -60,12 +60,11 @@ fn figure(report: &Report, name: Markup, what: &str, values: &[Quartiles]) -> Ma
         ),
         _ => String::new(),
     };
-    let none: Vec<Option<i64>> = Vec::new();
     let plot = LinePlot {
         title,
         values: &line,
-        low: if has_band { &low } else { &none },
-        high: if has_band { &high } else { &none },
+        low: if has_band { &low } else { &[] },
+        high: if has_band { &high } else { &[] },
     };
     let dates: Vec<_> = report.days.iter().map(|day| day.date).collect();
     html! {

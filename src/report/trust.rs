@@ -87,9 +87,9 @@ fn cost(report: &Report) -> Markup {
                     (total(requests.sent)) " requests; the lower bound is "
                     (total(requests.lower_bound)) ". "
                     @match over {
-                        0 if requests.sent == requests.lower_bound => "No packing needs fewer.",
+                        0 if requests.sent == requests.lower_bound => "No packing could use fewer.",
                         0 => "",
-                        over => { (over) " above it, for retries and refused targets." }
+                        over => { (over) " above it: packing, retries or refused targets." }
                     }
                 }
             }

@@ -98,7 +98,7 @@ fn one_night_shows_what_is_known_and_says_what_is_not() {
         "This report has only one night",
         "With one night nothing can be compared yet",
         "A trend needs at least two nights",
-        "With one night there is no then",
+        "There is no earlier night to compare with",
         "Beta &amp; Co",
         "Acme",
     ] {
