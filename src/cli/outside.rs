@@ -1,4 +1,4 @@
-//! Files outside the lake that a person names: what `--out`, `--write` and `--metrics-file` write.
+//! Output files that the user names with `--out`, `--write` and `--metrics-file`.
 //!
 //! A regular file appears under its name when it is complete. A link is followed and stays a link. A
 //! device or a FIFO is written through, never replaced.

@@ -25,7 +25,7 @@ use crate::targets::TargetList;
 /// Target lists that are missing, damaged or empty, or that have no valid target or too many invalid
 /// lines.
 pub async fn plan(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<PlanReport> {
-    // A plan that cannot be run is worth nothing.
+    // Refuse a lake that `run` would refuse.
     if env.store.is_none() {
         Store::check(&pipeline.lake.url)?;
     }

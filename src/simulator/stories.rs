@@ -4,7 +4,7 @@
 //! Each is decided by the seed and the date alone. Stories change numbers, never whether the
 //! provider has a page, so that fates, requests and costs are the same with and without them.
 //!
-//! - The index grows or shrinks once in 30 days, and everybody's numbers with it.
+//! - Every 30 days the index grows or shrinks, and all numbers with it.
 //! - A seasonal site has more links for some months of the year.
 //! - A migrated site loses most links of its pages in a week; most of those that stay are broken.
 //! - A page that is attacked gets links from one top-level domain for ten days, and loses them again.
@@ -73,7 +73,7 @@ fn site_story(seed: u64, day: i64, target: &str, effect: &mut Effect) {
         let season = (since as f64 / 365.0 * std::f64::consts::TAU).cos();
         effect.size *= (0.9 * season).exp();
     } else if kind < 0.08 {
-        // The move takes a week, and half a year later the links are found again.
+        // The move takes a week. From day 150 to day 210 the links come back.
         let gone =
             (since as f64 / 7.0).min(1.0) * (1.0 - (since as f64 - 150.0) / 60.0).clamp(0.0, 1.0);
         effect.size *= 1.0 - 0.8 * gone;
@@ -89,14 +89,14 @@ fn page_story(seed: u64, day: i64, target: &str, effect: &mut Effect) {
     if kind < 0.01 {
         let strength = (since / 10.0).min(1.0) * (1.0 - (since - 25.0) / 20.0).clamp(0.0, 1.0);
         let added = strength * (2.0 + 6.0 * draws.unit());
-        let from = ATTACKERS[draws.below(3) as usize % ATTACKERS.len()];
+        let from = ATTACKERS[draws.below(ATTACKERS.len() as i64) as usize];
         if added > 0.0 {
             effect.size *= 1.0 + added;
             effect.attack = Some((added / (1.0 + added), from));
             effect.spam = (55.0 * strength) as i64;
         }
     } else if kind < 0.025 {
-        // In the end, it is found by others and grows again.
+        // After 90 days it gains new links and grows again.
         let found = ((since - 90.0) / 30.0).clamp(0.0, 1.0);
         effect.size *= (-since / 15.0).exp().max(0.03).max(found);
         let broken = 0.4 * (since / 30.0).min(1.0) * (1.0 - found);

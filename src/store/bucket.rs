@@ -72,7 +72,7 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    /// Connects to a bucket such as `s3://bucket`. Nobody waits for a list as long as for the lake:
+    /// Connects to a bucket such as `s3://bucket`. Reading a list gives up sooner than the lake does:
     /// nothing is paid for yet.
     pub(crate) fn open(root: &str) -> Result<Self> {
         let retry = RetryConfig {
