@@ -88,9 +88,7 @@ impl VerifyArgs {
         }
         Ok(report)
     }
-}
 
-impl VerifyArgs {
     async fn audit_archives(&self, store: &Store) -> Result<Vec<ArchiveAudit>> {
         let mut archives = Vec::new();
         if !self.archive {
@@ -110,7 +108,7 @@ impl VerifyArgs {
 
 fn found(problems: u64, lake: &str) -> Error {
     let message = format!("{} in {lake}", counted(problems, "problem"));
-    let hint = "`backlake replay FILE --snapshot DATE` restores lost and damaged files of a snapshot from its archive, for free; restore files of _archive and _runs from a backup; a file that no manifest names can be deleted if no run is active";
+    let hint = "`backlake replay FILE --snapshot DATE` restores lost and damaged files of a snapshot from its archive, for free; damaged files in _archive and _runs can only be restored from a backup; a file that no manifest names can be deleted if no run is active";
     Error::new(ErrorKind::FoundProblems, message).with_hint(hint)
 }
 
@@ -122,38 +120,26 @@ impl Report {
     }
 }
 
-fn verdict(problems: &[String]) -> &'static str {
-    if problems.is_empty() { "ok" } else { "BROKEN" }
+/// What was audited of a date, and what was found.
+fn entry(text: &mut String, date: NaiveDate, audited: &str, problems: &[String]) {
+    let verdict = if problems.is_empty() { "ok" } else { "BROKEN" };
+    let _ = writeln!(text, "{date}  {verdict:<6}  {audited}");
+    for problem in problems {
+        let _ = writeln!(text, "    {problem}");
+    }
 }
 
 fn text(report: &Report) -> String {
     let mut text = String::new();
     for audit in &report.snapshots {
-        let verdict = verdict(&audit.problems);
-        let _ = writeln!(
-            text,
-            "{}  {verdict:<6}  {}, {}, {}",
-            audit.snapshot,
-            counted(audit.files, "file"),
-            counted(audit.rows, "row"),
-            bytes(audit.bytes)
-        );
-        for problem in &audit.problems {
-            let _ = writeln!(text, "    {problem}");
-        }
+        let (files, rows) = (counted(audit.files, "file"), counted(audit.rows, "row"));
+        let audited = format!("{files}, {rows}, {}", bytes(audit.bytes));
+        entry(&mut text, audit.snapshot, &audited, &audit.problems);
     }
     for archive in &report.archives {
-        let verdict = verdict(&archive.problems);
-        let _ = writeln!(
-            text,
-            "{}  {verdict:<6}  archive: {}, {}",
-            archive.snapshot,
-            counted(archive.responses, "response"),
-            bytes(archive.bytes)
-        );
-        for problem in &archive.problems {
-            let _ = writeln!(text, "    {problem}");
-        }
+        let responses = counted(archive.responses, "response");
+        let audited = format!("archive: {responses}, {}", bytes(archive.bytes));
+        entry(&mut text, archive.snapshot, &audited, &archive.problems);
     }
     for stray in &report.strays {
         let _ = writeln!(text, "{stray}");
