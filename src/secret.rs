@@ -126,17 +126,19 @@ fn blot(text: &mut [u8]) {
 fn find(text: &[u8], secret: &str, from: usize) -> Option<(usize, usize)> {
     let first = *secret.as_bytes().first()?;
     let starts = memchr3_iter(first, b'%', b'\\', &text[from..]);
+    // Every backslash is a start, so the one before is known.
+    let mut escape = None;
     starts
         .map(|at| from + at)
         // A character after a backslash belongs to its escape.
         .filter(|&at| {
-            text[from..at]
-                .iter()
-                .rev()
-                .take_while(|&&byte| byte == b'\\')
-                .count()
-                % 2
-                == 0
+            let is_escaped = at
+                .checked_sub(1)
+                .is_some_and(|before| escape == Some(before));
+            if text[at] == b'\\' && !is_escaped {
+                escape = Some(at);
+            }
+            !is_escaped
         })
         .find_map(|at| Some((at, spelled(&text[at..], secret)?)))
 }

@@ -113,10 +113,10 @@ impl Window {
     /// From the first sending until now, by both clocks.
     fn new(first: DateTime<Utc>, now: DateTime<Utc>, ahead: TimeDelta) -> Self {
         Self {
-            from: first.min(first + ahead) - CLOCK_DIFFERENCE,
-            to: now.max(now + ahead) + CLOCK_DIFFERENCE,
+            from: moved(first.min(moved(first, ahead)), -CLOCK_DIFFERENCE),
+            to: moved(now.max(moved(now, ahead)), CLOCK_DIFFERENCE),
             ahead,
-            now: now + ahead,
+            now: moved(now, ahead),
         }
     }
 
@@ -124,7 +124,7 @@ impl Window {
     /// not come yet.
     fn covers(&self, entry: &Entry) -> bool {
         let sent_at = entry.attempt.sent_at;
-        sent_at.min(sent_at + self.ahead) <= self.now + CLOCK_DIFFERENCE
+        sent_at.min(moved(sent_at, self.ahead)) <= moved(self.now, CLOCK_DIFFERENCE)
     }
 
     /// Whether the list shows anything of what was certainly charged in this time. If nothing was, nothing says that it
@@ -138,6 +138,11 @@ impl Window {
             .peekable();
         charged.peek().is_none() || charged.any(|attempt| charges.contains_key(&*attempt.tag))
     }
+}
+
+/// A time moved by a difference. A ledger can say absurd times; one that cannot be moved stays.
+fn moved(time: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
+    time.checked_add_signed(by).unwrap_or(time)
 }
 
 /// What the provider's task list says about one tag.
@@ -218,6 +223,17 @@ fn with_price(attempt: &Attempt, cost: Usd, request_id: Option<String>) -> Attem
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_absurd_time_in_the_ledger_is_no_panic() {
+        let (first, last) = (DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
+        for ahead in [TimeDelta::days(3000), TimeDelta::days(-3000)] {
+            for (from, to) in [(first, last), (last, first)] {
+                let window = Window::new(from, to, ahead);
+                assert!(window.from <= from && window.to >= to);
+            }
+        }
+    }
 
     fn task(tag: &str, id: &str, cost: Option<i64>) -> ListedTask {
         ListedTask {
