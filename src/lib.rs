@@ -46,8 +46,8 @@
 //! snapshot for free, and nothing that is archived is paid for twice.
 //!
 //! The shared vocabulary: [`clock`] (time comes from outside), [`contract`] (the schemas of the
-//! tables), [`error`], [`fate`], [`files`] (no wait for a FIFO), [`money`], [`question`] (what a run asks,
-//! and of whom), [`secret`] (no credentials where they do not belong), [`stop`] and [`visible`] (foreign
+//! tables), [`error`], [`fate`], [`files`] (opening never waits for a FIFO), [`money`], [`question`] (what a run asks,
+//! and of whom), [`secret`] (keeps credentials out of messages and the archive), [`stop`] and [`visible`] (foreign
 //! text is escaped before it is printed).
 
 pub mod targets;

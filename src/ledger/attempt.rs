@@ -158,20 +158,14 @@ impl Attempt {
     /// # Errors
     /// How it differs.
     pub fn check_body(&self, body: &[u8]) -> Result<()> {
-        let differs = if self
-            .body_bytes
-            .is_some_and(|bytes| bytes != body.len() as u64)
-        {
-            let received = self.body_bytes.unwrap_or_default();
-            format!("has {} bytes, but {received} were received", body.len())
-        } else if self
-            .body_sha256
-            .as_ref()
-            .is_some_and(|received| *received != body_sha256(body))
-        {
-            "has other bytes than were received".to_owned()
-        } else {
-            return Ok(());
+        let differs = match (self.body_bytes, &self.body_sha256) {
+            (Some(received), _) if received != body.len() as u64 => {
+                format!("has {} bytes, but {received} were received", body.len())
+            }
+            (_, Some(received)) if *received != body_sha256(body) => {
+                "has other bytes than were received".to_owned()
+            }
+            _ => return Ok(()),
         };
         Err(Error::unexpected(format!(
             "the archived response to attempt {} {differs}",

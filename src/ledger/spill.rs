@@ -75,10 +75,7 @@ impl Ledger {
             std::fs::remove_file(&file).context(|| unreadable(&folder))?;
         }
         // Only empty folders go: that of the date, and that of the lake if no other date has responses here.
-        for folder in [Some(folder.as_path()), folder.parent()]
-            .into_iter()
-            .flatten()
-        {
+        for folder in folder.ancestors().take(2) {
             let _ = std::fs::remove_dir(folder);
         }
         Ok(())

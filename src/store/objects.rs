@@ -371,7 +371,6 @@ fn retries() -> RetryConfig {
     }
 }
 
-/// The folder that a path or `file://` URL names; none for other URLs.
 /// Refuses a place at which no lake can be, without looking for it: a scheme that is not supported, or
 /// a bucket without a name.
 ///
@@ -396,6 +395,7 @@ pub fn check_place_of_lake(url: &str) -> Result<(), String> {
     }
 }
 
+/// The folder that a path or `file://` URL names; none for other URLs.
 fn local(url: &str) -> Option<&FsPath> {
     match url.split_once("://") {
         None => Some(FsPath::new(url)),

@@ -31,7 +31,7 @@ impl Regular {
     }
 
     fn check(&self, location: &Path) -> Result<()> {
-        // What does not exist, and what may not be looked at, is for the store to say.
+        // The store reports missing and unreadable objects itself.
         let Ok(found) = self.root.join(location.as_ref()).metadata() else {
             return Ok(());
         };

@@ -29,7 +29,7 @@ fn audit(site: &Site) -> (Option<i32>, Vec<String>) {
     (output.status.code(), problems.collect())
 }
 
-/// Takes away the items of a response, but those that `kept` keeps.
+/// The items of a response.
 fn items(response: &mut serde_json::Value) -> &mut Vec<serde_json::Value> {
     response["tasks"][0]["result"][0]["items"]
         .as_array_mut()

@@ -152,7 +152,7 @@ fn nothing_is_sent_while_the_disk_has_no_room_for_the_responses_in_flight() {
             paid < charged && paid <= in_flight + 4,
             "{in_flight} {paid} {charged}"
         );
-        world.check(charged, "filled").await;
+        world.check_lake("filled").await;
 
         // A disk that stays full ends the run with its own hint.
         let world = World::new(900, "retry_minutes = 0");

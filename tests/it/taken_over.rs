@@ -190,7 +190,7 @@ async fn taken_over(case: &Case, at: u64) -> End {
             assert!(now.contains_key(path), "{what}: {path} is deleted");
         }
     }
-    world.check(world.simulator.ledger().len(), &what).await;
+    world.check_lake(&what).await;
     match end {
         Ok(_) => End::Done,
         Err(error) => {
