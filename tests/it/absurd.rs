@@ -4,6 +4,11 @@ use serde_json::{Value, json};
 
 use crate::harness::{Site, program, text};
 
+/// Whether a text is a time such as `2026-11-23T10:00:00Z`, at any hour of the day.
+fn is_time(text: &str) -> bool {
+    text.starts_with("20") && text.as_bytes().get(10) == Some(&b'T')
+}
+
 /// The places of all figures and dates in a document.
 fn figures(document: &Value, at: &str, found: &mut Vec<(String, Value)>) {
     match document {
@@ -22,7 +27,7 @@ fn figures(document: &Value, at: &str, found: &mut Vec<(String, Value)>) {
         Value::String(text) if text.parse::<f64>().is_ok() => {
             found.push((at.to_owned(), json!("79228162514264337593543950335")));
         }
-        Value::String(text) if text.starts_with("20") && text.contains("T0") => {
+        Value::String(text) if is_time(text) => {
             found.push((at.to_owned(), json!("+262142-12-31T23:59:59Z")));
         }
         _ => {}
