@@ -1,13 +1,15 @@
 """Every query in README.md and docs/ gives the result that is printed below it.
 
 A ```sql block queries the demo's one snapshot in a folder `lake`. A ```sql views block queries the views of
-`backlake sql` over the snapshots of the demo that the document tells its reader to publish. Each is followed by its result,
-a ```text block.
+`backlake sql` over the snapshots that the document tells its reader to publish. Each is followed by its result,
+a ```text block. So is a ```python block that reads a lake: it runs in the folder of these snapshots.
 """
 
 import dataclasses
 import itertools
 import re
+import subprocess
+import sys
 
 import duckdb
 import pytest
@@ -15,7 +17,8 @@ import pytest
 from lakes import ROOT, in_utc
 
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-SNAPSHOT = re.compile(r"run pipelines/demo\.toml --snapshot (\d{4}-\d{2}-\d{2})$", re.MULTILINE)
+LANGUAGES = ("sql", "sql views", "python")
+SNAPSHOT = re.compile(r"run pipelines/stories\.toml --snapshot (\d{4}-\d{2}-\d{2})$", re.MULTILINE)
 
 
 @dataclasses.dataclass
@@ -39,7 +42,7 @@ def queries():
         text = path.read_text()
         for block, after in itertools.pairwise([*FENCE.finditer(text), None]):
             language = block[1].strip()
-            if language in ("sql", "sql views"):
+            if language in LANGUAGES:
                 shown = after[2] if after and after[1].strip() == "text" else None
                 line = text.count("\n", 0, block.start()) + 1
                 found.append(Query(str(path.relative_to(ROOT)), line, language, block[2], shown))
@@ -65,7 +68,7 @@ def views(backlake, folder):
     dates = {date for document in documents for date in SNAPSHOT.findall((ROOT / document).read_text())}
     assert len(dates) >= 2, f"{documents} show changes between snapshots and name {dates}"
     for date in sorted(dates):
-        backlake("run", "pipelines/demo.toml", "--lake", folder / "lake", "--snapshot", date)
+        backlake("run", "pipelines/stories.toml", "--lake", folder / "lake", "--snapshot", date)
     connection = duckdb.connect()
     connection.execute(backlake("sql", folder / "lake"))
     return connection
@@ -75,7 +78,8 @@ def test_the_documents_have_queries_and_each_shows_its_result():
     readme = [query for query in QUERIES if query.document == "README.md"]
     assert len(readme) >= 1 and len(QUERIES) - len(readme) >= 8, list(map(str, QUERIES))
     assert sum(query.language == "sql views" for query in QUERIES) >= 5, list(map(str, QUERIES))
-    assert not [str(query) for query in QUERIES if query.shown is None]
+    sql = [query for query in QUERIES if query.language != "python"]
+    assert not [str(query) for query in sql if query.shown is None]
 
 
 @pytest.mark.parametrize("query", [query for query in QUERIES if query.language == "sql"], ids=str)
@@ -86,3 +90,10 @@ def test_a_query_of_tables_gives_the_result_that_is_shown(query, demo):
 @pytest.mark.parametrize("query", [query for query in QUERIES if query.language == "sql views"], ids=str)
 def test_a_query_of_views_gives_the_result_that_is_shown(query, views):
     check(views, query.sql, query.shown)
+
+
+@pytest.mark.parametrize("query", [query for query in QUERIES if query.language == "python"
+                                   and query.document == "docs/analysts.md"], ids=str)
+def test_a_program_that_reads_the_lake_prints_what_is_shown(query, views, folder):
+    done = subprocess.run([sys.executable, "-c", query.sql], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.stdout == query.shown, done.stderr

@@ -1,6 +1,7 @@
 """The views of `backlake sql` in DuckDB, each compared with a computation from what the provider returned."""
 
 import collections
+import datetime
 import decimal
 import json
 import pathlib
@@ -17,7 +18,7 @@ from lakes import (ACCOUNT, MAPS, ROOT, TABLES, altered, ask_provider, charged, 
 
 DATES = ["2026-09-01", "2026-10-15", "2026-11-23"]
 VIEWS = [*TABLES, "pages_latest", "breakdowns_latest", "targets_latest", "page_changes", "page_changes_latest",
-         "run_costs"]
+         "run_costs", "nights", "page_history", "domains", "domain_changes", "breakdown_changes", "labelled", "label_daily"]
 COMPARED = ["backlinks", "referring_domains", "rank"]
 
 
@@ -226,6 +227,136 @@ def test_run_costs_are_what_the_provider_charged(lake):
                     "FROM run_costs"), truth)
 
 
+def test_nights_are_all_dates_from_the_first_to_the_last(lake, copied):
+    held, gone = "2026-11-24", "2026-11-25"
+    for date, name, text in [(held, "run.json", "{}"), (held, "summary.json", json.dumps({"exit_code": 5, "error": "drift"})),
+                             (gone, "run.json", "{}"), (gone, "pruned", ""), ("2026-11-27", "run.json", "{}")]:
+        place = copied / "_runs" / date
+        place.mkdir(exist_ok=True)
+        (place / name).write_text(text)
+    connection = duckdb.connect()
+    connection.execute(lake.script_for(copied))
+    rows = connection.execute("SELECT snapshot_date::VARCHAR, state, gap, why, lines, cost_usd FROM nights").fetchall()
+    assert [row[0] for row in rows] == [str(day.date()) for day in dates_between(DATES[0], "2026-11-27")]
+    found = {row[0]: row[1:] for row in rows}
+    assert [found[date][:3] for date in [held, gone, "2026-11-26", "2026-11-27"]] == [
+        ("held", None, "drift"), ("pruned", None, None), ("missing", None, None), ("open", None, None)]
+    assert [found[date][:2] for date in DATES] == [("published", None), ("published", 43), ("published", 38)]
+    assert [found[date][3:] for date in DATES] == [
+        (len(night.lines), sum(decimal.Decimal(str(cost)) for cost in night.cost)) for night in lake.nights]
+
+
+def dates_between(first, last):
+    """The dates from the first to the last."""
+    day, end = map(datetime.datetime.fromisoformat, (first, last))
+    while day <= end:
+        yield day
+        day += datetime.timedelta(days=1)
+
+
+def test_the_history_of_a_page_has_each_night_on_which_it_has_one(lake):
+    truth = []
+    for target in {target for night in lake.nights for target in night.pages}:
+        rows = [(night.date, night.pages[target]) for night in lake.nights if target in night.pages]
+        for before, (date, item) in zip([None, *rows], rows):
+            change = before and item["backlinks"] - before[1]["backlinks"]
+            truth.append((date, target, before and before[0], item["backlinks"], change))
+    check(lake.rows("SELECT snapshot_date, target, previous_date, backlinks, backlinks_change FROM page_history"), truth)
+
+
+def test_domains_are_the_sums_and_medians_of_their_pages(lake):
+    truth = []
+    for night in lake.nights:
+        by_site = collections.defaultdict(list)
+        for target, item in night.pages.items():
+            by_site[night.asked[target]].append(item)
+        for site, items in by_site.items():
+            ranks = sorted(item["rank"] for item in items if item["rank"] is not None)
+            median = ranks[(len(ranks) - 1) // 2] if ranks else None
+            truth.append((night.date, site, len(items), sum(item["backlinks"] for item in items), median))
+    check(lake.rows("SELECT snapshot_date, root_domain, pages, backlinks, rank_median FROM domains"), truth)
+
+
+def test_changes_of_domains_count_the_changes_of_their_pages(lake):
+    counts, sums = collections.Counter(), collections.Counter()
+    for row in changes(lake.nights):
+        counts[row[0], row[3], {"same": "in_both", "changed": "in_both"}.get(row[4], row[4])] += 1
+        sums[row[0], row[3]] += row[7] or 0
+    words = ["in_both", "new", "lost", "added", "removed", "unanswered"]
+    truth = [(*key, *(counts[*key, word] for word in words), sums[key]) for key in sums]
+    check(lake.rows(f"SELECT snapshot_date, root_domain, {', '.join(words)}, coalesce(backlinks_change, 0) FROM domain_changes"),
+          truth)
+
+
+def test_changes_of_breakdowns_are_over_the_pages_of_both_nights(lake):
+    truth = []
+    for before, now in zip(lake.nights, lake.nights[1:]):
+        both = before.pages.keys() & now.pages.keys()
+        links = collections.defaultdict(lambda: [0, 0])
+        for place, night in enumerate([before, now]):
+            for target in both:
+                for dimension, field in MAPS.items():
+                    for key, count in (night.pages[target][field] or {}).items():
+                        links[dimension, key][place] += count
+        for key, (then, after) in links.items():
+            word = "same" if then == after else "new" if then == 0 else "gone" if after == 0 else "changed"
+            truth.append((now.date, before.date, *key, word, then, after, after - then))
+    check(lake.rows("SELECT snapshot_date, previous_date, dimension, key, change, links_before, links, links_change "
+                    "FROM breakdown_changes"), truth)
+
+
+def test_every_valid_line_has_the_fate_and_the_page_of_its_target_and_a_share_of_the_cost(lake):
+    truth = []
+    for night in lake.nights:
+        for line in night.lines[:-1]:
+            page = night.pages.get(line)
+            truth.append((night.date, line, night.fate(line), page and page["backlinks"]))
+    check(lake.rows("SELECT snapshot_date, target, fate, backlinks FROM labelled"), truth)
+    costs = lake.rows("SELECT snapshot_date, round(sum(cost_usd), 6), min(cost_usd) FILTER (fate = 'returned') > 0 "
+                      "FROM labelled GROUP BY ALL")
+    check(costs, [(night.date, sum(decimal.Decimal(str(cost)) for cost in night.cost), True) for night in lake.nights])
+
+
+def test_labels_count_a_page_once_and_a_shared_page_for_both(backlake, folder):
+    source = folder / "labels.csv"
+    source.write_text("url,client\nhttps://a.com/1,Acme\nhttps://a.com/1,Birch\nhttps://a.com/1,Acme\nhttps://a.com/2,Birch\n"
+                      "https://b.com/3,\nno target,Acme\n")
+    file = pipeline(folder, folder / "labels", source, name="labels", columns='column = "url"\nkeep = ["client"]')
+    backlake("run", file, "--snapshot", DATES[0])
+    connection = duckdb.connect()
+    connection.execute(backlake("sql", folder / "labels"))
+    backlinks = dict(connection.execute("SELECT target, backlinks FROM pages").fetchall())
+    cost, = connection.execute("SELECT cost_usd FROM run_costs").fetchone()
+    one, two = (backlinks.get(f"https://a.com/{n}") for n in (1, 2))
+    each = cost / 3
+    labels = connection.execute("SELECT label, lines, pages, backlinks, cost_usd FROM label_daily WHERE label <> '' "
+                                "ORDER BY label").fetchall()
+    assert [row[:2] for row in labels] == [("Acme", 2), ("Birch", 2)]
+    assert [row[2:4] for row in labels] == [(int(one is not None), one or 0),
+                                            ((one is not None) + (two is not None), (one or 0) + (two or 0))]
+    assert [round(row[4], 6) for row in labels] == [round(each * 2 / 3, 6), round(each / 3 + each, 6)]
+    for label, pages in [("Acme", {"https://a.com/1"}), ("Birch", {"https://a.com/1", "https://a.com/2"}), ("Nobody", set())]:
+        found = {row[0] for row in connection.execute(f"SELECT target FROM pages_of('client', '{label}')").fetchall()}
+        assert found == pages & backlinks.keys(), label
+
+
+def test_persistent_views_stay_in_a_database_file(lake, backlake, tmp_path, monkeypatch):
+    script, database = backlake("sql", lake.path, "--persistent"), tmp_path / "links.duckdb"
+    with duckdb.connect(database) as connection:
+        connection.execute(script)
+    # Another program, in another folder.
+    monkeypatch.chdir(tmp_path)
+    with duckdb.connect(database, read_only=True) as connection:
+        for view in VIEWS:
+            query = f"SELECT count(*), count(DISTINCT snapshot_date) FROM {view}"
+            assert connection.execute(query).fetchall() == lake.connection.execute(query).fetchall(), view
+        latest = "SELECT change, count(*) FROM page_changes_latest GROUP BY ALL ORDER BY ALL"
+        assert connection.execute(latest).fetchall() == lake.connection.execute(latest).fetchall()
+        assert partitions_read(connection, "SELECT sum(links) FROM breakdowns_latest") == {f"snapshot_date={DATES[2]}"}
+    with duckdb.connect(database) as connection:
+        connection.execute(script)
+
+
 @pytest.mark.parametrize(("query", "nights"), [
     (f"SELECT sum(backlinks) FROM pages WHERE snapshot_date = DATE '{DATES[0]}'", [0]),
     (f"SELECT sum(links) FROM breakdowns WHERE snapshot_date < DATE '{DATES[2]}'", [0, 1]),
@@ -237,6 +368,11 @@ def test_run_costs_are_what_the_provider_charged(lake):
     (f"SELECT sum(backlinks_change) FROM page_changes WHERE snapshot_date = '{DATES[1]}'", [0, 1]),
     (f"SELECT change, count(*) FROM page_changes WHERE snapshot_date = '{DATES[2]}' GROUP BY ALL", [1, 2]),
     ("SELECT sum(cost_usd) FROM run_costs", []),
+    (f"SELECT count(*) FROM domain_changes WHERE snapshot_date = '{DATES[1]}'", [0, 1]),
+    (f"SELECT count(*) FROM breakdown_changes WHERE snapshot_date = '{DATES[1]}'", [0, 1]),
+    (f"SELECT count(backlinks), sum(cost_usd) FROM labelled WHERE snapshot_date = '{DATES[1]}'", [1]),
+    (f"SELECT count(*) FROM label_daily WHERE snapshot_date = '{DATES[1]}'", [1]),
+    (f"SELECT count(*) FROM domains WHERE snapshot_date = '{DATES[1]}'", [1]),
 ])
 def test_a_condition_on_the_date_opens_only_the_files_of_those_dates(lake, query, nights):
     assert partitions_read(lake.connection, query) == {f"snapshot_date={DATES[night]}" for night in nights}

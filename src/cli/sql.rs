@@ -8,14 +8,17 @@ use super::args::LakeArg;
 use super::console::{Console, Failure, print};
 use super::outside::write_outside;
 use crate::error::Context as _;
-use crate::lake::views;
+use crate::lake::{ViewLife, views};
 
 const EXAMPLES: &str = "\
 Examples:
   backlake sql lake --write lake.sql && duckdb -init lake.sql
   backlake sql s3://team-lake/links > links.sql
+  backlake sql lake --persistent | duckdb links.duckdb
 
-The script reads the manifests each time it runs, so a new snapshot needs no new script.";
+The script reads the manifests each time it runs, so a new snapshot needs no new script. With --persistent the views
+stay in a database file, for programs that only open it. They show the snapshots published by then: repeat the command
+after each night.";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -25,11 +28,19 @@ pub(super) struct SqlArgs {
     /// Write the script to FILE instead of standard output
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
+    /// Create views that stay in a database file and name all files by their whole paths
+    #[arg(long)]
+    persistent: bool,
 }
 
 impl SqlArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
-        let script = views(&self.lake.open(&console.clock).await?.store).await?;
+        let life = if self.persistent {
+            ViewLife::Database
+        } else {
+            ViewLife::Session
+        };
+        let script = views(&self.lake.open(&console.clock).await?.store, life).await?;
         match &self.write {
             None => print(&script)?,
             Some(file) => write_outside(file, script.as_bytes())

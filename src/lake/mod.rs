@@ -29,5 +29,5 @@ pub use publish::{Publishing, heal, is_untidy, publish};
 pub use sort::Sorter;
 pub use staging::Staging;
 pub use table_rows::{LineFate, requests_batch, targets_batch};
-pub use views::views;
+pub use views::{ViewLife, views};
 pub use writer::{ROW_GROUP_ROWS, TableWriter};

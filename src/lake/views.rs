@@ -4,23 +4,43 @@
 //! when snapshots are published. It never reads a file that no manifest lists, and with a condition on the date only the
 //! files of that date.
 
-use super::manifest::snapshots;
+use std::collections::BTreeSet;
+
+use chrono::NaiveDate;
+
+use super::manifest::{Manifest, snapshots};
 use crate::contract::Table;
-use crate::error::{Error, Result};
+use crate::error::{Context as _, Error, Result};
 use crate::store::{Layout, Store};
 use crate::visible::escaped;
 
 /// The script, with placeholders in braces.
 const SCRIPT: &str = include_str!("views.sql");
+/// How the manifests are read.
+const MANIFESTS: &str = include_str!("manifests.sql");
+/// What comes before the views of a session, and before those of a database file.
+const SESSION: &str = include_str!("views_session.sql");
+const DATABASE: &str = include_str!("views_database.sql");
+
+/// How long the views live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ViewLife {
+    /// As long as a session. The script reads the manifests each time it runs.
+    Session,
+    /// In a database file, for programs that only open it. The script names the files of the snapshots that are
+    /// published now.
+    Database,
+}
 
 /// The DuckDB script for the lake.
 ///
 /// # Errors
 /// A lake that fails, or in which no snapshot is published: the views would have no columns. A path that no pattern of
 /// DuckDB can match.
-pub async fn views(store: &Store) -> Result<String> {
+pub async fn views(store: &Store, life: ViewLife) -> Result<String> {
     let place = store.display();
-    if snapshots(store).await?.is_empty() {
+    let dates = snapshots(store).await?;
+    if dates.is_empty() {
         return Err(Error::usage(format!("no snapshot is published in {place}"))
             .with_hint("publish a snapshot first: the views take their columns from its files"));
     }
@@ -30,10 +50,134 @@ pub async fn views(store: &Store) -> Result<String> {
         ))
         .with_hint("rename the folder, or open the lake by a link whose path has none"));
     }
-    Ok(script(&place))
+    if life == ViewLife::Session {
+        return Ok(script(&place, &Beginning::of_session(&place)));
+    }
+    let mut manifests = Vec::with_capacity(dates.len());
+    for date in dates {
+        // One that was deleted since then is not published any more.
+        manifests.extend(Manifest::read(store, date).await?);
+    }
+    // A program opens the database file from its own folder.
+    let place = absolute(&place)?;
+    Ok(script(&place, &Beginning::of_database(&place, &manifests)))
 }
 
-fn script(place: &str) -> String {
+/// The path of a lake on this machine from the root; a URL stays as it is.
+fn absolute(place: &str) -> Result<String> {
+    if place.contains("://") {
+        return Ok(place.to_owned());
+    }
+    let path = std::path::absolute(place).context(|| format!("failed to find {place}"))?;
+    Ok(path.display().to_string())
+}
+
+/// What the two kinds of views do not have in common.
+struct Beginning {
+    /// How the script is used.
+    usage: &'static str,
+    temporary: &'static str,
+    /// What comes before the tables.
+    text: String,
+    /// The views of the tables.
+    tables: String,
+    /// Expressions: the latest date, and maps from each date to the next and the previous one.
+    latest: String,
+    next: String,
+    previous: String,
+}
+
+impl Beginning {
+    fn of_session(place: &str) -> Self {
+        let lake = quoted(place.trim_end_matches('/'));
+        let pattern = format!("'{lake}/{}'", Layout::manifests_pattern());
+        let read = filled(MANIFESTS, &[("manifests", &pattern)]);
+        let variable = |name: &str| format!("getvariable('backlake_{name}')");
+        let tables = Table::ALL.into_iter().map(|table| {
+            let name = table.name();
+            let view = view(
+                name,
+                "TEMP ",
+                &variable(name),
+                &variable(&format!("{name}_differ")),
+            );
+            format!(
+                "
+SET VARIABLE backlake_{name} = backlake_files('{name}');
+SET VARIABLE backlake_{name}_differ = backlake_contracts_differ('{name}');
+{view}"
+            )
+        });
+        Self {
+            usage: "\
+-- Run this script at the start of a session: `duckdb -init FILE`, `.read FILE`, or `execute` from a program. It reads
+-- the manifests once, so all queries of a session see the same snapshots. Run it again to see snapshots published since
+-- then. The script only changes if the lake moves.
+",
+            temporary: "TEMP ",
+            text: filled(SESSION, &[("read", &read), ("lake", &lake)]),
+            tables: tables.collect(),
+            latest: variable("latest"),
+            next: variable("next"),
+            previous: variable("previous"),
+        }
+    }
+
+    /// The manifests are of different dates, oldest first.
+    fn of_database(place: &str, manifests: &[Manifest]) -> Self {
+        let lake = quoted(place.trim_end_matches('/'));
+        let list = |paths: Vec<String>| {
+            let paths = paths
+                .iter()
+                .map(|path| format!("'{lake}/{}'", quoted(path)));
+            format!("[{}]", paths.collect::<Vec<_>>().join(",\n    "))
+        };
+        let dates: Vec<_> = manifests.iter().map(|manifest| manifest.snapshot).collect();
+        let paths = dates
+            .iter()
+            .map(|date| Layout { snapshot: *date }.manifest().to_string());
+        let read = filled(MANIFESTS, &[("manifests", &list(paths.collect()))]);
+        let tables = Table::ALL.into_iter().map(|table| {
+            let entries = manifests
+                .iter()
+                .filter_map(|manifest| manifest.tables.get(table.name()));
+            let contracts: BTreeSet<_> = entries.clone().map(|entry| &entry.contract).collect();
+            let files = entries.rev().flat_map(|entry| &entry.files);
+            let files = list(files.map(|file| file.path.clone()).collect());
+            let differ = contracts.len() > 1;
+            format!("\n{}", view(table.name(), "", &files, &differ.to_string()))
+        });
+        let literal = |date: &NaiveDate| format!("DATE '{date}'");
+        let pairs = |keys: &[NaiveDate], values: &[NaiveDate]| {
+            let pairs = keys.iter().zip(values);
+            let pairs = pairs.map(|(key, value)| format!("{}: {}", literal(key), literal(value)));
+            format!("MAP {{{}}}", pairs.collect::<Vec<_>>().join(", "))
+        };
+        let (all_but_first, all_but_last) = (dates.get(1..), dates.split_last().map(|it| it.1));
+        let (later, earlier) = (
+            all_but_first.unwrap_or_default(),
+            all_but_last.unwrap_or_default(),
+        );
+        // A map without an entry has no type.
+        let none = "MAP {DATE '1970-01-01': NULL::DATE}".to_owned();
+        let [next, previous] = [pairs(earlier, later), pairs(later, earlier)];
+        let or_none = |map: String| if later.is_empty() { none.clone() } else { map };
+        Self {
+            usage: "\
+-- Run this script on a database file: `duckdb links.duckdb < FILE`. Its views stay in the file, so that programs only open
+-- it. They show the snapshots that were published when the script was made: make and run it again after each night.
+",
+            temporary: "",
+            text: filled(DATABASE, &[("read", &read)]),
+            tables: tables.collect(),
+            latest: dates.last().map(literal).unwrap_or_else(|| "NULL::DATE".to_owned()),
+            next: or_none(next),
+            previous: or_none(previous),
+        }
+    }
+}
+
+fn script(place: &str, beginning: &Beginning) -> String {
     let place = place.trim_end_matches('/');
     // DuckDB needs an extension for remote lakes only.
     let extension = match place.split_once("://") {
@@ -41,18 +185,22 @@ fn script(place: &str) -> String {
         Some(("az" | "abfs" | "abfss", _)) => "INSTALL azure;\nLOAD azure;\n",
         Some(_) => "INSTALL httpfs;\nLOAD httpfs;\n",
     };
-    let tables: String = Table::ALL
-        .into_iter()
-        .map(|table| view(table.name()))
-        .collect();
     let (shown, lake) = (escaped(place), quoted(place));
     filled(
         SCRIPT,
         &[
             ("extension", extension),
-            ("tables", &tables),
+            ("use", beginning.usage),
+            ("beginning", &beginning.text),
+            ("tables", &beginning.tables),
+            ("temp", beginning.temporary),
+            ("latest", &beginning.latest),
+            ("next", &beginning.next),
+            ("previous", &beginning.previous),
             ("version", env!("CARGO_PKG_VERSION")),
-            ("manifests", Layout::manifests_pattern()),
+            ("runs", Layout::run_records_pattern()),
+            ("pruned", Layout::pruned_pattern()),
+            ("summaries", Layout::summaries_pattern()),
             ("place", &shown),
             ("lake", &lake),
         ],
@@ -81,18 +229,16 @@ fn filled(template: &str, values: &[(&str, &str)]) -> String {
 }
 
 /// The view of one table over all published snapshots.
-fn view(name: &str) -> String {
+fn view(name: &str, temporary: &str, files: &str, contracts_differ: &str) -> String {
     format!(
-        "
-SET VARIABLE backlake_{name} = backlake_files('{name}');
-SET VARIABLE backlake_{name}_differ = backlake_contracts_differ('{name}');
-CREATE OR REPLACE TEMP VIEW {name} AS
+        "\
+CREATE OR REPLACE {temporary}VIEW {name} AS
 SELECT *
 FROM read_parquet(
-    getvariable('backlake_{name}'),
+    {files},
     hive_partitioning = true,
     hive_types = {{snapshot_date: DATE}},
-    union_by_name = getvariable('backlake_{name}_differ')
+    union_by_name = {contracts_differ}
 );
 "
     )
@@ -115,9 +261,13 @@ fn quoted(path: &str) -> String {
 mod tests {
     use super::*;
 
+    fn session(place: &str) -> String {
+        script(place, &Beginning::of_session(place))
+    }
+
     #[test]
     fn a_path_with_special_characters_is_escaped() {
-        let script = script("/srv/the team's [old] lake");
+        let script = session("/srv/the team's [old] lake");
         assert!(
             script.contains("'/srv/the team''s [[]old] lake/_snapshots/[0-9]"),
             "{script}"
@@ -134,7 +284,7 @@ mod tests {
 
     #[test]
     fn no_path_becomes_a_statement_or_a_placeholder() {
-        let plain = script("/srv/lake");
+        let plain = session("/srv/lake");
         for place in [
             "/srv/{lake}\nDROP TABLE pages;--",
             "/srv/{place}{tables}{version}{extension}",
@@ -142,7 +292,7 @@ mod tests {
             "/srv/x\u{2028}SELECT 1;",
             "/srv/';\nSELECT 1;--",
         ] {
-            let found = script(place);
+            let found = session(place);
             let quoted = place.replace('\'', "''");
             // Outside of the comment, the path is in two literals and nowhere else.
             let (comment, rest) = found.split_once('\n').unwrap();
@@ -159,7 +309,7 @@ mod tests {
             ("gs://team-lake/links", "LOAD httpfs;"),
             ("az://team-lake/links", "LOAD azure;"),
         ] {
-            let script = script(place);
+            let script = session(place);
             assert!(script.contains(extension), "{script}");
             assert!(
                 script.contains("//team-lake/links/_snapshots/["),

@@ -26,6 +26,19 @@ impl Layout {
         "_snapshots/[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9].json"
     }
 
+    /// Glob patterns for DuckDB: the records of all runs, the marks of deleted snapshots, and the summaries of last starts.
+    pub(crate) fn run_records_pattern() -> &'static str {
+        "_runs/[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]/run*.json"
+    }
+
+    pub(crate) fn pruned_pattern() -> &'static str {
+        "_runs/[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]/pruned"
+    }
+
+    pub(crate) fn summaries_pattern() -> &'static str {
+        "_runs/[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]/summary.json"
+    }
+
     /// The manifest. It is written last: the snapshot is published if and only if it exists.
     pub(crate) fn manifest(self) -> Path {
         Path::from(format!("_snapshots/{}.json", self.snapshot))
