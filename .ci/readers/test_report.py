@@ -50,11 +50,16 @@ def lake(backlake, folder):
     return place
 
 
-@pytest.fixture(scope="module", params=[1, 2, 3], ids=lambda nights: f"{nights}-nights")
+LABEL = ["--label", "client=O'Neil <b>\"x\"</b>"]
+
+
+@pytest.fixture(scope="module", params=[(1, []), (2, []), (3, []), (3, LABEL)],
+                ids=["1-night", "2-nights", "3-nights", "a-label"])
 def report(request, backlake, lake, folder):
-    """A report over so many nights."""
-    page = folder / f"{request.param}.html"
-    backlake("report", lake, "--snapshot", NIGHTS[request.param - 1], "--out", page)
+    """A report over so many nights, of all pages or of a label."""
+    nights, label = request.param
+    page = folder / f"{nights}{len(label)}.html"
+    backlake("report", lake, "--snapshot", NIGHTS[nights - 1], "--out", page, *label)
     return page
 
 
@@ -205,7 +210,7 @@ def test_its_structure_is_that_of_a_document(report, browser):
     tab, _ = opened(browser, report, 1280)
     structure = tab.evaluate(STRUCTURE)
     levels = structure.pop("levels")
-    assert levels[0] == 1 and levels.count(1) == 1 and levels.count(2) >= 7, levels
+    assert levels[0] == 1 and levels.count(1) == 1 and levels.count(2) >= 8, levels
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels)), levels
     assert structure == {"headers": 0, "tables": 0, "images": 0, "links": 0, "ids": 0}
     tab.context.close()

@@ -17,6 +17,7 @@ const EXAMPLES: &str = "\
 Examples:
   backlake report lake --out report.html
   backlake report lake --snapshot 2026-11-23 --nights 90 --out november.html
+  backlake report lake --label client=Acme --out acme.html
   backlake report s3://team-lake/links > report.html
 
 The file needs no network and no script. Its appendix has the SQL behind the numbers.";
@@ -32,6 +33,9 @@ pub(super) struct ReportArgs {
     /// How many nights to look back
     #[arg(long, value_name = "NIGHTS", default_value_t = NIGHTS)]
     nights: NonZeroU32,
+    /// Show only pages whose lines have this label: a column that the pipeline keeps, and its value
+    #[arg(long, value_name = "COLUMN=VALUE", value_parser = label)]
+    label: Option<(String, String)>,
     /// Write to FILE instead of standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -43,9 +47,10 @@ impl ReportArgs {
         let options = ReportOptions {
             snapshot: self.snapshot,
             nights: self.nights,
+            label: self.label,
             now: console.clock.now(),
         };
-        let page = html(&collect(&store, options).await?);
+        let page = html(&Box::pin(collect(&store, options)).await?);
         match &self.out {
             None => print(&page)?,
             Some(file) => write_outside(file, page.as_bytes())
@@ -53,4 +58,10 @@ impl ReportArgs {
         }
         Ok(())
     }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let label = text.split_once('=').filter(|label| !label.0.is_empty());
+    let (column, value) = label.ok_or("write a column and a value, such as client=Acme")?;
+    Ok((column.to_owned(), value.to_owned()))
 }

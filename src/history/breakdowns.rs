@@ -9,15 +9,15 @@ use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::list::List;
-use super::local_files::SharedFiles;
+use super::local_files::{LocalFiles, SharedFiles};
 use super::pages::name;
 use super::pair::Pair;
 use super::tables::{
     FAILED, Side, batches, blocking, counts, keyed, listed, merged, ratios, scan, texts,
-    with_change,
+    with_change, with_keys,
 };
 use crate::contract::Table;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::fate::Fate;
 use crate::store::Store;
 
@@ -59,13 +59,17 @@ impl Pair {
         let rows = self.files_of_both(store, Table::Breakdowns).await?;
         let pages = self.files_of_both(store, Table::Pages).await?;
         let targets = self.files_of_both(store, Table::Targets).await?;
+        let keys = self.keys(store).await?;
         let root_domain = self.root_domain.clone();
         blocking(move || {
             let domain = root_domain.as_deref();
+            let own = |rows: LazyFrame, side: usize| with_keys(rows, keys[side].as_ref());
+            let read = |files: &LocalFiles, side| Ok::<_, Error>(own(scan(files, domain)?, side));
+            let list = |files: &LocalFiles, side| Ok::<_, Error>(own(listed(files, domain)?, side));
             Ok(Breakdowns {
-                rows: [scan(&rows[0], domain)?, scan(&rows[1], domain)?],
-                pages: [scan(&pages[0], domain)?, scan(&pages[1], domain)?],
-                listed: [listed(&targets[0], domain)?, listed(&targets[1], domain)?],
+                rows: [read(&rows[0], 0)?, read(&rows[1], 1)?],
+                pages: [read(&pages[0], 0)?, read(&pages[1], 1)?],
+                listed: [list(&targets[0], 0)?, list(&targets[1], 1)?],
                 files: rows.into_iter().chain(pages).chain(targets).collect(),
             })
         })

@@ -10,18 +10,22 @@ use super::groups::{
     UnansweredFates,
 };
 use super::metric::{Metric, Values};
-use super::pages::{Missing, PageChange, Pages, falls, known_value, name, read, rises};
+use super::pages::{Missing, PageChange, Pages, change_of, falls, known_value, name, read, rises};
 use super::tables::{FAILED, KEY, Side, batches, count, counts, keyed, merged, only, run, texts};
 use super::tally::Tally;
 use super::top::Top;
 use crate::error::{Context, Error, Result};
 use crate::fate::Fate;
 
+/// The metric of the pages whose backlinks became worse.
+const SPAM_SCORE: &str = "backlinks_spam_score";
+
 /// What the passes find.
 pub(super) struct Grouped {
     pub(super) pages: PageGroups,
     pub(super) metrics: Vec<MetricChange>,
     pub(super) top: TopPages,
+    pub(super) spam: Vec<PageChange>,
 }
 
 impl Pages {
@@ -42,7 +46,7 @@ impl Pages {
     /// All groups and metrics, and the largest pages of each group, at most `top`. Blocks for as
     /// long as the tables take to read.
     pub(super) fn grouped(&self, top: NonZeroU32) -> Result<Grouped> {
-        let (in_both, metrics, [risen, fallen]) = self.group_in_both(top)?;
+        let (in_both, metrics, [risen, fallen, spam]) = self.group_in_both(top)?;
         let only_before = self.group_only_in(Side::Before, top)?;
         let only_after = self.group_only_in(Side::After, top)?;
         let unanswered = [&only_before.unanswered, &only_after.unanswered];
@@ -73,24 +77,33 @@ impl Pages {
             pages,
             metrics,
             top,
+            spam,
         })
     }
 
     fn group_in_both(
         &self,
         top: NonZeroU32,
-    ) -> Result<(InBoth, Vec<MetricChange>, [Vec<PageChange>; 2])> {
+    ) -> Result<(InBoth, Vec<MetricChange>, [Vec<PageChange>; 3])> {
         let mut tallies: Vec<_> = self.metrics().iter().map(Tally::of).collect();
         let mut pages = 0;
         let mut risen = Top::new(col("change"), KEY, top);
         let mut fallen = Top::new(lit(0) - col("change"), KEY, top);
+        let mut spam = Top::new(col("change"), KEY, top);
+        let spam_score = self
+            .metrics()
+            .iter()
+            .find(|metric| metric.name == SPAM_SCORE);
         batches(self.in_both(self.metrics())?, |batch| {
             pages += height(&batch);
             for tally in &mut tallies {
                 tally.add(&batch)?;
             }
-            let changes = self.with_change(batch.lazy()).collect();
-            let changes = changes.context(|| FAILED)?.lazy();
+            let rows = batch.lazy();
+            if let Some(metric) = spam_score {
+                spam.add(collect(change_of(metric, rows.clone()).filter(rises()))?)?;
+            }
+            let changes = collect(change_of(self.by(), rows))?.lazy();
             risen.add(collect(changes.clone().filter(rises()))?)?;
             fallen.add(collect(changes.filter(falls()))?)
         })?;
@@ -110,7 +123,8 @@ impl Pages {
             after: by.after,
             change: by.change,
         };
-        Ok((in_both, metrics, [largest(risen)?, largest(fallen)?]))
+        let top = [largest(risen)?, largest(fallen)?, largest(spam)?];
+        Ok((in_both, metrics, top))
     }
 
     fn group_only_in(&self, side: Side, top: NonZeroU32) -> Result<OneSided> {

@@ -5,54 +5,34 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use polars::prelude::{ChunkExplode as _, DataFrame, LazyFrame, col, lit};
-
-use super::local_files::LocalFiles;
-use super::tables::{FAILED, KEY, scan};
+use super::label_lines::{Label, TargetLabels};
 use super::totals::{Adder, PageNumbers, PageTotals};
-use crate::error::{Context as _, Result};
-use crate::fate::Fate;
-
-/// A column of the target list and its value: `client` and `Acme`.
-pub type Label = (String, String);
 
 /// The most values of a column that are counted.
-const MOST_VALUES: usize = 200;
-
-/// The lines that have labels and a target.
-pub(super) fn labelled(targets: &LocalFiles) -> Result<LazyFrame> {
-    let valid = col("fate").neq(lit(Fate::Invalid.name()));
-    Ok(scan(targets, None)?.filter(col("labels").is_not_null().and(valid)))
-}
+pub(super) const MOST_VALUES: usize = 200;
 
 /// Counts pages by label.
 pub(super) struct Labels {
     columns: BTreeMap<String, Column>,
+    groups: Vec<Group>,
     /// Whether only the labels that are there from the start count.
     closed: bool,
-    /// The target that the rows are at, and its number: other lines can repeat it.
-    current: (Option<String>, u64),
+    /// The number of pages so far.
+    pages: u64,
+    /// The labels of the last page and their groups: the pages of a site mostly have the same.
+    last: (TargetLabels, Vec<usize>),
 }
 
-/// The values of a column, or that it has too many of them.
+/// The groups of the values of a column, or that it has too many of them.
 enum Column {
-    Counted(HashMap<String, Group>),
+    Counted(HashMap<String, usize>),
     TooMany,
 }
 
 struct Group {
     adder: Adder,
-    /// The number of the last target that was added.
+    /// The number of the last page that was added.
     last: u64,
-}
-
-impl Group {
-    fn new() -> Self {
-        Self {
-            adder: Adder::new(),
-            last: 0,
-        }
-    }
 }
 
 impl Labels {
@@ -60,8 +40,10 @@ impl Labels {
     pub(super) fn all() -> Self {
         Self {
             columns: BTreeMap::new(),
+            groups: Vec::new(),
             closed: false,
-            current: (None, 0),
+            pages: 0,
+            last: (TargetLabels::default(), Vec::new()),
         }
     }
 
@@ -75,45 +57,26 @@ impl Labels {
         only
     }
 
-    /// Adds rows of `target` and `labels`, and the numbers of their pages.
-    pub(super) fn add(&mut self, mut rows: DataFrame, pages: &[PageNumbers]) -> Result<()> {
-        rows.rechunk_mut();
-        let targets = rows.column(KEY[1]).and_then(|column| column.str());
-        let targets = targets.context(|| FAILED)?;
-        let lists = rows.column("labels").and_then(|column| column.list());
-        let lists = lists.context(|| FAILED)?;
-        let entries = lists.get_inner();
-        let entries = entries.struct_().context(|| FAILED)?;
-        let field = |name: &str| entries.field_by_name(name).context(|| FAILED);
-        let (keys, values) = (field("key")?, field("value")?);
-        let keys = keys.str().context(|| FAILED)?;
-        let values = values.str().context(|| FAILED)?;
-        let ends = lists.offsets().context(|| FAILED)?;
-        let ends = ends.as_slice().windows(2);
-        for ((target, ends), page) in targets.iter().zip(ends).zip(pages) {
-            if self.current.0.as_deref() != target {
-                self.current = (target.map(str::to_owned), self.current.1 + 1);
-            }
-            for entry in (ends[0] as usize)..(ends[1] as usize) {
-                let number = self.current.1;
-                // A null value is not a label.
-                let (Some(key), Some(value)) = (keys.get(entry), values.get(entry)) else {
-                    continue;
-                };
-                let Some(group) = self.group(key, value) else {
-                    continue;
-                };
-                if group.last != number {
-                    group.last = number;
-                    group.adder.add(page);
-                }
+    /// Adds a page with the labels of its target.
+    pub(super) fn add(&mut self, labels: &TargetLabels, page: &PageNumbers) {
+        self.pages += 1;
+        if self.last.0 != *labels {
+            let groups = labels
+                .iter()
+                .filter_map(|(name, value)| self.group(name, value));
+            self.last = (labels.clone(), groups.collect());
+        }
+        for group in &self.last.1 {
+            let group = &mut self.groups[*group];
+            if group.last != self.pages {
+                group.last = self.pages;
+                group.adder.add(page);
             }
         }
-        Ok(())
     }
 
     /// The group of a label, if it counts.
-    fn group(&mut self, key: &str, value: &str) -> Option<&mut Group> {
+    fn group(&mut self, key: &str, value: &str) -> Option<usize> {
         if !self.columns.contains_key(key) {
             if self.closed {
                 return None;
@@ -122,35 +85,44 @@ impl Labels {
             self.columns.insert(key.to_owned(), column);
         }
         let column = self.columns.get_mut(key)?;
-        let is_full = match column {
-            Column::Counted(values) => {
-                values.len() == MOST_VALUES && !values.contains_key(value) && !self.closed
-            }
-            Column::TooMany => return None,
-        };
-        if is_full {
-            *column = Column::TooMany;
-        }
         let Column::Counted(values) = column else {
             return None;
         };
-        if !values.contains_key(value) && !self.closed {
-            values.insert(value.to_owned(), Group::new());
+        if let Some(group) = values.get(value) {
+            return Some(*group);
         }
-        values.get_mut(value)
+        if self.closed {
+            return None;
+        }
+        if values.len() == MOST_VALUES {
+            *column = Column::TooMany;
+            return None;
+        }
+        values.insert(value.to_owned(), self.groups.len());
+        self.groups.push(Group {
+            adder: Adder::new(),
+            last: 0,
+        });
+        Some(self.groups.len() - 1)
     }
 
     /// The labels that have pages, by column, most pages first, and the columns that have too many
     /// values.
     pub(super) fn finish(self) -> (Vec<(Label, PageTotals)>, Vec<String>) {
         let (mut labels, mut too_many) = (Vec::new(), Vec::new());
+        let mut totals: Vec<_> = self
+            .groups
+            .into_iter()
+            .map(|group| Some(group.adder.finish()))
+            .collect();
         for (key, column) in self.columns {
             let Column::Counted(values) = column else {
                 too_many.push(key);
                 continue;
             };
             let groups = values.into_iter();
-            let groups = groups.map(|(value, group)| ((key.clone(), value), group.adder.finish()));
+            let groups = groups
+                .filter_map(|(value, group)| Some(((key.clone(), value), totals[group].take()?)));
             let mut groups: Vec<_> = groups.filter(|(_, totals)| totals.pages > 0).collect();
             groups.sort_by(|(left, one), (right, other)| {
                 let order = other.pages.cmp(&one.pages);

@@ -36,13 +36,18 @@ mod breakdowns;
 mod compare;
 mod grouping;
 mod groups;
+mod label_lines;
 mod labels;
+mod lines;
 mod list;
 mod local_files;
 mod metric;
 mod nightly;
+mod opened;
 mod pages;
 mod pair;
+mod ranked;
+mod rows;
 mod summary;
 mod tables;
 mod tally;
@@ -56,10 +61,12 @@ pub use groups::{
     Group, InBoth, ListChange, MetricChange, PageGroups, Targets, TopPages, Unanswered,
     UnansweredFates,
 };
-pub use labels::Label;
+pub use label_lines::Label;
+pub use lines::{LabelCost, Lines, MOST_REASONS, Reason, lines, targets_with};
 pub use list::List;
 pub use metric::Statistic;
-pub use nightly::{Bounds, NightPages, Pick, night_pages};
+pub use nightly::{Bounds, CONCENTRATED, NightPages, Pick, night_pages};
+pub use opened::Opened;
 pub use pages::{PageChange, Pages};
 pub use pair::Pair;
 pub use summary::{Summary, summary};

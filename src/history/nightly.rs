@@ -2,21 +2,25 @@
 
 use std::collections::{HashMap, HashSet};
 
-use polars::prelude::{DataFrame, JoinType, LazyFrame, col};
+use arrow::array::{Array as _, BooleanArray, Int64Array, RecordBatch, StringArray};
 
-use super::labels::{Label, Labels, labelled};
+use super::label_lines::{Label, LabelLines};
+use super::labels::Labels;
 use super::local_files::LocalFiles;
-use super::tables::{FAILED, KEY, batches, blocking, keyed, merged, scan};
+use super::opened::Opened;
+use super::ranked::Ranked;
+use super::rows::{Rows, at, booleans, number_at, numbers, texts};
+use super::tables::{KEY, blocking};
 use super::totals::{Adder, PageNumbers, PageTotals};
 use crate::contract::Table;
-use crate::error::{Context as _, Result};
-use crate::lake::Manifest;
+use crate::error::Result;
 use crate::store::Store;
 
 /// Which root domains, labels and targets of a night to count.
 #[derive(Debug, Clone)]
 pub enum Pick {
-    /// The root domains with the most backlinks, at most so many, all labels, and these targets.
+    /// The root domains with the most backlinks, at most so many, all labels, these targets, and the
+    /// pages at risk.
     Largest(usize, HashSet<String>),
     /// These alone.
     Only {
@@ -57,39 +61,35 @@ pub struct NightPages {
     pub columns_not_counted: Vec<String>,
     /// The picked targets.
     pub targets: HashMap<String, PageNumbers>,
+    /// The pages with the most broken backlinks, of [`Pick::Largest`].
+    pub broken: Vec<(String, PageNumbers)>,
+    /// The pages with the most backlinks per referring main domain, of [`Pick::Largest`].
+    pub concentrated: Vec<(String, PageNumbers)>,
 }
 
-/// Reads the figures of a night.
+/// The fewest backlinks with which a page can be concentrated.
+pub const CONCENTRATED: i64 = 100;
+
+/// Reads the figures of a night: of all pages, or of those whose target has a label.
 ///
 /// # Errors
 /// The lake fails, or a file is missing or damaged.
 pub async fn night_pages(
     store: &Store,
-    manifest: &Manifest,
+    night: &Opened,
+    label: Option<Label>,
     pick: Pick,
     bounds: Bounds,
 ) -> Result<NightPages> {
-    let pages = LocalFiles::open(store, manifest, Table::Pages).await?;
-    let targets = LocalFiles::open(store, manifest, Table::Targets).await?;
-    blocking(move || {
-        let mut night = count_pages(&pages, &pick, &bounds)?;
-        let lines = keyed(labelled(&targets)?, [col("labels")])?;
-        let rows = merged(lines, matched(&pages)?, JoinType::Inner);
-        let mut labels = match &pick {
-            Pick::Largest(..) => Labels::all(),
-            Pick::Only { labels, .. } => Labels::only(labels),
-        };
-        batches(rows, |batch| {
-            let pages = numbers(&batch)?;
-            labels.add(batch, &pages)
-        })?;
-        (night.labels, night.columns_not_counted) = labels.finish();
-        Ok(night)
-    })
-    .await
+    let pages = night.files(store, Table::Pages).await?;
+    let targets = night.files(store, Table::Targets).await?;
+    blocking(move || count(&pages, &targets, label.as_ref(), &pick, &bounds)).await
 }
 
-const NUMBERS: [&str; 5] = [
+const COLUMNS: [&str; 8] = [
+    KEY[0],
+    KEY[1],
+    "matched",
     "backlinks",
     "broken_backlinks",
     "referring_main_domains",
@@ -97,40 +97,111 @@ const NUMBERS: [&str; 5] = [
     "backlinks_spam_score",
 ];
 
-/// The pages that count, with their key and numbers.
-fn matched(files: &LocalFiles) -> Result<LazyFrame> {
-    let counts = col("matched").and(col(KEY[1]).is_not_null());
-    keyed(scan(files, None)?.filter(counts), NUMBERS.map(col))
-}
-
-fn count_pages(files: &LocalFiles, pick: &Pick, bounds: &Bounds) -> Result<NightPages> {
+fn count(
+    pages: &LocalFiles,
+    targets: &LocalFiles,
+    label: Option<&Label>,
+    pick: &Pick,
+    bounds: &Bounds,
+) -> Result<NightPages> {
     let mut night = NightPages::default();
     let mut all = Adder::new();
     let mut domains = Domains::new(pick);
-    batches(matched(files)?, |batch| {
-        let names = strings(&batch, KEY[0])?;
-        let targets = strings(&batch, KEY[1])?;
-        for (row, page) in numbers(&batch)?.into_iter().enumerate() {
+    let (mut labels, risks) = match pick {
+        Pick::Largest(..) => (Labels::all(), RISKS),
+        Pick::Only { labels, .. } => (Labels::only(labels), 0),
+    };
+    let (mut broken, mut concentrated) = (Ranked::new(risks), Ranked::new(risks));
+    let mut lines = LabelLines::open(targets)?;
+    let mut rows = Rows::of(pages, &COLUMNS);
+    while let Some(batch) = rows.next_batch()? {
+        let batch = PageBatch::of(&batch)?;
+        for row in 0..batch.matched.len() {
+            let Some((domain, target)) = batch.key(row) else {
+                continue;
+            };
+            let own = lines.of((domain, target))?;
+            if label.is_some_and(|label| !own.contains(label)) {
+                continue;
+            }
+            let page = batch.numbers(row);
             all.add(&page);
-            domains.add(names[row].unwrap_or_default(), &page);
-            if let Some(target) = targets[row]
-                && pick.targets().contains(target)
-            {
+            domains.add(domain, &page);
+            labels.add(own, &page);
+            if pick.targets().contains(target) {
                 night.targets.insert(target.to_owned(), page);
             }
+            broken.add(broken_links(&page), target, page);
+            concentrated.add(links_per_domain(&page), target, page);
         }
-        Ok(())
-    })?;
+    }
     [night.ranks, night.spam_scores] = all.spread(&bounds.ranks, &bounds.spam_scores);
     night.all = all.finish();
     (night.domains, night.root_domains) = domains.finish();
+    (night.labels, night.columns_not_counted) = labels.finish();
+    (night.broken, night.concentrated) = (broken.finish(), concentrated.finish());
     Ok(night)
+}
+
+/// The pages of each kind of risk.
+const RISKS: usize = 10;
+
+/// The value by which broken pages are ranked.
+fn broken_links(page: &PageNumbers) -> Option<f64> {
+    let links = page.broken_backlinks.filter(|links| *links > 0);
+    links.map(|links| links as f64)
+}
+
+/// The value by which concentrated pages are ranked.
+fn links_per_domain(page: &PageNumbers) -> Option<f64> {
+    let links = page.backlinks.filter(|links| *links >= CONCENTRATED)?;
+    let domains = page.referring_main_domains.filter(|domains| *domains > 0)?;
+    Some(links as f64 / domains as f64)
+}
+
+/// The columns of a batch of pages.
+struct PageBatch<'a> {
+    domains: &'a StringArray,
+    targets: &'a StringArray,
+    matched: &'a BooleanArray,
+    numbers: [&'a Int64Array; 5],
+}
+
+impl<'a> PageBatch<'a> {
+    fn of(batch: &'a RecordBatch) -> Result<Self> {
+        let number = |place: usize| numbers(batch, COLUMNS[3 + place]);
+        Ok(Self {
+            domains: texts(batch, KEY[0])?,
+            targets: texts(batch, KEY[1])?,
+            matched: booleans(batch, "matched")?,
+            numbers: [number(0)?, number(1)?, number(2)?, number(3)?, number(4)?],
+        })
+    }
+
+    /// The key of a page that counts.
+    fn key(&self, row: usize) -> Option<(&'a str, &'a str)> {
+        let counts = self.matched.is_valid(row) && self.matched.value(row);
+        let target = at(self.targets, row).filter(|_| counts)?;
+        Some((at(self.domains, row).unwrap_or_default(), target))
+    }
+
+    fn numbers(&self, row: usize) -> PageNumbers {
+        let number = |place: usize| number_at(self.numbers[place], row);
+        PageNumbers {
+            backlinks: number(0),
+            broken_backlinks: number(1),
+            referring_main_domains: number(2),
+            rank: number(3),
+            backlinks_spam_score: number(4),
+        }
+    }
 }
 
 /// The root domains of a night, which come one after another.
 struct Domains<'a> {
     pick: &'a Pick,
-    current: Option<(String, Adder)>,
+    /// The domain that the rows are at, and its pages if it is picked.
+    current: Option<(String, Option<Adder>)>,
     found: Vec<(String, PageTotals)>,
     number: usize,
 }
@@ -152,9 +223,13 @@ impl<'a> Domains<'a> {
             .is_none_or(|current| current.0 != name)
         {
             self.close();
-            self.current = Some((name.to_owned(), Adder::new()));
+            let is_picked = match self.pick {
+                Pick::Largest(..) => true,
+                Pick::Only { domains, .. } => domains.contains(name),
+            };
+            self.current = Some((name.to_owned(), is_picked.then(Adder::new)));
         }
-        if let Some((_, adder)) = &mut self.current {
+        if let Some((_, Some(adder))) = &mut self.current {
             adder.add(page);
         }
     }
@@ -166,15 +241,11 @@ impl<'a> Domains<'a> {
             return;
         };
         self.number += 1;
-        match self.pick {
-            Pick::Only { domains, .. } if !domains.contains(&name) => {}
-            Pick::Only { .. } => self.found.push((name, adder.finish())),
-            Pick::Largest(most, _) => {
-                self.found.push((name, adder.finish()));
-                if self.found.len() >= most + GATHERED {
-                    self.cut(*most);
-                }
-            }
+        self.found.extend(adder.map(|adder| (name, adder.finish())));
+        if let Pick::Largest(most, _) = self.pick
+            && self.found.len() >= most + GATHERED
+        {
+            self.cut(*most);
         }
     }
 
@@ -202,26 +273,4 @@ impl Pick {
             Self::Largest(_, targets) | Self::Only { targets, .. } => targets,
         }
     }
-}
-
-fn strings<'a>(batch: &'a DataFrame, name: &str) -> Result<Vec<Option<&'a str>>> {
-    let column = batch.column(name).and_then(|column| column.str());
-    Ok(column.context(|| FAILED)?.iter().collect())
-}
-
-fn numbers(batch: &DataFrame) -> Result<Vec<PageNumbers>> {
-    let mut pages = vec![PageNumbers::default(); batch.height()];
-    for name in NUMBERS {
-        let column = batch.column(name).and_then(|column| column.i64());
-        for (page, value) in pages.iter_mut().zip(column.context(|| FAILED)?.iter()) {
-            match name {
-                "backlinks" => page.backlinks = value,
-                "broken_backlinks" => page.broken_backlinks = value,
-                "referring_main_domains" => page.referring_main_domains = value,
-                "rank" => page.rank = value,
-                _ => page.backlinks_spam_score = value,
-            }
-        }
-    }
-    Ok(pages)
 }

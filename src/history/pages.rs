@@ -10,7 +10,7 @@ use super::local_files::{LocalFiles, SharedFiles};
 use super::metric::Metric;
 use super::pair::Pair;
 use super::tables::{
-    KEY, Side, blocking, counts, keyed, listed, merged, ratios, scan, texts, with_change,
+    KEY, Side, blocking, counts, keyed, listed, merged, ratios, scan, texts, with_change, with_keys,
 };
 use crate::contract::Table;
 use crate::error::{Context, Error, Result};
@@ -89,8 +89,9 @@ impl Pair {
     pub async fn pages(&self, store: &Store, by: &str) -> Result<Pages> {
         let pages = self.files_of_both(store, Table::Pages).await?;
         let listed = self.files_of_both(store, Table::Targets).await?;
+        let keys = self.keys(store).await?;
         let (by, root_domain) = (by.to_owned(), self.root_domain.clone());
-        blocking(move || Pages::open(pages, listed, &by, root_domain.as_deref())).await
+        blocking(move || Pages::open(pages, listed, &by, root_domain.as_deref(), &keys)).await
     }
 }
 
@@ -100,6 +101,7 @@ impl Pages {
         targets: [Arc<LocalFiles>; 2],
         by: &str,
         root_domain: Option<&str>,
+        keys: &[Option<DataFrame>; 2],
     ) -> Result<Self> {
         let mut from = scan(&pages[0], root_domain)?;
         let mut to = scan(&pages[1], root_domain)?;
@@ -112,12 +114,14 @@ impl Pages {
             );
         };
         let counts = || col("matched").and(col("target").is_not_null());
+        let own = |rows, side: Side| with_keys(rows, keys[side as usize].as_ref());
         let listed = [
-            listed(&targets[0], root_domain)?,
-            listed(&targets[1], root_domain)?,
+            own(listed(&targets[0], root_domain)?, Side::Before),
+            own(listed(&targets[1], root_domain)?, Side::After),
         ];
+        let pages_of = |rows: LazyFrame, side| own(rows.filter(counts()), side);
         Ok(Self {
-            pages: [from.filter(counts()), to.filter(counts())],
+            pages: [pages_of(from, Side::Before), pages_of(to, Side::After)],
             listed,
             by,
             metrics,
@@ -246,7 +250,7 @@ impl Pages {
 
     fn changed(&self, how: Expr, ranked_by: Expr) -> Result<List<PageChange>> {
         let rows = self.in_both(std::slice::from_ref(&self.by))?;
-        let rows = self.with_change(rows).filter(how);
+        let rows = change_of(&self.by, rows).filter(how);
         Ok(self.list(rows, ranked_by))
     }
 
@@ -265,21 +269,21 @@ impl Pages {
         ))
     }
 
-    /// The change of the compared metric, from the rows of [`Pages::in_both`].
-    pub(super) fn with_change(&self, rows: LazyFrame) -> LazyFrame {
-        let value = |side: Side| col(metric_column(&self.by, side)).alias(side.name());
-        let columns = [
-            col(KEY[0]),
-            col(KEY[1]),
-            value(Side::Before),
-            value(Side::After),
-        ];
-        with_change(rows.select(columns))
-    }
-
     fn list(&self, rows: LazyFrame, ranked_by: Expr) -> List<PageChange> {
         List::new(rows, ranked_by, KEY, read, Arc::clone(&self.files))
     }
+}
+
+/// The change of a metric, from the rows of [`Pages::in_both`].
+pub(super) fn change_of(metric: &Metric, rows: LazyFrame) -> LazyFrame {
+    let value = |side: Side| col(metric_column(metric, side)).alias(side.name());
+    let columns = [
+        col(KEY[0]),
+        col(KEY[1]),
+        value(Side::Before),
+        value(Side::After),
+    ];
+    with_change(rows.select(columns))
 }
 
 /// Whether the metric has risen.

@@ -4,26 +4,26 @@
 use std::sync::Arc;
 
 use chrono::NaiveDate;
-use tokio::sync::OnceCell;
+use polars::prelude::DataFrame;
 
+use super::label_lines::{Label, keys_with};
 use super::local_files::LocalFiles;
+use super::opened::Opened;
 use super::tables::{Side, blocking, count, listed};
 use crate::contract::Table;
 use crate::error::{Error, Result};
 use crate::lake::{Manifest, snapshots};
 use crate::store::Store;
 
-/// Two published snapshots with the same settings: all of their root domains, or one.
+/// Two published snapshots with the same settings: all of their root domains, or one, and all of
+/// their targets, or those with a label.
 #[derive(Debug)]
 pub struct Pair {
-    /// The snapshot before.
-    pub(super) from: Manifest,
-    /// The snapshot after.
-    pub(super) to: Manifest,
+    /// Before and after.
+    sides: [Arc<Opened>; 2],
     /// The root domain to compare; `None` for all.
     pub(super) root_domain: Option<String>,
-    /// The files of both sides by table, once they are needed.
-    files: [[OnceCell<Arc<LocalFiles>>; Table::ALL.len()]; 2],
+    label: Option<Label>,
 }
 
 impl Pair {
@@ -63,19 +63,29 @@ impl Pair {
                 .with_hint("compare two snapshots of one pipeline with the same settings"));
         }
         let pair = Self {
-            from,
-            to,
+            sides: [from, to].map(|manifest| Arc::new(Opened::new(manifest))),
             root_domain,
-            files: Default::default(),
+            label: None,
         };
         pair.check_root_domain(store).await?;
         Ok(pair)
     }
 
+    /// Two snapshots that have the same settings, the earlier one first, and what to compare: all
+    /// targets, or those with a label.
+    #[must_use]
+    pub fn of(from: &Arc<Opened>, to: &Arc<Opened>, label: Option<Label>) -> Self {
+        Self {
+            sides: [from, to].map(Arc::clone),
+            root_domain: None,
+            label,
+        }
+    }
+
     /// The dates of both.
     #[must_use]
     pub fn dates(&self) -> [NaiveDate; 2] {
-        [self.from.snapshot, self.to.snapshot]
+        [Side::Before, Side::After].map(|side| self.sides[side as usize].manifest().snapshot)
     }
 
     /// The files of a table in both snapshots. They are opened, or copied from a bucket, only once.
@@ -89,13 +99,20 @@ impl Pair {
     }
 
     async fn files(&self, store: &Store, side: Side, table: Table) -> Result<Arc<LocalFiles>> {
-        let manifest = match side {
-            Side::Before => &self.from,
-            Side::After => &self.to,
+        self.sides[side as usize].files(store, table).await
+    }
+
+    /// The keys of the targets to compare in each snapshot; `None` for all.
+    pub(super) async fn keys(&self, store: &Store) -> Result<[Option<DataFrame>; 2]> {
+        let Some(label) = self.label.clone() else {
+            return Ok([None, None]);
         };
-        let open = || async { LocalFiles::open(store, manifest, table).await.map(Arc::new) };
-        let opened = &self.files[side as usize][table as usize];
-        opened.get_or_try_init(open).await.cloned()
+        let [before, after] = self.files_of_both(store, Table::Targets).await?;
+        blocking(move || {
+            let keys = |files: &LocalFiles| keys_with(files, &label).map(Some);
+            Ok([keys(&before)?, keys(&after)?])
+        })
+        .await
     }
 
     /// A domain that was mistyped would look like one without changes.

@@ -9,7 +9,7 @@ use super::breakdowns::{BreakdownChange, Breakdowns};
 use super::grouping::Grouped;
 use super::groups::{ListChange, MetricChange, PageGroups, TopPages};
 use super::metric::Statistic;
-use super::pages::Pages;
+use super::pages::{PageChange, Pages};
 use super::pair::Pair;
 use crate::error::Result;
 
@@ -34,6 +34,9 @@ pub struct Summary {
     pub metrics: Vec<MetricChange>,
     /// The largest pages of each group.
     pub top: TopPages,
+    /// The pages in both whose spam score has risen most.
+    #[serde(skip)]
+    pub spam: Vec<PageChange>,
     /// The keys whose links shifted most.
     pub breakdowns: Vec<BreakdownChange>,
 }
@@ -63,6 +66,7 @@ pub(super) fn without_breakdowns(pair: &Pair, pages: &Pages, top: NonZeroU32) ->
         pages: groups,
         metrics,
         top: largest,
+        spam,
     } = pages.grouped(top)?;
     Ok(Summary {
         from,
@@ -74,6 +78,7 @@ pub(super) fn without_breakdowns(pair: &Pair, pages: &Pages, top: NonZeroU32) ->
         pages: groups,
         metrics,
         top: largest,
+        spam,
         breakdowns: Vec::new(),
     })
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use polars::prelude::{
-    DataFrame, DataType, Engine, Expr, HiveOptions, IntoColumn as _, JoinType, LazyFrame,
-    MaintainOrderJoin, NULL, NewChunkedArray as _, PlRefPath, PlanCallback, PolarsError,
+    DataFrame, DataType, Engine, Expr, HiveOptions, IntoColumn as _, IntoLazy as _, JoinType,
+    LazyFrame, MaintainOrderJoin, NULL, NewChunkedArray as _, PlRefPath, PlanCallback, PolarsError,
     PolarsResult, ScanArgsParquet, StringChunked, UnionArgs, col, concat, len, lit, when,
 };
 use polars_plan::plans::{HintIR, Sorted};
@@ -119,6 +119,14 @@ pub(super) fn merged(left: LazyFrame, right: LazyFrame, how: JoinType) -> LazyFr
         .join_nulls(true)
         .maintain_order(MaintainOrderJoin::Left)
         .finish()
+}
+
+/// The rows with these keys; all rows without keys.
+pub(super) fn with_keys(rows: LazyFrame, keys: Option<&DataFrame>) -> LazyFrame {
+    match keys {
+        None => rows,
+        Some(keys) => merged(rows, keys.clone().lazy(), JoinType::Inner),
+    }
 }
 
 /// Runs a query with a small result, without all rows in memory.

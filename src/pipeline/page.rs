@@ -25,6 +25,7 @@ async fn try_write(start: &Start<'_>) -> Result<()> {
     let options = ReportOptions {
         snapshot: Some(snapshot),
         nights: NIGHTS,
+        label: None,
         now: start.env.clock.now(),
     };
     let page = html(&collect(start.store, options).await?);

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::collect::Report;
-use super::head::section as framed;
-use super::numbers::foreign;
+use super::head::{section as framed, sql};
+use super::numbers::{foreign, total};
 use super::queries::queries;
 
 pub(super) fn section(report: &Report) -> Markup {
@@ -22,6 +22,7 @@ pub(super) fn section(report: &Report) -> Markup {
                     @for table in manifest.tables.values() { (foreign(&table.contract)) " " }
                 } }
             }
+            (reasons(report))
             (drift("Fields that no contract knows", &found.unknown_fields))
             (drift("Values that do not fit", &found.misfits))
             (drift("Fields that are missing", &found.missing))
@@ -40,10 +41,34 @@ pub(super) fn section(report: &Report) -> Markup {
     framed("appendix", "Appendix", &[], body)
 }
 
+/// Why lines have no page, most lines first.
+fn reasons(report: &Report) -> Markup {
+    let lines = &report.lines;
+    html! {
+        @if !lines.reasons.is_empty() {
+            div class="heading" { h3 { "Invalid, refused and failed lines" } (sql(&["reasons".to_owned()])) }
+            ul class="pages" data-sql="reasons" {
+                @for reason in &lines.reasons {
+                    li {
+                        span class="reason" {
+                            span class=(format!("key {}", reason.fate)) {}
+                            (reason.fate) " " (foreign(&reason.reason))
+                        }
+                        span { (total(reason.lines)) }
+                    }
+                }
+            }
+            @if lines.more_reasons > 0 {
+                p class="note" { "The " (lines.reasons.len()) " reasons with the most lines, of " (lines.reasons.len() + lines.more_reasons) "." }
+            }
+        }
+    }
+}
+
 fn drift(title: &str, fields: &BTreeMap<String, u64>) -> Markup {
     html! {
         @if !fields.is_empty() {
-            h4 { (title) }
+            h3 { (title) }
             ul class="pages" {
                 @for (field, values) in fields { li { (foreign(field)) span { (values) } } }
             }

@@ -4,8 +4,9 @@ use chrono::Datelike as _;
 use maud::{Markup, html};
 
 use super::collect::{Day, Report};
-use super::head::{OPEN, cell, section as framed};
-use super::numbers::{count, known, total};
+use super::head::{OPEN, cell, section as framed, sql};
+use super::numbers::{count, foreign, known, share, total};
+use crate::history::LabelCost;
 use crate::money::Usd;
 
 pub(super) fn section(report: &Report) -> Markup {
@@ -33,8 +34,71 @@ pub(super) fn section(report: &Report) -> Markup {
         "bill",
         "The nights and the bill",
         &["nights".to_owned()],
-        body,
+        html! { (body) (by_label(report)) },
     )
+}
+
+/// A column of the target list with the cost of its values, largest first.
+pub(super) struct LabelCosts<'a> {
+    pub(super) name: &'a str,
+    pub(super) rows: Vec<(&'a str, LabelCost)>,
+}
+
+/// The columns whose cost is shown.
+pub(super) fn label_costs(report: &Report) -> Vec<LabelCosts<'_>> {
+    /// The most values of a column that the table has.
+    const ROWS: usize = 30;
+    let labels = &report.lines.labels;
+    let columns = labels.chunk_by(|left, right| left.0.0 == right.0.0);
+    columns
+        .map(|labels| {
+            let rows = labels.iter().map(|(label, cost)| (label.1.as_str(), *cost));
+            let mut rows: Vec<_> = rows.collect();
+            rows.sort_by(|(left, one), (right, other)| {
+                let order = other.cost().cmp(&one.cost());
+                order
+                    .then(other.lines.cmp(&one.lines))
+                    .then_with(|| left.cmp(right))
+            });
+            rows.truncate(ROWS);
+            LabelCosts {
+                name: &labels[0].0.0,
+                rows,
+            }
+        })
+        .collect()
+}
+
+fn by_label(report: &Report) -> Markup {
+    let costs = label_costs(report);
+    let whole = report.manifest.tally.requests.cost_usd.micros() as f64;
+    html! {
+        @if !costs.is_empty() {
+            h3 { "Cost by label " small { "of the night; a target's cost is shared by the lines that name it" } }
+            div class="two" {
+                @for (number, column) in costs.iter().enumerate() {
+                    @let id = format!("cost-{number}");
+                    div class="card" {
+                        div class="heading" { h4 { "By " (foreign(column.name)) } (sql(std::slice::from_ref(&id))) }
+                        table data-sql=(id) {
+                            thead { tr {
+                                th scope="col" { (foreign(column.name)) }
+                                th scope="col" class="number" { "Lines" }
+                                th scope="col" class="number" { "Cost" }
+                                th scope="col" class="number" title="of what the night cost" { "Share" }
+                            } }
+                            tbody { @for (value, cost) in &column.rows { tr {
+                                th scope="row" { (foreign(value)) }
+                                (cell("Lines", html! { (total(cost.lines)) }))
+                                (cell("Cost", html! { data value=(cost.cost()) { "$" (cost.cost()) } }))
+                                (cell("Share", html! { (share(cost.cost().micros() as f64, whole)) }))
+                            } } }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn row(day: &Day) -> Markup {

@@ -9,27 +9,31 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
+use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{
-    Bounds, BreakdownChange, NightPages, Pair, Pick, Summary, TopPages, compare, night_pages,
-    shifts,
+    Bounds, BreakdownChange, Label, Lines, NightPages, Opened, Pair, Pick, Summary, TopPages,
+    compare, lines, night_pages, shifts, targets_with,
 };
 use crate::lake::{Manifest, snapshots};
 use crate::provider::RankScale;
 use crate::store::{Owner, Store};
 use crate::upkeep::{NightState, nights};
+use crate::visible::escaped;
 
 /// How many nights a report looks back by default.
 pub const NIGHTS: NonZeroU32 = NonZeroU32::new(28).unwrap();
 
 /// What a report is about.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ReportOptions {
     /// The snapshot; `None` for the newest.
     pub snapshot: Option<NaiveDate>,
     /// How many nights it looks back.
     pub nights: NonZeroU32,
+    /// The label whose pages it shows: a column of the target list and a value; `None` for all pages.
+    pub label: Option<Label>,
     /// When it is made.
     pub now: DateTime<Utc>,
 }
@@ -56,6 +60,10 @@ pub struct Report {
     pub(super) days: Vec<Day>,
     /// The manifest of the snapshot.
     pub(super) manifest: Manifest,
+    /// The label whose pages it shows; `None` for all pages.
+    pub(super) label: Option<Label>,
+    /// What the list of the snapshot says about its lines.
+    pub(super) lines: Lines,
     /// Since the published night before, if there is one.
     pub(super) since_last: Option<Summary>,
     /// Since the first published night, if that is another one.
@@ -142,48 +150,108 @@ pub async fn collect(store: &Store, options: ReportOptions) -> Result<Report> {
     let published = snapshots(store).await?;
     let date = chosen(store, &published, options.snapshot)?;
     let manifest = manifest(store, date).await?;
-    let mut days = days(store, &manifest, &published, options).await?;
-    let dates: Vec<_> = days
-        .iter()
-        .filter(|day| day.pages().is_some())
-        .map(|day| day.date)
-        .collect();
-    let (first, last) = (dates.first().copied(), dates.iter().rev().nth(1).copied());
-    let top = NonZeroU32::new(TOP).unwrap_or(NonZeroU32::MIN);
-    let since = async |from: NaiveDate| {
-        let pair = Pair::choose(store, Some(from), Some(date), None).await;
-        pair.map(Arc::new)
-    };
+    let newest = Arc::new(Opened::new(manifest.clone()));
+    let lines = lines(store, &newest).await?;
+    if let Some(label) = &options.label {
+        check_label(store, &newest, label, &lines).await?;
+    }
+    let mut days = days(store, &manifest, &published, &options).await?;
+    let label = options.label;
+    let nights = Nights::open(&days, newest);
     let (mut since_last, mut since_first, mut links) = (None, None, Vec::new());
-    if let (Some(first), Some(last)) = (first, last) {
-        // Each pair opens its files once.
-        let pair = since(last).await?;
-        since_last = Some(compare(&pair, store, BY, top).await?);
-        if first == last {
-            links = shifts(&pair, store).await?;
+    if let (Some(first), Some(last)) = (&nights.first, &nights.last) {
+        let top = NonZeroU32::new(TOP).unwrap_or(NonZeroU32::MIN);
+        let pair = |from| Arc::new(Pair::of(from, &nights.newest, label.clone()));
+        let from_last = pair(last);
+        since_last = Some(compare(&from_last, store, BY, top).await?);
+        if Arc::ptr_eq(first, last) {
+            links = shifts(&from_last, store).await?;
         } else {
-            let pair = since(first).await?;
-            since_first = Some(compare(&pair, store, BY, top).await?);
-            links = shifts(&pair, store).await?;
+            let from_first = pair(first);
+            since_first = Some(compare(&from_first, store, BY, top).await?);
+            links = shifts(&from_first, store).await?;
         }
     }
-    let targets = since_last.iter().chain(&since_first);
-    let targets = targets.flat_map(|summary| shown(&summary.top)).collect();
+    let targets = since_last.iter().chain(&since_first).flat_map(shown);
     let rank_bounds = (1..RANK_BARS).map(|part| part * most_rank(&manifest) / RANK_BARS);
-    let bounds = Bounds {
-        ranks: rank_bounds.collect(),
-        spam_scores: SPAM_BANDS.to_vec(),
+    let wanted = Wanted {
+        label: label.clone(),
+        targets: targets.collect(),
+        bounds: Bounds {
+            ranks: rank_bounds.collect(),
+            spam_scores: SPAM_BANDS.to_vec(),
+        },
     };
-    read_figures(store, &mut days, targets, &bounds).await?;
+    read_figures(store, &mut days, &nights, &wanted).await?;
     Ok(Report {
         lake: store.display(),
         made_at: options.now,
         days,
         manifest,
+        label,
+        lines,
         since_last,
         since_first,
         shifts: links,
     })
+}
+
+/// The snapshots that are read more than once. Their files are opened, or copied from a bucket, once.
+struct Nights {
+    newest: Arc<Opened>,
+    /// The first comparable night, and the last one before the newest.
+    first: Option<Arc<Opened>>,
+    last: Option<Arc<Opened>>,
+}
+
+impl Nights {
+    fn open(days: &[Day], newest: Arc<Opened>) -> Self {
+        let mut before: Vec<_> = days.iter().filter_map(Day::manifest).collect();
+        before.pop();
+        let open = |manifest: &Manifest| Arc::new(Opened::new(manifest.clone()));
+        let first = before.first().copied().map(open);
+        let last = match before.len() {
+            0 | 1 => first.clone(),
+            _ => before.last().copied().map(open),
+        };
+        Self {
+            newest,
+            first,
+            last,
+        }
+    }
+
+    /// A night: one of these, or another one that is opened for this and closed after it.
+    fn of(&self, manifest: &Manifest) -> Arc<Opened> {
+        let own = [Some(&self.newest), self.first.as_ref(), self.last.as_ref()];
+        let is_it = |night: &&Arc<Opened>| night.manifest().snapshot == manifest.snapshot;
+        let known = own.into_iter().flatten().find(is_it).cloned();
+        known.unwrap_or_else(|| Arc::new(Opened::new(manifest.clone())))
+    }
+}
+
+/// A label that was mistyped would look like one without pages.
+async fn check_label(store: &Store, newest: &Opened, label: &Label, lines: &Lines) -> Result<()> {
+    /// The labels that the hint names.
+    const NAMED: usize = 20;
+    if targets_with(store, newest, label).await? > 0 {
+        return Ok(());
+    }
+    let name = |label: &Label| format!("{}={}", escaped(&label.0), escaped(&label.1));
+    let (known, date) = (&lines.labels, newest.manifest().snapshot);
+    let named: Vec<_> = known
+        .iter()
+        .take(NAMED)
+        .map(|(label, _)| name(label))
+        .collect();
+    let hint = match known.len() {
+        0 => "its lines have no labels; `[targets] keep` names the columns that become labels"
+            .to_owned(),
+        all if all > NAMED => format!("{} and {} others are there", named.join(", "), all - NAMED),
+        _ => format!("these are there: {}", named.join(", ")),
+    };
+    let message = format!("--label: no line of {date} has the label {}", name(label));
+    Err(Error::usage(message).with_hint(hint))
 }
 
 /// The largest rank on the scale of a snapshot.
@@ -224,7 +292,7 @@ async fn days(
     store: &Store,
     newest: &Manifest,
     published: &[NaiveDate],
-    options: ReportOptions,
+    options: &ReportOptions,
 ) -> Result<Vec<Day>> {
     let last = newest.snapshot;
     let back = Days::new(u64::from(options.nights.get()));
@@ -257,38 +325,63 @@ async fn days(
     Ok(days)
 }
 
+/// What is read of each night.
+struct Wanted {
+    label: Option<Label>,
+    targets: HashSet<String>,
+    bounds: Bounds,
+}
+
+/// Nights that are read at the same time: reading one keeps one core busy.
+const NIGHTS_AT_ONCE: usize = 2;
+
 /// Reads the figures of all nights, the newest first: it decides which root domains and labels are
 /// shown.
 async fn read_figures(
     store: &Store,
     days: &mut [Day],
-    targets: HashSet<String>,
-    bounds: &Bounds,
+    nights: &Nights,
+    wanted: &Wanted,
 ) -> Result<()> {
-    let mut pick = Pick::Largest(DOMAINS, targets.clone());
+    let Wanted {
+        label,
+        targets,
+        bounds,
+    } = wanted;
+    let read = async |night: Arc<Opened>, pick: Pick| {
+        night_pages(store, &night, label.clone(), pick, bounds.clone()).await
+    };
+    let largest = Pick::Largest(DOMAINS, targets.clone());
+    let newest = read(Arc::clone(&nights.newest), largest).await?;
+    let pick = Pick::Only {
+        domains: newest
+            .domains
+            .iter()
+            .map(|domain| domain.0.clone())
+            .collect(),
+        labels: newest.labels.iter().map(|label| label.0.clone()).collect(),
+        targets: targets.clone(),
+    };
+    let mut others = days.iter().rev().skip(1).filter_map(Day::manifest);
+    let others: Vec<_> = others
+        .by_ref()
+        .map(|manifest| nights.of(manifest))
+        .collect();
+    let others = futures::stream::iter(others).map(|night| read(night, pick.clone()));
+    let others: Vec<_> = others.buffered(NIGHTS_AT_ONCE).try_collect().await?;
+    let mut figures = std::iter::once(newest).chain(others);
     for day in days.iter_mut().rev() {
-        let Settled::Published(manifest, pages) = &mut day.settled else {
-            continue;
-        };
-        **pages = night_pages(store, manifest, pick.clone(), bounds.clone()).await?;
-        if matches!(pick, Pick::Largest(..)) {
-            pick = Pick::Only {
-                domains: pages
-                    .domains
-                    .iter()
-                    .map(|domain| domain.0.clone())
-                    .collect(),
-                labels: pages.labels.iter().map(|label| label.0.clone()).collect(),
-                targets: targets.clone(),
-            };
+        if let Settled::Published(_, pages) = &mut day.settled {
+            **pages = figures.next().unwrap_or_default();
         }
     }
     Ok(())
 }
 
 /// The targets that are shown with a sparkline.
-fn shown(top: &TopPages) -> impl Iterator<Item = String> + '_ {
-    let pages = top.risen.iter().chain(&top.fallen);
+fn shown(summary: &Summary) -> impl Iterator<Item = String> + '_ {
+    let TopPages { risen, fallen, .. } = &summary.top;
+    let pages = risen.iter().chain(fallen);
     pages.filter_map(|page| page.target.clone())
 }
 

@@ -69,6 +69,12 @@ pub(super) fn header(report: &Report) -> Markup {
                 @if question.include_subdomains { "links to subdomains count" } @else { "links to subdomains do not count" }
                 " · ranks from 0 to " (super::collect::most_rank(&report.manifest))
             }
+            @if let Some((column, value)) = &report.label {
+                p class="only" {
+                    "Only pages whose " (foreign(column)) " is " strong { (foreign(value)) }
+                    ". Fates, cost and reasons are those of the whole night."
+                }
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ mod numbers;
 mod page;
 mod profile;
 mod queries;
+mod risk;
 mod svg;
 mod tiles;
 mod trends;

@@ -6,7 +6,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
 use super::collect::Report;
-use super::{appendix, bill, groups, head, movers, profile, tiles, trends, trust};
+use super::{appendix, bill, groups, head, movers, profile, risk, tiles, trends, trust};
 
 const STYLE: &str = include_str!("report.css");
 /// Sorts tables. Nothing on the page needs it.
@@ -46,6 +46,7 @@ fn page(report: &Report) -> Markup {
                     (trends::section(report))
                     (groups::section(report))
                     (profile::section(report))
+                    (risk::section(report))
                     (bill::section(report))
                     (appendix::section(report))
                 }

@@ -6,6 +6,7 @@ use chrono::NaiveDate;
 
 use super::collect::{BY, DOMAINS, RANK_BARS, Report, SPAM_BANDS, TOP, most_rank};
 use crate::fate::Fate;
+use crate::history::{CONCENTRATED, Label, MOST_REASONS, Summary};
 
 /// A query of the appendix.
 pub(super) struct Query {
@@ -35,15 +36,156 @@ const TOTALS: &str = "count(*) AS pages,
        quantile_disc(rank, 0.5) AS rank_median,
        quantile_disc(backlinks_spam_score, 0.5) AS spam_score_median";
 
+/// What is counted of the pages of a root domain or label, in the order of their tables.
+const GROUP: &str = "count(*) AS pages, coalesce(sum(backlinks), 0)::BIGINT AS backlinks,
+       quantile_disc(referring_main_domains, 0.5) AS referring_main_domains_median,
+       quantile_disc(rank, 0.5) AS rank_median, coalesce(sum(broken_backlinks), 0)::BIGINT AS broken";
+
 /// Every query of a report, in the order of its sections.
 pub(super) fn queries(report: &Report) -> Vec<Query> {
     let mut queries = trust(report.date());
-    queries.extend(tiles(report));
-    queries.extend(movers(report));
-    queries.extend(nights(report));
-    queries.extend(groups(report));
-    queries.extend(profile(report));
+    let sections = [tiles, movers, nights, groups, profile, risk];
+    let of_pages = sections.into_iter().flat_map(|section| section(report));
+    queries.extend(of_pages.map(|query| of_label(query, report.label.as_ref())));
+    queries.extend(lines(report));
     queries
+}
+
+/// The query over the pages, breakdowns and lines of a label.
+fn of_label(mut query: Query, label: Option<&Label>) -> Query {
+    let Some((column, value)) = label else {
+        return query;
+    };
+    for table in ["pages", "breakdowns", "targets"] {
+        // The lines of other labels count in the table by label, too.
+        if table == "targets" && query.id.starts_with("labels-") {
+            continue;
+        }
+        let of = format!("{table}_of({}, {})", text(column), text(value));
+        for before in ["FROM", "JOIN"] {
+            let whole = |end: &str| {
+                (
+                    format!("{before} {table}{end}"),
+                    format!("{before} {of}{end}"),
+                )
+            };
+            for (plain, labelled) in ["\n", " ", ";"].map(whole) {
+                query.sql = query.sql.replace(&plain, &labelled);
+            }
+        }
+    }
+    query
+}
+
+/// A text in SQL.
+fn text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// What is said about lines, which is always of the whole night.
+fn lines(report: &Report) -> Vec<Query> {
+    let newest = date(report.date());
+    let mut queries = Vec::new();
+    for (number, column) in super::bill::label_costs(report).into_iter().enumerate() {
+        queries.push(Query::new(
+            format!("cost-{number}"),
+            format!("What does each {} cost?", column.name),
+            format!(
+                "SELECT lines, cost_usd::DECIMAL(18,6) AS cost
+FROM label_daily
+WHERE snapshot_date = {newest} AND name = {}
+ORDER BY cost DESC, lines DESC, label
+LIMIT {};",
+                text(column.name),
+                column.rows.len()
+            ),
+        ));
+    }
+    if !report.lines.reasons.is_empty() {
+        queries.push(Query::new(
+            "reasons",
+            "Why do lines have no page?",
+            format!(
+                "SELECT count(*) AS lines
+FROM (
+    SELECT fate, coalesce(replace(reason, nullif(target, ''), '…'), reason, '') AS reason
+    FROM targets
+    WHERE snapshot_date = {newest} AND fate IN ('invalid', 'refused', 'failed')
+)
+GROUP BY fate, reason
+ORDER BY lines DESC, fate, reason
+LIMIT {MOST_REASONS};"
+            ),
+        ));
+    }
+    queries
+}
+
+fn risk(report: &Report) -> Vec<Query> {
+    let newest = date(report.date());
+    let mut queries = Vec::new();
+    let since = super::risk::comparison(report).filter(|since| !since.spam.is_empty());
+    if let Some(since) = since {
+        let both = both(since);
+        queries.push(Query::new(
+            "spam-risen",
+            format!(
+                "Which pages have a higher spam score than on {}?",
+                since.from
+            ),
+            format!(
+                "SELECT was.backlinks_spam_score AS before, now.backlinks_spam_score AS after,
+       after - before AS change
+{both}
+  AND now.backlinks_spam_score > was.backlinks_spam_score
+ORDER BY change DESC, root_domain, target
+LIMIT {TOP};"
+            ),
+        ));
+    }
+    let Some(pages) = report.newest() else {
+        return queries;
+    };
+    let ranked = [
+        (
+            "concentrated",
+            "Which pages get many backlinks from few domains?",
+            "backlinks, referring_main_domains",
+            format!("backlinks >= {CONCENTRATED} AND referring_main_domains > 0"),
+            "backlinks / referring_main_domains",
+            pages.concentrated.len(),
+        ),
+        (
+            "broken",
+            "Which pages have the most broken backlinks?",
+            "broken_backlinks, backlinks, referring_main_domains, rank",
+            "broken_backlinks > 0".to_owned(),
+            "broken_backlinks",
+            pages.broken.len(),
+        ),
+    ];
+    for (id, what, columns, condition, by, rows) in ranked {
+        if rows > 0 {
+            let sql = format!(
+                "SELECT {columns}
+FROM pages
+WHERE matched AND snapshot_date = {newest} AND {condition}
+ORDER BY {by} DESC, root_domain, target
+LIMIT {rows};"
+            );
+            queries.push(Query::new(id, what, sql));
+        }
+    }
+    queries
+}
+
+/// The pages that two snapshots have in common.
+fn both(since: &Summary) -> String {
+    let (from, to) = (date(since.from), date(since.to));
+    format!(
+        "FROM pages was JOIN pages now USING (root_domain, target)
+WHERE was.snapshot_date = {from} AND now.snapshot_date = {to} AND was.matched AND now.matched"
+    )
 }
 
 fn date(date: NaiveDate) -> String {
@@ -115,10 +257,7 @@ fn movers(report: &Report) -> Vec<Query> {
     let mut queries = Vec::new();
     for (name, summary) in report.comparisons() {
         let (from, to) = (date(summary.from), date(summary.to));
-        let both = format!(
-            "FROM pages was JOIN pages now USING (root_domain, target)
-WHERE was.snapshot_date = {from} AND now.snapshot_date = {to} AND was.matched AND now.matched"
-        );
+        let both = both(summary);
         queries.push(Query::new(
             format!("like-for-like-{name}"),
             format!(
@@ -248,9 +387,7 @@ fn groups(report: &Report) -> Vec<Query> {
         "domains",
         "What do the pages of each root domain amount to?",
         format!(
-            "SELECT count(*) AS pages, coalesce(sum(backlinks), 0)::BIGINT AS backlinks,
-       quantile_disc(referring_main_domains, 0.5) AS referring_main_domains_median,
-       quantile_disc(rank, 0.5) AS rank_median, coalesce(sum(broken_backlinks), 0)::BIGINT AS broken
+            "SELECT {GROUP}
 FROM pages
 WHERE matched AND snapshot_date = {newest}
 GROUP BY root_domain
@@ -259,19 +396,17 @@ LIMIT {DOMAINS};"
         ),
     )];
     for (number, column) in super::groups::columns(report).into_iter().enumerate() {
-        let name = column.name.replace('\'', "''");
+        let name = text(column.name);
         queries.push(Query::new(
             format!("labels-{number}"),
             format!("What do the pages of each {} amount to?", column.name),
             format!(
                 "WITH line AS (
-    SELECT DISTINCT root_domain, target, labels['{name}'] AS label
+    SELECT DISTINCT root_domain, target, labels[{name}] AS label
     FROM targets
-    WHERE snapshot_date = {newest} AND fate <> 'invalid' AND labels['{name}'] IS NOT NULL
+    WHERE snapshot_date = {newest} AND fate <> 'invalid' AND labels[{name}] IS NOT NULL
 )
-SELECT count(*) AS pages, coalesce(sum(backlinks), 0)::BIGINT AS backlinks,
-       quantile_disc(referring_main_domains, 0.5) AS referring_main_domains_median,
-       quantile_disc(rank, 0.5) AS rank_median, coalesce(sum(broken_backlinks), 0)::BIGINT AS broken
+SELECT {GROUP}
 FROM line JOIN pages USING (root_domain, target)
 WHERE matched AND snapshot_date = {newest}
 GROUP BY label

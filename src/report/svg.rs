@@ -202,10 +202,7 @@ fn dots(values: &[Option<i64>], scale: &Scale) -> String {
 fn line(values: &[Option<i64>], scale: &Scale) -> String {
     let mut path = String::new();
     for run in runs(values) {
-        for (place, (night, value)) in run.iter().enumerate() {
-            let command = if place == 0 { 'M' } else { 'L' };
-            let _ = write!(path, "{command}{} {}", scale.x(*night), scale.y(*value));
-        }
+        join(&mut path, run.iter(), scale);
     }
     path
 }
@@ -214,13 +211,18 @@ fn line(values: &[Option<i64>], scale: &Scale) -> String {
 fn area(low: &[Option<i64>], high: &[Option<i64>], scale: &Scale) -> String {
     let mut path = String::new();
     for (low, high) in runs(low).iter().zip(runs(high)) {
-        for (place, (night, value)) in high.iter().chain(low.iter().rev()).enumerate() {
-            let command = if place == 0 { 'M' } else { 'L' };
-            let _ = write!(path, "{command}{} {}", scale.x(*night), scale.y(*value));
-        }
+        join(&mut path, high.iter().chain(low.iter().rev()), scale);
         path.push('Z');
     }
     path
+}
+
+/// Adds straight lines from each point to the next.
+fn join<'a>(path: &mut String, points: impl Iterator<Item = &'a (usize, i64)>, scale: &Scale) {
+    for (place, (night, value)) in points.enumerate() {
+        let command = if place == 0 { 'M' } else { 'L' };
+        let _ = write!(path, "{command}{} {}", scale.x(*night), scale.y(*value));
+    }
 }
 
 /// The nights in a row that have a value.

@@ -113,7 +113,7 @@ fn a_missing_night_is_named_and_not_filled() {
     std::fs::remove_file(site.lake().join("_snapshots/2026-11-22.json")).unwrap();
     let all = page(&site, &[]);
     assert!(all.contains("3 of 4 published"), "{all}");
-    assert!(all.contains("2026-11-22 ("), "{all}");
+    assert!(all.contains("2026-11-22</span> (open)"), "{all}");
     // The night before is missing, so there is no change over one night.
     assert!(!all.contains("data-sql=\"changes-1\""), "{all}");
     assert!(all.contains("Since 2026-11-21"), "{all}");
@@ -121,6 +121,55 @@ fn a_missing_night_is_named_and_not_filled() {
     let older = page(&site, &["--snapshot", "2026-11-21", "--nights", "1"]);
     assert!(older.contains("2 of 2 published"), "{older}");
     assert!(!older.contains("2026-11-23"), "{older}");
+}
+
+#[test]
+fn a_report_of_a_label_shows_its_pages_alone_and_a_label_that_no_line_has_is_an_error() {
+    let site = published(&pages(300), 2);
+    let all = page(&site, &[]);
+    let acme = page(&site, &["--label", "client=Acme"]);
+    assert!(acme.contains("Only pages whose"), "{acme}");
+    assert!(!all.contains("Only pages whose"), "{all}");
+    assert!(acme.contains("pages_of('client', 'Acme')"), "{acme}");
+    for shared in ["Cost by label", "Beta &amp; Co", "lines read"] {
+        assert!(acme.contains(shared), "{shared} in\n{acme}");
+    }
+    for (label, words) in [
+        (
+            "client=Nobody",
+            "no line of 2026-11-23 has the label client=Nobody",
+        ),
+        ("market=Acme", "client=Beta & Co"),
+        ("Acme", "such as client=Acme"),
+    ] {
+        let output = report(&site, &["--label", label]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(words), "{label}: {said}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn the_budget_is_shown_and_why_lines_have_no_page() {
+    let list = format!("{}no target at all,Acme\n", pages(60));
+    let site = Site::new(["https://unused.example/"]);
+    let path = site.write("list.csv", &list);
+    let targets = format!("paths = [\"{}\"]\nkeep = [\"client\"]", path.display());
+    let site = site
+        .with_targets(&targets)
+        .with("[budget]\nmax_cost_usd = \"7.50\"");
+    let output = site.program("run", &["-q"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let page = page(&site, &[]);
+    for shown in [
+        "of a budget of",
+        "$7.50",
+        "contains white space",
+        "Invalid, refused and failed lines",
+    ] {
+        assert!(page.contains(shown), "{shown} in\n{page}");
+    }
 }
 
 #[test]

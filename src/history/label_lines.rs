@@ -1,0 +1,126 @@
+//! The labels of targets, one target after another, as the lines of a list have them.
+
+use arrow::array::RecordBatch;
+use polars::prelude::{DataFrame, df};
+
+use super::local_files::LocalFiles;
+use super::rows::{LabelColumn, Rows, at, texts};
+use super::tables::{FAILED, KEY};
+use crate::error::{Context as _, Result};
+use crate::fate::Fate;
+
+/// A column of the target list and its value: `client` and `Acme`.
+pub type Label = (String, String);
+
+/// The labels of one target: those of all lines that name it, also twice.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct TargetLabels {
+    text: String,
+    /// Where each column and each value ends in the text.
+    ends: Vec<usize>,
+}
+
+impl TargetLabels {
+    fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+    }
+
+    fn push(&mut self, (name, value): (&str, &str)) {
+        for text in [name, value] {
+            self.text.push_str(text);
+            self.ends.push(self.text.len());
+        }
+    }
+
+    /// The column and value of each label.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut from = 0;
+        self.ends.chunks_exact(2).map(move |ends| {
+            let label = (&self.text[from..ends[0]], &self.text[ends[0]..ends[1]]);
+            from = ends[1];
+            label
+        })
+    }
+
+    /// Whether this label is among them.
+    pub(super) fn contains(&self, label: &Label) -> bool {
+        self.iter()
+            .any(|(name, value)| name == label.0 && value == label.1)
+    }
+}
+
+/// Moves through the lines of a list in the order of their targets.
+pub(super) struct LabelLines {
+    rows: Rows,
+    batch: Option<RecordBatch>,
+    row: usize,
+    labels: TargetLabels,
+}
+
+const COLUMNS: [&str; 4] = [KEY[0], KEY[1], "fate", "labels"];
+
+impl LabelLines {
+    pub(super) fn open(targets: &LocalFiles) -> Result<Self> {
+        let mut rows = Rows::of(targets, &COLUMNS);
+        Ok(Self {
+            batch: rows.next_batch()?,
+            rows,
+            row: 0,
+            labels: TargetLabels::default(),
+        })
+    }
+
+    /// The labels of a target. The targets come in the order of the table.
+    pub(super) fn of(&mut self, target: (&str, &str)) -> Result<&TargetLabels> {
+        self.labels.clear();
+        while let Some(batch) = &self.batch {
+            let (domains, targets) = (texts(batch, KEY[0])?, texts(batch, KEY[1])?);
+            let fates = texts(batch, "fate")?;
+            let labels = LabelColumn::of(batch)?;
+            while self.row < batch.num_rows() {
+                // An invalid line has no target.
+                let key = at(domains, self.row).zip(at(targets, self.row));
+                match key.map(|key| key.cmp(&target)) {
+                    Some(std::cmp::Ordering::Greater) => return Ok(&self.labels),
+                    Some(std::cmp::Ordering::Equal)
+                        if at(fates, self.row) != Some(Fate::Invalid.name()) =>
+                    {
+                        labels
+                            .of_line(self.row)
+                            .for_each(|label| self.labels.push(label));
+                    }
+                    _ => {}
+                }
+                self.row += 1;
+            }
+            self.batch = self.rows.next_batch()?;
+            self.row = 0;
+        }
+        Ok(&self.labels)
+    }
+}
+
+/// The keys of the targets that have a label, each once and in order.
+pub(super) fn keys_with(targets: &LocalFiles, label: &Label) -> Result<DataFrame> {
+    let mut rows = Rows::of(targets, &COLUMNS);
+    let (mut domains, mut found) = (Vec::<String>::new(), Vec::<String>::new());
+    while let Some(batch) = rows.next_batch()? {
+        let (names, targets) = (texts(&batch, KEY[0])?, texts(&batch, KEY[1])?);
+        let fates = texts(&batch, "fate")?;
+        let labels = LabelColumn::of(&batch)?;
+        for row in 0..batch.num_rows() {
+            let Some((domain, target)) = at(names, row).zip(at(targets, row)) else {
+                continue;
+            };
+            let is_valid = at(fates, row) != Some(Fate::Invalid.name());
+            let has_label = labels.of_line(row).any(|it| it == (&label.0, &label.1));
+            let is_known = found.last().is_some_and(|last| last == target);
+            if is_valid && has_label && !is_known {
+                domains.push(domain.to_owned());
+                found.push(target.to_owned());
+            }
+        }
+    }
+    df!(KEY[0] => domains, KEY[1] => found).context(|| FAILED)
+}
