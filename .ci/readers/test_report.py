@@ -231,3 +231,14 @@ def test_a_click_sorts_a_table_by_its_values(report, browser):
     assert values == sorted(values, reverse=True) and len(set(values)) > 3
     assert seen == [report.as_uri()]
     tab.context.close()
+
+
+def test_a_lake_in_a_bucket_has_the_same_numbers(backlake, lake, s3, bucket, folder):
+    for file in lake.rglob("*"):
+        if file.is_file():
+            s3.client.upload_file(str(file), bucket, f"lake/{file.relative_to(lake)}")
+    pages = [folder / "here.html", folder / "there.html"]
+    backlake("report", lake, "--out", pages[0])
+    backlake("report", f"s3://{bucket}/lake", "--out", pages[1], env=s3.env)
+    here, there = (Numbers(page.read_text()) for page in pages)
+    assert here.values == there.values and here.queries == there.queries

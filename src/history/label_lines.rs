@@ -1,6 +1,8 @@
 //! The labels of targets, one target after another, as the lines of a list have them.
 
-use arrow::array::RecordBatch;
+use std::cmp::Ordering;
+
+use arrow::array::{Array as _, RecordBatch, StringArray};
 use polars::prelude::{DataFrame, df};
 
 use super::local_files::LocalFiles;
@@ -53,49 +55,74 @@ impl TargetLabels {
 /// Moves through the lines of a list in the order of their targets.
 pub(super) struct LabelLines {
     rows: Rows,
-    batch: Option<RecordBatch>,
+    batch: Option<Columns>,
     row: usize,
     labels: TargetLabels,
 }
 
+/// The columns of a batch of lines.
+struct Columns {
+    domains: StringArray,
+    targets: StringArray,
+    fates: StringArray,
+    labels: LabelColumn,
+}
+
 const COLUMNS: [&str; 4] = [KEY[0], KEY[1], "fate", "labels"];
+
+impl Columns {
+    fn of(batch: &RecordBatch) -> Result<Self> {
+        Ok(Self {
+            domains: texts(batch, KEY[0])?.clone(),
+            targets: texts(batch, KEY[1])?.clone(),
+            fates: texts(batch, "fate")?.clone(),
+            labels: LabelColumn::of(batch)?,
+        })
+    }
+
+    /// The key of a line; `None` for an invalid one.
+    fn key(&self, row: usize) -> Option<(&str, &str)> {
+        let is_valid = at(&self.fates, row) != Some(Fate::Invalid.name());
+        let key = at(&self.domains, row).zip(at(&self.targets, row));
+        key.filter(|_| is_valid)
+    }
+}
 
 impl LabelLines {
     pub(super) fn open(targets: &LocalFiles) -> Result<Self> {
-        let mut rows = Rows::of(targets, &COLUMNS);
-        Ok(Self {
-            batch: rows.next_batch()?,
-            rows,
+        let mut lines = Self {
+            rows: Rows::of(targets, &COLUMNS),
+            batch: None,
             row: 0,
             labels: TargetLabels::default(),
-        })
+        };
+        lines.next_batch()?;
+        Ok(lines)
+    }
+
+    fn next_batch(&mut self) -> Result<()> {
+        let batch = self.rows.next_batch()?;
+        self.batch = batch.as_ref().map(Columns::of).transpose()?;
+        self.row = 0;
+        Ok(())
     }
 
     /// The labels of a target. The targets come in the order of the table.
     pub(super) fn of(&mut self, target: (&str, &str)) -> Result<&TargetLabels> {
         self.labels.clear();
         while let Some(batch) = &self.batch {
-            let (domains, targets) = (texts(batch, KEY[0])?, texts(batch, KEY[1])?);
-            let fates = texts(batch, "fate")?;
-            let labels = LabelColumn::of(batch)?;
-            while self.row < batch.num_rows() {
-                // An invalid line has no target.
-                let key = at(domains, self.row).zip(at(targets, self.row));
-                match key.map(|key| key.cmp(&target)) {
-                    Some(std::cmp::Ordering::Greater) => return Ok(&self.labels),
-                    Some(std::cmp::Ordering::Equal)
-                        if at(fates, self.row) != Some(Fate::Invalid.name()) =>
-                    {
-                        labels
-                            .of_line(self.row)
-                            .for_each(|label| self.labels.push(label));
+            while self.row < batch.targets.len() {
+                match batch.key(self.row).map(|key| key.cmp(&target)) {
+                    Some(Ordering::Greater) => return Ok(&self.labels),
+                    Some(Ordering::Equal) => {
+                        let labels = batch.labels.of_line(self.row);
+                        labels.for_each(|label| self.labels.push(label));
                     }
                     _ => {}
                 }
                 self.row += 1;
             }
-            self.batch = self.rows.next_batch()?;
-            self.row = 0;
+            self.next_batch()?;
         }
         Ok(&self.labels)
     }
@@ -106,17 +133,15 @@ pub(super) fn keys_with(targets: &LocalFiles, label: &Label) -> Result<DataFrame
     let mut rows = Rows::of(targets, &COLUMNS);
     let (mut domains, mut found) = (Vec::<String>::new(), Vec::<String>::new());
     while let Some(batch) = rows.next_batch()? {
-        let (names, targets) = (texts(&batch, KEY[0])?, texts(&batch, KEY[1])?);
-        let fates = texts(&batch, "fate")?;
-        let labels = LabelColumn::of(&batch)?;
-        for row in 0..batch.num_rows() {
-            let Some((domain, target)) = at(names, row).zip(at(targets, row)) else {
+        let batch = Columns::of(&batch)?;
+        for row in 0..batch.targets.len() {
+            let Some((domain, target)) = batch.key(row) else {
                 continue;
             };
-            let is_valid = at(fates, row) != Some(Fate::Invalid.name());
-            let has_label = labels.of_line(row).any(|it| it == (&label.0, &label.1));
+            let mut labels = batch.labels.of_line(row);
+            let has_label = labels.any(|it| it == (&label.0, &label.1));
             let is_known = found.last().is_some_and(|last| last == target);
-            if is_valid && has_label && !is_known {
+            if has_label && !is_known {
                 domains.push(domain.to_owned());
                 found.push(target.to_owned());
             }

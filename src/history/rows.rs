@@ -118,35 +118,34 @@ pub(super) fn number_at(column: &Int64Array, row: usize) -> Option<i64> {
 }
 
 /// The labels of lines.
-pub(super) struct LabelColumn<'a> {
-    lines: &'a MapArray,
-    names: &'a StringArray,
-    values: &'a StringArray,
+pub(super) struct LabelColumn {
+    lines: MapArray,
+    names: StringArray,
+    values: StringArray,
 }
 
-impl<'a> LabelColumn<'a> {
+impl LabelColumn {
     /// The column `labels`.
-    pub(super) fn of(batch: &'a RecordBatch) -> Result<Self> {
+    pub(super) fn of(batch: &RecordBatch) -> Result<Self> {
         let lines = column(batch, "labels", |column| column.as_map_opt())?;
-        let text = |column: &'a dyn Array| column.as_string_opt::<i32>();
+        let text = |column: &dyn Array| column.as_string_opt::<i32>().cloned();
         let entries = text(lines.keys()).zip(text(lines.values()));
         let (names, values) = entries.ok_or_else(|| Error::unexpected(FAILED))?;
         Ok(Self {
-            lines,
+            lines: lines.clone(),
             names,
             values,
         })
     }
 
     /// The column and value of each label of a line. A null value is not a label.
-    pub(super) fn of_line(&self, row: usize) -> impl Iterator<Item = (&'a str, &'a str)> {
+    pub(super) fn of_line(&self, row: usize) -> impl Iterator<Item = (&str, &str)> {
         let ends = self.lines.value_offsets();
         let range = if self.lines.is_valid(row) {
             ends[row] as usize..ends[row + 1] as usize
         } else {
             0..0
         };
-        let (names, values) = (self.names, self.values);
-        range.filter_map(move |entry| Some((at(names, entry)?, at(values, entry)?)))
+        range.filter_map(|entry| Some((at(&self.names, entry)?, at(&self.values, entry)?)))
     }
 }

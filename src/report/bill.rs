@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::collect::{Day, Report};
 use super::head::{OPEN, cell, section as framed, sql};
-use super::numbers::{count, foreign, known, share, total};
+use super::numbers::{count, dollars, foreign, known, share, total};
 use crate::history::LabelCost;
 use crate::money::Usd;
 
@@ -90,7 +90,7 @@ fn by_label(report: &Report) -> Markup {
                             tbody { @for (value, cost) in &column.rows { tr {
                                 th scope="row" { (foreign(value)) }
                                 (cell("Lines", html! { (total(cost.lines)) }))
-                                (cell("Cost", html! { data value=(cost.cost()) { "$" (cost.cost()) } }))
+                                (cell("Cost", dollars(cost.cost())))
                                 (cell("Share", html! { (share(cost.cost().micros() as f64, whole)) }))
                             } } }
                         }
@@ -116,7 +116,7 @@ fn row(day: &Day) -> Markup {
             (cell("Spam", html! { (known(pages.all.spam_score.median)) }))
             (cell("Requests", html! { (total(requests.sent)) }))
             (cell("Bound", html! { (total(requests.lower_bound)) }))
-            (cell("Cost", html! { data value=(requests.cost_usd) { "$" (requests.cost_usd) } }))
+            (cell("Cost", dollars(requests.cost_usd)))
         }
     }
 }

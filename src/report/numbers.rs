@@ -4,6 +4,7 @@ use chrono::{Datelike as _, NaiveDate};
 use indicatif::HumanCount;
 use maud::{Markup, html};
 
+use crate::money::Usd;
 use crate::visible::escaped;
 
 /// The sign of a negative number.
@@ -25,6 +26,14 @@ pub(super) fn known(value: Option<i64>) -> Markup {
         Some(value) => count(value),
         None => html! { data value="" { "–" } },
     }
+}
+
+/// Dollars with all digits that the lake stores, so that the amounts of a column stand below each
+/// other.
+pub(super) fn dollars(amount: Usd) -> Markup {
+    let micros = amount.micros().unsigned_abs();
+    let digits = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    html! { data value=(digits) { "$" (digits) } }
 }
 
 /// `1,234`, `−1,234`.

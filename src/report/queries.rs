@@ -158,7 +158,7 @@ LIMIT {TOP};"
         (
             "broken",
             "Which pages have the most broken backlinks?",
-            "broken_backlinks, backlinks, referring_main_domains, rank",
+            "broken_backlinks, backlinks, rank",
             "broken_backlinks > 0".to_owned(),
             "broken_backlinks",
             pages.broken.len(),

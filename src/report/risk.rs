@@ -83,12 +83,12 @@ fn spam(since: Option<&Summary>) -> Markup {
 fn concentrated(pages: &[(String, PageNumbers)]) -> Markup {
     let table = html! {
         table class="movers" data-sql="concentrated" {
-            (header("Page", &["Backlinks", "Domains", "Each"]))
+            (header("Page", &["Backlinks", "Domains", "Per domain"]))
             tbody { @for (target, page) in pages { tr {
                 th scope="row" { (foreign(target)) }
                 (cell("Backlinks", known(page.backlinks)))
                 (cell("Domains", known(page.referring_main_domains)))
-                (cell("Each", each(page)))
+                (cell("Per domain", each(page)))
             } } }
         }
     };
@@ -111,12 +111,11 @@ fn each(page: &PageNumbers) -> Markup {
 fn broken(pages: &[(String, PageNumbers)]) -> Markup {
     let table = html! {
         table class="movers" data-sql="broken" {
-            (header("Page", &["Broken", "Backlinks", "Main domains", "Rank"]))
+            (header("Page", &["Broken", "Backlinks", "Rank"]))
             tbody { @for (target, page) in pages { tr {
                 th scope="row" { (foreign(target)) }
                 (cell("Broken", html! { (count(page.broken_backlinks.unwrap_or_default())) }))
                 (cell("Backlinks", known(page.backlinks)))
-                (cell("Main domains", known(page.referring_main_domains)))
                 (cell("Rank", known(page.rank)))
             } } }
         }

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::collect::{Day, Report, Settled};
 use super::head::section as framed;
-use super::numbers::{known, share, total};
+use super::numbers::{known, plural, share, total};
 use super::svg::stacked;
 use crate::fate::Fate;
 use crate::money::Usd;
@@ -93,7 +93,7 @@ fn cost(report: &Report) -> Markup {
                     }
                 }
                 small {
-                    (total(requests.sent)) " requests; the lower bound is "
+                    (total(requests.sent)) " " (plural(requests.sent as i64, "request")) "; the lower bound is "
                     (total(requests.lower_bound)) ". "
                     @match over {
                         0 if requests.sent == requests.lower_bound => "No packing could use fewer.",
