@@ -123,7 +123,7 @@ impl<'a> Publication<'a> {
         let how = Publishing {
             lock,
             published: self.published.take(),
-            format: pipeline.lake.table_format,
+            formats: &pipeline.lake.table_formats,
             success_file: pipeline.publish.success_file,
             stages: &self.stages,
             moved: &|| (env.on_progress)(Progress::Moved),
