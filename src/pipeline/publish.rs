@@ -217,6 +217,7 @@ impl<'a> Publication<'a> {
             },
             irregularities: responses.irregularities,
             profile: pages.profile,
+            budget_usd: self.start.pipeline.budget.max_cost_usd,
         })
     }
 
