@@ -162,3 +162,25 @@ SELECT
     budget_usd
 FROM backlake_manifests
 ORDER BY snapshot_date;
+
+-- What needed attention on each night, worst first. Where `told` is an earlier date, the alert was quiet. A lake without
+-- alerts has no file to read; the manifest in its place has none.
+SET VARIABLE backlake_alerts = (
+    SELECT coalesce(
+        (SELECT list(file) FROM glob('{lake}/{alerts}')),
+        (SELECT [min(file)] FROM glob('{lake}/{manifests}'))
+    )
+);
+CREATE OR REPLACE TEMP VIEW alerts AS
+SELECT snapshot AS snapshot_date, position, alert.*
+FROM (
+    SELECT snapshot, generate_subscripts(alerts, 1) AS position, unnest(alerts) AS alert
+    FROM read_json(
+        getvariable('backlake_alerts'),
+        format = 'unstructured',
+        columns = {
+            snapshot: 'DATE',
+            alerts: 'STRUCT(rule VARCHAR, severity VARCHAR, target VARCHAR, root_domain VARCHAR, labels VARCHAR[], detail VARCHAR, before DOUBLE, after DOUBLE, what VARCHAR, since DATE, told DATE, quiet BOOLEAN, magnitude DOUBLE, pages BIGINT, sql VARCHAR)[]'
+        }
+    )
+);

@@ -14,6 +14,7 @@ use futures::StreamExt as _;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
+use super::alerting::alert;
 use super::attempts::ArchivedBatch;
 use super::gates::{held, not_less};
 use super::gathered::Gathered;
@@ -131,7 +132,9 @@ impl<'a> Publication<'a> {
         let manifest = publish(&staging, manifest, &how).await?;
         (env.on_progress)(Progress::Manifested);
         let mut report = self.report(&manifest, RunState::Published, findings, means);
+        let failed = alert(&self.start, &mut report).await;
         report.warnings.extend(write_page(&self.start).await);
+        report.warnings.extend(failed);
         Ok(RunEnd {
             report,
             error: None,

@@ -11,6 +11,7 @@ use chrono::NaiveDate;
 use url::Url;
 
 use super::file::{ContinueOpen, OnFinding};
+use crate::alerts::AlertSettings;
 use crate::contract::Contracts;
 use crate::fetch::{Limits, RetryPolicy, is_loopback};
 use crate::lake::{ChangeBounds, TableFormat};
@@ -60,6 +61,8 @@ pub struct Pipeline {
     pub continue_open: ContinueOpen,
     /// When a snapshot is published.
     pub publish: PublishSettings,
+    /// What needs attention.
+    pub alerts: AlertSettings,
     /// Where lineage events go.
     pub lineage: LineageSettings,
 }

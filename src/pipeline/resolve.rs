@@ -110,6 +110,7 @@ impl File<'_> {
             lake: self.lake(spec.lake, lake)?,
             continue_open: spec.run.continue_open,
             publish: self.publish(spec.publish)?,
+            alerts: self.alerts(spec.alerts)?,
             lineage: self.lineage(spec.lineage)?,
         })
     }

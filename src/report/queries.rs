@@ -39,6 +39,7 @@ const TOTALS: &str = "count(*) AS pages,
 pub(super) fn queries(report: &Report) -> Vec<Query> {
     let mut queries = trust(report.date());
     queries.extend(tiles(report));
+    queries.extend(attention(report));
     queries.extend(movers(report));
     queries.extend(nights(report));
     queries.extend(groups(report));
@@ -109,6 +110,21 @@ FROM now, was;",
         ));
     }
     queries
+}
+
+fn attention(report: &Report) -> Option<Query> {
+    let found = report.attention.as_ref().filter(|found| found.is_stored)?;
+    let rows = found.alerts.alerts.len().min(super::attention::SHOWN);
+    let newest = date(report.date());
+    (rows > 0).then(|| {
+        Query::new(
+            "alerts",
+            "What needs attention?",
+            format!(
+                "SELECT before, after\nFROM alerts\nWHERE snapshot_date = {newest} AND position <= {rows}\nORDER BY position;"
+            ),
+        )
+    })
 }
 
 fn movers(report: &Report) -> Vec<Query> {

@@ -228,6 +228,10 @@ impl<'a> Date<'a> {
         if store.list(&layout.archive()).await?.is_empty() {
             self.delete_records().await?;
         }
+        // Without their snapshot they are of no use; with it, they can be made again.
+        for derived in [layout.alerts(), layout.report()] {
+            lock.delete(&derived).await?;
+        }
         lock.delete(&layout.manifest()).await?;
         for table in Table::ALL {
             self.stop.check()?;
