@@ -4,6 +4,7 @@
 mod delete;
 mod bucket;
 mod delivery;
+mod diagnosis;
 mod digest;
 mod disk;
 mod holder;
@@ -16,7 +17,6 @@ mod owner;
 mod patience;
 mod patient;
 mod probe;
-mod refusals;
 mod regular;
 mod room;
 mod whole;

@@ -12,7 +12,7 @@ use super::layout::Layout;
 use super::objects::Store;
 use super::owner::Owner;
 use super::patience::{asks_metadata_service, is_denied};
-use super::refusals::{Reason, reason};
+use super::diagnosis::{Reason, reason};
 use crate::contract::Table;
 use crate::error::{Error, Result};
 
