@@ -14,7 +14,7 @@ use super::diff_text::{
     summary_text, unanswered_header, unanswered_line,
 };
 use super::global::Output;
-use super::outside::Outside;
+use super::outside::{Outside, not_written};
 use crate::clock::date;
 use crate::error::{Context as _, Error, Result};
 use crate::history::{List, ListFormat, PageChange, Pair, Summary, summary};
@@ -255,7 +255,7 @@ struct Destination<'a>(Option<(Outside, &'a Path)>);
 impl<'a> Destination<'a> {
     fn open(path: Option<&'a Path>) -> Result<Self> {
         let opened = path.map(|path| {
-            let outside = Outside::open(path).usage(|| failed(path))?;
+            let outside = Outside::open(path).usage(|| not_written("--out", path))?;
             Ok((outside, path))
         });
         opened.transpose().map(Self)
@@ -265,7 +265,7 @@ impl<'a> Destination<'a> {
         Ok(match &self.0 {
             None => Box::new(BufWriter::new(io::stdout())),
             Some((outside, path)) => {
-                let file = outside.writer().context(|| failed(path))?;
+                let file = outside.writer().context(|| not_written("--out", path))?;
                 Box::new(BufWriter::new(file))
             }
         })
@@ -274,11 +274,7 @@ impl<'a> Destination<'a> {
     fn close(self) -> Result<()> {
         match self.0 {
             None => Ok(()),
-            Some((outside, path)) => outside.close().usage(|| failed(path)),
+            Some((outside, path)) => outside.close().usage(|| not_written("--out", path)),
         }
     }
-}
-
-fn failed(path: &Path) -> String {
-    format!("--out: failed to write {}", path.display())
 }

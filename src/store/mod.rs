@@ -23,7 +23,8 @@ mod whole;
 
 pub(crate) use bucket::{Bucket, SCHEMES};
 pub(crate) use delivery::Delivery;
-pub(crate) use digest::hash;
+pub use digest::sha256;
+pub(crate) use digest::{hash, hexadecimal};
 pub(crate) use disk::{LocalFile, Scratch};
 pub(crate) use download::Download;
 pub use holder::{Hold, Holder};

@@ -13,10 +13,10 @@ use object_store::prefix::PrefixStore;
 use object_store::{
     ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, RetryConfig, UpdateVersion,
 };
-use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::bucket::{SCHEMES, connect, unsupported};
+use super::digest::sha256;
 use super::patience::Patience;
 use super::patient::Patient;
 use super::regular::Regular;
@@ -165,7 +165,7 @@ impl Store {
     /// different names have different folders.
     #[must_use]
     pub fn with_spill(&self, name: &str) -> Self {
-        let name = format!("{:x}", Sha256::digest(name.as_bytes()));
+        let name = sha256(name.as_bytes());
         let folder = std::env::temp_dir().join(format!("backlake-spill-{}", &name[..16]));
         Self {
             spill: Some(folder.into()),
