@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
+use super::pack::MOST_BYTES;
 use crate::error::{Error, Result};
 use crate::fate::known_count;
 use crate::money::Usd;
@@ -150,6 +151,12 @@ impl Attempt {
     pub fn take_body(&mut self, bytes: usize, sha256: String) {
         self.body_bytes = Some(bytes as u64);
         self.body_sha256 = Some(sha256);
+    }
+
+    /// The most bytes that its archived response can have when it is decompressed.
+    #[must_use]
+    pub fn most_bytes(&self) -> u64 {
+        self.body_bytes.unwrap_or(MOST_BYTES)
     }
 
     /// Checks that a body is the one that arrived. Takes CPU time, so call it on a blocking thread.
