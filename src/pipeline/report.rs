@@ -273,6 +273,10 @@ pub enum Progress {
     Moved,
     /// The manifest is written: the snapshot is published.
     Manifested,
+    /// The lake fails, and the run waits for it.
+    LakeFails,
+    /// The lake works again.
+    LakeWorks,
 }
 
 impl RunReport {

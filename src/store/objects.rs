@@ -212,6 +212,11 @@ impl Store {
         let failed = || format!("failed to write {path} ({size} bytes) to the lake");
         match self.on_disk(path) {
             None => self
+    /// Tells whenever the lake begins to fail, with true, and when it works again. Never ends.
+    pub(crate) async fn watch(&self, tell: impl FnMut(bool)) {
+        self.patience.watch(tell).await;
+    }
+
                 .objects
                 .put(path, bytes.into())
                 .await
