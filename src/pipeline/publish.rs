@@ -462,7 +462,8 @@ impl Source<'_> {
                 request_id: attempt.request_id.as_deref(),
                 fetched_at: arrived_at(&attempt),
             };
-            let body = stages.time(Stage::Decompress, || packed.unpack())?;
+            let most = attempt.most_bytes();
+            let body = stages.time(Stage::Decompress, || packed.unpack(most))?;
             stages.time(Stage::Compare, || attempt.check_body(&body))?;
             let flattened = stages.time(Stage::Flatten, || flatten(&body, &requested));
             flattened.context(|| format!("failed to flatten the response to attempt {id}"))
