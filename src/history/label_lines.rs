@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 use arrow::array::{Array as _, RecordBatch, StringArray};
 use polars::prelude::{DataFrame, df};
 
+use super::columns::{LabelColumn, Rows, at, texts};
 use super::local_files::LocalFiles;
-use super::rows::{LabelColumn, Rows, at, texts};
 use super::tables::{FAILED, KEY};
 use crate::error::{Context as _, Result};
 use crate::fate::Fate;

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::columns::{LabelColumn, Rows, at, micros, number_at, numbers, texts};
 use super::label_lines::{Label, keys_with};
 use super::labels::MOST_VALUES;
 use super::local_files::LocalFiles;
 use super::opened::Opened;
-use super::rows::{LabelColumn, Rows, at, micros, number_at, numbers, texts};
 use super::tables::{KEY, blocking};
 use crate::contract::Table;
 use crate::error::Result;

@@ -33,6 +33,7 @@
 //! breakdowns one entry per key, and breakdowns 16 bytes per target that only one snapshot has.
 
 mod breakdowns;
+mod columns;
 mod compare;
 mod grouping;
 mod groups;
@@ -69,6 +70,7 @@ pub use nightly::{Bounds, CONCENTRATED, NightPages, Pick, night_pages};
 pub use opened::Opened;
 pub use pages::{PageChange, Pages};
 pub use pair::Pair;
+pub use rows::{LabelRow, LinkRow, PageRow, each_label, each_link, each_page, each_target_with};
 pub use summary::{Summary, summary};
 pub use totals::{PageNumbers, PageTotals, Quartiles};
 pub use write::ListFormat;

@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use arrow::array::{Array as _, BooleanArray, Int64Array, RecordBatch, StringArray};
 
+use super::columns::{Rows, at, booleans, number_at, numbers, texts};
 use super::label_lines::{Label, LabelLines};
 use super::labels::Labels;
 use super::local_files::LocalFiles;
 use super::opened::Opened;
 use super::ranked::Ranked;
-use super::rows::{Rows, at, booleans, number_at, numbers, texts};
 use super::tables::{KEY, blocking};
 use super::totals::{Adder, PageNumbers, PageTotals};
 use crate::contract::Table;

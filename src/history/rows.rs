@@ -1,151 +1,195 @@
-//! Reads columns of a table one batch after another. Where each row is looked at once, in order, this
-//! takes a fraction of the time of a query.
+//! Hands the rows of one night to a caller that folds over all of them, with only the columns that it
+//! needs.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::path::PathBuf;
+use arrow::array::Array as _;
 
-use arrow::array::{
-    Array, AsArray as _, BooleanArray, Int64Array, MapArray, RecordBatch, StringArray,
-};
-use arrow::datatypes::Int64Type;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-
+use super::columns::{LabelColumn, Rows, at, booleans, number_at, numbers, texts};
 use super::local_files::LocalFiles;
-use super::tables::FAILED;
-use crate::error::{Context as _, Error, ErrorKind, Result};
+use super::tables::{KEY, blocking};
+use crate::contract::Table;
+use crate::error::Result;
+use crate::fate::Fate;
+use crate::lake::Manifest;
+use crate::store::Store;
 
-/// Rows in a batch.
-const BATCH_ROWS: usize = 16_384;
-
-/// The rows of a table, in the order of its files.
-pub(super) struct Rows {
-    columns: &'static [&'static str],
-    paths: VecDeque<PathBuf>,
-    reader: Option<ParquetRecordBatchReader>,
+/// A page that counts, in the order of the lake: by root domain, then by target.
+#[derive(Debug, Clone, Copy)]
+pub struct PageRow<'a> {
+    /// The root domain.
+    pub root_domain: &'a str,
+    /// The target.
+    pub target: &'a str,
+    /// The values of the columns that were asked for; `None` is null.
+    pub values: &'a [Option<i64>],
 }
 
-impl Rows {
-    /// These columns of all rows.
-    pub(super) fn of(files: &LocalFiles, columns: &'static [&'static str]) -> Self {
-        Self {
-            columns,
-            paths: files.paths().iter().cloned().collect(),
-            reader: None,
-        }
-    }
+/// The links of a page that have a key in a dimension.
+#[derive(Debug, Clone, Copy)]
+pub struct LinkRow<'a> {
+    /// The target.
+    pub target: &'a str,
+    /// The dimension: tld, country, …
+    pub dimension: &'a str,
+    /// The key within the dimension.
+    pub key: &'a str,
+    /// The number of links.
+    pub links: i64,
+}
 
-    /// The next rows; `None` after the last.
-    pub(super) fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
-        loop {
-            if let Some(reader) = &mut self.reader {
-                match reader.next() {
-                    Some(batch) => return batch.map(Some).map_err(damaged),
-                    None => self.reader = None,
+/// A label of a line with a target.
+#[derive(Debug, Clone, Copy)]
+pub struct LabelRow<'a> {
+    /// The target.
+    pub target: &'a str,
+    /// The column of the target list.
+    pub column: &'a str,
+    /// Its value.
+    pub value: &'a str,
+}
+
+/// Folds over the pages of a night. `columns` are columns of counts.
+///
+/// # Errors
+/// The lake fails, or a file is missing or damaged.
+pub async fn each_page<T: Send + 'static>(
+    store: &Store,
+    manifest: &Manifest,
+    columns: &'static [&'static str],
+    mut state: T,
+    mut add: impl FnMut(&mut T, &PageRow<'_>) + Send + 'static,
+) -> Result<T> {
+    let files = LocalFiles::open(store, manifest, Table::Pages).await?;
+    blocking(move || {
+        let wanted: Vec<_> = KEY
+            .iter()
+            .chain(&["matched"])
+            .chain(columns)
+            .copied()
+            .collect();
+        let mut rows = Rows::of(&files, &wanted);
+        let mut values = vec![None; columns.len()];
+        while let Some(batch) = rows.next_batch()? {
+            let (domains, targets) = (texts(&batch, KEY[0])?, texts(&batch, KEY[1])?);
+            let matched = booleans(&batch, "matched")?;
+            let counts = columns.iter().map(|name| numbers(&batch, name));
+            let counts = counts.collect::<Result<Vec<_>>>()?;
+            for row in 0..batch.num_rows() {
+                let is_matched = matched.is_valid(row) && matched.value(row);
+                let Some(target) = at(targets, row).filter(|_| is_matched) else {
+                    continue;
+                };
+                for (value, column) in values.iter_mut().zip(&counts) {
+                    *value = number_at(column, row);
+                }
+                let page = PageRow {
+                    root_domain: at(domains, row).unwrap_or_default(),
+                    target,
+                    values: &values,
+                };
+                add(&mut state, &page);
+            }
+        }
+        Ok(state)
+    })
+    .await
+}
+
+/// The targets of a night that had this fate.
+///
+/// # Errors
+/// As [`each_page`].
+pub async fn each_target_with<T: Send + 'static>(
+    store: &Store,
+    manifest: &Manifest,
+    fate: Fate,
+    mut state: T,
+    mut add: impl FnMut(&mut T, &str) + Send + 'static,
+) -> Result<T> {
+    let files = LocalFiles::open(store, manifest, Table::Targets).await?;
+    blocking(move || {
+        let mut rows = Rows::of(&files, &[KEY[1], "fate"]);
+        while let Some(batch) = rows.next_batch()? {
+            let (targets, fates) = (texts(&batch, KEY[1])?, texts(&batch, "fate")?);
+            for row in (0..batch.num_rows()).filter(|row| at(fates, *row) == Some(fate.name())) {
+                if let Some(target) = at(targets, row) {
+                    add(&mut state, target);
                 }
             }
-            let Some(path) = self.paths.pop_front() else {
-                return Ok(None);
-            };
-            let file = File::open(&path).context(|| FAILED)?;
-            let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(damaged)?;
-            let fields = builder.schema().fields().iter().enumerate();
-            let wanted = fields.filter(|(_, field)| self.columns.contains(&field.name().as_str()));
-            let roots: Vec<_> = wanted.map(|(at, _)| at).collect();
-            let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-            let rows = builder.with_batch_size(BATCH_ROWS).with_projection(mask);
-            self.reader = Some(rows.build().map_err(damaged)?);
         }
-    }
-}
-
-/// Files of the right size cannot be read because of their content.
-fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::new(ErrorKind::FoundProblems, FAILED)
-        .with_hint("run `backlake verify` to find the damaged file")
-        .caused_by(error)
-}
-
-fn column<'a, T>(
-    batch: &'a RecordBatch,
-    name: &str,
-    of: impl FnOnce(&'a dyn Array) -> Option<T>,
-) -> Result<T> {
-    let column = batch
-        .column_by_name(name)
-        .and_then(|column| of(column.as_ref()));
-    column.ok_or_else(|| {
-        Error::new(
-            ErrorKind::FoundProblems,
-            format!("{FAILED}: the column {name} is missing or has another type"),
-        )
-        .with_hint("run `backlake verify` to audit the snapshot")
+        Ok(state)
     })
+    .await
 }
 
-/// A column of texts.
-pub(super) fn texts<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray> {
-    column(batch, name, |column| column.as_string_opt::<i32>())
+/// Folds over the breakdowns of a night, in these dimensions.
+///
+/// # Errors
+/// As [`each_page`].
+pub async fn each_link<T: Send + 'static>(
+    store: &Store,
+    manifest: &Manifest,
+    dimensions: &'static [&'static str],
+    mut state: T,
+    mut add: impl FnMut(&mut T, &LinkRow<'_>) + Send + 'static,
+) -> Result<T> {
+    let files = LocalFiles::open(store, manifest, Table::Breakdowns).await?;
+    blocking(move || {
+        let mut rows = Rows::of(&files, &[KEY[1], "dimension", "key", "links"]);
+        while let Some(batch) = rows.next_batch()? {
+            let (targets, names) = (texts(&batch, KEY[1])?, texts(&batch, "dimension")?);
+            let (keys, links) = (texts(&batch, "key")?, numbers(&batch, "links")?);
+            for row in 0..batch.num_rows() {
+                let dimension = at(names, row).unwrap_or_default();
+                if !dimensions.is_empty() && !dimensions.contains(&dimension) {
+                    continue;
+                }
+                let link = LinkRow {
+                    target: at(targets, row).unwrap_or_default(),
+                    dimension,
+                    key: at(keys, row).unwrap_or_default(),
+                    links: number_at(links, row).unwrap_or_default(),
+                };
+                add(&mut state, &link);
+            }
+        }
+        Ok(state)
+    })
+    .await
 }
 
-/// A column of integers.
-pub(super) fn numbers<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a Int64Array> {
-    column(batch, name, |column| column.as_primitive_opt::<Int64Type>())
-}
-
-/// A column of booleans.
-pub(super) fn booleans<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a BooleanArray> {
-    column(batch, name, |column| column.as_boolean_opt())
-}
-
-/// Amounts of money in millionths of a dollar.
-pub(super) fn micros(batch: &RecordBatch, name: &str) -> Result<Vec<Option<i128>>> {
-    let amounts = column(batch, name, |column| {
-        column.as_primitive_opt::<arrow::datatypes::Decimal128Type>()
-    })?;
-    Ok(amounts.iter().collect())
-}
-
-/// A text that may be null.
-pub(super) fn at(column: &StringArray, row: usize) -> Option<&str> {
-    column.is_valid(row).then(|| column.value(row))
-}
-
-/// An integer that may be null.
-pub(super) fn number_at(column: &Int64Array, row: usize) -> Option<i64> {
-    column.is_valid(row).then(|| column.value(row))
-}
-
-/// The labels of lines.
-pub(super) struct LabelColumn {
-    lines: MapArray,
-    names: StringArray,
-    values: StringArray,
-}
-
-impl LabelColumn {
-    /// The column `labels`.
-    pub(super) fn of(batch: &RecordBatch) -> Result<Self> {
-        let lines = column(batch, "labels", |column| column.as_map_opt())?;
-        let text = |column: &dyn Array| column.as_string_opt::<i32>().cloned();
-        let entries = text(lines.keys()).zip(text(lines.values()));
-        let (names, values) = entries.ok_or_else(|| Error::unexpected(FAILED))?;
-        Ok(Self {
-            lines: lines.clone(),
-            names,
-            values,
-        })
-    }
-
-    /// The column and value of each label of a line. A null value is not a label.
-    pub(super) fn of_line(&self, row: usize) -> impl Iterator<Item = (&str, &str)> {
-        let ends = self.lines.value_offsets();
-        let range = if self.lines.is_valid(row) {
-            ends[row] as usize..ends[row + 1] as usize
-        } else {
-            0..0
-        };
-        range.filter_map(|entry| Some((at(&self.names, entry)?, at(&self.values, entry)?)))
-    }
+/// Folds over the labels of the lines of a night that have a target. Lines with the same target
+/// can repeat a label.
+///
+/// # Errors
+/// As [`each_page`].
+pub async fn each_label<T: Send + 'static>(
+    store: &Store,
+    manifest: &Manifest,
+    mut state: T,
+    mut add: impl FnMut(&mut T, &LabelRow<'_>) + Send + 'static,
+) -> Result<T> {
+    let files = LocalFiles::open(store, manifest, Table::Targets).await?;
+    blocking(move || {
+        let mut rows = Rows::of(&files, &[KEY[1], "fate", "labels"]);
+        while let Some(batch) = rows.next_batch()? {
+            let (targets, fates) = (texts(&batch, KEY[1])?, texts(&batch, "fate")?);
+            let labels = LabelColumn::of(&batch)?;
+            for row in 0..batch.num_rows() {
+                let is_valid = at(fates, row) != Some(Fate::Invalid.name());
+                let Some(target) = at(targets, row).filter(|_| is_valid) else {
+                    continue;
+                };
+                for (column, value) in labels.of_line(row) {
+                    let label = LabelRow {
+                        target,
+                        column,
+                        value,
+                    };
+                    add(&mut state, &label);
+                }
+            }
+        }
+        Ok(state)
+    })
+    .await
 }

@@ -201,6 +201,7 @@ fn script(place: &str, beginning: &Beginning) -> String {
             ("runs", Layout::run_records_pattern()),
             ("pruned", Layout::pruned_pattern()),
             ("summaries", Layout::summaries_pattern()),
+            ("alerts", Layout::alerts_pattern()),
             ("place", &shown),
             ("lake", &lake),
         ],

@@ -392,3 +392,19 @@ SELECT
 FROM night
 WINDOW before AS (ORDER BY snapshot_date ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 ORDER BY snapshot_date;
+
+-- What needed attention on each night, worst first. Where `told` is an earlier date, the alert was quiet.
+CREATE OR REPLACE {temp}VIEW alerts AS
+SELECT snapshot AS snapshot_date, position, alert.*
+FROM (
+    SELECT said.snapshot AS snapshot, generate_subscripts(said.alerts, 1) AS position, unnest(said.alerts) AS alert
+    FROM (
+        SELECT json_transform(content, '{"snapshot": "DATE", "alerts": [{"rule": "VARCHAR", "severity": "VARCHAR",
+            "target": "VARCHAR", "root_domain": "VARCHAR", "labels": ["VARCHAR"], "detail": "VARCHAR", "before": "DOUBLE",
+            "after": "DOUBLE", "what": "VARCHAR", "since": "DATE", "told": "DATE", "quiet": "BOOLEAN",
+            "magnitude": "DOUBLE", "pages": "BIGINT", "sql": "VARCHAR"}]}') AS said
+        -- A lake without alerts has no file to read.
+        FROM read_text('{lake}/{alerts}')
+        WHERE json_valid(content)
+    )
+);

@@ -8,6 +8,7 @@ use super::collect::Report;
 use super::head::{section as framed, sql};
 use super::numbers::{foreign, total};
 use super::queries::queries;
+use crate::visible::escaped;
 
 pub(super) fn section(report: &Report) -> Markup {
     let manifest = &report.manifest;
@@ -52,7 +53,7 @@ fn reasons(report: &Report) -> Markup {
                     li {
                         span class="reason" {
                             span class=(format!("key {}", reason.fate)) {}
-                            (reason.fate) " " (foreign(&reason.reason))
+                            (reason.fate) ": " bdi { (escaped(&reason.reason)) }
                         }
                         span { (total(reason.lines)) }
                     }

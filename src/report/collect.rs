@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use futures::{StreamExt as _, TryStreamExt as _};
+use tracing::warn;
 
+use crate::alerts::{self, AlertOptions, AlertSettings, Alerts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{
     Bounds, BreakdownChange, Label, Lines, NightPages, Opened, Pair, Pick, Summary, TopPages,
@@ -70,6 +72,17 @@ pub struct Report {
     pub(super) since_first: Option<Summary>,
     /// The links by dimension and key since the first published night.
     pub(super) shifts: Vec<BreakdownChange>,
+    /// What needs attention; `None` if that cannot be read.
+    pub(super) attention: Option<Attention>,
+}
+
+/// The alerts of the snapshot.
+#[derive(Debug)]
+pub(super) struct Attention {
+    /// The alerts.
+    pub alerts: Alerts,
+    /// Whether they are in the lake, where a query finds them.
+    pub is_stored: bool,
 }
 
 /// A date of a report.
@@ -193,6 +206,7 @@ pub async fn collect(store: &Store, options: ReportOptions) -> Result<Report> {
         since_last,
         since_first,
         shifts: links,
+        attention: attention(store, date, options.now).await,
     })
 }
 
@@ -252,6 +266,29 @@ async fn check_label(store: &Store, newest: &Opened, label: &Label, lines: &Line
     };
     let message = format!("--label: no line of {date} has the label {}", name(label));
     Err(Error::usage(message).with_hint(hint))
+}
+
+/// The alerts as they were told, or as they would be if they were not. A report does not fail because
+/// of them.
+async fn attention(store: &Store, date: NaiveDate, now: DateTime<Utc>) -> Option<Attention> {
+    let options = AlertOptions {
+        snapshot: Some(date),
+        settings: AlertSettings::default(),
+        now,
+    };
+    let found = match alerts::read(store, date).await {
+        Ok(Some(alerts)) => Ok((alerts, true)),
+        _ => alerts::find(store, &options)
+            .await
+            .map(|alerts| (alerts, false)),
+    };
+    match found {
+        Ok((alerts, is_stored)) => Some(Attention { alerts, is_stored }),
+        Err(error) => {
+            warn!(%error, "failed to read the alerts for the report");
+            None
+        }
+    }
 }
 
 /// The largest rank on the scale of a snapshot.

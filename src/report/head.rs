@@ -72,7 +72,7 @@ pub(super) fn header(report: &Report) -> Markup {
             @if let Some((column, value)) = &report.label {
                 p class="only" {
                     "Only pages whose " (foreign(column)) " is " strong { (foreign(value)) }
-                    ". Fates, cost and reasons are those of the whole night."
+                    ". Fates, alerts, cost and reasons are those of the whole night."
                 }
             }
         }

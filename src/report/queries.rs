@@ -44,6 +44,7 @@ const GROUP: &str = "count(*) AS pages, coalesce(sum(backlinks), 0)::BIGINT AS b
 /// Every query of a report, in the order of its sections.
 pub(super) fn queries(report: &Report) -> Vec<Query> {
     let mut queries = trust(report.date());
+    queries.extend(attention(report));
     let sections = [tiles, movers, nights, groups, profile, risk];
     let of_pages = sections.into_iter().flat_map(|section| section(report));
     queries.extend(of_pages.map(|query| of_label(query, report.label.as_ref())));
@@ -251,6 +252,21 @@ FROM now, was;",
         ));
     }
     queries
+}
+
+fn attention(report: &Report) -> Option<Query> {
+    let found = report.attention.as_ref().filter(|found| found.is_stored)?;
+    let rows = found.alerts.alerts.len().min(super::attention::SHOWN);
+    let newest = date(report.date());
+    (rows > 0).then(|| {
+        Query::new(
+            "alerts",
+            "What needs attention?",
+            format!(
+                "SELECT before, after\nFROM alerts\nWHERE snapshot_date = {newest} AND position <= {rows}\nORDER BY position;"
+            ),
+        )
+    })
 }
 
 fn movers(report: &Report) -> Vec<Query> {
