@@ -25,7 +25,7 @@ use url::Url;
 use super::transport::{HttpTransport, SendError, Transport, is_loopback};
 use crate::clock::{Clock, to_next_minute};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::provider::Endpoint;
+use crate::provider::{Endpoint, IndexSize};
 use crate::secret::{Secrets, shown};
 
 /// The login of the account. It is never shown: the password's type hides it.
@@ -165,6 +165,14 @@ impl Client {
     pub async fn user_data(&self) -> Result<Response, SendError> {
         self.send(Method::GET, "/v3/appendix/user_data", Bytes::new())
             .await
+    }
+
+    /// Requests the size of the provider's index, free of charge.
+    ///
+    /// # Errors
+    /// As [`Client::post`].
+    pub async fn index(&self) -> Result<Response, SendError> {
+        self.send(Method::GET, IndexSize::PATH, Bytes::new()).await
     }
 
     /// Requests a page of the tasks that the account has run, free of charge.

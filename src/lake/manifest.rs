@@ -45,6 +45,9 @@ pub struct Manifest {
     /// The sums of the columns of `pages`, to compare the next snapshot with.
     #[serde(default)]
     pub profile: Profile,
+    /// The most that the snapshot was allowed to cost; `None` without a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_usd: Option<Usd>,
 }
 
 fn first_generation() -> u32 {

@@ -8,6 +8,7 @@ use strum::IntoStaticStr;
 use tracing::warn;
 
 use super::means::Means;
+use crate::alerts::Alert;
 use crate::error::Error;
 use crate::fate::Fates;
 use crate::fetch::Event;
@@ -185,6 +186,12 @@ pub struct RunReport {
     pub means: Option<Means>,
     /// Other snapshots that were started and are not published.
     pub also_open: Vec<NaiveDate>,
+    /// What needs attention, worst first.
+    pub alerts: Vec<Alert>,
+    /// How many alerts were told on an earlier night and are quiet.
+    pub quiet_alerts: u64,
+    /// How many more alerts there are than are listed.
+    pub more_alerts: u64,
     /// What failed without changing the outcome.
     pub warnings: Vec<String>,
     /// How each list was read; empty if none was read in this start.
@@ -313,6 +320,9 @@ impl RunReport {
             vanished: 0,
             means: None,
             also_open: Vec::new(),
+            alerts: Vec::new(),
+            quiet_alerts: 0,
+            more_alerts: 0,
             warnings: Vec::new(),
             lists: Vec::new(),
             invalid_reasons: Vec::new(),

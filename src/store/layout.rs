@@ -220,6 +220,26 @@ impl Layout {
         Path::from(format!("_reports/{}.html", self.snapshot))
     }
 
+    /// The folder of the alerts, with one object per snapshot.
+    pub(crate) fn all_alerts() -> Path {
+        Path::from("_alerts")
+    }
+
+    /// A glob pattern that matches the alerts of all snapshots in DuckDB, and nothing else in their folder.
+    pub(crate) fn alerts_pattern() -> &'static str {
+        "_alerts/[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9].json"
+    }
+
+    /// The alerts of this snapshot, and what was told before.
+    pub(crate) fn alerts(self) -> Path {
+        Path::from(format!("_alerts/{}.json", self.snapshot))
+    }
+
+    /// The size of the provider's index when this snapshot was fetched.
+    pub(crate) fn index(self) -> Path {
+        Path::from(format!("_runs/{}/index.json", self.snapshot))
+    }
+
     /// The folder of the locks on this snapshot.
     pub(crate) fn locks(self) -> Path {
         Path::from(format!("_runs/{}/locks", self.snapshot))

@@ -17,7 +17,7 @@ use super::unfinished::{Objects, being_replaced, days_before, is_open, open_snap
 use crate::clock::Clock;
 use crate::contract::Table;
 use crate::error::Result;
-use crate::lake::{remove_from_delta, snapshots};
+use crate::lake::{remove_from_tables, snapshots};
 use crate::ledger::{forget_bundles, refused_until};
 use crate::stop::Stop;
 use crate::store::{Layout, Lock, Owner, Store};
@@ -244,10 +244,14 @@ impl<'a> Date<'a> {
         // With the marker, the next pruning finds what is left if this one is interrupted.
         lock.ensure().await?;
         store.put(&layout.pruned(), Bytes::new()).await?;
-        // Readers of the Delta logs and of the manifests must not see a table without some of its files.
-        remove_from_delta(store, &[layout.snapshot], now).await?;
+        // Readers of Delta and Iceberg tables and of the manifests must not see a table without some of its files.
+        remove_from_tables(store, &[layout.snapshot], now).await?;
         if store.list(&layout.archive()).await?.is_empty() {
             self.delete_records().await?;
+        }
+        // Without their snapshot they are of no use; with it, they can be made again.
+        for derived in [layout.alerts(), layout.report()] {
+            lock.delete(&derived).await?;
         }
         lock.delete(&layout.manifest()).await?;
         for table in Table::ALL {

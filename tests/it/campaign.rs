@@ -35,8 +35,10 @@ pub(crate) fn seeds(reduced: u64, full: u64) -> Range<u64> {
 pub(crate) fn shape(paths: impl Iterator<Item = String>) -> BTreeMap<String, usize> {
     let mut shape = BTreeMap::new();
     for path in paths {
-        // What attempts and commits leave, and the report of the last start that could write one.
+        // What attempts and commits leave, the report of the last start that could write one, and what is
+        // written after a snapshot is published.
         let differing = [
+            "_alerts/",
             "/intents/",
             "/attempts/",
             "_archive/",

@@ -289,7 +289,7 @@ async fn a_program_killed_at_any_file_operation_is_repeated_once_and_nothing_is_
     let one_in = reduced_or_full(90, 1);
     let mut random = fastrand::Rng::with_seed(only_seed().unwrap_or(1));
     let (mut points, mut kinds) = (Vec::new(), BTreeSet::new());
-    for keys in ["", "table_format = \"delta\""] {
+    for keys in ["", "table_formats = [\"delta\"]"] {
         for case in cases(&killer, keys).await {
             let case = Arc::new(case);
             println!(

@@ -7,6 +7,7 @@
 )]
 
 mod absurd;
+mod alerts;
 mod altered;
 mod architecture;
 mod at_once;
