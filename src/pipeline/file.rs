@@ -40,7 +40,25 @@ pub(super) struct PipelineSpec {
     #[serde(default)]
     pub(super) publish: PublishSpec,
     #[serde(default)]
+    pub(super) alerts: AlertsSpec,
+    #[serde(default)]
     pub(super) lineage: LineageSpec,
+}
+
+/// The table `[alerts]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct AlertsSpec {
+    pub(super) enabled: Option<bool>,
+    pub(super) nights: Option<Spanned<i64>>,
+    pub(super) quiet_nights: Option<Spanned<i64>>,
+    pub(super) max_age_hours: Option<Spanned<i64>>,
+    pub(super) min_z: Option<Spanned<f64>>,
+    pub(super) min_domains: Option<Spanned<i64>>,
+    pub(super) min_change: Option<Spanned<f64>>,
+    pub(super) min_slow_change: Option<Spanned<f64>>,
+    pub(super) min_share_change: Option<Spanned<f64>>,
+    pub(super) off: Option<Spanned<Vec<String>>>,
 }
 
 /// The table `[lineage]`.
@@ -132,7 +150,7 @@ pub(super) struct BudgetSpec {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct LakeSpec {
     pub(super) url: Option<Spanned<String>>,
-    pub(super) table_format: TableFormat,
+    pub(super) table_formats: Vec<TableFormat>,
     pub(super) contracts: Option<Spanned<Vec<String>>>,
     pub(super) file_mib: Option<Spanned<i64>>,
     pub(super) memory_mib: Option<Spanned<i64>>,

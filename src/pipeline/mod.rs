@@ -1,6 +1,7 @@
 //! The pipeline file and the commands on it: plan, run, replay and check. The only module that
 //! knows every stage.
 
+mod alerting;
 mod attempts;
 mod check;
 mod checked;
@@ -29,6 +30,7 @@ mod repeated;
 mod replay;
 mod report;
 mod resolve;
+mod resolve_alerts;
 mod run;
 mod run_mode;
 mod session;

@@ -11,6 +11,7 @@ use chrono::NaiveDate;
 use url::Url;
 
 use super::file::{ContinueOpen, OnFinding};
+use crate::alerts::AlertSettings;
 use crate::contract::Contracts;
 use crate::fetch::{Limits, RetryPolicy, is_loopback};
 use crate::lake::{ChangeBounds, TableFormat};
@@ -60,6 +61,8 @@ pub struct Pipeline {
     pub continue_open: ContinueOpen,
     /// When a snapshot is published.
     pub publish: PublishSettings,
+    /// What needs attention.
+    pub alerts: AlertSettings,
     /// Where lineage events go.
     pub lineage: LineageSettings,
 }
@@ -150,8 +153,8 @@ pub struct Budget {
 pub struct LakeSettings {
     /// A path, or the URL of a bucket.
     pub url: String,
-    /// Whether tables have a Delta log.
-    pub table_format: TableFormat,
+    /// The table formats beside Parquet.
+    pub table_formats: Vec<TableFormat>,
     /// The contracts that tables follow.
     pub contracts: Contracts,
     /// The size at which a file is closed, in bytes.

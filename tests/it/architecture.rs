@@ -64,13 +64,20 @@ fn a_stage_imports_only_what_comes_before_it() {
         ("history", &["lake", "store"]),
         ("upkeep", &["lake", "ledger", "store"]),
         (
+            "alerts",
+            &[
+                "flatten", "history", "lake", "ledger", "provider", "store", "upkeep",
+            ],
+        ),
+        (
             "report",
-            &["history", "lake", "provider", "store", "upkeep"],
+            &["alerts", "history", "lake", "provider", "store", "upkeep"],
         ),
         ("simulator", &["provider", "targets"]),
         (
             "pipeline",
             &[
+                "alerts",
                 "fetch",
                 "flatten",
                 "lake",
@@ -87,6 +94,7 @@ fn a_stage_imports_only_what_comes_before_it() {
         (
             "cli",
             &[
+                "alerts",
                 "fetch",
                 "flatten",
                 "history",
@@ -105,7 +113,7 @@ fn a_stage_imports_only_what_comes_before_it() {
     let vocabulary = [
         ("clock", &[][..]),
         ("contract", &[]),
-        ("error", &[]),
+        ("error", &["secret"]),
         ("fate", &[]),
         ("files", &[]),
         ("money", &[]),
