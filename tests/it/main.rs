@@ -61,6 +61,7 @@ mod spellings;
 mod status;
 mod status_codes;
 mod stored_lake;
+mod stories;
 mod taken_over;
 mod targets;
 mod texts;
