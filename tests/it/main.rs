@@ -41,6 +41,7 @@ mod lists;
 mod lists_any;
 mod lists_made;
 mod metrics;
+mod notifying;
 mod on_the_way;
 mod outside;
 mod pipe;
