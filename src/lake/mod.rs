@@ -8,6 +8,7 @@ mod audit;
 mod audit_group;
 mod contracts;
 mod delta;
+mod footer;
 mod formats;
 mod key;
 mod manifest;
@@ -16,6 +17,8 @@ mod publish;
 mod table_rows;
 mod sort;
 mod staging;
+#[cfg(test)]
+mod testing;
 mod views;
 mod writer;
 
