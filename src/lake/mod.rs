@@ -6,6 +6,7 @@
 
 mod audit;
 mod audit_group;
+mod conflicts;
 mod contracts;
 mod delta;
 mod footer;
