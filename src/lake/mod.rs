@@ -11,6 +11,7 @@ mod contracts;
 mod delta;
 mod footer;
 mod formats;
+mod iceberg;
 mod key;
 mod manifest;
 mod profile;

@@ -41,8 +41,8 @@ impl Lock {
             let of_the_date = name.starts_with(&format!(".backlake-{date}-"))
                 || name.starts_with(&format!("{date}."))
                 || own.iter().any(|folder| file.is_in(folder));
-            let of_no_date =
-                file.name.starts_with("_contracts/") || file.name.contains("/_delta_log/");
+            let of_no_date = file.name.starts_with("_contracts/")
+                || Layout::is_table_metadata(&Path::from(file.name.as_str()));
             // Whoever wants the lock writes here without having it.
             let is_lock = file.is_in(&layout.locks());
             let old = of_no_date || is_lock;

@@ -61,6 +61,7 @@ mod status;
 mod status_codes;
 mod stored_lake;
 mod taken_over;
+mod table_formats;
 mod targets;
 mod texts;
 mod truth;
