@@ -9,6 +9,7 @@ mod audit_group;
 mod conflicts;
 mod contracts;
 mod delta;
+mod ducklake;
 mod footer;
 mod formats;
 mod iceberg;
@@ -18,6 +19,7 @@ mod profile;
 mod publish;
 mod table_rows;
 mod sort;
+mod script;
 mod staging;
 #[cfg(test)]
 mod testing;
@@ -25,6 +27,7 @@ mod views;
 mod writer;
 
 pub use audit::{Audit, audit, strays};
+pub use ducklake::ducklake;
 pub(crate) use formats::remove_from_tables;
 pub use formats::{TableFormat, table_differences};
 pub use manifest::{
