@@ -245,7 +245,7 @@ impl<'a> Date<'a> {
         lock.ensure().await?;
         store.put(&layout.pruned(), Bytes::new()).await?;
         // Readers of Delta and Iceberg tables and of the manifests must not see a table without some of its files.
-        remove_from_tables(store, &[layout.snapshot], now).await?;
+        remove_from_tables(store, lock, &[layout.snapshot], now).await?;
         if store.list(&layout.archive()).await?.is_empty() {
             self.delete_records().await?;
         }
