@@ -30,22 +30,10 @@ impl Lock {
     /// # Errors
     /// A lock that is lost; a disk that fails.
     pub(super) async fn clear_leftovers(&self, now: DateTime<Utc>) -> Result<()> {
-        let date = self.snapshot().to_string();
-        let layout = Layout {
-            snapshot: self.snapshot(),
-        };
-        let own = [layout.run_root(), layout.archive()].into_iter();
-        let own: Vec<Path> = own
-            .chain(Table::ALL.map(|table| layout.partition(table)))
-            .collect();
         for file in files(self.store())? {
-            let name = file.name.rsplit('/').next().unwrap_or_default();
-            let of_the_date = name.starts_with(&format!(".backlake-{date}-"))
-                || name.starts_with(&format!("{date}."))
-                || own.iter().any(|folder| file.is_in(folder));
             let is_abandoned = match file.may_be_in_use() {
                 true => file.is_older(now, SURELY_ABANDONED_AFTER),
-                false => of_the_date,
+                false => file.is_of(self.snapshot()),
             };
             if is_abandoned {
                 self.delete_file(file.path).await?;
@@ -60,6 +48,17 @@ impl Lock {
 }
 
 impl Store {
+    /// Whether a temporary file of a date exists: of the process that holds its lock, or of one that was interrupted.
+    ///
+    /// # Errors
+    /// A disk that fails.
+    pub(crate) fn has_leftovers_of(&self, snapshot: NaiveDate) -> Result<bool> {
+        let found = files(self)?;
+        Ok(found
+            .iter()
+            .any(|file| file.is_of(snapshot) && !file.may_be_in_use()))
+    }
+
     /// Temporary files that an interrupted process has left, each with what to do about it.
     ///
     /// # Errors
@@ -104,6 +103,18 @@ struct File {
 impl File {
     fn is_in(&self, folder: &Path) -> bool {
         self.name.starts_with(&format!("{folder}/"))
+    }
+
+    /// Whether only the process that holds the lock on this date writes it.
+    fn is_of(&self, snapshot: NaiveDate) -> bool {
+        let (date, layout) = (snapshot.to_string(), Layout { snapshot });
+        let name = self.name.rsplit('/').next().unwrap_or_default();
+        let mut folders = [layout.run_root(), layout.archive()]
+            .into_iter()
+            .chain(Table::ALL.map(|table| layout.partition(table)));
+        name.starts_with(&prefix(snapshot))
+            || name.starts_with(&format!("{date}."))
+            || folders.any(|folder| self.is_in(&folder))
     }
 
     /// Whether another process may be writing it, whatever lock this one has.
