@@ -291,6 +291,13 @@ pub(super) const KEYS: &[Key] = &[
     key("alerts.off", Texts, Absent("no rules", "[\"nofollow\"]"),
         "Rules that are switched off, by name."),
 
+    key("notify.url_env", Text, Absent("no webhook", "\"BACKLAKE_NOTIFY_URL\""),
+        "The environment variable that holds the URL of a webhook, which is told how a run ended. A URL of a webhook is a secret, so it is not in the file. If the webhook fails, the run warns and its exit code stays the same."),
+    key("notify.format", OneOf(&["json", "slack"]), Value("\"json\""),
+        "What the webhook is sent: fields for programs, or a message for Slack and chats that take its messages."),
+    key("notify.on", Texts, Absent("all of them", "[\"held\", \"failed\", \"alerts\"]"),
+        "When the webhook is told: `finished`, `held`, `failed`, `alerts`. A run that gives way to another process (6) or that was stopped (130, 143) tells nothing."),
+
     key("lineage.file", Text, Absent("no file", "\"lineage.ndjson\""),
         "A file to which OpenLineage events are appended, one per line: START, then COMPLETE or FAIL."),
     key("lineage.url", Text, Absent("no server", "\"https://lineage.example.com/api/v1/lineage\""),

@@ -15,6 +15,7 @@ use super::gathered::Gathered;
 use super::invalid::{described, reasons, refuse_mistaken};
 use super::lineage::with_events;
 use super::means::Means;
+use super::notify::with_notice;
 use super::plan::read_targets;
 use super::publish::{Publication, WhenDamaged};
 use super::ready::Pipeline;
@@ -48,12 +49,8 @@ const BYTES_PER_TARGET: u64 = 4 << 10;
 /// Whatever stops a run before there is anything to report. Whatever stops it later is in
 /// [`RunEnd::error`].
 pub async fn run(pipeline: &Pipeline, mode: RunMode, env: &Surroundings<'_>) -> Result<RunEnd> {
-    with_events(
-        pipeline,
-        env,
-        Box::pin(run_without_events(pipeline, mode, env)),
-    )
-    .await
+    let work = Box::pin(run_without_events(pipeline, mode, env));
+    with_events(pipeline, env, with_notice(pipeline, env, work)).await
 }
 
 async fn run_without_events(
