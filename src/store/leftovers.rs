@@ -1,20 +1,19 @@
 //! Temporary files that a killed process leaves in a lake on a local disk: how they are recognised, and who deletes them.
 //!
 //! A temporary file is named `.backlake-DATE-…`, or after the object that it becomes, with `#` and a number. Whoever holds
-//! the lock on a date deletes those of the date: no other process writes them then. Those of locks and of no date are
-//! deleted by whoever holds any lock, once they are old.
+//! the lock on a date deletes those of the date: no other process writes them then. Those of locks, of no date and of
+//! probes are deleted by whoever holds any lock, once they are old.
 
 use std::path::{Path as FsPath, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, NaiveDate, Utc};
-use object_store::path::Path;
 use tracing::info;
 
 use super::delete::below;
-use super::layout::Layout;
 use super::lock::Lock;
 use super::objects::Store;
+use super::probe::PROBE;
 use crate::contract::Table;
 use crate::error::{Context, Result};
 
@@ -54,9 +53,7 @@ impl Store {
     /// A disk that fails.
     pub(crate) fn has_leftovers_of(&self, snapshot: NaiveDate) -> Result<bool> {
         let found = files(self)?;
-        Ok(found
-            .iter()
-            .any(|file| file.is_of(snapshot) && !file.may_be_in_use()))
+        Ok(found.iter().any(|file| file.is_of(snapshot)))
     }
 
     /// Temporary files that an interrupted process has left, each with what to do about it.
@@ -71,7 +68,7 @@ impl Store {
             .map(|file| {
                 let when = match file.may_be_in_use() {
                     true => "the next start in an hour or later",
-                    false => "the next start",
+                    false => "the next start of its date",
                 };
                 format!(
                     "{} is left over from an interrupted process; {when} deletes it",
@@ -89,6 +86,7 @@ pub(super) fn prefix(snapshot: NaiveDate) -> String {
 
 fn is_temporary(name: &str) -> bool {
     name.starts_with(".backlake-")
+        || name.starts_with(PROBE)
         || name.rsplit_once('#').is_some_and(|(_, number)| {
             !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
         })
@@ -101,27 +99,26 @@ struct File {
 }
 
 impl File {
-    fn is_in(&self, folder: &Path) -> bool {
-        self.name.starts_with(&format!("{folder}/"))
+    /// The date whose lock the process that writes it has; `None` if it belongs to no date.
+    fn date(&self) -> Option<NaiveDate> {
+        let mut parts = self.name.rsplit('/');
+        let name = parts.next().unwrap_or_default();
+        let of_folder = parts.find_map(|part| {
+            let part = part.strip_prefix("snapshot_date=").unwrap_or(part);
+            part.parse().ok()
+        });
+        let name = name.strip_prefix(".backlake-").unwrap_or(name);
+        of_folder.or_else(|| name.get(..10)?.parse().ok())
     }
 
     /// Whether only the process that holds the lock on this date writes it.
     fn is_of(&self, snapshot: NaiveDate) -> bool {
-        let (date, layout) = (snapshot.to_string(), Layout { snapshot });
-        let name = self.name.rsplit('/').next().unwrap_or_default();
-        let mut folders = [layout.run_root(), layout.archive()]
-            .into_iter()
-            .chain(Table::ALL.map(|table| layout.partition(table)));
-        name.starts_with(&prefix(snapshot))
-            || name.starts_with(&format!("{date}."))
-            || folders.any(|folder| self.is_in(&folder))
+        self.date() == Some(snapshot) && !self.may_be_in_use()
     }
 
     /// Whether another process may be writing it, whatever lock this one has.
     fn may_be_in_use(&self) -> bool {
-        self.name.starts_with("_contracts/")
-            || self.name.contains("/_delta_log/")
-            || self.name.contains("/locks/")
+        self.date().is_none() || self.name.contains("/locks/")
     }
 
     fn is_older(&self, now: DateTime<Utc>, age: Duration) -> bool {
@@ -137,7 +134,15 @@ fn files(store: &Store) -> Result<Vec<File>> {
         return Ok(Vec::new());
     };
     let failed = || format!("failed to list {}", root.display());
-    let folders = ["_runs", "_archive", "_snapshots", "_contracts"].map(FsPath::new);
+    let folders = [
+        "_runs",
+        "_archive",
+        "_snapshots",
+        "_contracts",
+        "_reports",
+        "_alerts",
+    ]
+    .map(FsPath::new);
     let mut found = Vec::new();
     for entry in std::fs::read_dir(root).context(failed)? {
         found.push(entry.context(failed)?.path());
