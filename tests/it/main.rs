@@ -55,6 +55,7 @@ mod replaying;
 mod reporting;
 mod retrying;
 mod scripted;
+mod searching;
 mod separating;
 mod spellings;
 mod status;
