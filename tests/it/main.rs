@@ -41,6 +41,7 @@ mod lists_any;
 mod lists_made;
 mod metrics;
 mod on_the_way;
+mod operator;
 mod outside;
 mod pipe;
 mod places;
