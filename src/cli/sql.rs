@@ -1,4 +1,4 @@
-//! `sql`: print a DuckDB script that creates views of the lake.
+//! `sql`: print a DuckDB script that creates views of the lake, or one that registers its files in a DuckLake catalog.
 
 use std::path::PathBuf;
 
@@ -7,39 +7,43 @@ use clap::Args;
 use super::args::LakeArg;
 use super::console::{Console, Failure, print};
 use super::outside::write_named;
-use crate::lake::{ViewLife, views};
+use crate::lake::{ViewLife, ducklake, views};
 
 const EXAMPLES: &str = "\
 Examples:
   backlake sql lake --write lake.sql && duckdb -init lake.sql
   backlake sql s3://team-lake/links > links.sql
   backlake sql lake --persistent | duckdb links.duckdb
+  backlake sql lake --ducklake lake.ducklake --write register.sql && duckdb -f register.sql
 
-The script reads the manifests each time it runs, so a new snapshot needs no new script. With --persistent the views
-stay in a database file, for programs that only open it. They show the snapshots published by then: repeat the command
-after each night.";
+The script reads the manifests each time it runs, so a new snapshot needs no new script.
+With --persistent or --ducklake, make and run it after each publication.";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct SqlArgs {
     #[command(flatten)]
     lake: LakeArg,
+    /// Print a script that registers the files of the lake in this DuckLake catalog: the path of a DuckDB file,
+    /// sqlite:FILE, or postgres:CONNECTION
+    #[arg(long, value_name = "CATALOG")]
+    ducklake: Option<String>,
     /// Write the script to FILE instead of standard output
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
     /// Create views that stay in a database file and name all files by their whole paths
-    #[arg(long)]
+    #[arg(long, conflicts_with = "ducklake")]
     persistent: bool,
 }
 
 impl SqlArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
-        let life = if self.persistent {
-            ViewLife::Database
-        } else {
-            ViewLife::Session
+        let store = self.lake.open(&console.clock).await?.store;
+        let script = match &self.ducklake {
+            Some(catalog) => ducklake(&store, catalog).await?,
+            None if self.persistent => views(&store, ViewLife::Database).await?,
+            None => views(&store, ViewLife::Session).await?,
         };
-        let script = views(&self.lake.open(&console.clock).await?.store, life).await?;
         match &self.write {
             None => print(&script)?,
             Some(file) => write_named("--write", file, script.as_bytes())?,

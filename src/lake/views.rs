@@ -9,8 +9,9 @@ use std::collections::BTreeSet;
 use chrono::NaiveDate;
 
 use super::manifest::{Manifest, snapshots};
+use super::script::{extension, filled, place};
 use crate::contract::Table;
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Result};
 use crate::store::{Layout, Store};
 use crate::visible::escaped;
 
@@ -38,23 +39,12 @@ pub enum ViewLife {
 /// A lake that fails, or in which no snapshot is published: the views would have no columns. A path that no pattern of
 /// DuckDB can match.
 pub async fn views(store: &Store, life: ViewLife) -> Result<String> {
-    let place = store.display();
-    let dates = snapshots(store).await?;
-    if dates.is_empty() {
-        return Err(Error::usage(format!("no snapshot is published in {place}"))
-            .with_hint("publish a snapshot first: the views take their columns from its files"));
-    }
-    if place.contains('\\') {
-        return Err(Error::usage(format!(
-            "DuckDB cannot read the lake {place}: its path has a backslash"
-        ))
-        .with_hint("rename the folder, or open the lake by a link whose path has none"));
-    }
+    let place = place(store).await?;
     if life == ViewLife::Session {
         return Ok(script(&place, &Beginning::of_session(&place)));
     }
-    let mut manifests = Vec::with_capacity(dates.len());
-    for date in dates {
+    let mut manifests = Vec::new();
+    for date in snapshots(store).await? {
         // One that was deleted since then is not published any more.
         manifests.extend(Manifest::read(store, date).await?);
     }
@@ -89,7 +79,7 @@ struct Beginning {
 
 impl Beginning {
     fn of_session(place: &str) -> Self {
-        let lake = quoted(place.trim_end_matches('/'));
+        let lake = quoted(place);
         let pattern = format!("'{lake}/{}'", Layout::manifests_pattern());
         let read = filled(MANIFESTS, &[("manifests", &pattern)]);
         let variable = |name: &str| format!("getvariable('backlake_{name}')");
@@ -125,7 +115,7 @@ SET VARIABLE backlake_{name}_differ = backlake_contracts_differ('{name}');
 
     /// The manifests are of different dates, oldest first.
     fn of_database(place: &str, manifests: &[Manifest]) -> Self {
-        let lake = quoted(place.trim_end_matches('/'));
+        let lake = quoted(place);
         let list = |paths: Vec<String>| {
             let paths = paths
                 .iter()
@@ -178,18 +168,11 @@ SET VARIABLE backlake_{name}_differ = backlake_contracts_differ('{name}');
 }
 
 fn script(place: &str, beginning: &Beginning) -> String {
-    let place = place.trim_end_matches('/');
-    // DuckDB needs an extension for remote lakes only.
-    let extension = match place.split_once("://") {
-        None => "",
-        Some(("az" | "abfs" | "abfss", _)) => "INSTALL azure;\nLOAD azure;\n",
-        Some(_) => "INSTALL httpfs;\nLOAD httpfs;\n",
-    };
     let (shown, lake) = (escaped(place), quoted(place));
     filled(
         SCRIPT,
         &[
-            ("extension", extension),
+            ("extension", extension(place)),
             ("use", beginning.usage),
             ("beginning", &beginning.text),
             ("tables", &beginning.tables),
@@ -206,27 +189,6 @@ fn script(place: &str, beginning: &Beginning) -> String {
             ("lake", &lake),
         ],
     )
-}
-
-/// A template with its placeholders replaced in one pass: what replaces one is never read again.
-fn filled(template: &str, values: &[(&str, &str)]) -> String {
-    let mut filled = String::with_capacity(2 * template.len());
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('{') {
-        filled.push_str(before);
-        let found = values
-            .iter()
-            .find_map(|(name, value)| Some((value, after.strip_prefix(name)?.strip_prefix('}')?)));
-        if let Some((value, after)) = found {
-            filled.push_str(value);
-            rest = after;
-        } else {
-            filled.push('{');
-            rest = after;
-        }
-    }
-    filled.push_str(rest);
-    filled
 }
 
 /// The view of one table over all published snapshots.
@@ -306,7 +268,7 @@ mod tests {
     #[test]
     fn a_remote_lake_needs_its_extension() {
         for (place, extension) in [
-            ("s3://team-lake/links/", "LOAD httpfs;"),
+            ("s3://team-lake/links", "LOAD httpfs;"),
             ("gs://team-lake/links", "LOAD httpfs;"),
             ("az://team-lake/links", "LOAD azure;"),
         ] {
