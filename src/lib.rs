@@ -37,7 +37,8 @@
 //! - [`fetch`] sends batches within the account's limits and the budget, and settles unknown charges.
 //! - [`flatten`] turns response bytes into rows. [`lake`] publishes them: write, audit, publish.
 //! - [`history`] compares snapshots. [`upkeep`] says what became of each night, deletes what is old
-//!   and packs small objects. [`report`] draws what moved as one HTML page.
+//!   and packs small objects. [`alerts`] says what needs attention, and tells it once. [`report`]
+//!   draws what moved as one HTML page.
 //! - [`simulator`] is the provider, embedded, for demos and tests.
 //! - [`pipeline`] is the only module that knows every stage: it runs a pipeline file.
 //! - [`cli`] is the only module that prints.
@@ -60,6 +61,7 @@ pub mod flatten;
 pub mod lake;
 pub mod history;
 pub mod upkeep;
+pub mod alerts;
 pub mod report;
 pub mod simulator;
 pub mod pipeline;

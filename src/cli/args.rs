@@ -7,6 +7,7 @@ use chrono::{NaiveDate, TimeDelta};
 use clap::Args;
 
 use super::console::Console;
+use crate::alerts::AlertSettings;
 use crate::clock::{Clock, date};
 use crate::error::{Error, Result};
 use crate::money::Usd;
@@ -86,6 +87,8 @@ pub(super) struct Lake {
     pub(super) url: String,
     /// The pipeline file, if the lake was given by one.
     pub(super) file: Option<String>,
+    /// What that file says about alerts.
+    pub(super) alerts: Option<AlertSettings>,
 }
 
 impl LakeArg {
@@ -94,23 +97,28 @@ impl LakeArg {
     /// # Errors
     /// No place at all, a place that is not a lake, or a pipeline file that is wrong.
     pub(super) async fn open(&self, clock: &Clock) -> Result<Lake> {
-        let (url, file) = self.find(clock)?;
+        let Found { url, file, alerts } = self.find(clock)?;
         let store = Store::open(&url).map_err(|error| error.with_hint(PLACE))?;
         if dates(&store).await?.is_empty() {
             return Err(Error::usage(format!("{url} is not a lake, or no run has started in it"))
                 .with_hint("pass the folder or URL of a lake, or the pipeline file that names it; `backlake run FILE` makes a lake"));
         }
-        Ok(Lake { store, url, file })
+        Ok(Lake {
+            store,
+            url,
+            file,
+            alerts,
+        })
     }
 
     /// The URL of the lake, and the pipeline file that names it.
-    fn find(&self, clock: &Clock) -> Result<(String, Option<String>)> {
+    fn find(&self, clock: &Clock) -> Result<Found> {
         let given = |place: &&String| !place.is_empty();
         let place = match (&self.place, self.lake.as_ref().filter(given)) {
             (Some(place), _) if given(&place) => place,
             (None, Some(lake)) => {
                 check_given_lake(lake)?;
-                return Ok((lake.clone(), None));
+                return Ok(Found::without_file(lake));
             }
             _ => {
                 let hint = "pass LAKE or a pipeline file, or set BACKLAKE_LAKE";
@@ -121,14 +129,35 @@ impl LakeArg {
             .extension()
             .is_some_and(|ending| ending == "toml");
         if !is_file || Path::new(place).is_dir() {
-            return Ok((place.clone(), None));
+            return Ok(Found::without_file(place));
         }
         let overrides = Overrides {
             lake: self.lake.clone(),
             ..Overrides::default()
         };
         let pipeline = Pipeline::load(place, overrides, clock)?;
-        Ok((pipeline.lake.url, Some(place.clone())))
+        Ok(Found {
+            url: pipeline.lake.url,
+            file: Some(place.clone()),
+            alerts: Some(pipeline.alerts),
+        })
+    }
+}
+
+/// Where a lake is.
+struct Found {
+    url: String,
+    file: Option<String>,
+    alerts: Option<AlertSettings>,
+}
+
+impl Found {
+    fn without_file(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            file: None,
+            alerts: None,
+        }
     }
 }
 

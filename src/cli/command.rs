@@ -2,6 +2,7 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use super::alerts::AlertsArgs;
 use super::check::CheckArgs;
 use super::compact::CompactArgs;
 use super::completions::CompletionsArgs;
@@ -50,6 +51,7 @@ Examples:
   backlake snapshots lake                         list all snapshots
   backlake diff lake                              show what changed since the previous snapshot
   backlake report lake --out report.html          write what moved as one HTML page
+  backlake alerts lake --fail                     list what needs attention
   backlake verify lake --output json              audit published snapshots
   backlake sql lake --write lake.sql              create views for DuckDB
 ";
@@ -76,6 +78,8 @@ pub(super) enum Command {
     Diff(DiffArgs),
     /// Write what moved as one HTML page, with plots
     Report(ReportArgs),
+    /// List what needs attention, worst first
+    Alerts(AlertsArgs),
     /// Print a DuckDB script that creates views of the lake
     Sql(SqlArgs),
     /// Delete old snapshots and archives (dry run unless --yes)
@@ -108,6 +112,7 @@ impl Command {
             Self::Snapshots(args) => args.exec(console).await,
             Self::Diff(args) => args.exec(console).await,
             Self::Report(args) => args.exec(console).await,
+            Self::Alerts(args) => args.exec(console).await,
             Self::Sql(args) => args.exec(console).await,
             Self::Prune(args) => args.exec(console).await,
             Self::Compact(args) => args.exec(console).await,

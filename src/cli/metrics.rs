@@ -13,7 +13,8 @@ use prometheus::{
 };
 use tracing::warn;
 
-use super::outside::write_outside;
+use super::outside::write_named;
+use crate::alerts::Severity;
 use crate::clock::Clock;
 use crate::error::{Context as _, Error, Result};
 use crate::fate::{Fate, Fates};
@@ -46,6 +47,7 @@ pub(super) struct Metrics {
     duration: Histogram,
     queue: GaugeVec,
     fates: GaugeVec,
+    alerts: GaugeVec,
     snapshot_requests: Known,
     snapshot_cost: Known,
     cost_unknown: Known,
@@ -128,6 +130,7 @@ impl Metrics {
             duration: registered(&registry, Histogram::with_opts(duration))?,
             queue: gauges("queue", HELP_QUEUE, "what")?,
             fates: gauges("lines", "Input lines of the snapshot by fate.", "fate")?,
+            alerts: gauges("alerts", HELP_ALERTS, "severity")?,
             snapshot_requests: known(
                 "snapshot_requests",
                 "Requests of all starts of the snapshot.",
@@ -289,6 +292,12 @@ impl Metrics {
         self.look(pipeline).await;
         if let Some(report) = report {
             self.set_fates(&report.fates);
+            for severity in Severity::ALL {
+                let told = report.alerts.iter();
+                let number = told.filter(|alert| alert.severity == severity).count();
+                let gauge = self.alerts.with_label_values(&[severity.name()]);
+                gauge.set(number as f64);
+            }
             self.cost_unknown.set(dollars(report.cost_unknown_usd));
             let published = report.state != RunState::Open;
             self.published.set(f64::from(u8::from(published)));
@@ -323,11 +332,12 @@ impl Metrics {
                 Error::usage(message).with_hint("name a file, which is replaced as a whole")
             );
         }
-        write_outside(&self.file, &text).usage(|| format!("--metrics-file: failed to write {file}"))
+        write_named("--metrics-file", &self.file, &text)
     }
 }
 
 const DEFECT: &str = "the metrics are not well formed";
+const HELP_ALERTS: &str = "Alerts that the last start told, by severity.";
 const HELP_DURATION: &str = "From sending to the last byte.";
 const HELP_QUEUE: &str =
     "Requests in flight, batches waiting for their next attempt, requests allowed in flight.";

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::alert_text::worst;
 use super::format::{bytes, count, counted, duration, rounded};
 use crate::fate::Fate;
 use crate::flatten::Drifted;
@@ -80,6 +81,12 @@ pub(super) fn text(report: &RunReport, pipeline: &Pipeline, published: &str) -> 
         let _ = writeln!(text, "  warning: {}", escaped(warning));
     }
     also_open(report, &mut text);
+    worst(
+        &report.alerts,
+        report.quiet_alerts,
+        report.more_alerts,
+        &mut text,
+    );
     drift(&report.findings, report.items, &mut text);
     changes(&report.findings, &mut text);
     text

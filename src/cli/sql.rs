@@ -6,8 +6,7 @@ use clap::Args;
 
 use super::args::LakeArg;
 use super::console::{Console, Failure, print};
-use super::outside::write_outside;
-use crate::error::Context as _;
+use super::outside::write_named;
 use crate::lake::{ducklake, views};
 
 const EXAMPLES: &str = "\
@@ -42,8 +41,7 @@ impl SqlArgs {
         };
         match &self.write {
             None => print(&script)?,
-            Some(file) => write_outside(file, script.as_bytes())
-                .usage(|| format!("--write: failed to write {}", file.display()))?,
+            Some(file) => write_named("--write", file, script.as_bytes())?,
         }
         Ok(())
     }

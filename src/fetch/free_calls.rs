@@ -1,4 +1,4 @@
-//! Calls that are free of charge: the account, and the tasks that it has run.
+//! Calls that are free of charge: the account, the tasks that it has run, and the size of the index.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::transport::SendError;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{AttemptResult, Charged};
-use crate::provider::{Account, ListedTask, MAX_LISTED, TaskListPage, code};
+use crate::provider::{Account, IndexSize, ListedTask, MAX_LISTED, TaskListPage, code};
 
 /// Pages of the task list that are read: a million tasks.
 const MAX_PAGES: usize = 1000;
@@ -82,6 +82,22 @@ pub async fn list_tasks(
     }
     warn!("the provider's task list has more than {MAX_PAGES} pages");
     Ok(None)
+}
+
+/// How long the size of the index may take. No run waits longer for it.
+const INDEX_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Reads the size of the provider's index, once. Returns `None`, with a warning in the log, if that
+/// fails: no run depends on it.
+pub async fn fetch_index(client: &Client, clock: &Clock) -> Option<IndexSize> {
+    let sent = clock.within(INDEX_TIMEOUT, client.index()).await;
+    let failed = match sent.map(|response| usable(response, IndexSize::read)) {
+        Some(Ok(size)) => return Some(size),
+        Some(Err(failed)) => failed.message,
+        None => format!("no response in {} s", INDEX_TIMEOUT.as_secs()),
+    };
+    warn!("failed to read the size of the provider's index: {failed}");
+    None
 }
 
 /// Why a call has no usable response yet.

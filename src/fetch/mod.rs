@@ -31,7 +31,7 @@ pub use dispatch::fetch;
 pub use download::{DownloadLimits, download, is_downloadable};
 pub use events::{BatchEnd, End, Entry, Event, Fetched, Step};
 pub use fetcher::Fetcher;
-pub use free_calls::{fetch_account, list_tasks};
+pub use free_calls::{fetch_account, fetch_index, list_tasks};
 pub use pacer::Pacer;
 pub use post::post_json;
 pub use purse::Purse;

@@ -35,6 +35,7 @@ fn script(place: &str) -> String {
             ("tables", &tables),
             ("version", env!("CARGO_PKG_VERSION")),
             ("manifests", Layout::manifests_pattern()),
+            ("alerts", Layout::alerts_pattern()),
             ("place", &shown),
             ("lake", &lake),
         ],

@@ -21,6 +21,7 @@ SET VARIABLE backlake_manifests = (
             lines: 'BIGINT',
             fates: 'MAP(VARCHAR, BIGINT)',
             items: 'BIGINT',
+            budget_usd: 'DECIMAL(18,6)',
             requests: 'STRUCT(sent BIGINT, retries BIGINT, lower_bound BIGINT, cost_usd DECIMAL(18,6), cost_unknown_usd DECIMAL(18,6))'
         }
     ) AS manifest
@@ -157,6 +158,29 @@ SELECT
     requests.lower_bound AS lower_bound,
     items,
     requests.cost_usd AS cost_usd,
-    requests.cost_unknown_usd AS cost_unknown_usd
+    requests.cost_unknown_usd AS cost_unknown_usd,
+    budget_usd
 FROM backlake_manifests
 ORDER BY snapshot_date;
+
+-- What needed attention on each night, worst first. Where `told` is an earlier date, the alert was quiet. A lake without
+-- alerts has no file to read; the manifest in its place has none.
+SET VARIABLE backlake_alerts = (
+    SELECT coalesce(
+        (SELECT list(file) FROM glob('{lake}/{alerts}')),
+        (SELECT [min(file)] FROM glob('{lake}/{manifests}'))
+    )
+);
+CREATE OR REPLACE TEMP VIEW alerts AS
+SELECT snapshot AS snapshot_date, position, alert.*
+FROM (
+    SELECT snapshot, generate_subscripts(alerts, 1) AS position, unnest(alerts) AS alert
+    FROM read_json(
+        getvariable('backlake_alerts'),
+        format = 'unstructured',
+        columns = {
+            snapshot: 'DATE',
+            alerts: 'STRUCT(rule VARCHAR, severity VARCHAR, target VARCHAR, root_domain VARCHAR, labels VARCHAR[], detail VARCHAR, before DOUBLE, after DOUBLE, what VARCHAR, since DATE, told DATE, quiet BOOLEAN, magnitude DOUBLE, pages BIGINT, sql VARCHAR)[]'
+        }
+    )
+);

@@ -1,4 +1,5 @@
-//! The record of a run, the numbers of its batches, and the summary of its last start.
+//! The record of a run, the numbers of its batches, the summary of its last start, and the size of
+//! the index that it asked.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -9,6 +10,7 @@ use tracing::warn;
 use super::handle::Ledger;
 use super::stored::Stored;
 use crate::error::{Context, Error, Result};
+use crate::provider::IndexSize;
 use crate::question::Question;
 use crate::store::Layout;
 
@@ -163,5 +165,30 @@ impl Ledger {
     pub async fn write_summary(&self, summary: &impl Serialize) -> Result<()> {
         let json = serde_json::to_vec_pretty(summary).context(|| "failed to write the summary")?;
         self.store.put(&self.layout.summary(), json.into()).await
+    }
+
+    /// The size of the provider's index when the snapshot was fetched, or `None` if it is not known.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn index(&self) -> Result<Option<IndexSize>> {
+        Ok(match self.read(self.layout.index()).await? {
+            Stored::Whole(index) => Some(index),
+            Stored::Damaged(error) => {
+                warn!(%error, "the recorded size of the provider's index is unreadable");
+                None
+            }
+            Stored::Missing => None,
+        })
+    }
+
+    /// Records the size of the provider's index.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn record_index(&self, index: IndexSize) -> Result<()> {
+        let json =
+            serde_json::to_vec(&index).context(|| "failed to write the size of the index")?;
+        self.store.put(&self.layout.index(), json.into()).await
     }
 }

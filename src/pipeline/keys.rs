@@ -77,6 +77,14 @@ pub(super) const MAX_FAILED_RATIO: Ratio = ratio("publish.max_failed_ratio", 1.0
 pub(super) const MAX_ROW_CHANGE: Ratio = ratio("publish.max_row_change", 100.0, 0.5);
 pub(super) const MAX_NULL_CHANGE: Ratio = ratio("publish.max_null_change", 1.0, 0.1);
 pub(super) const MAX_TOTAL_CHANGE: Ratio = ratio("publish.max_total_change", 100.0, 0.5);
+pub(super) const ALERT_NIGHTS: Whole = whole("alerts.nights", 2..=90, 28);
+pub(super) const QUIET_NIGHTS: Whole = whole("alerts.quiet_nights", 0..=90, 7);
+pub(super) const MAX_AGE_HOURS: Whole = whole("alerts.max_age_hours", 1..=8760, 36);
+pub(super) const MIN_Z: Ratio = ratio("alerts.min_z", 100.0, 5.0);
+pub(super) const MIN_DOMAINS: Whole = whole("alerts.min_domains", 1..=1_000_000, 5);
+pub(super) const MIN_CHANGE: Ratio = ratio("alerts.min_change", 1.0, 0.1);
+pub(super) const MIN_SLOW_CHANGE: Ratio = ratio("alerts.min_slow_change", 1.0, 0.3);
+pub(super) const MIN_SHARE_CHANGE: Ratio = ratio("alerts.min_share_change", 1.0, 0.1);
 
 /// A key of the pipeline file.
 pub(super) struct Key {
@@ -261,6 +269,34 @@ pub(super) const KEYS: &[Key] = &[
         "Whether to write an empty `_SUCCESS` file into each partition."),
     key("publish.report", Flag, Value("false"),
         "Whether to write `_reports/<date>.html` into the lake, the page of `backlake report`. If that fails, the run warns and its exit code stays the same."),
+
+    key("alerts.enabled", Flag, Value("true"),
+        "Whether `run` looks for what needs attention after it has published a snapshot, and keeps it in `_alerts/<date>.json`. [alerts.md](alerts.md) has the rules. If that fails, the run warns and its exit code stays the same."),
+    number(ALERT_NIGHTS,
+        "How many nights a snapshot is compared with."),
+    number(QUIET_NIGHTS,
+        "For how many nights an alert is quiet once it was told, unless it gets twice as bad."),
+    number(MAX_AGE_HOURS,
+        "How old the newest snapshot may be, in hours."),
+    share(MIN_Z,
+        "The smallest robust z-score of a change in referring main domains."),
+    number(MIN_DOMAINS,
+        "The smallest change in referring main domains."),
+    share(MIN_CHANGE,
+        "The smallest change in referring main domains, as a share of the expected number."),
+    share(MIN_SLOW_CHANGE,
+        "The smallest change in referring main domains over all nights that happens a few at a time, as a share."),
+    share(MIN_SHARE_CHANGE,
+        "The smallest move of the share of broken backlinks, of nofollow, or of one top-level domain or country: 0.1 is ten points."),
+    key("alerts.off", Texts, Absent("no rules", "[\"nofollow\"]"),
+        "Rules that are switched off, by name."),
+
+    key("notify.url_env", Text, Absent("no webhook", "\"BACKLAKE_NOTIFY_URL\""),
+        "The environment variable that holds the URL of a webhook, which is told how a run ended. A URL of a webhook is a secret, so it is not in the file. If the webhook fails, the run warns and its exit code stays the same."),
+    key("notify.format", OneOf(&["json", "slack"]), Value("\"json\""),
+        "What the webhook is sent: fields for programs, or a message for Slack and chats that take its messages."),
+    key("notify.on", Texts, Absent("all of them", "[\"held\", \"failed\", \"alerts\"]"),
+        "When the webhook is told: `finished`, `held`, `failed`, `alerts`. A run that gives way to another process (6) or that was stopped (130, 143) tells nothing."),
 
     key("lineage.file", Text, Absent("no file", "\"lineage.ndjson\""),
         "A file to which OpenLineage events are appended, one per line: START, then COMPLETE or FAIL."),

@@ -1,6 +1,7 @@
 //! The pipeline file and the commands on it: plan, run, replay and check. The only module that
 //! knows every stage.
 
+mod alerting;
 mod attempts;
 mod check;
 mod checked;
@@ -20,6 +21,8 @@ mod keys;
 mod lineage;
 mod lists;
 mod means;
+mod notice;
+mod notify;
 mod page;
 mod plan;
 mod publish;
@@ -29,6 +32,7 @@ mod repeated;
 mod replay;
 mod report;
 mod resolve;
+mod resolve_alerts;
 mod run;
 mod run_mode;
 mod session;
@@ -40,7 +44,7 @@ mod write_tables;
 pub use check::{CheckScope, check};
 pub use continue_open::open_yesterday;
 pub use credentials::credentials;
-pub use file::{ContinueOpen, OnFinding};
+pub use file::{ContinueOpen, NotifyFormat, Occasion, OnFinding};
 pub use first_file::InitSettings;
 pub use init::{Init, file_for, init};
 pub use key_docs::{configuration_markdown, configuration_toml};
@@ -48,8 +52,8 @@ pub use key_schema::pipeline_schema;
 pub use means::{Means, PricesFrom};
 pub use plan::plan;
 pub use ready::{
-    ApiSettings, Budget, LakeSettings, LineageSettings, MaxInvalid, Overrides, Pipeline, Provider,
-    PublishSettings, RequestSettings, SimulatorOptions, TargetSettings,
+    ApiSettings, Budget, LakeSettings, LineageSettings, MaxInvalid, NotifySettings, Overrides,
+    Pipeline, Provider, PublishSettings, RequestSettings, SimulatorOptions, TargetSettings,
 };
 pub use replay::replay;
 pub use report::{

@@ -14,6 +14,7 @@ use futures::StreamExt as _;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
+use super::alerting::alert;
 use super::attempts::ArchivedBatch;
 use super::gates::{held, not_less};
 use super::gathered::Gathered;
@@ -131,7 +132,9 @@ impl<'a> Publication<'a> {
         let manifest = publish(&staging, manifest, &how).await?;
         (env.on_progress)(Progress::Manifested);
         let mut report = self.report(&manifest, RunState::Published, findings, means);
+        let failed = alert(&self.start, &mut report).await;
         report.warnings.extend(write_page(&self.start).await);
+        report.warnings.extend(failed);
         Ok(RunEnd {
             report,
             error: None,
@@ -217,6 +220,7 @@ impl<'a> Publication<'a> {
             },
             irregularities: responses.irregularities,
             profile: pages.profile,
+            budget_usd: self.start.pipeline.budget.max_cost_usd,
         })
     }
 
@@ -458,7 +462,8 @@ impl Source<'_> {
                 request_id: attempt.request_id.as_deref(),
                 fetched_at: arrived_at(&attempt),
             };
-            let body = stages.time(Stage::Decompress, || packed.unpack())?;
+            let most = attempt.most_bytes();
+            let body = stages.time(Stage::Decompress, || packed.unpack(most))?;
             stages.time(Stage::Compare, || attempt.check_body(&body))?;
             let flattened = stages.time(Stage::Flatten, || flatten(&body, &requested));
             flattened.context(|| format!("failed to flatten the response to attempt {id}"))

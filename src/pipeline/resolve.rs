@@ -110,6 +110,8 @@ impl File<'_> {
             lake: self.lake(spec.lake, lake)?,
             continue_open: spec.run.continue_open,
             publish: self.publish(spec.publish)?,
+            alerts: self.alerts(spec.alerts)?,
+            notify: self.notify(spec.notify)?,
             lineage: self.lineage(spec.lineage)?,
         })
     }

@@ -17,7 +17,9 @@ use super::report::Progress;
 use super::run_mode::BalanceMode;
 use super::start::Start;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fetch::{Fetcher, Pacer, Patience, Purse, fetch, fetch_account, settle_charges};
+use crate::fetch::{
+    Fetcher, Pacer, Patience, Purse, fetch, fetch_account, fetch_index, settle_charges,
+};
 use crate::ledger::Outcome;
 use crate::money::Usd;
 use crate::plan::Plan;
@@ -56,6 +58,15 @@ impl<'a> Session<'a> {
             reason = env.stop.requested() => return Err(reason.error()),
         };
         warn_of_clock(connection.client.provider_ahead());
+        let index = tokio::select! {
+            index = fetch_index(&connection.client, clock) => index,
+            reason = env.stop.requested() => return Err(reason.error()),
+        };
+        if let Some(index) = index
+            && let Err(error) = start.ledger.record_index(index).await
+        {
+            warn!(%error, "failed to record the size of the provider's index");
+        }
         let means = Means::of(pipeline, account.as_ref())?;
         // The slower of the two limits applies: that of the account and that of the file.
         let allowed = means.requests_per_minute.and_then(NonZeroU32::new);

@@ -6,6 +6,7 @@ mod body;
 mod each_item;
 mod envelope;
 mod fields;
+mod index;
 mod limits;
 mod request;
 mod status;
@@ -16,6 +17,7 @@ pub use account::{Account, Prices};
 pub use body::{Body, Malformed};
 pub use each_item::each_item;
 pub use envelope::{Envelope, Task};
+pub use index::IndexSize;
 pub use limits::{
     MAX_DEPTH, MAX_IN_FLIGHT, MAX_REQUESTS_PER_MINUTE, MAX_ROOT_DOMAINS, MAX_TAG, MAX_TARGETS,
     SERVER_TIMEOUT,

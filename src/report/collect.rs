@@ -9,7 +9,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
+use tracing::warn;
 
+use crate::alerts::{self, AlertOptions, AlertSettings, Alerts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{
     Bounds, BreakdownChange, NightPages, Pair, Pick, Summary, TopPages, compare, night_pages,
@@ -62,6 +64,17 @@ pub struct Report {
     pub(super) since_first: Option<Summary>,
     /// The links by dimension and key since the first published night.
     pub(super) shifts: Vec<BreakdownChange>,
+    /// What needs attention; `None` if that cannot be read.
+    pub(super) attention: Option<Attention>,
+}
+
+/// The alerts of the snapshot.
+#[derive(Debug)]
+pub(super) struct Attention {
+    /// The alerts.
+    pub alerts: Alerts,
+    /// Whether they are in the lake, where a query finds them.
+    pub is_stored: bool,
 }
 
 /// A date of a report.
@@ -183,7 +196,31 @@ pub async fn collect(store: &Store, options: ReportOptions) -> Result<Report> {
         since_last,
         since_first,
         shifts: links,
+        attention: attention(store, date, options.now).await,
     })
+}
+
+/// The alerts as they were told, or as they would be if they were not. A report does not fail because
+/// of them.
+async fn attention(store: &Store, date: NaiveDate, now: DateTime<Utc>) -> Option<Attention> {
+    let options = AlertOptions {
+        snapshot: Some(date),
+        settings: AlertSettings::default(),
+        now,
+    };
+    let found = match alerts::read(store, date).await {
+        Ok(Some(alerts)) => Ok((alerts, true)),
+        _ => alerts::find(store, &options)
+            .await
+            .map(|alerts| (alerts, false)),
+    };
+    match found {
+        Ok((alerts, is_stored)) => Some(Attention { alerts, is_stored }),
+        Err(error) => {
+            warn!(%error, "failed to read the alerts for the report");
+            None
+        }
+    }
 }
 
 /// The largest rank on the scale of a snapshot.

@@ -7,6 +7,7 @@
 //! `<data>` elements of a query hold the values of its rows, in order. CI runs the queries and compares.
 
 mod appendix;
+mod attention;
 mod bill;
 mod collect;
 mod groups;

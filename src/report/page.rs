@@ -6,7 +6,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
 use super::collect::Report;
-use super::{appendix, bill, groups, head, movers, profile, tiles, trends, trust};
+use super::{appendix, attention, bill, groups, head, movers, profile, tiles, trends, trust};
 
 const STYLE: &str = include_str!("report.css");
 /// Sorts tables. Nothing on the page needs it.
@@ -42,6 +42,7 @@ fn page(report: &Report) -> Markup {
                 main {
                     (trust::section(report))
                     (tiles::section(report))
+                    (attention::section(report))
                     (movers::section(report))
                     (trends::section(report))
                     (groups::section(report))

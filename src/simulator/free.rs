@@ -1,4 +1,4 @@
-//! The free endpoints: the account, the list of tasks, and the list of errors.
+//! The free endpoints: the account, the size of the index, the list of tasks, and the list of errors.
 
 use chrono::{DateTime, NaiveDateTime, Timelike as _, Utc};
 use http::HeaderMap;
@@ -41,6 +41,21 @@ pub(super) fn user_data(state: &State, headers: &HeaderMap) -> Scripted {
         "price": {"backlinks": {"bulk_pages_summary": live}},
     });
     let path = ["v3", "appendix", "user_data"];
+    free(state, &path, Value::Null, json!([result]), headers)
+}
+
+/// The size of the provider's index.
+pub(super) fn index(state: &State, headers: &HeaderMap) -> Scripted {
+    if !state.authorised(headers) {
+        return refused_login(headers);
+    }
+    let [backlinks, pages, domains] = state.population.index(state.date());
+    let result = json!({
+        "total_backlinks": backlinks,
+        "total_pages": pages,
+        "total_domains": domains,
+    });
+    let path = ["v3", "backlinks", "index"];
     free(state, &path, Value::Null, json!([result]), headers)
 }
 

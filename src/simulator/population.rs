@@ -6,12 +6,12 @@
 //! here: the types add up to `referring_pages`, maps are sorted by count, and a page without
 //! backlinks has zeros and six nulls.
 
-use chrono::{Days, NaiveDate};
+use chrono::{Datelike as _, Days, NaiveDate};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::draws::Draws;
-use super::stories::{Effect, effect};
+use super::stories::{Effect, effect, index_size};
 
 /// Counts by key, largest first.
 pub type CountsByKey = Option<Vec<(&'static str, i64)>>;
@@ -140,6 +140,18 @@ impl Population {
             stories: true,
             ..self
         }
+    }
+
+    /// The backlinks, pages and domains in the whole index on a day.
+    #[must_use]
+    pub fn index(&self, date: NaiveDate) -> [i64; 3] {
+        let growth = (f64::from(date.num_days_from_ce() - 739_617) * 2e-4).exp();
+        let size = if self.stories {
+            index_size(self.seed, date)
+        } else {
+            1.0
+        };
+        [3.1e12, 4.4e11, 2.6e8].map(|total| (total * growth * size) as i64)
     }
 
     /// The profile of a target on a day; `None` if the provider does not have the page on that day.

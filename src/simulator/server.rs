@@ -9,14 +9,14 @@ use http::{HeaderMap, Method, Request};
 
 use super::draws::Draws;
 use super::faults::{Fault, What};
-use super::free::{errors, id_list, user_data};
+use super::free::{errors, id_list, index, user_data};
 use super::odd::odd;
 use super::reaction::{Milestone, Reaction, Scripted};
 use super::response::{TaskResponse, encoded, refused, refused_login, without_tasks};
 use super::rules::Refusal;
 use super::state::{Charge, InFlight, State};
 use super::task::perform;
-use crate::provider::{Endpoint, code};
+use crate::provider::{Endpoint, IndexSize, code};
 
 /// Reacts to a request.
 pub(super) async fn react(state: &Arc<State>, request: Request<Bytes>) -> Reaction {
@@ -26,6 +26,7 @@ pub(super) async fn react(state: &Arc<State>, request: Request<Bytes>) -> Reacti
     let mut reaction = match (&head.method, head.uri.path()) {
         (&Method::POST, path) if path == paid => bulk_pages_summary(state, headers, body).await,
         (&Method::GET, "/v3/appendix/user_data") => user_data(state, &headers).into(),
+        (&Method::GET, IndexSize::PATH) => index(state, &headers).into(),
         (&Method::POST, "/v3/backlinks/id_list") => id_list(state, &headers, &body).into(),
         (&Method::POST, "/v3/backlinks/errors") => errors(state, &headers, &body).into(),
         _ => Scripted {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use http::{HeaderMap, header};
 use parking_lot::Mutex;
 
@@ -102,6 +102,11 @@ impl State {
             requests: AtomicU64::new(0),
             tasks: AtomicU64::new(0),
         }
+    }
+
+    /// The day of the population.
+    pub(super) fn date(&self) -> NaiveDate {
+        self.behaviour.date.unwrap_or_else(|| self.clock.today())
     }
 
     /// The balance after all charges.

@@ -48,7 +48,7 @@ const UPDATE_DAYS: i64 = 30;
 pub(super) fn effect(seed: u64, date: NaiveDate, target: &str) -> Effect {
     let day = i64::from(date.num_days_from_ce());
     let mut effect = Effect {
-        size: index_size(seed, day),
+        size: index_size(seed, date),
         ..Effect::NONE
     };
     site_story(seed, day, target, &mut effect);
@@ -57,7 +57,8 @@ pub(super) fn effect(seed: u64, date: NaiveDate, target: &str) -> Effect {
 }
 
 /// The size of the provider's index: the same for a month, then another one.
-fn index_size(seed: u64, day: i64) -> f64 {
+pub(super) fn index_size(seed: u64, date: NaiveDate) -> f64 {
+    let day = i64::from(date.num_days_from_ce());
     let shift = Draws::new(seed ^ 0x1D_E8, &[b"update"]).below(UPDATE_DAYS);
     let update = (day + shift).div_euclid(UPDATE_DAYS);
     let mut draws = Draws::new(seed ^ 0x1D_E8, &[&update.to_le_bytes()]);
@@ -143,9 +144,7 @@ mod tests {
     #[test]
     fn the_index_changes_once_in_thirty_days() {
         for seed in 0..20 {
-            let sizes: Vec<_> = days(31)
-                .map(|date| index_size(seed, i64::from(date.num_days_from_ce())))
-                .collect();
+            let sizes: Vec<_> = days(31).map(|date| index_size(seed, date)).collect();
             let changes = sizes.windows(2).filter(|pair| pair[0] != pair[1]).count();
             assert_eq!(changes, 1, "{seed}");
         }
@@ -160,7 +159,7 @@ mod tests {
         let mut none = 0;
         for target in &targets {
             let quiet = days(28).all(|date| {
-                let index = index_size(1, i64::from(date.num_days_from_ce()));
+                let index = index_size(1, date);
                 let effect = effect(1, date, target);
                 if effect.attack.is_some() {
                     kinds.insert("attack");

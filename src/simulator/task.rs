@@ -71,7 +71,7 @@ fn without_poison(state: &State, accepted: Accepted) -> Result<Accepted, Refusal
 
 /// An item for each target that the population has, in the order of the targets.
 fn items_of(state: &State, accepted: &Accepted) -> Vec<PageItem> {
-    let date = state.behaviour.date.unwrap_or_else(|| state.clock.today());
+    let date = state.date();
     let scale = if accepted.posted["rank_scale"] == "one_hundred" {
         10
     } else {

@@ -172,6 +172,27 @@ impl Layout {
         Self::generation_of(path).is_some() || endings.iter().any(|ending| name.ends_with(ending))
     }
 
+    /// The date of an object below [`Layout::runs`] that outlives a snapshot only if its pruning was interrupted or if
+    /// something still needs it: all but the marker of pruning, the summary and locks. `None` for other objects.
+    pub(crate) fn date_of_record(path: &Path) -> Option<NaiveDate> {
+        let parts: Vec<_> = path.parts().collect();
+        let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
+        match parts.as_slice() {
+            ["_runs", "refused", name] => name.split('.').next()?.parse().ok(),
+            ["_runs", date, "intents" | "attempts", ..] => date.parse().ok(),
+            ["_runs", date, _] if Self::is_of_run(path) => date.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// The date in the name of a partition.
+    pub(crate) fn date_of_partition(path: &Path) -> Option<NaiveDate> {
+        path.filename()?
+            .strip_prefix("snapshot_date=")?
+            .parse()
+            .ok()
+    }
+
     /// A marker that the snapshot was deleted, to tell it from a snapshot that was started and never published.
     pub(crate) fn pruned(self) -> Path {
         Path::from(format!("_runs/{}/pruned", self.snapshot))
@@ -233,6 +254,26 @@ impl Layout {
     /// The report of this snapshot as a page.
     pub(crate) fn report(self) -> Path {
         Path::from(format!("_reports/{}.html", self.snapshot))
+    }
+
+    /// The folder of the alerts, with one object per snapshot.
+    pub(crate) fn all_alerts() -> Path {
+        Path::from("_alerts")
+    }
+
+    /// A glob pattern that matches the alerts of all snapshots in DuckDB, and nothing else in their folder.
+    pub(crate) fn alerts_pattern() -> &'static str {
+        "_alerts/[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9].json"
+    }
+
+    /// The alerts of this snapshot, and what was told before.
+    pub(crate) fn alerts(self) -> Path {
+        Path::from(format!("_alerts/{}.json", self.snapshot))
+    }
+
+    /// The size of the provider's index when this snapshot was fetched.
+    pub(crate) fn index(self) -> Path {
+        Path::from(format!("_runs/{}/index.json", self.snapshot))
     }
 
     /// The folder of the locks on this snapshot.

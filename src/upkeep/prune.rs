@@ -78,7 +78,7 @@ pub async fn to_prune(
     archived.retain(|date| !open.contains(date));
     let archived = archived.into_iter().collect();
     let mut old_archives = keep_archives.dropped(&archived, today);
-    for date in dates_below(store, Layout::runs()).await? {
+    for date in dates_with_records(store, &published).await? {
         let wanted = keep_archives != Keep::default() || !published.contains(&date);
         let pruned = !archived.contains(&date) && !open.contains(&date);
         let layout = Layout { snapshot: date };
@@ -106,17 +106,38 @@ pub async fn to_prune(
 
 /// The snapshots whose pruning was interrupted.
 async fn half_pruned(store: &Store, published: &BTreeSet<NaiveDate>) -> Result<Vec<NaiveDate>> {
+    // Most dates that were ever pruned have no files, so only those that have some are looked at.
+    let mut with_files = BTreeSet::new();
+    for table in Table::ALL {
+        let partitions = store.folders(&Layout::table(table)).await?;
+        with_files.extend(partitions.iter().filter_map(Layout::date_of_partition));
+    }
     let mut found = Vec::new();
-    for date in dates_below(store, Layout::runs()).await? {
+    for &date in with_files.difference(published) {
         let marker = Layout { snapshot: date }.pruned();
         if store.get(&marker).await?.is_some()
-            && !published.contains(&date)
             && objects_of_snapshot(store, date).await?.objects > 0
         {
             found.push(date);
         }
     }
     Ok(found)
+}
+
+/// The dates of which more is left than every pruning leaves, by one listing for all dates. The records of the runs of a
+/// published snapshot stay with it.
+async fn dates_with_records(
+    store: &Store,
+    published: &BTreeSet<NaiveDate>,
+) -> Result<BTreeSet<NaiveDate>> {
+    let objects = store.list(&Layout::runs()).await?;
+    let paths = objects.iter().map(|object| &object.location);
+    let dates = paths.filter_map(|path| {
+        let date = Layout::date_of_record(path)?;
+        let stays = published.contains(&date) && Layout::generation_of(path).is_some();
+        (!stays).then_some(date)
+    });
+    Ok(dates.collect())
 }
 
 /// Deletes what [`to_prune`] has planned.
@@ -227,6 +248,10 @@ impl<'a> Date<'a> {
         remove_from_tables(store, lock, &[layout.snapshot], now).await?;
         if store.list(&layout.archive()).await?.is_empty() {
             self.delete_records().await?;
+        }
+        // Without their snapshot they are of no use; with it, they can be made again.
+        for derived in [layout.alerts(), layout.report()] {
+            lock.delete(&derived).await?;
         }
         lock.delete(&layout.manifest()).await?;
         for table in Table::ALL {

@@ -6,7 +6,7 @@ use backlake::contract::Table;
 use crate::harness::{Site, program, text};
 
 /// Every command of the program.
-pub(crate) const COMMANDS: [&str; 18] = [
+pub(crate) const COMMANDS: [&str; 19] = [
     "init",
     "plan",
     "run",
@@ -17,6 +17,7 @@ pub(crate) const COMMANDS: [&str; 18] = [
     "snapshots",
     "diff",
     "report",
+    "alerts",
     "sql",
     "prune",
     "compact",

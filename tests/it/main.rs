@@ -7,6 +7,7 @@
 )]
 
 mod absurd;
+mod alerts;
 mod altered;
 mod architecture;
 mod at_once;
@@ -14,6 +15,7 @@ mod auditing;
 mod bad_input;
 mod bad_usage;
 mod budgeting;
+mod campaign;
 mod clocks;
 mod command_line;
 mod compacting;
@@ -34,12 +36,15 @@ mod init;
 mod interfering;
 mod interleavings;
 mod killed_anywhere;
+#[cfg(target_os = "linux")]
+mod killed_on_disk;
 mod killing;
 mod lineage;
 mod lists;
 mod lists_any;
 mod lists_made;
 mod metrics;
+mod notifying;
 mod on_the_way;
 mod outside;
 mod pipe;
@@ -60,6 +65,7 @@ mod spellings;
 mod status;
 mod status_codes;
 mod stored_lake;
+mod stories;
 mod taken_over;
 mod table_formats;
 mod targets;

@@ -1,0 +1,247 @@
+//! The rules about each target, but for bursts.
+
+use std::collections::HashSet;
+
+use super::alert::{Finding, Subject};
+use super::judge::{Change, Point, slow, sudden};
+use super::robust::median;
+use super::rule::Rule;
+use super::series::{Detail, Series};
+use super::settings::AlertSettings;
+use super::words::{changed, changed_slowly, percent};
+
+/// The spam scores at which the provider's next band begins.
+const SPAM_BANDS: [f64; 2] = [31.0, 61.0];
+/// The smallest rise of a spam score.
+const SPAM_POINTS: f64 = 5.0;
+/// The fewest backlinks that broke.
+const BROKEN: f64 = 5.0;
+/// The fewest referring pages whose share of nofollow means something.
+const NOFOLLOW_PAGES: f64 = 20.0;
+
+/// What the rules find about each target. `absent` are the targets that the provider had no data for
+/// on the last two nights.
+#[must_use]
+pub fn page_findings(
+    series: &Series,
+    absent: &HashSet<String>,
+    settings: &AlertSettings,
+) -> Vec<Finding> {
+    let Some(tonight) = series.nights().checked_sub(1) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    let mut points = Vec::new();
+    for row in 0..series.rows() {
+        let page = Page {
+            series,
+            row,
+            tonight,
+            settings,
+        };
+        if series.main_domains(row, tonight).is_some() {
+            points.clear();
+            points.extend((0..=tonight).map(|night| page.point(night)));
+            page.domains(&points, &mut found);
+            page.spam(&mut found);
+            page.broken(&mut found);
+            page.nofollow(&mut found);
+        }
+    }
+    if tonight >= 2 {
+        for target in absent {
+            let Some(row) = series.row(target) else {
+                continue;
+            };
+            let had = series.main_domains(row, tonight - 2);
+            if let Some(had) = had.filter(|_| settings.applies(Rule::PageLost)) {
+                let page = Page {
+                    series,
+                    row,
+                    tonight,
+                    settings,
+                };
+                let what = "the provider has had no data for two nights".to_owned();
+                found.push(page.finding(Rule::PageLost, had, 0.0, (1.0, had), what));
+            }
+        }
+    }
+    found
+}
+
+/// One target.
+struct Page<'a> {
+    series: &'a Series,
+    row: usize,
+    tonight: usize,
+    settings: &'a AlertSettings,
+}
+
+impl Page<'_> {
+    fn point(&self, night: usize) -> Option<Point> {
+        let value = self.series.main_domains(self.row, night)?;
+        let level = (1.0 + value).ln() - self.series.shifted(night);
+        Some(Point { value, level })
+    }
+
+    fn subject(&self) -> Subject {
+        let domain = self.series.domain_of(self.row);
+        Subject::Target {
+            root_domain: self.series.domains()[domain].to_string(),
+            target: self.series.target(self.row).to_owned(),
+        }
+    }
+
+    fn finding(
+        &self,
+        rule: Rule,
+        then: f64,
+        now: f64,
+        (magnitude, weight): (f64, f64),
+        what: String,
+    ) -> Finding {
+        Finding {
+            rule,
+            subject: self.subject(),
+            detail: None,
+            before: Some(then),
+            after: Some(now),
+            magnitude,
+            weight,
+            pages: 0,
+            what,
+        }
+    }
+
+    fn domains(&self, points: &[Option<Point>], found: &mut Vec<Finding>) {
+        let (series, settings) = (self.series, self.settings);
+        let shifted = series.shifted(self.tonight);
+        if let Some(change) = sudden(points, shifted, settings) {
+            let rule = direction(&change, [Rule::DomainsLost, Rule::DomainsGained]);
+            if settings.applies(rule) {
+                let what = changed(&change, &self.subject());
+                found.push(self.changed(rule, &change, what));
+            }
+        } else if let Some(change) = slow(points, shifted, settings) {
+            let rule = direction(&change, [Rule::SlowLoss, Rule::SlowGain]);
+            if settings.applies(rule) {
+                let what = changed_slowly(&change, &self.subject(), points.len() - 1);
+                found.push(self.changed(rule, &change, what));
+            }
+        }
+    }
+
+    fn changed(&self, rule: Rule, change: &Change, what: String) -> Finding {
+        let weight = (change.now - change.expected).abs();
+        let size = (change.log.abs(), weight);
+        self.finding(rule, change.then, change.now, size, what)
+    }
+
+    fn now(&self, detail: Detail) -> Option<f64> {
+        self.series.detail(detail, self.row, self.tonight)
+    }
+
+    /// The median over the nights before tonight.
+    fn before(&self, of: impl Fn(usize) -> Option<f64>) -> Option<f64> {
+        median(&mut self.series.recent().filter_map(of).collect::<Vec<_>>())
+    }
+
+    fn usual(&self, detail: Detail) -> Option<f64> {
+        self.before(|night| self.series.detail(detail, self.row, night))
+    }
+
+    /// One detail as a share of another on a night.
+    fn share(&self, part: Detail, whole: Detail, night: usize) -> Option<f64> {
+        let whole = self.series.detail(whole, self.row, night)?;
+        let part = self.series.detail(part, self.row, night)?;
+        (whole > 0.0).then(|| part / whole)
+    }
+
+    fn spam(&self, found: &mut Vec<Finding>) {
+        let band = |score: f64| SPAM_BANDS.iter().filter(|first| score >= **first).count();
+        let (Some(now), true) = (self.now(Detail::Spam), self.settings.applies(Rule::Spam)) else {
+            return;
+        };
+        // Most pages end here.
+        if band(now) == 0 {
+            return;
+        }
+        let Some(then) = self.usual(Detail::Spam) else {
+            return;
+        };
+        if band(now) > band(then) && now - then >= SPAM_POINTS {
+            let most = if band(now) == 2 {
+                "61 to 100"
+            } else {
+                "31 to 60"
+            };
+            let what = format!("its spam score is in the band {most}: {now:.0}, usually {then:.0}");
+            let size = (band(now) as f64, now - then);
+            found.push(self.finding(Rule::Spam, then, now, size, what));
+        }
+    }
+
+    fn broken(&self, found: &mut Vec<Finding>) {
+        let (Some(now), true) = (
+            self.now(Detail::Broken).filter(|now| *now >= BROKEN),
+            self.settings.applies(Rule::Broken),
+        ) else {
+            return;
+        };
+        let share = |night| self.share(Detail::Broken, Detail::Backlinks, night);
+        let (Some(then), Some(was), Some(is)) = (
+            self.usual(Detail::Broken),
+            self.before(share),
+            share(self.tonight),
+        ) else {
+            return;
+        };
+        if now - then >= BROKEN && is - was >= self.settings.min_share_change {
+            let what = format!(
+                "{} of its backlinks are broken, usually {}",
+                percent(is),
+                percent(was)
+            );
+            found.push(self.finding(Rule::Broken, then, now, (is - was, now - then), what));
+        }
+    }
+
+    fn nofollow(&self, found: &mut Vec<Finding>) {
+        let enough = self
+            .now(Detail::Pages)
+            .is_some_and(|pages| pages >= NOFOLLOW_PAGES);
+        if !enough || !self.settings.applies(Rule::Nofollow) {
+            return;
+        }
+        let share = |night| self.share(Detail::Nofollow, Detail::Pages, night);
+        let Some(is) = share(self.tonight) else {
+            return;
+        };
+        let least = self.settings.min_share_change;
+        // With the night before, most pages end here.
+        let moved = self
+            .series
+            .recent()
+            .filter_map(share)
+            .any(|was| (is - was).abs() >= least);
+        let Some(was) = moved.then(|| self.before(share)).flatten() else {
+            return;
+        };
+        let before = self.usual(Detail::Pages).unwrap_or_default();
+        if (is - was).abs() >= least && before >= NOFOLLOW_PAGES {
+            let what = format!(
+                "{} of its referring pages have nofollow links, usually {}",
+                percent(is),
+                percent(was)
+            );
+            let size = ((is - was).abs(), (is - was).abs() * before);
+            let points = |share: f64| (share * 1000.0).round() / 1000.0;
+            found.push(self.finding(Rule::Nofollow, points(was), points(is), size, what));
+        }
+    }
+}
+
+/// The rule for a loss, or the one for a gain.
+pub(super) fn direction(change: &Change, [loss, gain]: [Rule; 2]) -> Rule {
+    if change.log < 0.0 { loss } else { gain }
+}

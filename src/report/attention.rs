@@ -1,0 +1,75 @@
+//! What needs attention, worst first.
+
+use maud::{Markup, html};
+
+use super::collect::Report;
+use super::head::section as framed;
+use super::numbers::{foreign, separated};
+use crate::alerts::Alert;
+use crate::visible::escaped;
+
+/// The alerts that are shown.
+pub(super) const SHOWN: usize = 25;
+
+pub(super) fn section(report: &Report) -> Markup {
+    let Some(found) = &report.attention else {
+        let body = html! { p class="note" { "The alerts of this snapshot could not be read." } };
+        return framed("attention", "Needs attention", &[], body);
+    };
+    let (alerts, more) = (&found.alerts.alerts, found.alerts.more);
+    let rest = alerts.len().saturating_sub(SHOWN) as u64 + more;
+    let queries: &[String] = match found.is_stored && !alerts.is_empty() {
+        true => &["alerts".to_owned()],
+        false => &[],
+    };
+    let body = html! {
+        @if alerts.is_empty() {
+            p class="card" { "Nothing." @if found.alerts.nights < 2 { " Most rules compare nights, and this is the first." } }
+        } @else {
+            ol class="card attention" data-sql=[found.is_stored.then_some("alerts")] {
+                @for alert in alerts.iter().take(SHOWN) { (item(alert, found.is_stored)) }
+            }
+        }
+        @if rest > 0 {
+            p class="note" { (rest) " more are in the list of " code { "backlake alerts" } "." }
+        }
+    };
+    framed("attention", "Needs attention", queries, body)
+}
+
+fn item(alert: &Alert, is_stored: bool) -> Markup {
+    html! {
+        li class=[alert.quiet.then_some("quiet")] {
+            span class=(format!("severity {}", alert.severity.name())) { (alert.severity.name()) }
+            div {
+                p { strong { (foreign(&alert.subject())) } " " (escaped(&alert.what)) }
+                p class="under" {
+                    @if alert.before.is_some() || alert.after.is_some() || is_stored {
+                        (number(alert.before, is_stored)) " → " (number(alert.after, is_stored)) " · "
+                    }
+                    (alert.rule.name())
+                    @if alert.pages > 0 { " · on " (alert.pages) " pages" }
+                    " · since " (alert.since)
+                    @if alert.quiet { " · told on " (alert.told) }
+                    @if alert.target.is_some() {
+                        @for label in &alert.labels { " · " (foreign(label)) }
+                    }
+                }
+                details {
+                    summary { "SQL" }
+                    pre tabindex="0" { code { (escaped(&alert.sql)) } }
+                }
+            }
+        }
+    }
+}
+
+/// A number, whole or a share. It is marked as one only where the query has it, too.
+fn number(value: Option<f64>, is_stored: bool) -> Markup {
+    let (value, shown) = match value {
+        None => (String::new(), "–".to_owned()),
+        Some(value) if value.fract() == 0.0 => (value.to_string(), separated(value as i64)),
+        Some(value) => (value.to_string(), value.to_string()),
+    };
+    html! { @if is_stored { data value=(value) { (shown) } } @else { (shown) } }
+}

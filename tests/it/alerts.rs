@@ -1,0 +1,119 @@
+//! What needs attention is told once, in every place where someone may look, and never changes a run.
+
+use backlake::alerts::rules_markdown;
+use serde_json::Value;
+
+use crate::harness::{Site, program, text};
+use crate::stories::attacked;
+
+#[test]
+fn the_documentation_of_the_rules_is_generated_from_the_code() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/alerts.md");
+    let written = std::fs::read_to_string(&file).unwrap();
+    let (before, rest) = written.split_once("<!-- rules: generated -->\n").unwrap();
+    let (_, after) = rest.split_once("<!-- end -->").unwrap();
+    let table = rules_markdown();
+    let expected = format!("{before}<!-- rules: generated -->\n{table}<!-- end -->{after}");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&file, &expected).unwrap();
+    }
+    let hint = "run UPDATE_DOCS=1 cargo test --test it the_documentation_of_the_rules";
+    assert!(
+        std::fs::read_to_string(&file).unwrap() == expected,
+        "{hint}"
+    );
+}
+
+/// A site with hostile targets and labels, of which some are attacked.
+fn site() -> Site {
+    let site = Site::new(["https://unused.example/"]);
+    let target = |n| format!("https://site{}.com/{}/<b>@here</b>'{n}", n / 40, n % 7);
+    let mut list = "url,client\n".to_owned();
+    for (n, target) in attacked(target, 2).into_iter().enumerate() {
+        let client = ["Acme", "<!channel> & Co", "x'); DROP TABLE pages; --"][n % 3];
+        list.push_str(&format!("{target},{client}\n"));
+    }
+    let path = site.write("list.csv", list);
+    let targets = format!("paths = [\"{}\"]\nkeep = [\"client\"]", path.display());
+    site.with_targets(&targets)
+        .with("[simulator]\nstories = true")
+}
+
+fn run(site: &Site, date: &str) -> Value {
+    let output = site.program("run", &["-q", "--output", "json", "--snapshot", date]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What `backlake alerts` says, and its exit code.
+fn alerts(site: &Site, args: &[&str]) -> (Value, i32) {
+    let lake = site.lake();
+    let output = program()
+        .arg("alerts")
+        .arg(lake)
+        .args(["--output", "json"])
+        .args(args)
+        .output()
+        .unwrap();
+    let found = serde_json::from_slice(&output.stdout).unwrap();
+    (found, output.status.code().unwrap())
+}
+
+#[test]
+fn alerts_are_in_the_report_the_lake_and_the_list_and_quiet_afterwards() {
+    let site = site();
+    run(&site, "2026-11-11");
+    let report = run(&site, "2026-11-12");
+    let told = report["alerts"].as_array().unwrap();
+    let spam = told.iter().filter(|alert| alert["rule"] == "spam");
+    assert_eq!(spam.count(), 2, "{told:#?}");
+    assert_eq!(report["warnings"], Value::Array(Vec::new()));
+    let date = report["snapshot"].as_str().unwrap();
+    let stored = std::fs::read(site.lake().join(format!("_alerts/{date}.json"))).unwrap();
+    let stored: Value = serde_json::from_slice(&stored).unwrap();
+    let (listed, code) = alerts(&site, &["--snapshot", date]);
+    assert_eq!(
+        (code, alerts(&site, &["--snapshot", date, "--fail"]).1),
+        (0, 7)
+    );
+    let ours = |found: &Value| -> Vec<Value> {
+        let all = found["alerts"].as_array().unwrap().iter();
+        // How old the snapshot is depends on when the list is made.
+        all.filter(|alert| alert["rule"] != "stale")
+            .cloned()
+            .collect()
+    };
+    assert_eq!(ours(&listed), ours(&stored));
+    let loud = ours(&stored)
+        .into_iter()
+        .filter(|alert| alert["quiet"] == false);
+    assert_eq!(&loud.collect::<Vec<_>>(), told);
+    // What lasts is not told again.
+    let later = run(&site, "2026-11-13");
+    assert!(later["quiet_alerts"].as_u64() >= Some(2), "{later:#}");
+    let again = later["alerts"].as_array().unwrap().iter();
+    assert_eq!(again.filter(|alert| alert["rule"] == "spam").count(), 0);
+    for alert in ours(&stored) {
+        assert!(
+            alert["sql"].as_str().unwrap().starts_with(['S', 'W']),
+            "{alert:#}"
+        );
+        if alert["target"].is_string() {
+            assert_eq!(alert["labels"].as_array().unwrap().len(), 1, "{alert:#}");
+        }
+    }
+    assert_eq!(site.problems(), [""; 0]);
+    // The file is damaged: everything is told again, and the run is as good as before.
+    std::fs::write(site.lake().join("_alerts/2026-11-13.json"), "{").unwrap();
+    assert_eq!(
+        run(&site, "2026-11-14")["warnings"],
+        Value::Array(Vec::new())
+    );
+    // Nothing can be written.
+    std::fs::remove_dir_all(site.lake().join("_alerts")).unwrap();
+    std::fs::write(site.lake().join("_alerts"), "not a folder").unwrap();
+    let report = run(&site, "2026-11-15");
+    let warning = report["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("failed to look for alerts"), "{warning}");
+    assert_eq!(report["state"], "published");
+}
