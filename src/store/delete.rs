@@ -119,13 +119,15 @@ impl Lock {
         }
     }
 
-    /// Deletes a temporary file of a lake on a local disk, which was found without following a link.
+    /// Deletes a temporary file or empty folder of a lake on a local disk, which was found without following a link.
     pub(super) async fn delete_file(&self, file: PathBuf) -> Result<()> {
         self.ensure().await?;
         let failed = format!("failed to delete {}", file.display());
-        blocking(move || ignore_missing(std::fs::remove_file(file)))
-            .await
-            .context(|| failed)
+        let entry = Entry {
+            is_folder: std::fs::symlink_metadata(&file).is_ok_and(|found| found.is_dir()),
+            path: file,
+        };
+        blocking(move || entry.remove()).await.context(|| failed)
     }
 
     /// Refuses a path that does not belong to the lock's date. Metadata of a table format belongs to all dates.

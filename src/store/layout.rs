@@ -100,6 +100,11 @@ impl Layout {
         Path::from(format!("_staging/{}/{run}/{}", self.snapshot, table.name()))
     }
 
+    /// The folder of everything that is staged, for any snapshot.
+    pub(crate) fn all_staged() -> Path {
+        Path::from("_staging")
+    }
+
     /// The folder of everything a run stages.
     pub(crate) fn staging_root(self) -> Path {
         Path::from(format!("_staging/{}", self.snapshot))

@@ -148,7 +148,7 @@ fn a_command_killed_at_any_operation_is_repeated_once_and_nothing_is_lost_or_lef
     // One point in this many.
     let one_in = reduced_or_full(12, 1);
     let (mut random, mut points) = (fastrand::Rng::with_seed(only_seed().unwrap_or(1)), 0);
-    for lake in ["", "table_formats = [\"delta\"]"] {
+    for lake in ["", "table_formats = [\"delta\", \"iceberg\"]"] {
         for case in simulated(cases(lake)) {
             let mut at = random.u64(..one_in);
             while at < case.writes {
