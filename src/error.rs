@@ -8,6 +8,8 @@ use std::{fmt, io};
 
 use rustix::io::Errno;
 
+use crate::secret::without_credentials;
+
 type BoxedError = Box<dyn StdError + Send + Sync>;
 
 /// The result of everything that can fail.
@@ -170,17 +172,36 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        let mut last = String::new();
+        let mut said = self.message.clone();
         for error in causes(self) {
-            // Many libraries print their cause as part of their own message: say it once.
-            let text = error.to_string();
-            if !last.contains(&text) {
-                write!(f, ": {text}")?;
-                last = text;
+            match error.downcast_ref::<Self>() {
+                // Its causes come next.
+                Some(ours) => add(&mut said, &ours.message),
+                None => add(&mut said, &error.to_string()),
             }
         }
-        Ok(())
+        f.write_str(&without_credentials(&said))
+    }
+}
+
+/// Adds a cause to a message, unless it is said already: many libraries print their cause as part of their own message,
+/// and some begin with the message of whoever called them.
+fn add(said: &mut String, cause: &str) {
+    if cause.is_empty() || said.contains(cause) {
+        return;
+    }
+    // The cause may begin with how the message ends; the longest such part is left out.
+    let ends = cause.rmatch_indices(": ").map(|(at, _)| at);
+    let repeated = ends.into_iter().find(|&at| {
+        let before = said.strip_suffix(&cause[..at]);
+        before.is_some_and(|before| before.is_empty() || before.ends_with(": "))
+    });
+    match repeated {
+        Some(at) => said.push_str(&cause[at..]),
+        None => {
+            said.push_str(": ");
+            said.push_str(cause);
+        }
     }
 }
 
@@ -299,6 +320,56 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "failed to publish: failed to list: lake: denied"
+        );
+    }
+
+    #[test]
+    fn nothing_is_said_twice_whatever_a_chain_of_causes_repeats() {
+        for (chain, said) in [
+            (&["a", "b", "c"][..], "a: b: c"),
+            // Each contains its cause.
+            (
+                &["failed", "lake: denied (13)", "denied (13)"],
+                "failed: lake: denied (13)",
+            ),
+            (&["failed: denied", "denied"], "failed: denied"),
+            // The cause of a cause is contained in what was said before, not in the last.
+            (&["a: x y z", "b", "x y z"], "a: x y z: b"),
+            // A cause that begins with the message of its caller.
+            (
+                &["failed to open it", "failed to open it: not found"],
+                "failed to open it: not found",
+            ),
+            (&["a: b: c", "b: c: d"], "a: b: c: d"),
+            // Not where a word merely ends like another.
+            (&["scab", "ab: d"], "scab: ab: d"),
+            (&["failed", "", "denied"], "failed: denied"),
+        ] {
+            let causes = chain[1..].iter().rev();
+            let mut cause: Option<Error> = None;
+            for text in causes {
+                let error = Error::unexpected(*text);
+                cause = Some(match cause {
+                    Some(cause) => error.caused_by(cause),
+                    None => error,
+                });
+            }
+            let error = Error::unexpected(chain[0]).caused_by(cause.unwrap());
+            assert_eq!(error.to_string(), said);
+        }
+    }
+
+    #[test]
+    fn no_error_prints_credentials() {
+        let cause = io::Error::other(
+            "error sending request for url (https://me:SECRET@s3.example.com/b/o?X-Amz-Signature=SECRET&list-type=2)",
+        );
+        let error = Err::<(), _>(cause).context(|| "failed to read s3://key:SECRET@bucket/lake");
+        let said = error.unwrap_err().to_string();
+        assert!(!said.contains("SECRET"), "{said}");
+        assert!(
+            said.contains("s3.example.com/b/o") && said.contains("list-type=2"),
+            "{said}"
         );
     }
 

@@ -1,6 +1,8 @@
 //! Secrets where they do not belong: a login in a URL is recognised without being printed, and
 //! credentials that a response repeats are blotted out.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use memchr::memchr3_iter;
 
@@ -48,6 +50,89 @@ pub fn shown(url: &str) -> String {
         _ => rest.len(),
     };
     format!("{scheme}://{}", &rest[..end])
+}
+
+/// Names of the parameters of a URL whose values are credentials, in lower case: signed URLs of the clouds, and keys.
+const SECRET_PARAMETERS: [&str; 16] = [
+    "sig",
+    "signature",
+    "token",
+    "access_token",
+    "key",
+    "api_key",
+    "apikey",
+    "password",
+    "secret",
+    "x-amz-signature",
+    "x-amz-credential",
+    "x-amz-security-token",
+    "x-goog-signature",
+    "x-goog-credential",
+    "awsaccesskeyid",
+    "googleaccessid",
+];
+
+/// A message in which no URL shows a login or the value of a parameter that holds a credential. All else stays: a message
+/// may be about a page with a query.
+#[must_use]
+pub fn without_credentials(message: &str) -> Cow<'_, str> {
+    if !message.contains("://") {
+        return Cow::Borrowed(message);
+    }
+    let mut clean = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some(at) = rest.find("://") {
+        let scheme = rest[..at]
+            .bytes()
+            .rev()
+            .take_while(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
+            .count();
+        let (before, url) = rest.split_at(at - scheme);
+        let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '|');
+        // A bracket around a URL is no part of it, one inside it is.
+        let end = url.find(ends).unwrap_or(url.len());
+        let end = url[..end].trim_end_matches([')', ']', '}', ',', ';']).len();
+        clean.push_str(before);
+        push_without_credentials(&mut clean, &url[..end]);
+        rest = &url[end..];
+    }
+    clean.push_str(rest);
+    Cow::Owned(clean)
+}
+
+fn push_without_credentials(clean: &mut String, url: &str) {
+    if let Some((scheme, rest)) = url.split_once("://")
+        && has_login(url)
+    {
+        clean.push_str(scheme);
+        clean.push_str("://…");
+        // What follows the last `@` is no secret. Without one, no part of the URL is certain.
+        if let Some((_, host)) = rest.rsplit_once('@') {
+            clean.push('@');
+            push_query(clean, host);
+        }
+        return;
+    }
+    push_query(clean, url);
+}
+
+fn push_query(clean: &mut String, url: &str) {
+    let Some((before, query)) = url.split_once('?') else {
+        clean.push_str(url);
+        return;
+    };
+    clean.push_str(before);
+    for (n, parameter) in query.split('&').enumerate() {
+        clean.push(if n == 0 { '?' } else { '&' });
+        let name = parameter.split('=').next().unwrap_or_default();
+        let is_secret = SECRET_PARAMETERS.contains(&name.to_ascii_lowercase().as_str());
+        if is_secret && name.len() < parameter.len() {
+            clean.push_str(name);
+            clean.push_str("=…");
+        } else {
+            clean.push_str(parameter);
+        }
+    }
 }
 
 /// The credentials of an account, in the forms in which a response could repeat them.
@@ -228,6 +313,37 @@ mod tests {
         ] {
             assert!(!has_login(url), "{url}");
             assert_eq!(shown(url), expected);
+        }
+    }
+
+    #[test]
+    fn a_message_shows_no_credentials_and_everything_else() {
+        for (message, clean) in [
+            ("nothing to hide: 1://", "nothing to hide: 1://"),
+            (
+                "failed (https://me:SECRET@a.com/x), again",
+                "failed (https://…@a.com/x), again",
+            ),
+            ("`https://SECRET@a.com`", "`https://…@a.com`"),
+            (
+                "s3://key:SEC/RET@bucket/lake failed",
+                "s3://…@bucket/lake failed",
+            ),
+            ("https://me:SECRET is wrong", "https://… is wrong"),
+            (
+                "{\"url\":\"https://a.com/l.csv?sv=1&sig=SECRET%3D&x=2\"}",
+                "{\"url\":\"https://a.com/l.csv?sv=1&sig=…&x=2\"}",
+            ),
+            (
+                "two: https://a.com/?X-Amz-Signature=SECRET https://b.com:8443/?id=5&tag",
+                "two: https://a.com/?X-Amz-Signature=… https://b.com:8443/?id=5&tag",
+            ),
+            (
+                "page https://a.com/?q=(1)&key",
+                "page https://a.com/?q=(1)&key",
+            ),
+        ] {
+            assert_eq!(without_credentials(message), clean);
         }
     }
 

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::io::{self, Write};
 
 /// Whether a character shows nothing where it stands: the default-ignorable characters of Unicode
 /// (zero-width, byte order mark, soft hyphen, bidirectional marks, fillers, variation selectors)
@@ -112,6 +113,46 @@ fn escaped_unless(
     Cow::Owned(visible)
 }
 
+/// Writes lines of text to a terminal: each is escaped when it is complete.
+#[derive(Debug)]
+pub struct ToTerminal<W: Write> {
+    to: W,
+    escape: fn(&str) -> Cow<'_, str>,
+    /// What was written of the last line.
+    line: Vec<u8>,
+}
+
+impl<W: Write> ToTerminal<W> {
+    /// Escapes with this function, which keeps line feeds.
+    pub fn new(to: W, escape: fn(&str) -> Cow<'_, str>) -> Self {
+        Self {
+            to,
+            escape,
+            line: Vec::new(),
+        }
+    }
+}
+
+impl<W: Write> Write for ToTerminal<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        if let Some(end) = self.line.iter().rposition(|byte| *byte == b'\n') {
+            let lines: Vec<u8> = self.line.drain(..=end).collect();
+            let text = String::from_utf8_lossy(&lines);
+            self.to.write_all((self.escape)(&text).as_bytes())?;
+        }
+        Ok(bytes.len())
+    }
+
+    /// Writes the last line, too, although it has no end.
+    fn flush(&mut self) -> io::Result<()> {
+        let line = std::mem::take(&mut self.line);
+        let text = String::from_utf8_lossy(&line);
+        self.to.write_all((self.escape)(&text).as_bytes())?;
+        self.to.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -134,6 +175,19 @@ mod tests {
             assert_eq!(escaped(text), visible);
         }
         assert_eq!(escaped_lines("a\u{1b}\nb\t"), "a\\u{1b}\nb\\t");
+    }
+
+    #[test]
+    fn what_is_written_to_a_terminal_is_escaped_wherever_the_writes_are_cut() {
+        let text = "key,\"\u{1b}]0;t\u{7}\"\n\u{fc}\u{202e},1\nlast\u{9b}";
+        for size in 1..text.len() {
+            let mut to = ToTerminal::new(Vec::new(), escaped_lines);
+            for some in text.as_bytes().chunks(size) {
+                to.write_all(some).unwrap();
+            }
+            to.flush().unwrap();
+            assert_eq!(String::from_utf8(to.to).unwrap(), escaped_lines(text));
+        }
     }
 
     proptest! {

@@ -4,6 +4,7 @@
     --full              test_pruning: 30 nights instead of 3
     --responses N       test_replay: so many responses instead of 200; from 1,000 on the full bounds hold
     --kills N           test_interrupt: so many kills for each kind of store instead of 12
+    --campaign SIZE     test_faulty_s3, test_s3: small, middle or full
 """
 
 import os
@@ -30,6 +31,8 @@ def pytest_addoption(parser):
     group.addoption("--full", action="store_true", help="look targets up in 30 nights instead of 3")
     group.addoption("--responses", type=int, default=200, metavar="N", help="replay N responses of 1,000 rows")
     group.addoption("--kills", type=int, default=12, metavar="N", help="interrupt publishing N times for each store")
+    group.addoption("--campaign", choices=["small", "middle", "full"], default="small",
+                    help="how many faults of the store, and starts at the same moment, are tried")
 
 
 def pytest_configure(config):

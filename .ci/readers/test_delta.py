@@ -20,7 +20,7 @@ class Lake:
     def __init__(self, backlake, folder, dates, lines, url=None, env=None, options=None):
         self.url, self.options, self.dates = str(url or folder / "lake"), options, dates
         targets = write_lines(folder / "targets.txt", lines)
-        file = pipeline(folder, self.url, targets, lake_keys='table_format = "delta"')
+        file = pipeline(folder, self.url, targets, lake_keys='table_formats = ["delta"]')
         for date in dates:
             backlake("run", file, "--snapshot", date, env=env)
         # The last one is published already: nothing is committed again.

@@ -5,6 +5,7 @@ its models drop unknown keys silently.
 """
 
 import json
+import os
 import pathlib
 import re
 import shlex
@@ -203,6 +204,42 @@ def test_everything_that_the_image_copies_exists(dockerfile):
     copies = [step["value"].split() for step in dockerfile if step["instruction"] == "COPY"]
     sources = [source for copy in copies if not copy[0].startswith("--from") for source in copy[:-1]]
     assert sources and all((ROOT / source).exists() for source in sources), sources
+
+
+# What distroless/cc has that a program may load. (The build image and this machine are Debian 12, too.)
+BASE = ["libc6", "libgcc-s1", "ca-certificates"]
+
+
+@pytest.fixture
+def root(backlake, image, tmp_path):
+    """A root folder like the image's: the base's packages, the program where the image copies it, and a list."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can change the root folder")
+    for command in (["update", "-qq"], ["download", "-qq", *BASE]):
+        subprocess.run(["apt-get", *command], cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    root = tmp_path / "root"
+    for package in tmp_path.glob("*.deb"):
+        subprocess.run(["dpkg-deb", "--extract", package, root], check=True, timeout=60)
+    program = root / image["COPY"].split()[-1].lstrip("/")
+    program.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(backlake.binary, program)
+    for folder in ("tmp", "lake", "dev"):
+        (root / folder).mkdir()
+    (root / "pages.txt").write_text("https://crates.io/crates/serde\n")
+    (root / "pages.toml").write_text('[targets]\npaths = ["/pages.txt"]\n[lake]\nurl = "/lake"\n[api]\nbase_url = "simulator"\n')
+    return root
+
+
+def test_the_program_runs_with_what_the_image_has_read_only_and_not_as_root(root, image):
+    user, program = image["USER"].split(":")[0], image["COPY"].split()[-1]
+    script = f"""set -e
+        mount --bind {root} {root} && mount -o remount,ro,bind {root}
+        mount -t tmpfs -o mode=1777 none {root}/tmp && mount -t tmpfs -o mode=0777 none {root}/lake
+        ! touch {root}/x 2>/dev/null
+        chroot --userspec={user}:{user} {root} {program} run /pages.toml
+        ls {root}/lake/_snapshots"""
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and ".json" in done.stdout, done.stdout + done.stderr
 
 
 # Airflow and Dagster: the examples run against stand-ins, which do what they use.

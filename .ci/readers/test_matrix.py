@@ -454,7 +454,7 @@ def plain_lake(backlake, folder):
 @pytest.fixture(scope="module")
 def delta_lake(backlake, folder):
     """The same lake with a Delta log."""
-    return Lake(backlake, folder, "delta", 'table_format = "delta"')
+    return Lake(backlake, folder, "delta", 'table_formats = ["delta"]')
 
 
 @pytest.fixture(scope="module", params=READERS, ids=lambda reader: reader.name)

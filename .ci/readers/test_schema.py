@@ -96,6 +96,7 @@ def test_every_value_of_every_key_gets_the_same_verdict(schema, verdicts):
     differ = []
     for name, key in keys.items():
         values = VALUES + [json.dumps(choice) for choice in key.get("enum", [])] + list(beside_bounds(key))
+        values += [json.dumps([choice]) for choice in key.get("items", {}).get("enum", [])]
         if name in ("api.base_url", "lineage.url"):
             values += [json.dumps(url) for url in URLS]
         if name == "lake.url":

@@ -1,6 +1,6 @@
 //! `diff`: show what changed between two published snapshots.
 
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal as _, Write};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
@@ -14,12 +14,12 @@ use super::diff_text::{
     summary_text, unanswered_header, unanswered_line,
 };
 use super::global::Output;
-use super::outside::Outside;
+use super::outside::{Outside, not_written};
 use crate::clock::date;
 use crate::error::{Context as _, Error, Result};
 use crate::history::{List, ListFormat, PageChange, Pair, Summary, summary};
 use crate::store::Store;
-use crate::visible::escaped_json;
+use crate::visible::{ToTerminal, escaped_json, escaped_lines};
 
 /// Rows of a list on a terminal by default.
 const ROWS: u32 = 20;
@@ -191,7 +191,7 @@ impl DiffArgs {
             escaped_json(&json).into_owned() + "\n"
         };
         let to = Destination::open(self.out.as_deref())?;
-        let mut out = to.writer()?;
+        let mut out = to.writer(form)?;
         is_read(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
         to.close()
     }
@@ -206,10 +206,10 @@ impl DiffArgs {
         let limit = self.limit(form);
         let to = Destination::open(self.out.as_deref())?;
         match form {
-            Form::Table => table(list, limit, to.writer()?, header, line)?,
-            Form::Csv => list.write(limit, ListFormat::Csv, to.writer()?)?,
-            Form::Json => list.write(limit, ListFormat::Json, to.writer()?)?,
-            Form::Parquet => list.write(limit, ListFormat::Parquet, to.writer()?)?,
+            Form::Table => table(list, limit, to.writer(form)?, header, line)?,
+            Form::Csv => list.write(limit, ListFormat::Csv, to.writer(form)?)?,
+            Form::Json => list.write(limit, ListFormat::Json, to.writer(form)?)?,
+            Form::Parquet => list.write(limit, ListFormat::Parquet, to.writer(form)?)?,
         }
         to.close()
     }
@@ -255,17 +255,26 @@ struct Destination<'a>(Option<(Outside, &'a Path)>);
 impl<'a> Destination<'a> {
     fn open(path: Option<&'a Path>) -> Result<Self> {
         let opened = path.map(|path| {
-            let outside = Outside::open(path).usage(|| failed(path))?;
+            let outside = Outside::open(path).usage(|| not_written("--out", path))?;
             Ok((outside, path))
         });
         opened.transpose().map(Self)
     }
 
-    fn writer(&self) -> Result<Box<dyn Write + Send>> {
+    fn writer(&self, form: Form) -> Result<Box<dyn Write + Send>> {
         Ok(match &self.0 {
+            // A file and a pipe get exact bytes, a terminal nothing that acts on it.
+            None if io::stdout().is_terminal() => {
+                let escape = match form {
+                    Form::Json => escaped_json,
+                    Form::Table | Form::Csv | Form::Parquet => escaped_lines,
+                };
+                let out = BufWriter::new(io::stdout());
+                Box::new(BufWriter::new(ToTerminal::new(out, escape)))
+            }
             None => Box::new(BufWriter::new(io::stdout())),
             Some((outside, path)) => {
-                let file = outside.writer().context(|| failed(path))?;
+                let file = outside.writer().context(|| not_written("--out", path))?;
                 Box::new(BufWriter::new(file))
             }
         })
@@ -274,11 +283,7 @@ impl<'a> Destination<'a> {
     fn close(self) -> Result<()> {
         match self.0 {
             None => Ok(()),
-            Some((outside, path)) => outside.close().usage(|| failed(path)),
+            Some((outside, path)) => outside.close().usage(|| not_written("--out", path)),
         }
     }
-}
-
-fn failed(path: &Path) -> String {
-    format!("--out: failed to write {}", path.display())
 }

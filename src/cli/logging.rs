@@ -11,6 +11,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::global::{Global, LogFormat, Output};
 use crate::error::{Context as _, Result};
+use crate::secret::without_credentials;
 use crate::visible::{escaped, escaped_json};
 
 /// Standard error as a person sees it: log lines above the progress bar.
@@ -157,7 +158,8 @@ pub(super) struct Lines(Screen);
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let printed = self.0.lines.printed(&String::from_utf8_lossy(line));
+        let text = String::from_utf8_lossy(line);
+        let printed = self.0.lines.printed(&without_credentials(&text));
         let write = || io::stderr().lock().write_all(printed.as_bytes());
         // A closed log must not end a run that is paid for.
         let _ = self.0.bars.suspend(write);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::console::{Failure, print};
-use super::outside::write_outside;
+use super::outside::write_named;
 use crate::error::{Context as _, Error};
 
 const EXAMPLES: &str = "\
@@ -51,8 +51,7 @@ fn write_all(program: &clap::Command, folder: &Path) -> Result<(), Error> {
     }
     for page in pages {
         let file = folder.join(format!("{}.1", page.get_name()));
-        write_outside(&file, &page_of(page)?)
-            .usage(|| format!("--out: failed to write {}", file.display()))?;
+        write_named("--out", &file, &page_of(page)?)?;
     }
     Ok(())
 }

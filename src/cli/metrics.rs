@@ -13,7 +13,7 @@ use prometheus::{
 };
 use tracing::warn;
 
-use super::outside::write_outside;
+use super::outside::write_named;
 use crate::alerts::Severity;
 use crate::clock::Clock;
 use crate::error::{Context as _, Error, Result};
@@ -332,7 +332,7 @@ impl Metrics {
                 Error::usage(message).with_hint("name a file, which is replaced as a whole")
             );
         }
-        write_outside(&self.file, &text).usage(|| format!("--metrics-file: failed to write {file}"))
+        write_named("--metrics-file", &self.file, &text)
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use crate::error::Context as _;
 use crate::files::{is_descriptor, open_without_waiting};
 
 /// A file outside the lake that is being written.
@@ -90,10 +91,23 @@ impl Outside {
 ///
 /// # Errors
 /// As [`Outside::open`], and a disk that is full or fails.
-pub(super) fn write_outside(path: &Path, bytes: &[u8]) -> Result<()> {
+fn write_outside(path: &Path, bytes: &[u8]) -> Result<()> {
     let to = Outside::open(path)?;
     to.writer()?.write_all(bytes)?;
     to.close()
+}
+
+/// Writes the file that this flag names.
+///
+/// # Errors
+/// A usage error that names the flag and the file.
+pub(super) fn write_named(flag: &str, path: &Path, bytes: &[u8]) -> crate::error::Result<()> {
+    write_outside(path, bytes).usage(|| not_written(flag, path))
+}
+
+/// The message about a file that this flag names and that cannot be written.
+pub(super) fn not_written(flag: &str, path: &Path) -> String {
+    format!("{flag}: failed to write {}", path.display())
 }
 
 /// Opens a device or a FIFO. Opening a FIFO without a reader fails instead of waiting for one.

@@ -32,13 +32,15 @@ struct Watched {
     cost: Usd,
     /// How many tenths of the targets the log has reported.
     reported_tenths: u64,
+    /// Whether the lake fails, so that nothing advances.
+    waits_for_lake: bool,
 }
 
 /// Before the first response there is nothing to estimate the end from.
 const WAITING: &str = "{spinner} fetching  {bar:28} {human_pos}/{human_len} targets · {msg} · waiting for the first response";
 const FETCHING: &str =
     "{spinner} fetching  {bar:28} {human_pos}/{human_len} targets · {msg} · ETA {eta}";
-const PUBLISHING: &str = "{spinner} publishing {bar:27} {human_pos}/{human_len} responses";
+const PUBLISHING: &str = "{spinner} publishing {bar:27} {human_pos}/{human_len} responses · {msg}";
 
 impl<'a> Watcher<'a> {
     pub(super) fn new(screen: &'a Screen) -> Self {
@@ -85,6 +87,7 @@ impl<'a> Watcher<'a> {
             Progress::Publishing { responses } => {
                 info!(responses, "publishing");
                 watched.replace_bar(self.screen.bar(responses, PUBLISHING));
+                watched.waits_for_lake(watched.waits_for_lake);
             }
             Progress::Flattened => {
                 watched.flattened += 1;
@@ -92,6 +95,8 @@ impl<'a> Watcher<'a> {
                     bar.set_position(watched.flattened);
                 }
             }
+            Progress::LakeFails => watched.waits_for_lake(true),
+            Progress::LakeWorks => watched.waits_for_lake(false),
             Progress::Fetch(_) | Progress::Staged | Progress::Moved | Progress::Manifested => {}
         }
     }
@@ -154,6 +159,13 @@ impl Watched {
         }
     }
 
+    fn waits_for_lake(&mut self, waits: bool) {
+        self.waits_for_lake = waits;
+        if let Some(bar) = &self.bar {
+            bar.set_message(self.message());
+        }
+    }
+
     fn message(&self) -> String {
         let mut message = format!(
             "{}/{} batches · {}",
@@ -169,6 +181,9 @@ impl Watched {
             if number > 0 {
                 message.push_str(&format!(" · {} {what}", count(number)));
             }
+        }
+        if self.waits_for_lake {
+            message.push_str(" · the lake fails, waiting for it");
         }
         message
     }

@@ -8,9 +8,8 @@ use clap::Args;
 
 use super::args::LakeArg;
 use super::console::{Console, Failure, print};
-use super::outside::write_outside;
+use super::outside::write_named;
 use crate::clock::date;
-use crate::error::Context as _;
 use crate::report::{NIGHTS, ReportOptions, collect, html};
 
 const EXAMPLES: &str = "\
@@ -48,8 +47,7 @@ impl ReportArgs {
         let page = html(&collect(&store, options).await?);
         match &self.out {
             None => print(&page)?,
-            Some(file) => write_outside(file, page.as_bytes())
-                .usage(|| format!("--out: failed to write {}", file.display()))?,
+            Some(file) => write_named("--out", file, page.as_bytes())?,
         }
         Ok(())
     }

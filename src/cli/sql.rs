@@ -6,8 +6,7 @@ use clap::Args;
 
 use super::args::LakeArg;
 use super::console::{Console, Failure, print};
-use super::outside::write_outside;
-use crate::error::Context as _;
+use super::outside::write_named;
 use crate::lake::views;
 
 const EXAMPLES: &str = "\
@@ -32,8 +31,7 @@ impl SqlArgs {
         let script = views(&self.lake.open(&console.clock).await?.store).await?;
         match &self.write {
             None => print(&script)?,
-            Some(file) => write_outside(file, script.as_bytes())
-                .usage(|| format!("--write: failed to write {}", file.display()))?,
+            Some(file) => write_named("--write", file, script.as_bytes())?,
         }
         Ok(())
     }

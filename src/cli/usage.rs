@@ -5,6 +5,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::command::Cli;
 use crate::error::Error;
+use crate::secret::without_credentials;
 
 /// The error of the parser, for these arguments of the program.
 pub(super) fn usage_error(error: &clap::Error, args: &[String]) -> Error {
@@ -32,7 +33,7 @@ pub(super) fn usage_error(error: &clap::Error, args: &[String]) -> Error {
         Some(variable) => format!("{variable}: {message}"),
         None => message,
     };
-    Error::usage(message).with_hint(hint)
+    Error::usage(message).with_hint(without_credentials(&hint))
 }
 
 /// A paragraph on one line.

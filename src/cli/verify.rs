@@ -11,7 +11,7 @@ use super::console::{Console, Failure};
 use super::format::{bytes, counted};
 use crate::clock::date;
 use crate::error::{Error, ErrorKind, Result};
-use crate::lake::{Audit, audit, log_differences, snapshots, strays};
+use crate::lake::{Audit, audit, snapshots, strays, table_differences};
 use crate::ledger::{ArchiveAudit, Ledger};
 use crate::store::Store;
 use crate::upkeep::dates;
@@ -44,7 +44,7 @@ struct Report {
     /// The archives, if they were asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     archives: Vec<ArchiveAudit>,
-    /// Files that no manifest names or that a killed process has left, and differences between Delta logs and manifests.
+    /// Files that no manifest names or that a killed process has left, and differences between table metadata and manifests.
     strays: Vec<String>,
 }
 
@@ -84,7 +84,7 @@ impl VerifyArgs {
         if self.snapshot.is_none() {
             report.strays.extend(strays(store).await?);
             report.strays.extend(store.leftovers(now)?);
-            report.strays.extend(log_differences(store).await?);
+            report.strays.extend(table_differences(store).await?);
         }
         Ok(report)
     }

@@ -21,11 +21,11 @@ use super::retry::{Decision, MAX_WAIT, MIN_WAIT, RetryContext, Tries};
 use super::transport::SendError;
 use super::verdict::{BatchSize, Next, Verdict, verdict};
 use crate::error::{Context, Error, Result};
-use crate::ledger::{Attempt, AttemptResult, Charged, Intent, body_sha256};
+use crate::ledger::{Attempt, AttemptResult, Charged, Intent};
 use crate::money::Usd;
 use crate::plan::Batch;
 use crate::provider::{self, StatusClass};
-use crate::store::AttemptId;
+use crate::store::{AttemptId, sha256};
 
 /// A response below this size has few rows, so it may say that there are too many requests at once.
 /// Its request keeps its permit until the response is read.
@@ -348,7 +348,7 @@ impl Fetcher<'_> {
             );
         }
         let read = tokio::task::spawn_blocking(move || {
-            let sha256 = body_sha256(&response.body);
+            let sha256 = sha256(&response.body);
             (sha256, classify(response.status, &response.body))
         });
         let (sha256, read) = read.await.context(|| "reading a response panicked")?;

@@ -228,29 +228,15 @@ impl Client {
                 "timed out: no complete response in {limit} s"
             )))
         });
-        self.without_secrets(received, &sent)
-    }
-
-    /// Takes the credentials out of what was received, before anything stores, reads or prints it.
-    fn without_secrets(
-        &self,
-        received: Result<Response, SendError>,
-        sent: &[u8],
-    ) -> Result<Response, SendError> {
-        match received {
-            Ok(mut response) => {
-                if let Some((body, count)) = self.secrets.blotted(&response.body, sent) {
-                    (response.body, response.secrets) = (body, count);
-                }
-                Ok(response)
-            }
-            Err(SendError::Encoding { cause, body }) => {
-                let blotted = self.secrets.blotted(&body, sent);
-                let body = blotted.map_or(body, |(body, _)| body);
-                Err(SendError::Encoding { cause, body })
-            }
-            Err(error) => Err(error),
-        }
+        let secrets = self.secrets.clone();
+        // A large body takes long to search.
+        let searched =
+            tokio::task::spawn_blocking(move || without_secrets(&secrets, received, &sent));
+        searched.await.unwrap_or_else(|_| {
+            Err(SendError::NoResponse(
+                "searching the response for credentials panicked".to_owned(),
+            ))
+        })
     }
 
     async fn receive(&self, request: Request<Bytes>) -> Result<Response, SendError> {
@@ -305,6 +291,28 @@ impl Client {
             secrets: 0,
             requested_wait,
         })
+    }
+}
+
+/// Takes the credentials out of what was received, before anything stores, reads or prints it.
+fn without_secrets(
+    secrets: &Secrets,
+    received: Result<Response, SendError>,
+    sent: &[u8],
+) -> Result<Response, SendError> {
+    match received {
+        Ok(mut response) => {
+            if let Some((body, count)) = secrets.blotted(&response.body, sent) {
+                (response.body, response.secrets) = (body, count);
+            }
+            Ok(response)
+        }
+        Err(SendError::Encoding { cause, body }) => {
+            let blotted = secrets.blotted(&body, sent);
+            let body = blotted.map_or(body, |(body, _)| body);
+            Err(SendError::Encoding { cause, body })
+        }
+        Err(error) => Err(error),
     }
 }
 

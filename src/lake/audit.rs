@@ -181,19 +181,6 @@ pub async fn strays(store: &Store) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// The differences between the Delta logs and the manifests; empty if there are no logs.
-///
-/// # Errors
-/// A lake that fails, or a log that cannot be read.
-pub async fn log_differences(store: &Store) -> Result<Vec<String>> {
-    let mut manifests = Vec::new();
-    for snapshot in snapshots(store).await? {
-        // The audit reports a manifest that cannot be read.
-        manifests.extend(Manifest::read(store, snapshot).await.ok().flatten());
-    }
-    super::delta::differences(store, &manifests).await
-}
-
 /// The result of auditing one file.
 struct FileAudit {
     rows: u64,

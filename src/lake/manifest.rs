@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::profile::Profile;
 use crate::error::{Context, Error, Result};
@@ -14,7 +13,7 @@ use crate::fate::{Fates, count};
 use crate::flatten::Irregularities;
 use crate::money::Usd;
 use crate::question::Question;
-use crate::store::{Layout, Store};
+use crate::store::{Layout, Store, sha256};
 
 /// The content of a published snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +45,9 @@ pub struct Manifest {
     /// The sums of the columns of `pages`, to compare the next snapshot with.
     #[serde(default)]
     pub profile: Profile,
+    /// The most that the snapshot was allowed to cost; `None` without a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_usd: Option<Usd>,
 }
 
 fn first_generation() -> u32 {
@@ -179,8 +181,8 @@ impl Manifest {
             serde_json::to_string_pretty(self).context(|| "failed to write the manifest")?;
         json.truncate(json.strip_suffix("\n}").unwrap_or(&json).len());
         json.push_str(",\n  ");
-        let checksum = Sha256::digest(json.as_bytes());
-        let _ = write!(json, "{CHECKSUM}: \"{checksum:x}\"\n}}\n");
+        let checksum = sha256(json.as_bytes());
+        let _ = write!(json, "{CHECKSUM}: \"{checksum}\"\n}}\n");
         Ok(json.into())
     }
 
@@ -190,7 +192,7 @@ impl Manifest {
         let Some((text, checksum)) = json.rsplit_once(CHECKSUM) else {
             return false;
         };
-        checksum.trim_end() == format!(": \"{:x}\"\n}}", Sha256::digest(text.as_bytes()))
+        checksum.trim_end() == format!(": \"{}\"\n}}", sha256(text.as_bytes()))
     }
 
     /// The publication that this manifest describes.

@@ -8,6 +8,7 @@ mod audit;
 mod audit_group;
 mod contracts;
 mod delta;
+mod formats;
 mod key;
 mod manifest;
 mod profile;
@@ -18,9 +19,9 @@ mod staging;
 mod views;
 mod writer;
 
-pub use audit::{Audit, audit, log_differences, strays};
-pub use delta::TableFormat;
-pub(crate) use delta::remove as remove_from_delta;
+pub use audit::{Audit, audit, strays};
+pub(crate) use formats::remove_from_tables;
+pub use formats::{TableFormat, table_differences};
 pub use manifest::{
     Manifest, ManifestFile, PublicationId, RequestTotals, TableManifest, Tally, snapshots,
 };

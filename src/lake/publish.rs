@@ -2,7 +2,7 @@
 //!
 //! On a local disk each table of a new snapshot appears by one rename, so a glob sees all of the table's files or none.
 //! In an object store every file appears completely, and those of a table at nearly the same time. A replacement's files
-//! are placed next to the files they replace, under different names. Then the Delta logs, if there are any, and the
+//! are placed next to the files they replace, under different names. Then the tables of other formats, if there are any, and the
 //! manifest switch to the new files atomically, and the replaced files are deleted. If publishing is interrupted, the
 //! next start of the run finishes it: it places the same files again.
 
@@ -14,12 +14,12 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tracing::{info, warn};
 
 use super::audit::audit_staged;
-use super::contracts::{contracts_of, store_contracts};
-use super::delta::{self, TableFormat};
-use super::manifest::{Manifest, PublicationId, snapshots};
+use super::contracts::store_contracts;
+use super::formats::{self, TableFormat};
+use super::manifest::{Manifest, PublicationId};
 use super::staging::Staging;
 use crate::clock::{Stage, Stopwatch};
-use crate::contract::{Contracts, Table};
+use crate::contract::Table;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::store::{Delivery, Layout, Lock, Store};
 
@@ -32,8 +32,8 @@ pub struct Publishing<'a> {
     pub lock: &'a Lock,
     /// The manifest that is published for this date now. Publishing fails if another one has replaced it.
     pub published: Option<Manifest>,
-    /// Whether to commit to Delta logs.
-    pub format: TableFormat,
+    /// The table formats to commit to.
+    pub formats: &'a [TableFormat],
     /// Whether to write `_SUCCESS` into each partition.
     pub success_file: bool,
     /// Measures the time of the audit.
@@ -91,9 +91,7 @@ pub async fn publish(
     let manifest = following(manifest, how.published.as_ref())?;
     ensure_unchanged(staging, how).await?;
     place(staging, &manifest, how).await?;
-    if how.format == TableFormat::Delta {
-        commit(store, &manifest, contracts, how.lock).await?;
-    }
+    formats::commit(store, how.formats, &manifest, contracts, how.lock).await?;
     how.lock.ensure().await?;
     if !write_manifest(store, *layout, &manifest, how.published.as_ref()).await? {
         return Err(published_by_another(*layout));
@@ -104,47 +102,6 @@ pub async fn publish(
     }
     info!(snapshot = %layout.snapshot, run = staging.id.run, generation = manifest.generation, "published");
     Ok(manifest)
-}
-
-/// Commits a snapshot to the Delta logs.
-async fn commit(
-    store: &Store,
-    manifest: &Manifest,
-    contracts: &Contracts,
-    lock: &Lock,
-) -> Result<()> {
-    // A problem with an earlier snapshot must not hold this one back.
-    if let Err(error) = commit_earlier(store, manifest.snapshot, contracts).await {
-        warn!(%error, "failed to add earlier snapshots to the Delta logs");
-    }
-    lock.ensure().await?;
-    let commits = delta::commit(store, std::slice::from_ref(manifest), |table| {
-        contracts.of(table)
-    })
-    .await?;
-    info!(snapshot = %manifest.snapshot, commits, "committed to the Delta logs");
-    Ok(())
-}
-
-/// Commits the other published snapshots that a Delta log lacks.
-async fn commit_earlier(store: &Store, snapshot: NaiveDate, contracts: &Contracts) -> Result<()> {
-    let mut others = snapshots(store).await?;
-    others.retain(|other| *other != snapshot);
-    let mut manifests = Vec::new();
-    for date in delta::missing(store, &others).await? {
-        match Manifest::read(store, date).await {
-            Ok(manifest) => manifests.extend(manifest),
-            Err(error) => warn!(%error, "snapshot {date} is not added to the Delta logs"),
-        }
-    }
-    if !manifests.is_empty() {
-        let commits = delta::commit(store, &manifests, |table| contracts.of(table)).await?;
-        info!(
-            snapshots = manifests.len(),
-            commits, "committed earlier snapshots to the Delta logs"
-        );
-    }
-    Ok(())
 }
 
 /// The manifest to publish, given the one that is published now.
@@ -313,19 +270,13 @@ pub async fn is_untidy(store: &Store, snapshot: NaiveDate) -> Result<bool> {
     Ok(store.get(&Layout { snapshot }.placing()).await?.is_some())
 }
 
-/// Repairs a snapshot whose publication was interrupted: if there are Delta logs, makes them match the manifest, then
-/// deletes the files that the manifest does not list.
+/// Repairs a snapshot whose publication was interrupted: makes the Delta and Iceberg tables that exist match the manifest,
+/// then deletes the files that the manifest does not list.
 ///
 /// # Errors
 /// A lake that fails.
 pub async fn heal(store: &Store, lock: &Lock, manifest: &Manifest) -> Result<()> {
-    if delta::exists(store).await? {
-        let contracts = contracts_of(store, manifest).await?;
-        delta::commit(store, std::slice::from_ref(manifest), |table| {
-            contracts.of(table)
-        })
-        .await?;
-    }
+    formats::heal(store, manifest).await?;
     tidy(store, lock, manifest).await
 }
 

@@ -21,6 +21,7 @@ SET VARIABLE backlake_manifests = (
             lines: 'BIGINT',
             fates: 'MAP(VARCHAR, BIGINT)',
             items: 'BIGINT',
+            budget_usd: 'DECIMAL(18,6)',
             requests: 'STRUCT(sent BIGINT, retries BIGINT, lower_bound BIGINT, cost_usd DECIMAL(18,6), cost_unknown_usd DECIMAL(18,6))'
         }
     ) AS manifest
@@ -157,7 +158,8 @@ SELECT
     requests.lower_bound AS lower_bound,
     items,
     requests.cost_usd AS cost_usd,
-    requests.cost_unknown_usd AS cost_unknown_usd
+    requests.cost_unknown_usd AS cost_unknown_usd,
+    budget_usd
 FROM backlake_manifests
 ORDER BY snapshot_date;
 

@@ -33,6 +33,7 @@ use super::key::{Keys, OwnedPart, changes};
 use super::manifest::{ManifestFile, PublicationId};
 use crate::contract::{Column, ColumnType, Contract, bloom_filter};
 use crate::error::{Context, Error, Result};
+use crate::store::hexadecimal;
 
 /// Rows per row group: the unit that DuckDB and other engines read and skip.
 pub const ROW_GROUP_ROWS: usize = 122_880;
@@ -392,7 +393,7 @@ impl<W: Write> Hashing<W> {
     /// The number of bytes written, and their SHA-256.
     fn finish(mut self) -> io::Result<(u64, String)> {
         self.inner.flush()?;
-        Ok((self.bytes, format!("{:x}", self.hash.finalize())))
+        Ok((self.bytes, hexadecimal(self.hash)))
     }
 }
 

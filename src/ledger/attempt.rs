@@ -2,14 +2,14 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use strum::IntoStaticStr;
 
+use super::pack::MOST_BYTES;
 use crate::error::{Error, Result};
 use crate::fate::known_count;
 use crate::money::Usd;
 use crate::provider::{CHECK_THE_WAY, Endpoint, Envelope, StatusClass, code};
-use crate::store::AttemptId;
+use crate::store::{AttemptId, sha256};
 
 /// The durable record of what is about to be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,6 +153,12 @@ impl Attempt {
         self.body_sha256 = Some(sha256);
     }
 
+    /// The most bytes that its archived response can have when it is decompressed.
+    #[must_use]
+    pub fn most_bytes(&self) -> u64 {
+        self.body_bytes.unwrap_or(MOST_BYTES)
+    }
+
     /// Checks that a body is the one that arrived. Takes CPU time, so call it on a blocking thread.
     ///
     /// # Errors
@@ -162,7 +168,7 @@ impl Attempt {
             (Some(received), _) if received != body.len() as u64 => {
                 format!("has {} bytes, but {received} were received", body.len())
             }
-            (_, Some(received)) if *received != body_sha256(body) => {
+            (_, Some(received)) if *received != sha256(body) => {
                 "has other bytes than were received".to_owned()
             }
             _ => return Ok(()),
@@ -214,12 +220,6 @@ impl Attempt {
         }
         result
     }
-}
-
-/// The SHA-256 of a response body, in hexadecimal.
-#[must_use]
-pub fn body_sha256(body: &[u8]) -> String {
-    format!("{:x}", Sha256::digest(body))
 }
 
 /// What came back from an attempt.

@@ -8,14 +8,14 @@ use object_store::path::Path;
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
-use super::attempt::{Attempt, Intent, Outcome, body_sha256};
+use super::attempt::{Attempt, Intent, Outcome};
 use super::handle::Ledger;
 use super::pack::{pack, parse};
 use super::stored::Stored;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::money::Usd;
 use crate::provider::{Endpoint, Envelope};
-use crate::store::{AttemptId, Layout};
+use crate::store::{AttemptId, Layout, sha256};
 
 /// Small objects that are read at the same time.
 const CONCURRENT_READS: usize = 16;
@@ -193,7 +193,7 @@ impl Ledger {
                 return Ok(attempt);
             }
         };
-        attempt.take_body(body.len(), body_sha256(&body));
+        attempt.take_body(body.len(), sha256(&body));
         let Ok(envelope) = Envelope::read(&body) else {
             let message = "the run was interrupted before it read the response";
             attempt.status_message = Some(message.to_owned());

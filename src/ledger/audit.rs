@@ -145,7 +145,7 @@ impl Ledger {
             Err(error) => return bundles.problem(error).map(Found::Problem),
         };
         let checked = tokio::task::spawn_blocking(move || {
-            let body = packed.unpack()?;
+            let body = packed.unpack(attempt.most_bytes())?;
             attempt.check_body(&body)?;
             Ok(Found::Whole {
                 bytes: body.len() as u64,

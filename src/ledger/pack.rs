@@ -1,17 +1,21 @@
 //! Compresses and decompresses the objects of the ledger, and parses them.
 
+use std::io::Read as _;
+
 use bytes::Bytes;
 use object_store::path::Path;
 use serde::de::DeserializeOwned;
 
 use super::stored::Stored;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 
 /// The zstd level of the archive: responses shrink to about an eighth, faster than they arrive.
 pub(super) const LEVEL: i32 = 3;
 /// The largest decompressed size, in bytes, that is allocated at once because an object states it.
 /// A larger object may be damaged, so its buffer grows as the data comes.
 const MAX_PREALLOCATED: u64 = 64 << 20;
+/// The most bytes that any object of the ledger can have: those of the largest response that a pipeline file allows.
+pub(super) const MOST_BYTES: u64 = 1 << 30;
 
 /// Compresses bytes on a blocking thread.
 pub(super) async fn pack(bytes: Bytes) -> Result<Bytes> {
@@ -24,7 +28,7 @@ pub(super) async fn pack(bytes: Bytes) -> Result<Bytes> {
 
 /// Decompresses an object on a blocking thread.
 pub(super) async fn unpack(packed: Packed) -> Result<Bytes> {
-    tokio::task::spawn_blocking(move || packed.unpack())
+    tokio::task::spawn_blocking(move || packed.unpack(MOST_BYTES))
         .await
         .context(|| "decompressing panicked")?
 }
@@ -58,19 +62,58 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Decompresses the object. Takes CPU time, so call it on a blocking thread.
+    /// Decompresses the object. Takes CPU time, so call it on a blocking thread. A few bytes can stand for terabytes, so
+    /// no more than `at_most` bytes are decompressed.
     ///
     /// # Errors
-    /// The object is damaged.
-    pub fn unpack(&self) -> Result<Bytes> {
+    /// The object is damaged, or has more bytes.
+    pub fn unpack(&self, at_most: u64) -> Result<Bytes> {
+        let failed = || format!("failed to decompress {}", self.path);
         let unpacked = match zstd::zstd_safe::get_frame_content_size(&self.bytes) {
-            Ok(Some(size)) if size <= MAX_PREALLOCATED => {
-                zstd::bulk::decompress(&self.bytes, size as usize)
+            Ok(Some(size)) if size <= at_most.min(MAX_PREALLOCATED) => {
+                zstd::bulk::decompress(&self.bytes, size as usize).context(failed)?
             }
-            _ => zstd::decode_all(self.bytes.as_ref()),
+            _ => {
+                let mut unpacked = Vec::new();
+                let decoder = zstd::Decoder::with_buffer(self.bytes.as_ref()).context(failed)?;
+                let read = decoder.take(at_most + 1).read_to_end(&mut unpacked);
+                read.context(failed)?;
+                unpacked
+            }
         };
-        unpacked
-            .map(Bytes::from)
-            .context(|| format!("failed to decompress {}", self.path))
+        if unpacked.len() as u64 > at_most {
+            let message = format!("{}: it has more than {at_most} bytes", failed());
+            return Err(Error::unexpected(message));
+        }
+        Ok(unpacked.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_decompressed_than_an_object_may_have() {
+        let text = vec![b'x'; 1 << 20];
+        let stated = zstd::bulk::compress(&text, LEVEL).unwrap();
+        // A frame that does not say how many bytes it has.
+        let silent = zstd::encode_all(text.as_slice(), LEVEL).unwrap();
+        let size = |packed: &[u8]| zstd::zstd_safe::get_frame_content_size(packed).unwrap();
+        assert_eq!((size(&stated), size(&silent)), (Some(1 << 20), None));
+        for bytes in [stated, silent] {
+            let packed = Packed {
+                path: Path::from("_archive/2026-11-23/0-1.json.zst"),
+                bytes: bytes.into(),
+            };
+            assert_eq!(packed.unpack(1 << 20).unwrap(), text);
+            for at_most in [0, 1000, (1 << 20) - 1] {
+                let error = packed.unpack(at_most).unwrap_err().to_string();
+                assert!(
+                    error.contains(&format!("more than {at_most} bytes")),
+                    "{error}"
+                );
+            }
+        }
     }
 }

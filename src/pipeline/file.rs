@@ -198,7 +198,7 @@ pub(super) struct BudgetSpec {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct LakeSpec {
     pub(super) url: Option<Spanned<String>>,
-    pub(super) table_format: TableFormat,
+    pub(super) table_formats: Vec<TableFormat>,
     pub(super) contracts: Option<Spanned<Vec<String>>>,
     pub(super) file_mib: Option<Spanned<i64>>,
     pub(super) memory_mib: Option<Spanned<i64>>,

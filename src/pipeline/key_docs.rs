@@ -3,7 +3,9 @@
 
 use super::keys::Fallback::{self, Absent, Required, Value};
 use super::keys::KEYS;
-use super::keys::Kind::{self, Date, Dollars, Flag, Number, OneOf, Text, TextOrNumber, Texts};
+use super::keys::Kind::{
+    self, Choices, Date, Dollars, Flag, Number, OneOf, Text, TextOrNumber, Texts,
+};
 
 impl Kind {
     /// The type and the allowed values, for the documentation.
@@ -22,6 +24,10 @@ impl Kind {
             OneOf(choices) => {
                 let choices: Vec<_> = choices.iter().map(|one| format!("`{one}`")).collect();
                 ("string", choices.join(", "))
+            }
+            Choices(choices) => {
+                let choices: Vec<_> = choices.iter().map(|one| format!("`{one}`")).collect();
+                ("list of strings", choices.join(", "))
             }
             Self::Within(range) => ("integer", format!("{} to {}", range.start(), range.end())),
             Self::UpTo(max) => ("number", format!("0.0 to {max:.1}")),

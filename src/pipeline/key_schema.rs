@@ -9,7 +9,9 @@ use serde_json::{Map, Value as Json, json};
 use super::keys::Fallback::{Number as Whole, Ratio, Required, Value};
 use super::keys::KEYS;
 use super::keys::Key;
-use super::keys::Kind::{self, Date, Dollars, Flag, Number, OneOf, Text, TextOrNumber, Texts};
+use super::keys::Kind::{
+    self, Choices, Date, Dollars, Flag, Number, OneOf, Text, TextOrNumber, Texts,
+};
 use crate::targets::MAX_COLUMNS;
 
 /// An amount as a string.
@@ -121,7 +123,7 @@ fn property(key: &Key) -> Json {
 
 /// A default as JSON.
 fn default(toml: &str) -> Json {
-    // Strings, booleans and numbers are written alike.
+    // Strings, booleans, numbers and lists of them are written alike.
     serde_json::from_str(toml).unwrap_or_default()
 }
 
@@ -142,6 +144,9 @@ fn type_of(kind: &Kind) -> Json {
             { "type": "string", "pattern": AMOUNT },
         ] }),
         Number => json!({ "type": "integer", "minimum": 0, "maximum": i64::MAX }),
+        Choices(choices) => {
+            json!({ "type": "array", "items": { "enum": choices } })
+        }
         OneOf(choices) => {
             // As TOML reads them: the list has `\t` for a tab.
             let choices = choices.iter().map(|choice| choice.replace("\\t", "\t"));

@@ -106,6 +106,8 @@ pub(super) enum Kind {
     /// A whole number without an upper bound.
     Number,
     OneOf(&'static [&'static str]),
+    /// A list of some of these.
+    Choices(&'static [&'static str]),
     Within(RangeInclusive<u32>),
     UpTo(f64),
 }
@@ -125,7 +127,7 @@ pub(super) enum Fallback {
 }
 
 use Fallback::{Absent, Required, Value};
-use Kind::{Date, Dollars, Flag, Number, OneOf, Text, TextOrNumber, Texts};
+use Kind::{Choices, Date, Dollars, Flag, Number, OneOf, Text, TextOrNumber, Texts};
 
 const fn key(name: &'static str, kind: Kind, default: Fallback, meaning: &'static str) -> Key {
     Key {
@@ -237,8 +239,8 @@ pub(super) const KEYS: &[Key] = &[
 
     key("lake.url", Text, Required("\"lake\""),
         "The lake: a path, or `s3://bucket/folder`, `gs://…`, `az://…`."),
-    key("lake.table_format", OneOf(&["parquet", "delta"]), Value("\"parquet\""),
-        "With `delta`, each table also has a Delta log of the same files."),
+    key("lake.table_formats", Choices(&["delta"]), Value("[]"),
+        "Table formats for readers of the same Parquet files: `delta` gives each table a Delta log."),
     key("lake.contracts", Texts, Absent("the built-in contracts", "[\"pages.v2.toml\"]"),
         "Files with later versions of the built-in contracts, which add columns for new fields."),
     number(FILE_MIB,
@@ -389,6 +391,13 @@ mod tests {
                         assert!(accepts(&format!("\"{choice}\"")), "{} {choice}", key.name);
                     }
                     assert!(!accepts("\"other\""), "{}", key.name);
+                }
+                Choices(choices) => {
+                    for choice in *choices {
+                        assert!(accepts(&format!("[\"{choice}\"]")), "{} {choice}", key.name);
+                    }
+                    assert!(accepts("[]") && !accepts("[\"other\"]"), "{}", key.name);
+                    assert!(!accepts(&format!("\"{}\"", choices[0])), "{}", key.name);
                 }
                 Kind::Within(range) => {
                     let (min, max) = (i64::from(*range.start()), i64::from(*range.end()));

@@ -124,7 +124,7 @@ impl<'a> Publication<'a> {
         let how = Publishing {
             lock,
             published: self.published.take(),
-            format: pipeline.lake.table_format,
+            formats: &pipeline.lake.table_formats,
             success_file: pipeline.publish.success_file,
             stages: &self.stages,
             moved: &|| (env.on_progress)(Progress::Moved),
@@ -220,6 +220,7 @@ impl<'a> Publication<'a> {
             },
             irregularities: responses.irregularities,
             profile: pages.profile,
+            budget_usd: self.start.pipeline.budget.max_cost_usd,
         })
     }
 
@@ -461,7 +462,8 @@ impl Source<'_> {
                 request_id: attempt.request_id.as_deref(),
                 fetched_at: arrived_at(&attempt),
             };
-            let body = stages.time(Stage::Decompress, || packed.unpack())?;
+            let most = attempt.most_bytes();
+            let body = stages.time(Stage::Decompress, || packed.unpack(most))?;
             stages.time(Stage::Compare, || attempt.check_body(&body))?;
             let flattened = stages.time(Stage::Flatten, || flatten(&body, &requested));
             flattened.context(|| format!("failed to flatten the response to attempt {id}"))

@@ -156,8 +156,8 @@ pub struct Budget {
 pub struct LakeSettings {
     /// A path, or the URL of a bucket.
     pub url: String,
-    /// Whether tables have a Delta log.
-    pub table_format: TableFormat,
+    /// The table formats beside Parquet.
+    pub table_formats: Vec<TableFormat>,
     /// The contracts that tables follow.
     pub contracts: Contracts,
     /// The size at which a file is closed, in bytes.

@@ -7,7 +7,7 @@
 use tracing::warn;
 
 use super::gates::same_question;
-use super::report::{RunEnd, RunReport, RunState};
+use super::report::{RunEnd, RunReport, RunState, renew_summary};
 use super::run_mode::StartMode;
 use super::start::Start;
 use crate::error::Result;
@@ -48,6 +48,7 @@ pub(super) async fn done_already(
             warn!(%error, "failed to finish an interrupted publication; the next start tries again");
         }
     }
+    renew_summary(ledger, published).await;
     let by = if raced {
         "another start has replaced the snapshot since this one began"
     } else {

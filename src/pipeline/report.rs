@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 use tracing::warn;
 
@@ -280,6 +280,10 @@ pub enum Progress {
     Moved,
     /// The manifest is written: the snapshot is published.
     Manifested,
+    /// The lake fails, and the run waits for it.
+    LakeFails,
+    /// The lake works again.
+    LakeWorks,
 }
 
 impl RunReport {
@@ -346,6 +350,28 @@ pub(super) async fn write_summary(ledger: &Ledger, report: &RunReport, error: Op
     if let Err(error) = ledger.write_summary(&summary).await {
         warn!(%error, "failed to write the summary of the run");
     }
+}
+
+/// Replaces the summary of an earlier start.
+pub(super) async fn renew_summary(ledger: &Ledger, published: &Manifest) {
+    if summary_is_outdated(ledger, &published.run).await {
+        let report = RunReport::of_manifest(published, RunState::AlreadyPublished);
+        write_summary(ledger, &report, None).await;
+    }
+}
+
+/// Whether the summary in the lake is that of a start before the one that published this run: a kill came between the
+/// manifest and the summary.
+pub(super) async fn summary_is_outdated(ledger: &Ledger, run: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Last {
+        run: String,
+        state: String,
+    }
+    let last = ledger.summary::<Last>().await;
+    last.is_ok_and(|last| {
+        last.is_some_and(|last| last.run != run || last.state == RunState::Open.name())
+    })
 }
 
 /// What readers of a snapshot should know about it.

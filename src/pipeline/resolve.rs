@@ -353,7 +353,7 @@ impl File<'_> {
         let retry_minutes = self.whole(&keys::RETRY_MINUTES, spec.retry_minutes)?;
         Ok(LakeSettings {
             url,
-            table_format: spec.table_format,
+            table_formats: spec.table_formats,
             contracts: self.contracts(spec.contracts.as_ref())?,
             file_bytes: mib(self.whole(&keys::FILE_MIB, spec.file_mib)?),
             memory_bytes: usize::try_from(memory).unwrap_or(usize::MAX),

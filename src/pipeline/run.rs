@@ -20,7 +20,10 @@ use super::plan::read_targets;
 use super::publish::{Publication, WhenDamaged};
 use super::ready::Pipeline;
 use super::repeated::done_already;
-use super::report::{Findings, Progress, RunEnd, RunReport, RunState, write_summary};
+use super::report::{
+    Findings, Progress, RunEnd, RunReport, RunState, renew_summary, summary_is_outdated,
+    write_summary,
+};
 use super::run_mode::{RunMode, StartMode};
 use super::session::Session;
 use super::start::Start;
@@ -122,16 +125,18 @@ async fn published_already(
     started_at: DateTime<Utc>,
 ) -> Result<RunEnd> {
     same_question(pipeline, &manifest.question)?;
-    let next = Ledger::new(store.clone(), pipeline.snapshot)
-        .run_record(manifest.generation + 1)
-        .await?;
+    let ledger = Ledger::new(store.clone(), pipeline.snapshot);
+    let next = ledger.run_record(manifest.generation + 1).await?;
+    let is_replaced = next.is_some();
     if let Some(next) = next {
         warn!(
             run = next.run,
             "a replacement of this snapshot was started and is not published; `--replace` continues it"
         );
     }
-    if is_untidy(store, pipeline.snapshot).await? {
+    if is_untidy(store, pipeline.snapshot).await?
+        || (!is_replaced && summary_is_outdated(&ledger, &manifest.run).await)
+    {
         finish_interrupted(pipeline, env, store).await;
     }
     let mut report = RunReport::of_manifest(manifest, RunState::AlreadyPublished);
@@ -146,7 +151,11 @@ async fn published_already(
 async fn finish_interrupted(pipeline: &Pipeline, env: &Surroundings<'_>, store: &Store) {
     let finished = locked(store, pipeline, env, async |lock| {
         match Manifest::read(store, pipeline.snapshot).await? {
-            Some(manifest) => heal(store, &lock, &manifest).await,
+            Some(manifest) => {
+                heal(store, &lock, &manifest).await?;
+                renew_summary(&Ledger::new(store.clone(), pipeline.snapshot), &manifest).await;
+                Ok(())
+            }
             None => Ok(()),
         }
     });

@@ -7,7 +7,7 @@ use tracing::{Instrument as _, info_span};
 use super::ready::Pipeline;
 use super::report::Progress;
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fetch::Transport;
 use crate::stop::Stop;
 use crate::store::{Lock, Owner, Store};
@@ -73,13 +73,23 @@ pub(super) async fn locked<T>(
 ) -> Result<T> {
     let span = info_span!("run", snapshot = %pipeline.snapshot, pipeline = pipeline.name);
     let work = async |lock| work(lock).instrument(span).await;
-    Lock::hold(
+    let tell = |fails| {
+        (env.on_progress)(match fails {
+            true => Progress::LakeFails,
+            false => Progress::LakeWorks,
+        });
+    };
+    let held = Lock::hold(
         store,
         pipeline.snapshot,
         env.owner.clone(),
         &env.clock,
         &env.stop,
         work,
-    )
-    .await
+    );
+    tokio::select! {
+        end = held => end,
+        // It never ends.
+        () = store.watch(tell) => Err(Error::unexpected("the lake is no longer watched")),
+    }
 }

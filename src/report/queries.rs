@@ -70,7 +70,7 @@ fn trust(newest: NaiveDate) -> Vec<Query> {
             "cost",
             "What did the snapshot cost?",
             format!(
-                "SELECT cost_usd, cost_unknown_usd, requests, lower_bound\nFROM run_costs\nWHERE snapshot_date = {newest};"
+                "SELECT cost_usd, cost_unknown_usd, budget_usd, requests, lower_bound\nFROM run_costs\nWHERE snapshot_date = {newest};"
             ),
         ),
     ]
@@ -88,17 +88,19 @@ fn tiles(report: &Report) -> Vec<Query> {
             continue;
         };
         let sql = format!(
-            "WITH night AS (
-    SELECT snapshot_date, {TOTALS}
+            "WITH now AS (
+    SELECT {TOTALS}
     FROM pages
-    WHERE matched AND snapshot_date IN ({then}, {newest})
-    GROUP BY snapshot_date
+    WHERE matched AND snapshot_date = {newest}
+), was AS (
+    SELECT {TOTALS}
+    FROM pages
+    WHERE matched AND snapshot_date = {then}
 )
 SELECT now.pages - was.pages, now.backlinks - was.backlinks,
        now.referring_main_domains_median - was.referring_main_domains_median,
        now.rank_median - was.rank_median, now.spam_score_median - was.spam_score_median
-FROM night now, night was
-WHERE now.snapshot_date = {newest} AND was.snapshot_date = {then};",
+FROM now, was;",
             then = date(day.date),
         );
         queries.push(Query::new(
@@ -238,14 +240,15 @@ fn nights(report: &Report) -> Vec<Query> {
         format!("snapshot_date IN ({})", dates.join(", "))
     };
     let sql = format!(
-        "SELECT pages, backlinks, referring_main_domains_median, rank_median, spam_score_median,
-       requests, lower_bound, cost_usd
-FROM (
+        "SELECT coalesce(pages, 0), coalesce(backlinks, 0), referring_main_domains_median, rank_median,
+       spam_score_median, requests, lower_bound, cost_usd
+FROM run_costs LEFT JOIN (
     SELECT snapshot_date, {TOTALS}
     FROM pages
     WHERE matched AND {among}
     GROUP BY snapshot_date
-) JOIN run_costs USING (snapshot_date)
+) USING (snapshot_date)
+WHERE {among}
 ORDER BY snapshot_date DESC;"
     );
     vec![Query::new(

@@ -104,23 +104,24 @@ fn draw(report: &Report, tile: &Tile) -> Markup {
 }
 
 fn changed(report: &Report, tile: &Tile, days: u64) -> Markup {
-    let now = report.newest().map(|pages| &pages.all);
-    let then = report
-        .before(days)
-        .and_then(Day::pages)
-        .map(|pages| &pages.all);
-    let difference = match (now, then) {
-        (Some(now), Some(then)) => (tile.value)(now)
-            .zip((tile.value)(then))
-            .and_then(|(now, then)| now.checked_sub(then)),
-        _ => None,
-    };
+    let now = report.newest();
+    let then = report.before(days).and_then(Day::pages);
+    // `None` without that night; inside, `None` if one of the two has no value.
+    let difference = now.zip(then).map(|(now, then)| {
+        let values = (tile.value)(&now.all).zip((tile.value)(&then.all));
+        values.and_then(|(now, then)| now.checked_sub(then))
+    });
     html! {
         div {
             dt { (days) " " (plural(days as i64, "night")) }
             dd {
                 @match difference {
-                    Some(value) => span data-sql=(format!("changes-{days}")) { (change(value, tile.better)) },
+                    Some(value) => span data-sql=(format!("changes-{days}")) {
+                        @match value {
+                            Some(value) => { (change(value, tile.better)) }
+                            None => { (known(None)) }
+                        }
+                    },
                     None => span class="flat" title="no comparable snapshot on that date" { "–" },
                 }
             }
@@ -140,12 +141,12 @@ fn like_for_like(name: &str, summary: &Summary) -> Markup {
         p class="note" {
             strong { "Since " (summary.from) ", like for like: " }
             "the " (separated(groups.in_both.pages)) " pages in both snapshots show "
-            @if let Some(change) = links.and_then(|links| links.change) {
-                span data-sql=(format!("like-for-like-{name}")) {
-                    data value=(change) { (signed(change)) }
+            span data-sql=(format!("like-for-like-{name}")) {
+                @match links.and_then(|links| links.change) {
+                    Some(change) => { data value=(change) { (signed(change)) } " backlinks. " }
+                    None => { "no known change in backlinks" data value="" { ". " } }
                 }
-                " backlinks. "
-            } @else { "no known change in backlinks. " }
+            }
             @if list.added + list.removed > 0 {
                 "The list changed: " (separated(list.added)) " targets added, " (separated(list.removed))
                 " removed, so the totals above are not over the same pages."

@@ -1,10 +1,13 @@
 //! How far to trust the snapshot: its fates, its cost, drift, and the nights before it.
 
+use std::collections::BTreeMap;
+
+use indicatif::HumanCount;
 use maud::{Markup, html};
 
 use super::collect::{Day, Report, Settled};
 use super::head::section as framed;
-use super::numbers::{share, total};
+use super::numbers::{known, share, total};
 use super::svg::stacked;
 use crate::fate::Fate;
 use crate::money::Usd;
@@ -84,6 +87,12 @@ fn cost(report: &Report) -> Markup {
                     " and at most " (money(requests.cost_unknown_usd)) " more, charge unknown"
                 }
                 small {
+                    @match report.manifest.budget_usd {
+                        Some(budget) => { "of a budget of " (money(budget)) ". " }
+                        None => { span hidden { (known(None)) } "No budget is set. " }
+                    }
+                }
+                small {
                     (total(requests.sent)) " requests; the lower bound is "
                     (total(requests.lower_bound)) ". "
                     @match over {
@@ -117,20 +126,29 @@ fn audit(report: &Report) -> Markup {
 
 fn drift(report: &Report) -> Markup {
     let found = &report.manifest.irregularities;
-    let values = |counts: &std::collections::BTreeMap<String, u64>| counts.values().sum::<u64>();
-    let (unknown, misfits) = (values(&found.unknown_fields), values(&found.misfits));
+    let values = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
+    let findings = [
+        (values(&found.unknown_fields), "values of unknown fields"),
+        (values(&found.misfits), "values that do not fit"),
+        (values(&found.missing), "values that are missing"),
+        (found.not_objects, "items that are not objects"),
+    ];
+    let findings: Vec<_> = findings.iter().filter(|(count, _)| *count > 0).collect();
     html! {
         div {
             dt { "Drift" }
             dd {
-                @if unknown + misfits + found.not_objects == 0 {
+                @if findings.is_empty() {
                     span class="good" { "✓ none" }
-                    small { "Every value fits the contract." }
+                    small { "Every field is there, and every value fits the contract." }
                 } @else {
                     span class="warn" { "! the provider changed something" }
                     small {
-                        (unknown) " values of unknown fields, " (misfits)
-                        " values that do not fit; the appendix names the fields."
+                        @for (number, (count, what)) in findings.iter().enumerate() {
+                            @if number > 0 { ", " }
+                            (HumanCount(*count).to_string()) " " (what)
+                        }
+                        "; the appendix names the fields."
                     }
                 }
             }
@@ -140,27 +158,28 @@ fn drift(report: &Report) -> Markup {
 
 /// A square per date of the report.
 fn nights(report: &Report) -> Markup {
-    let published = report.dates().len();
-    let others: Vec<_> = report
-        .days
-        .iter()
-        .filter(|day| day.pages().is_none())
-        .collect();
+    let compared = report.dates().len();
+    let is_published = |day: &&Day| !matches!(day.settled, Settled::Unpublished(_));
+    let published = report.days.iter().filter(is_published).count();
+    let nights = report.days.len();
     html! {
         div {
             dt { "Nights" }
             dd {
-                span class="nights" role="img" aria-label=(format!("{published} of {} nights can be compared", report.days.len())) {
+                span class="nights" role="img" aria-label=(format!("{compared} of {nights} nights can be compared")) {
                     @for day in &report.days { (square(day)) }
                 }
                 small {
-                    (published) " of " (report.days.len()) " published"
-                    @if others.is_empty() { "." } @else {
-                        "; not shown: "
+                    (published) " of " (nights) " published"
+                    @if compared == nights { "." } @else {
+                        "; not compared: "
                         @for (number, run) in runs(&report.days).iter().enumerate() {
                             @if number > 0 { ", " }
-                            (run[0].date)
-                            @if run.len() > 1 { " to " (run[run.len() - 1].date) }
+                            span class="night" {
+                                span class=(format!("square {}", class(&run[0]))) {}
+                                (run[0].date)
+                                @if run.len() > 1 { " to " (run[run.len() - 1].date) }
+                            }
                             " (" (word(&run[0])) ")"
                         }
                         "."
@@ -187,11 +206,16 @@ fn word(day: &Day) -> String {
     }
 }
 
-fn square(day: &Day) -> Markup {
-    let class = match &day.settled {
+/// Each state has its own look in `report.css`.
+fn class(day: &Day) -> &'static str {
+    match &day.settled {
         Settled::Published(..) => "published",
         Settled::Different(_) => "different",
-        Settled::Unpublished(_) => "open",
-    };
-    html! { span class=(class) title=(format!("{}: {}", day.date, word(day))) {} }
+        Settled::Unpublished(state) => state.name(),
+    }
+}
+
+fn square(day: &Day) -> Markup {
+    let title = format!("{}: {}", day.date, word(day));
+    html! { span class=(format!("square {}", class(day))) title=(title) {} }
 }

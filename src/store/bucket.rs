@@ -11,8 +11,8 @@ use object_store::path::Path;
 use object_store::{ClientConfigKey, ObjectStore, ObjectStoreExt as _, RetryConfig};
 use url::Url;
 
+use super::diagnosis::check_endpoint;
 use super::download::Download;
-use super::refusals::check_endpoint;
 use crate::error::{Context, Error, Result};
 
 /// The schemes of the URLs of buckets.

@@ -3,7 +3,7 @@
 //! A delivery has two steps, so that many files can appear at nearly the same time: [`Store::deliver`] transfers the
 //! bytes, and [`Delivery::complete`] makes the file visible.
 
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
@@ -12,13 +12,12 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _};
+use tracing::warn;
 
 use super::objects::Store;
 use super::whole::{blocking, sync_directory};
 use crate::error::{Context, Result};
 
-/// Bytes per part of a multipart upload. A file of at most this size is written by a single request.
-const PART_BYTES: usize = 8 << 20;
 /// Parts that are uploaded at the same time.
 const PARTS: usize = 4;
 
@@ -31,7 +30,8 @@ pub(crate) struct Delivery {
 enum By {
     Rename(PathBuf, PathBuf),
     Put(Arc<dyn ObjectStore>, Bytes),
-    Upload(Box<dyn MultipartUpload>),
+    /// The staged file is uploaded again if the upload cannot be completed.
+    Upload(Box<dyn MultipartUpload>, Box<Store>, PathBuf),
 }
 
 impl Delivery {
@@ -52,13 +52,25 @@ impl Delivery {
                 .await
                 .map(drop)
                 .context(failed),
-            By::Upload(mut upload) => upload.complete().await.map(drop).context(failed),
+            By::Upload(mut upload, store, staged) => {
+                let Err(error) = upload.complete().await else {
+                    return Ok(());
+                };
+                warn!(%error, "failed to complete an upload; uploading the file again");
+                let _ = upload.abort().await;
+                let again = || async {
+                    let mut upload = store.upload(&staged, &to).await?;
+                    let completed = upload.complete().await;
+                    completed.map(drop).map_err(io::Error::other)
+                };
+                store.patience().persist(again).await.context(failed)
+            }
         }
     }
 
     /// Discards the uploaded parts: the provider bills for them until they are deleted.
     pub(crate) async fn abandon(self) {
-        if let By::Upload(mut upload) = self.by {
+        if let By::Upload(mut upload, ..) = self.by {
             let _ = upload.abort().await;
         }
     }
@@ -67,8 +79,8 @@ impl Delivery {
 impl Store {
     /// Transfers a staged file without making it visible; [`Delivery::complete`] does that.
     ///
-    /// On a local disk nothing is copied, so the staged file must exist until then. In an object store the parts of a
-    /// large file are uploaded; a small one is kept in memory.
+    /// The staged file must exist until then: on a local disk nothing is copied, and in an object store a large file is
+    /// uploaded again if its upload cannot be completed. A small file is kept in memory.
     pub(crate) async fn deliver(&self, staged: &FsPath, to: &Path) -> Result<Delivery> {
         let failed = || format!("failed to write {to} to the lake");
         // On a local disk, the content is made durable now, so that only a rename is left.
@@ -90,7 +102,7 @@ impl Store {
         }
         // A small file needs a single request, which also makes it visible, so it is sent on completion.
         let mut file = std::fs::File::open(staged).context(failed)?;
-        if file.metadata().context(failed)?.len() <= PART_BYTES as u64 {
+        if file.metadata().context(failed)?.len() <= self.part_bytes() as u64 {
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes).context(failed)?;
             return Ok(Delivery {
@@ -98,38 +110,50 @@ impl Store {
                 by: By::Put(Arc::clone(self.objects()), bytes.into()),
             });
         }
-        // The parts of an upload stay invisible until it is completed.
-        let mut upload = self.objects().put_multipart(to).await.context(failed)?;
-        let mut parts = FuturesUnordered::new();
-        let sent = async {
-            loop {
-                let mut part = Vec::with_capacity(PART_BYTES);
-                let length = (&mut file).take(PART_BYTES as u64).read_to_end(&mut part)?;
-                if length > 0 {
-                    parts.push(upload.put_part(part.into()));
-                }
-                while parts.len() >= if length > 0 { PARTS } else { 1 } {
-                    parts
-                        .next()
-                        .await
-                        .transpose()
-                        .map_err(std::io::Error::other)?;
-                }
-                if length < PART_BYTES {
-                    return Ok::<_, std::io::Error>(());
-                }
+        // The parts of an upload stay invisible until it is completed. A part that failed cannot be sent again.
+        drop(file);
+        let send = || self.upload(staged, to);
+        let upload = self.patience().persist(send).await.context(failed)?;
+        let by = By::Upload(upload, Box::new(self.clone()), staged.to_owned());
+        Ok(Delivery { to: to.clone(), by })
+    }
+
+    /// Uploads the parts of a file.
+    async fn upload(&self, staged: &FsPath, to: &Path) -> io::Result<Box<dyn MultipartUpload>> {
+        let mut file = std::fs::File::open(staged)?;
+        let upload = self.objects().put_multipart(to).await;
+        let mut upload = upload.map_err(io::Error::other)?;
+        match send_parts(&mut file, upload.as_mut(), self.part_bytes()).await {
+            Ok(()) => Ok(upload),
+            Err(error) => {
+                // The provider bills for uploaded parts until they are deleted.
+                let _ = upload.abort().await;
+                Err(error)
             }
-        };
-        if let Err(error) = sent.await {
-            drop(parts);
-            // The provider bills for uploaded parts until they are deleted.
-            let _ = upload.abort().await;
-            return Err(error).context(failed);
         }
-        drop(parts);
-        Ok(Delivery {
-            to: to.clone(),
-            by: By::Upload(upload),
-        })
+    }
+}
+
+async fn send_parts(
+    file: &mut std::fs::File,
+    upload: &mut dyn MultipartUpload,
+    part_bytes: usize,
+) -> io::Result<()> {
+    let mut parts = FuturesUnordered::new();
+    loop {
+        let mut part = Vec::with_capacity(part_bytes);
+        let length = file
+            .by_ref()
+            .take(part_bytes as u64)
+            .read_to_end(&mut part)?;
+        if length > 0 {
+            parts.push(upload.put_part(part.into()));
+        }
+        while parts.len() >= if length > 0 { PARTS } else { 1 } {
+            parts.next().await.transpose().map_err(io::Error::other)?;
+        }
+        if length < part_bytes {
+            return Ok(());
+        }
     }
 }

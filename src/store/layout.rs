@@ -136,6 +136,27 @@ impl Layout {
         Self::generation_of(path).is_some() || endings.iter().any(|ending| name.ends_with(ending))
     }
 
+    /// The date of an object below [`Layout::runs`] that outlives a snapshot only if its pruning was interrupted or if
+    /// something still needs it: all but the marker of pruning, the summary and locks. `None` for other objects.
+    pub(crate) fn date_of_record(path: &Path) -> Option<NaiveDate> {
+        let parts: Vec<_> = path.parts().collect();
+        let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
+        match parts.as_slice() {
+            ["_runs", "refused", name] => name.split('.').next()?.parse().ok(),
+            ["_runs", date, "intents" | "attempts", ..] => date.parse().ok(),
+            ["_runs", date, _] if Self::is_of_run(path) => date.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// The date in the name of a partition.
+    pub(crate) fn date_of_partition(path: &Path) -> Option<NaiveDate> {
+        path.filename()?
+            .strip_prefix("snapshot_date=")?
+            .parse()
+            .ok()
+    }
+
     /// A marker that the snapshot was deleted, to tell it from a snapshot that was started and never published.
     pub(crate) fn pruned(self) -> Path {
         Path::from(format!("_runs/{}/pruned", self.snapshot))

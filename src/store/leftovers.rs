@@ -19,7 +19,8 @@ use crate::error::{Context, Result};
 
 /// A file that was not written for this long belongs to no process that runs.
 const ABANDONED_AFTER: Duration = Duration::from_secs(60);
-/// The same for a file that belongs to no date, so that no lock decides.
+/// The same for a file that belongs to no date, so that no lock decides, and for a lock: whoever wants it writes it
+/// without having it.
 const SURELY_ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 
 impl Lock {
@@ -41,12 +42,12 @@ impl Lock {
             let of_the_date = name.starts_with(&format!(".backlake-{date}-"))
                 || name.starts_with(&format!("{date}."))
                 || own.iter().any(|folder| file.is_in(folder));
-            let of_no_date =
-                file.name.starts_with("_contracts/") || file.name.contains("/_delta_log/");
-            // Whoever wants the lock writes here without having it.
-            let is_lock = file.is_in(&layout.locks());
-            let old = of_no_date || is_lock;
-            if (of_the_date && !is_lock) || (old && file.is_older(now, SURELY_ABANDONED_AFTER)) {
+            let may_be_in_use = file.is_of_no_date() || file.is_in(&layout.locks());
+            let is_abandoned = match may_be_in_use {
+                true => file.is_older(now, SURELY_ABANDONED_AFTER),
+                false => of_the_date,
+            };
+            if is_abandoned {
                 self.delete_file(file.path).await?;
                 info!(
                     file = file.name,
@@ -69,8 +70,12 @@ impl Store {
             .into_iter()
             .filter(|file| file.is_older(now, ABANDONED_AFTER))
             .map(|file| {
+                let when = match file.is_of_no_date() || file.name.contains("/locks/") {
+                    true => "the next start in an hour or later",
+                    false => "the next start",
+                };
                 format!(
-                    "{} is left over from an interrupted process; the next start deletes it",
+                    "{} is left over from an interrupted process; {when} deletes it",
                     file.name
                 )
             });
@@ -99,6 +104,11 @@ struct File {
 impl File {
     fn is_in(&self, folder: &Path) -> bool {
         self.name.starts_with(&format!("{folder}/"))
+    }
+
+    /// Whether a process that works on any date may be writing it.
+    fn is_of_no_date(&self) -> bool {
+        self.name.starts_with("_contracts/") || self.name.contains("/_delta_log/")
     }
 
     fn is_older(&self, now: DateTime<Utc>, age: Duration) -> bool {

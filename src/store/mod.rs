@@ -4,6 +4,7 @@
 mod delete;
 mod bucket;
 mod delivery;
+mod diagnosis;
 mod digest;
 mod disk;
 mod holder;
@@ -16,14 +17,14 @@ mod owner;
 mod patience;
 mod patient;
 mod probe;
-mod refusals;
 mod regular;
 mod room;
 mod whole;
 
 pub(crate) use bucket::{Bucket, SCHEMES};
 pub(crate) use delivery::Delivery;
-pub(crate) use digest::hash;
+pub use digest::sha256;
+pub(crate) use digest::{hash, hexadecimal};
 pub(crate) use disk::{LocalFile, Scratch};
 pub(crate) use download::Download;
 pub use holder::{Hold, Holder};

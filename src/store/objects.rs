@@ -13,10 +13,10 @@ use object_store::prefix::PrefixStore;
 use object_store::{
     ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, RetryConfig, UpdateVersion,
 };
-use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::bucket::{SCHEMES, connect, unsupported};
+use super::digest::sha256;
 use super::patience::Patience;
 use super::patient::Patient;
 use super::regular::Regular;
@@ -26,6 +26,7 @@ use crate::error::{Context, Error, Result};
 use crate::secret::{has_login, shown};
 use crate::stop::Stop;
 
+const PART_BYTES: usize = 8 << 20;
 /// Why a lake is refused whose URL has a login.
 const LOGIN_IN_LAKE: &str = "credentials do not belong in the URL of a lake";
 
@@ -56,6 +57,8 @@ pub struct Store {
     spill: Option<Arc<FsPath>>,
     /// For tests: the free bytes, instead of what the disk says.
     free: Option<Arc<AtomicU64>>,
+    /// Bytes per part of an upload to an object store. A file of at most this size is written by a single request.
+    part_bytes: usize,
 }
 
 impl Store {
@@ -138,6 +141,7 @@ impl Store {
             disk: None,
             spill: None,
             free: None,
+            part_bytes: PART_BYTES,
         }
     }
 
@@ -165,7 +169,7 @@ impl Store {
     /// different names have different folders.
     #[must_use]
     pub fn with_spill(&self, name: &str) -> Self {
-        let name = format!("{:x}", Sha256::digest(name.as_bytes()));
+        let name = sha256(name.as_bytes());
         let folder = std::env::temp_dir().join(format!("backlake-spill-{}", &name[..16]));
         Self {
             spill: Some(folder.into()),
@@ -187,12 +191,30 @@ impl Store {
         }
     }
 
+    /// The same lake with smaller parts of uploads, for tests.
+    #[must_use]
+    pub fn with_part_bytes(&self, part_bytes: usize) -> Self {
+        Self {
+            part_bytes,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn part_bytes(&self) -> usize {
+        self.part_bytes
+    }
+
     pub(super) fn told_free(&self) -> Option<u64> {
         self.free.as_ref().map(|free| free.load(Ordering::Relaxed))
     }
 
     pub(super) fn patience(&self) -> &Patience {
         &self.patience
+    }
+
+    /// Tells whenever the lake begins to fail, with true, and when it works again. Never ends.
+    pub(crate) async fn watch(&self, tell: impl FnMut(bool)) {
+        self.patience.watch(tell).await;
     }
 
     /// The lake's path or URL, for messages.

@@ -138,6 +138,21 @@ impl Patience {
         self.clock.sleep(wait.min(LONGEST_WAIT)).await;
     }
 
+    /// Tells whenever operations begin or cease to be tried again. Never ends.
+    pub(super) async fn watch(&self, mut tell: impl FnMut(bool)) {
+        let mut failing = self.failing.subscribe();
+        let mut fails = false;
+        // `self` keeps the sender alive, so waiting cannot fail.
+        while failing
+            .wait_for(|failing| (*failing > 0) != fails)
+            .await
+            .is_ok()
+        {
+            fails = !fails;
+            tell(fails);
+        }
+    }
+
     /// Waits until nothing is tried again.
     pub(super) async fn healthy(&self) {
         let mut failing = self.failing.subscribe();

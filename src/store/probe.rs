@@ -6,13 +6,13 @@ use std::path::Path as FsPath;
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
-use sha2::{Digest as _, Sha256};
 
+use super::diagnosis::{Reason, reason};
+use super::digest::sha256;
 use super::layout::Layout;
 use super::objects::Store;
 use super::owner::Owner;
 use super::patience::{asks_metadata_service, is_denied};
-use super::refusals::{Reason, reason};
 use crate::contract::Table;
 use crate::error::{Error, Result};
 
@@ -30,7 +30,7 @@ impl Store {
 
     async fn try_everything(&self, owner: &Owner) -> Result<()> {
         let owner = format!("{owner:?}");
-        let owner = format!("{:x}", Sha256::digest(owner.as_bytes()));
+        let owner = sha256(owner.as_bytes());
         let name = format!(".probe-{}", &owner[..16]);
         let path = Layout::runs().join(name.as_str());
         let tried = self.try_objects(&path).await;

@@ -179,6 +179,42 @@ mod tests {
     }
 
     #[test]
+    fn a_line_with_too_many_bytes_of_labels_is_invalid_and_stays_so() {
+        let rules = Rules::default();
+        let keep = vec!["team".to_owned(), "note".to_owned()];
+        let list = TargetList::gather(keep, vec!["a".to_owned()], &rules, |sink| {
+            let mut block = Block::of(0);
+            for (number, note) in [1 << 13, (1 << 14) - 4, (1 << 14) - 3, 1 << 16]
+                .into_iter()
+                .enumerate()
+            {
+                block.push_target(
+                    number as u64,
+                    format!("https://example.com/{number}").as_bytes(),
+                );
+                block.labels.push(Some("team".into()));
+                block.labels.push(Some("x".repeat(note).into()));
+            }
+            sink(block)
+        });
+        let (list, ()) = list.unwrap();
+        let mut kept = Vec::new();
+        list.write_kept(&rules, &mut kept).unwrap();
+        let (again, _) = TargetList::read_kept(kept.as_slice()).unwrap();
+        for list in [list, again] {
+            assert_eq!((list.target_count(), list.invalid_count()), (2, 2));
+            assert_eq!((list.labels(1).count(), list.labels(2).count()), (2, 0));
+            let LineEnd::Invalid(reason) = list.line(2).end else {
+                panic!("it is a target");
+            };
+            assert!(
+                reason.contains("labels have more than 16384 bytes"),
+                "{reason}"
+            );
+        }
+    }
+
+    #[test]
     fn of_a_long_invalid_line_the_start_is_kept_and_it_stays_invalid() {
         let rules = Rules::default();
         let why = "it is wrong at its end";

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::block::{Block, Sink};
 use super::canonical::{Canonical, canonical_of_line};
 use super::places::Place;
-use super::problem::Problem;
+use super::problem::{Problem, Unreadable};
 use super::reading::ReadAs;
 use super::rules::{Rules, TargetKind};
 use super::source::Sources;
@@ -82,6 +82,8 @@ struct LineEntry {
 
 /// Marks `stands_for` as the number of a reason.
 const INVALID: u32 = 1 << 31;
+/// Bytes that the labels of a line may have together.
+const MAX_LABELS: usize = 1 << 14;
 
 /// A target in compact form; its text is in `TargetList::targets`.
 #[derive(Debug)]
@@ -221,6 +223,7 @@ impl TargetList {
                 )
                 .with_hint("split the list into several pipelines"));
             };
+            let (labels, read) = with_labels(block, at, self.keep.len(), read);
             let (input, stands_for) = match read {
                 Ok(target) => {
                     let (id, new) = self.targets.insert(&mut self.store, target.text());
@@ -254,10 +257,11 @@ impl TargetList {
                 stands_for,
                 source: block.source as u32,
             });
-            for label in &block.labels[at * self.keep.len()..][..self.keep.len()] {
-                let number = label.as_ref().map_or(0, |label| {
-                    self.label_texts.insert(&mut self.store, label).0 + 1
-                });
+            for column in 0..self.keep.len() {
+                let number = match labels.get(column) {
+                    Some(Some(label)) => self.label_texts.insert(&mut self.store, label).0 + 1,
+                    _ => 0,
+                };
                 self.labels.push(number);
             }
         }
@@ -445,5 +449,23 @@ impl TargetList {
     #[must_use]
     pub fn root_domain(&self, number: u32) -> &str {
         self.roots.get(&self.store, number)
+    }
+}
+
+/// The labels of a line of a block, and how the line was read. With too many bytes of labels it is no target, and they
+/// are not kept.
+fn with_labels(
+    block: &Block,
+    at: usize,
+    columns: usize,
+    read: Result<Canonical, Problem>,
+) -> (&[Option<Box<str>>], Result<Canonical, Problem>) {
+    let labels = &block.labels[at * columns..][..columns];
+    let bytes: usize = labels.iter().flatten().map(|label| label.len()).sum();
+    if bytes <= MAX_LABELS {
+        (labels, read)
+    } else {
+        let problem = Unreadable::LongLabels { max: MAX_LABELS };
+        (&[], read.and(Err(problem.into())))
     }
 }

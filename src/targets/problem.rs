@@ -25,6 +25,8 @@ pub(super) enum Problem {
 pub(super) enum Unreadable {
     #[error("longer than {max} bytes")]
     TooLong { max: usize },
+    #[error("its labels have more than {max} bytes; keep fewer or shorter columns")]
+    LongLabels { max: usize },
     #[error("not UTF-8 at byte {at}; save the list as UTF-8")]
     NotUtf8 { at: usize },
     #[error("not a JSON object: {detail}")]

@@ -17,7 +17,7 @@ use super::unfinished::{Objects, being_replaced, days_before, is_open, open_snap
 use crate::clock::Clock;
 use crate::contract::Table;
 use crate::error::Result;
-use crate::lake::{remove_from_delta, snapshots};
+use crate::lake::{remove_from_tables, snapshots};
 use crate::ledger::{forget_bundles, refused_until};
 use crate::stop::Stop;
 use crate::store::{Layout, Lock, Owner, Store};
@@ -78,7 +78,7 @@ pub async fn to_prune(
     archived.retain(|date| !open.contains(date));
     let archived = archived.into_iter().collect();
     let mut old_archives = keep_archives.dropped(&archived, today);
-    for date in dates_below(store, Layout::runs()).await? {
+    for date in dates_with_records(store, &published).await? {
         let wanted = keep_archives != Keep::default() || !published.contains(&date);
         let pruned = !archived.contains(&date) && !open.contains(&date);
         let layout = Layout { snapshot: date };
@@ -106,17 +106,38 @@ pub async fn to_prune(
 
 /// The snapshots whose pruning was interrupted.
 async fn half_pruned(store: &Store, published: &BTreeSet<NaiveDate>) -> Result<Vec<NaiveDate>> {
+    // Most dates that were ever pruned have no files, so only those that have some are looked at.
+    let mut with_files = BTreeSet::new();
+    for table in Table::ALL {
+        let partitions = store.folders(&Layout::table(table)).await?;
+        with_files.extend(partitions.iter().filter_map(Layout::date_of_partition));
+    }
     let mut found = Vec::new();
-    for date in dates_below(store, Layout::runs()).await? {
+    for &date in with_files.difference(published) {
         let marker = Layout { snapshot: date }.pruned();
         if store.get(&marker).await?.is_some()
-            && !published.contains(&date)
             && objects_of_snapshot(store, date).await?.objects > 0
         {
             found.push(date);
         }
     }
     Ok(found)
+}
+
+/// The dates of which more is left than every pruning leaves, by one listing for all dates. The records of the runs of a
+/// published snapshot stay with it.
+async fn dates_with_records(
+    store: &Store,
+    published: &BTreeSet<NaiveDate>,
+) -> Result<BTreeSet<NaiveDate>> {
+    let objects = store.list(&Layout::runs()).await?;
+    let paths = objects.iter().map(|object| &object.location);
+    let dates = paths.filter_map(|path| {
+        let date = Layout::date_of_record(path)?;
+        let stays = published.contains(&date) && Layout::generation_of(path).is_some();
+        (!stays).then_some(date)
+    });
+    Ok(dates.collect())
 }
 
 /// Deletes what [`to_prune`] has planned.
@@ -223,8 +244,8 @@ impl<'a> Date<'a> {
         // With the marker, the next pruning finds what is left if this one is interrupted.
         lock.ensure().await?;
         store.put(&layout.pruned(), Bytes::new()).await?;
-        // Readers of the Delta logs and of the manifests must not see a table without some of its files.
-        remove_from_delta(store, &[layout.snapshot], now).await?;
+        // Readers of Delta and Iceberg tables and of the manifests must not see a table without some of its files.
+        remove_from_tables(store, &[layout.snapshot], now).await?;
         if store.list(&layout.archive()).await?.is_empty() {
             self.delete_records().await?;
         }

@@ -102,6 +102,11 @@ fn alerts_are_in_the_report_the_lake_and_the_list_and_quiet_afterwards() {
             assert_eq!(alert["labels"].as_array().unwrap().len(), 1, "{alert:#}");
         }
     }
+    // The page shows it, and what a list contains stays text.
+    let output = program().arg("report").arg(site.lake()).output().unwrap();
+    let page = text(&output.stdout);
+    assert!(page.contains("its spam score is in the band"), "{page}");
+    assert!(page.contains("&lt;!channel&gt;") && !page.contains("<!channel>"));
     assert_eq!(site.problems(), [""; 0]);
     // The file is damaged: everything is told again, and the run is as good as before.
     std::fs::write(site.lake().join("_alerts/2026-11-13.json"), "{").unwrap();

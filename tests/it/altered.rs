@@ -1,6 +1,6 @@
 //! Changes responses that are archived already.
 
-use backlake::ledger::body_sha256;
+use backlake::store::sha256;
 
 use crate::harness::Site;
 
@@ -30,7 +30,7 @@ pub(crate) fn record_body(site: &Site, id: &str, body: &[u8]) {
     let mut attempt: serde_json::Value =
         serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     attempt["body_bytes"] = body.len().into();
-    attempt["body_sha256"] = body_sha256(body).into();
+    attempt["body_sha256"] = sha256(body).into();
     std::fs::write(path, attempt.to_string()).unwrap();
 }
 

@@ -113,7 +113,7 @@ fn a_stage_imports_only_what_comes_before_it() {
     let vocabulary = [
         ("clock", &[][..]),
         ("contract", &[]),
-        ("error", &[]),
+        ("error", &["secret"]),
         ("fate", &[]),
         ("files", &[]),
         ("money", &[]),

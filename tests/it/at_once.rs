@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 use object_store::Result;
 use object_store::path::Path;
 
+use crate::campaign::{only_seed, reduced_or_full, seeds};
 use crate::interfering::{Interference, Operation};
 use crate::world::{Command, World, simulated};
 
@@ -137,27 +138,22 @@ async fn in_memory(seed: u64, alone: usize) -> [u32; 2] {
 
 #[test]
 fn two_starts_at_the_same_moment_pay_once_in_an_object_store() {
-    let only = std::env::var("SEED")
-        .ok()
-        .and_then(|seed| seed.parse::<u64>().ok());
-    let seeds = if cfg!(debug_assertions) { 20 } else { 100 };
     let (alone, mut told) = (alone(), [0, 0]);
-    for seed in only.map_or(0..seeds, |seed| seed..seed + 1) {
+    for seed in seeds(20, 100) {
         let now = simulated(in_memory(seed, alone));
         told = [told[0] + now[0], told[1] + now[1]];
     }
     println!("already published, locked: {told:?}");
     assert!(
-        only.is_some() || told.iter().all(|told| *told > 0),
+        only_seed().is_some() || told.iter().all(|told| *told > 0),
         "{told:?}"
     );
 }
 
 #[test]
 fn two_starts_at_the_same_moment_pay_once_on_a_disk() {
-    let rounds = if cfg!(debug_assertions) { 10 } else { 100 };
     let alone = alone();
-    for round in 0..rounds {
+    for round in 0..reduced_or_full(10, 100) {
         simulated(async {
             let world = World::new(250, "");
             let ends = twice(&world, StartMode::Continue, round, [None, None]).await;

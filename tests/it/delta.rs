@@ -1,4 +1,4 @@
-//! With `table_format = "delta"`, a snapshot is one commit in the log of every table, even if publishing is interrupted.
+//! With `table_formats = ["delta"]`, a snapshot is one commit in the log of every table, even if publishing is interrupted.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::harness::{Site, files, program, simulator, text};
 
 fn site() -> Site {
-    Site::new((0..300).map(|n| format!("d{n}.com"))).with_lake("table_format = \"delta\"")
+    Site::new((0..300).map(|n| format!("d{n}.com"))).with_lake("table_formats = [\"delta\"]")
 }
 
 /// The commits of a table, by version.
@@ -90,7 +90,7 @@ fn snapshots_published_before_there_were_logs_are_also_committed() {
     run(&plain, "2026-11-21");
     run(&plain, "2026-11-22");
     assert!(commits(&plain, Table::Pages).is_empty());
-    let site = plain.with_lake("table_format = \"delta\"");
+    let site = plain.with_lake("table_formats = [\"delta\"]");
     run(&site, "2026-11-23");
     for table in Table::ALL {
         let commits = commits(&site, table);
@@ -106,16 +106,11 @@ fn snapshots_published_before_there_were_logs_are_also_committed() {
 
 #[test]
 fn an_unknown_table_format_is_rejected_with_what_is_allowed() {
-    let site = Site::new(["d.com"]).with_lake("table_format = \"iceberg\"");
+    let site = Site::new(["d.com"]).with_lake("table_formats = [\"delta\", \"paimon\"]");
     let output = site.program("plan", &[]);
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{message}");
-    for word in [
-        "line 6",
-        "key `table_format`",
-        "`iceberg`",
-        "`parquet` or `delta`",
-    ] {
+    for word in ["line 6", "key `table_formats`", "`paimon`", "`delta`"] {
         assert!(message.contains(word), "`{word}` is not in: {message}");
     }
 }

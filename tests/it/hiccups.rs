@@ -12,12 +12,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backlake::clock::Clock;
 use backlake::error::{Error, ErrorKind};
+use backlake::pipeline::{Progress, RunMode, Surroundings, run};
 use futures::future::BoxFuture;
 use object_store::Result;
 use object_store::path::Path;
 use parking_lot::Mutex;
 use strum::VariantArray;
 
+use crate::campaign::{only_seed, seeds};
 use crate::interfering::{Interference, OPERATIONS, Operation};
 use crate::world::{COMMANDS, Command, World, simulated};
 
@@ -160,7 +162,15 @@ struct Trial {
 
 impl Trial {
     fn new() -> Self {
-        let world = World::new(900, "");
+        Self::of(World::new(900, ""))
+    }
+
+    /// With 30 requests in flight.
+    fn wide() -> Self {
+        Self::of(World::wide())
+    }
+
+    fn of(world: World) -> Self {
         let troubled = Troubled::new(&world.clock);
         Self { world, troubled }
     }
@@ -175,13 +185,25 @@ impl Trial {
     }
 }
 
+/// How many operations each command needs undisturbed, and how many requests are charged after it.
+async fn undisturbed(trial: Trial) -> Vec<(Command, u64, usize)> {
+    let mut found = Vec::new();
+    for command in COMMANDS {
+        trial.troubled.plan(None);
+        trial.play(command).await.unwrap();
+        let operations = trial.troubled.state.lock().count;
+        found.push((command, operations, trial.charged()));
+    }
+    found
+}
+
 /// Plays every command with trouble, and returns what was reached.
 async fn play(
     seed: u64,
+    trial: Trial,
     undisturbed: &[(Command, u64, usize)],
 ) -> BTreeMap<(Trouble, Operation), u64> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let trial = Trial::new();
     for &(command, operations, charged) in undisturbed {
         let trouble = Trouble::VARIANTS[random.usize(..Trouble::VARIANTS.len())];
         let plan = Plan {
@@ -210,28 +232,21 @@ async fn play(
 
 #[test]
 fn whatever_a_store_does_for_ten_seconds_every_command_succeeds_and_nothing_is_paid_twice() {
-    let undisturbed = simulated(async {
-        let (trial, mut found) = (Trial::new(), Vec::new());
-        for command in COMMANDS {
-            trial.troubled.plan(None);
-            trial.play(command).await.unwrap();
-            let operations = trial.troubled.state.lock().count;
-            found.push((command, operations, trial.charged()));
-        }
-        found
-    });
-    let only = std::env::var("SEED")
-        .ok()
-        .and_then(|seed| seed.parse::<u64>().ok());
-    let seeds = if cfg!(debug_assertions) { 12 } else { 300 };
+    let narrow = simulated(undisturbed(Trial::new()));
+    let wide = simulated(undisturbed(Trial::wide()));
     let mut reached: BTreeMap<(Trouble, Operation), u64> = BTreeMap::new();
-    for seed in only.map_or(0..seeds, |seed| seed..seed + 1) {
-        for (branch, count) in simulated(play(seed, &undisturbed)) {
+    for seed in seeds(12, 300) {
+        // Few seeds with 30 requests in flight: they take long.
+        let found = match seed % 6 {
+            5 => simulated(play(seed, Trial::wide(), &wide)),
+            _ => simulated(play(seed, Trial::new(), &narrow)),
+        };
+        for (branch, count) in found {
             *reached.entry(branch).or_default() += count;
         }
     }
     println!("branches reached: {reached:?}");
-    if only.is_some() {
+    if only_seed().is_some() {
         return;
     }
     for &trouble in Trouble::VARIANTS {
@@ -248,32 +263,41 @@ fn whatever_a_store_does_for_ten_seconds_every_command_succeeds_and_nothing_is_p
     }
 }
 
-/// Runs with a store that fails from an operation on, for this long.
-async fn fails_for(trial: &Trial, seconds: u64) -> Option<Error> {
-    trial.troubled.plan(Some(Plan {
+/// The store fails from the first response on, for this long.
+fn outage(seconds: u64) -> Plan {
+    Plan {
         trouble: Trouble::Before,
         at: 0,
         on: "_archive/2026-11-23/0",
         lasts: Duration::from_secs(seconds),
         status: "503",
-    }));
+    }
+}
+
+/// Runs during an outage.
+async fn fails_for(trial: &Trial, seconds: u64) -> Option<Error> {
+    trial.troubled.plan(Some(outage(seconds)));
     trial.play(Command::Run).await.err()
 }
 
 #[test]
 fn responses_in_flight_outlast_a_store_that_fails_for_minutes() {
-    for seconds in [6, 60, 590] {
-        simulated(async {
-            let undisturbed = Trial::new();
+    for (trial, in_flight) in [(Trial::new as fn() -> Trial, 3), (Trial::wide, 30)] {
+        let charged = simulated(async {
+            let undisturbed = trial();
             undisturbed.play(Command::Run).await.unwrap();
-            let trial = Trial::new();
-            let error = fails_for(&trial, seconds).await;
-            assert!(error.is_none(), "{seconds} s: {}", error.unwrap());
-            trial
-                .world
-                .check(undisturbed.charged(), "a store that fails")
-                .await;
+            let most = undisturbed.world.simulator.most_in_flight();
+            assert_eq!(most, in_flight);
+            undisturbed.charged()
         });
+        for seconds in [6, 60, 590] {
+            simulated(async {
+                let trial = trial();
+                let error = fails_for(&trial, seconds).await;
+                assert!(error.is_none(), "{seconds} s: {}", error.unwrap());
+                trial.world.check(charged, "a store that fails").await;
+            });
+        }
     }
 }
 
@@ -295,5 +319,28 @@ fn a_response_that_the_store_never_takes_is_kept_on_disk_and_the_next_start_arch
         let left = place.ancestors().take(3).find(|left| left.exists());
         assert_eq!(left, None);
         trial.world.check(undisturbed.charged(), "spilled").await;
+    });
+}
+
+#[test]
+fn progress_says_when_a_run_waits_for_the_lake_and_when_it_goes_on() {
+    simulated(async {
+        let trial = Trial::new();
+        trial.troubled.plan(Some(outage(60)));
+        let seen = Mutex::new(Vec::new());
+        let on_progress = |progress: Progress| {
+            if matches!(progress, Progress::LakeFails | Progress::LakeWorks) {
+                seen.lock().push(progress);
+            }
+        };
+        let store = trial.world.interfered(&trial.troubled);
+        let env = Surroundings {
+            on_progress: &on_progress,
+            ..trial.world.surroundings(&store)
+        };
+        let pipeline = trial.world.site.pipeline(&trial.world.simulator.url());
+        let end = Box::pin(run(&pipeline, RunMode::default(), &env)).await;
+        assert!(end.unwrap().error.is_none());
+        assert_eq!(*seen.lock(), [Progress::LakeFails, Progress::LakeWorks]);
     });
 }

@@ -11,7 +11,7 @@ use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,15 +19,25 @@ pub(crate) enum Operation {
     Put,
     Create,
     Update,
+    /// Begins an upload in parts.
+    Upload,
+    Part,
+    Complete,
     Get,
     List,
     Delete,
+    /// Copies or renames an object. Only Delta logs may need it, on stores without conditional writes.
+    Copy,
 }
 
-pub(crate) const OPERATIONS: [Operation; 6] = [
+/// The operations that commands need of a store with conditional writes.
+pub(crate) const OPERATIONS: [Operation; 9] = [
     Operation::Put,
     Operation::Create,
     Operation::Update,
+    Operation::Upload,
+    Operation::Part,
+    Operation::Complete,
     Operation::Get,
     Operation::List,
     Operation::Delete,
@@ -119,7 +129,13 @@ impl<I: Interference> ObjectStore for Interfered<I> {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, options).await
+        let begin = self.inner.put_multipart_opts(location, options);
+        let inner = self.with(Operation::Upload, location, begin).await?;
+        Ok(Box::new(InterferedUpload {
+            inner,
+            store: self.clone(),
+            location: location.clone(),
+        }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -165,6 +181,38 @@ impl<I: Interference> ObjectStore for Interfered<I> {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
+        let copy = self.inner.copy_opts(from, to, options);
+        self.with(Operation::Copy, to, copy).await
+    }
+}
+
+/// An upload with interference.
+#[derive(Debug)]
+struct InterferedUpload<I> {
+    inner: Box<dyn MultipartUpload>,
+    store: Interfered<I>,
+    location: Path,
+}
+
+#[async_trait]
+impl<I: Interference> MultipartUpload for InterferedUpload<I> {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let (store, location) = (self.store.clone(), self.location.clone());
+        let put = self.inner.put_part(data);
+        Box::pin(async move { store.with(Operation::Part, &location, put).await })
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let complete = self.inner.complete();
+        self.store
+            .with(Operation::Complete, &self.location, complete)
+            .await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        let abort = self.inner.abort();
+        self.store
+            .with(Operation::Delete, &self.location, abort)
+            .await
     }
 }

@@ -20,6 +20,7 @@ use fastrand::Rng;
 use object_store::local::LocalFileSystem;
 use tokio::sync::Notify;
 
+use crate::campaign::{is_full, only_seed, seeds};
 use crate::faulty::{Faulty, Troubles};
 use crate::harness::{Site, date, noon, surroundings};
 
@@ -315,12 +316,8 @@ async fn play(seed: u64) -> BTreeSet<Branch> {
 
 #[test]
 fn targets_and_money_are_conserved_whatever_the_interleaving() {
-    let only = std::env::var("SEED")
-        .ok()
-        .and_then(|seed| seed.parse::<u64>().ok());
-    let seeds = if cfg!(debug_assertions) { 24 } else { 400 };
     let mut counts: BTreeMap<Branch, u32> = BTreeMap::new();
-    for seed in only.map_or(0..seeds, |seed| seed..seed + 1) {
+    for seed in seeds(24, 400) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .start_paused(true)
@@ -331,7 +328,7 @@ fn targets_and_money_are_conserved_whatever_the_interleaving() {
         }
     }
     println!("branches reached: {counts:?}");
-    if only.is_some() {
+    if only_seed().is_some() {
         return;
     }
     // A short campaign reaches the common branches, the full one all of them.
@@ -342,7 +339,7 @@ fn targets_and_money_are_conserved_whatever_the_interleaving() {
         Branch::RefusedSome,
         Branch::Exit(4),
     ];
-    if !cfg!(debug_assertions) {
+    if is_full() {
         // A store that fails for a while is tried again, so no seed ends with code 1.
         expected.extend([Branch::Ambiguous, Branch::AllRefused, Branch::Exit(5)]);
     }

@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backlake::money::Usd;
 use backlake::pipeline::RunState;
 use futures::future::BoxFuture;
 use object_store::Result;
 use object_store::path::Path;
 use tokio::sync::Notify;
 
+use crate::campaign::{self, check_books, check_summary, only_seed, reduced_or_full};
 use crate::harness::date;
 use crate::interfering::{Interference, Operation};
 use crate::world::{COMMANDS, Command, World, simulated};
@@ -69,43 +69,9 @@ struct Case {
     after: BTreeMap<String, usize>,
 }
 
-/// The objects of a lake that are the same however often a command was started: how many there are of each name, without
-/// the names of runs.
+/// How many objects of each name a lake has.
 async fn shape(world: &World) -> BTreeMap<String, usize> {
-    let mut shape = BTreeMap::new();
-    for path in world.tree().await.into_keys() {
-        // What attempts and commits leave, the report of the last start that could write one, and what is
-        // written after a snapshot is published.
-        let differing = [
-            "_alerts/",
-            "/intents/",
-            "/attempts/",
-            "_archive/",
-            "/_delta_log/",
-            "/summary.json",
-        ];
-        if differing.iter().any(|part| path.contains(part)) {
-            continue;
-        }
-        *shape.entry(without_names(&path)).or_default() += 1;
-    }
-    shape
-}
-
-/// Replaces what differs from start to start in a path: the name of the run and the number of a lock.
-fn without_names(path: &str) -> String {
-    let parts = path.split('/').map(|part| {
-        let is_run = part.len() >= 23 && part.as_bytes()[8] == b'T' && part.as_bytes()[15] == b'Z';
-        match part.get(23..) {
-            Some(rest) if is_run => format!("RUN{rest}"),
-            _ => part.to_owned(),
-        }
-    });
-    let parts: Vec<String> = parts.collect();
-    match parts.iter().position(|part| part == "locks") {
-        Some(at) => parts[..=at].join("/"),
-        None => parts.join("/"),
-    }
+    campaign::shape(world.tree().await.into_keys())
 }
 
 /// The lake before each command, with what the command does undisturbed.
@@ -137,25 +103,7 @@ async fn cases(lake: &'static str) -> Vec<Case> {
 
 /// How many responses of the snapshot are in the archive.
 async fn archived(world: &World) -> usize {
-    let tree = world.tree().await;
-    let folder = format!("_archive/{}/", date());
-    tree.keys().filter(|path| path.starts_with(&folder)).count()
-}
-
-/// What the published manifest says that its run cost, and what the provider has charged for that run.
-async fn books(world: &World) -> (Usd, Usd, Usd) {
-    let tree = world.tree().await;
-    let manifest = &tree[&format!("_snapshots/{}.json", date())];
-    let manifest: backlake::lake::Manifest = serde_json::from_slice(manifest).unwrap();
-    let of_run = |tag: &str| tag.starts_with(&format!("{}/", manifest.run));
-    let charges = world.simulator.ledger().into_iter();
-    let charged = charges.filter(|charge| charge.tag.as_deref().is_some_and(of_run));
-    let booked = manifest.tally.requests;
-    (
-        booked.cost_usd,
-        booked.cost_unknown_usd,
-        charged.map(|charge| charge.cost).sum(),
-    )
+    campaign::archived(world.tree().await.into_keys())
 }
 
 /// Kills a command at a write, repeats it once, and checks what is promised.
@@ -187,19 +135,19 @@ async fn killed(case: &Case, at: u64, lake: &str) {
     assert_ne!(state, RunState::Open, "{what}");
     world.check(charged + lost, &what).await;
     assert_eq!(shape(&world).await, case.after, "{what}");
-    let (booked, unknown, charged) = books(&world).await;
-    assert_eq!((booked, unknown), (charged, Usd::ZERO), "{what}");
+    let tree = world.tree().await;
+    let manifest = &tree[&format!("_snapshots/{}.json", date())];
+    check_books(manifest, &world.simulator, &what);
+    let summary = tree.get(&format!("_runs/{}/summary.json", date()));
+    check_summary(summary.map(AsRef::as_ref), manifest, &what);
 }
 
 #[test]
 fn a_command_killed_at_any_operation_is_repeated_once_and_nothing_is_lost_or_left_over() {
-    let only = std::env::var("SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
     // One point in this many.
-    let one_in = if cfg!(debug_assertions) { 12 } else { 1 };
-    let (mut random, mut points) = (fastrand::Rng::with_seed(only.unwrap_or(1)), 0);
-    for lake in ["", "table_format = \"delta\""] {
+    let one_in = reduced_or_full(12, 1);
+    let (mut random, mut points) = (fastrand::Rng::with_seed(only_seed().unwrap_or(1)), 0);
+    for lake in ["", "table_formats = [\"delta\"]"] {
         for case in simulated(cases(lake)) {
             let mut at = random.u64(..one_in);
             while at < case.writes {

@@ -14,6 +14,7 @@ use backlake::fetch::{Event, Step};
 use backlake::pipeline::{Overrides, Pipeline, Progress, RunMode, Surroundings, run};
 use backlake::simulator::{Behaviour, Fault, LOGIN, Milestone, PASSWORD, Simulator, What};
 
+use crate::campaign::reduced_or_full;
 use crate::harness::{Site, credential, listening, program, text};
 
 const IN_FLIGHT: usize = 3;
@@ -264,7 +265,7 @@ async fn a_run_that_is_killed_while_the_provider_works_or_answers_is_continued()
 }
 
 /// Waits until the provider has finished the requests that arrived before the kill.
-async fn settled(simulator: &Simulator) {
+pub(crate) async fn settled(simulator: &Simulator) {
     while simulator.is_busy() {
         tokio::task::yield_now().await;
     }
@@ -272,12 +273,7 @@ async fn settled(simulator: &Simulator) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_killed_again_and_again_is_continued_to_the_same_snapshot() {
-    // The full size needs an optimised build.
-    let (batches, kills) = if cfg!(debug_assertions) {
-        (45, 15)
-    } else {
-        (300, 100)
-    };
+    let (batches, kills) = reduced_or_full((45, 15), (300, 100));
     let expected = undisturbed(batches, &listening(Behaviour::default()).await);
     // The test starts more often per minute than a real account may.
     let behaviour = Behaviour {

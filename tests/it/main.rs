@@ -15,6 +15,7 @@ mod auditing;
 mod bad_input;
 mod bad_usage;
 mod budgeting;
+mod campaign;
 mod clocks;
 mod command_line;
 mod compacting;
@@ -35,6 +36,8 @@ mod init;
 mod interfering;
 mod interleavings;
 mod killed_anywhere;
+#[cfg(target_os = "linux")]
+mod killed_on_disk;
 mod killing;
 mod lineage;
 mod lists;

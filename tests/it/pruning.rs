@@ -1,10 +1,21 @@
 //! Pruning deletes whole dates, only when told to, and never what someone has paid for and still
 //! needs.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
 use backlake::pipeline::{RunMode, run};
 use backlake::simulator::Behaviour;
+use backlake::upkeep::{Keep, to_prune};
+use chrono::Days;
+use futures::future::BoxFuture;
+use object_store::path::Path;
+use object_store::{ObjectStoreExt as _, Result};
 
-use crate::harness::{Site, mixed_targets as lines, program, simulator, surroundings};
+use crate::harness::{Site, date, mixed_targets as lines, program, simulator, surroundings};
+use crate::interfering::{Interference, Operation};
+use crate::world::{Command, World, simulated};
 
 #[tokio::test(start_paused = true)]
 async fn pruning_is_a_dry_run_by_default_and_never_deletes_the_newest_date() {
@@ -83,4 +94,50 @@ async fn pruning_is_a_dry_run_by_default_and_never_deletes_the_newest_date() {
     assert_eq!(prune(&["--keep-snapshots", "1"]), (vec![], vec![]));
     let nothing = program().arg("prune").arg(site.lake()).output().unwrap();
     assert_eq!(nothing.status.code(), Some(2));
+}
+
+/// Counts listings.
+#[derive(Debug, Default)]
+struct Listings(AtomicU64);
+
+#[async_trait]
+impl Interference for Listings {
+    async fn around(
+        &self,
+        operation: Operation,
+        _: &Path,
+        work: BoxFuture<'_, Result<()>>,
+    ) -> Result<()> {
+        if operation == Operation::List {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        work.await
+    }
+}
+
+#[test]
+fn what_was_pruned_long_ago_is_not_listed_date_by_date() {
+    let listings = [0, 40].map(|pruned| {
+        simulated(async {
+            let world = World::new(100, "");
+            world.play(Command::Run, &world.store()).await.unwrap();
+            for days in 1..=pruned {
+                let date = date() - Days::new(days);
+                for left in ["pruned", "summary.json", "locks/000000.json"] {
+                    let path = Path::from(format!("_runs/{date}/{left}"));
+                    world.objects.put(&path, "".into()).await.unwrap();
+                }
+            }
+            let listings = Arc::new(Listings::default());
+            let store = world.interfered(&listings);
+            let keep = Keep {
+                newest: Some(1),
+                days: None,
+            };
+            let plan = to_prune(&store, keep, keep, date()).await.unwrap();
+            assert_eq!(plan, backlake::upkeep::Pruning::default());
+            listings.0.load(Ordering::Relaxed)
+        })
+    });
+    assert_eq!(listings[0], listings[1]);
 }

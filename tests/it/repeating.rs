@@ -1,12 +1,14 @@
 //! A replacement that was published by a start that did not come to its end is not paid for again when its command is
 //! repeated. After that, the same command replaces the snapshot once more.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backlake::lake::is_untidy;
+use backlake::lake::{Manifest, is_untidy};
+use backlake::money::Usd;
 use backlake::pipeline::{
     BalanceMode, Begins, FindingsMode, Progress, RunMode, RunState, StartMode, Surroundings, run,
 };
@@ -14,9 +16,10 @@ use futures::future::BoxFuture;
 use object_store::Result;
 use object_store::path::Path;
 
+use crate::campaign::check_books;
 use crate::harness::{Site, date, mixed_targets as lines};
 use crate::interfering::{Interference, Operation};
-use crate::world::{Command, World};
+use crate::world::{Command, World, simulated};
 
 const REPLACE: RunMode = RunMode {
     start: StartMode::Replace,
@@ -192,4 +195,54 @@ impl Interference for HeldUp {
         }
         work.await
     }
+}
+
+/// Prunes a date, runs it again, kills that run after some time, and continues it. Returns how many of its responses were
+/// kept and how many were lost.
+async fn pruned_run_again_and_killed(millis: u64) -> (usize, usize) {
+    let world = World::new(2000, "");
+    let (today, pruned) = (date(), date().pred_opt().unwrap());
+    for date in [pruned, today] {
+        world
+            .play_date(Command::Run, date, &world.store())
+            .await
+            .unwrap();
+    }
+    world.play(Command::Prune, &world.store()).await.unwrap();
+    let before = world.simulator.ledger().len();
+    let what = format!("killed after {millis} ms");
+
+    let store = world.store();
+    let run = Box::pin(world.play_date(Command::Run, pruned, &store));
+    let ended = world.clock.within(Duration::from_millis(millis), run).await;
+    assert!(ended.is_none(), "{what}");
+    // What is in flight arrives at a process that is gone, and its lock becomes stale.
+    world.clock.sleep(Duration::from_secs(100)).await;
+    let folder = format!("_archive/{pruned}/");
+    let kept = world.tree().await.into_keys();
+    let kept = kept.filter(|path| path.starts_with(&folder)).count();
+    let lost = world.simulator.ledger().len() - before - kept;
+    let state = world.play_date(Command::Run, pruned, &world.store()).await;
+    assert_eq!(state.unwrap(), RunState::Published, "{what}");
+
+    let ledger = world.simulator.ledger();
+    let tags: BTreeSet<_> = ledger.iter().map(|charge| charge.tag.clone()).collect();
+    assert_eq!(tags.len(), ledger.len(), "{what}: a tag repeats");
+    let manifest = &world.tree().await[&format!("_snapshots/{pruned}.json")];
+    check_books(manifest, &world.simulator, &what);
+    let manifest: Manifest = serde_json::from_slice(manifest).unwrap();
+    let charged: Usd = ledger[before..].iter().map(|charge| charge.cost).sum();
+    assert_eq!(manifest.tally.requests.cost_usd, charged, "{what}");
+    world.check_lake(&what).await;
+    (kept, lost)
+}
+
+#[test]
+fn a_date_that_was_pruned_and_is_run_again_has_new_tags_by_which_killed_attempts_are_settled() {
+    let mut both = 0;
+    for millis in (300..1800).step_by(200) {
+        let (kept, lost) = simulated(pruned_run_again_and_killed(millis));
+        both += u32::from(kept > 0 && lost > 0);
+    }
+    assert!(both > 0, "no kill came between two responses");
 }

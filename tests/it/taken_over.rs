@@ -17,6 +17,7 @@ use object_store::Result;
 use object_store::path::Path;
 use tokio::sync::Notify;
 
+use crate::campaign::{only_seed, reduced_or_full};
 use crate::harness::date;
 use crate::interfering::{Interference, Operation};
 use crate::world::{Command, World, simulated};
@@ -202,16 +203,9 @@ async fn taken_over(case: &Case, at: u64) -> End {
 
 #[test]
 fn a_process_that_was_stopped_and_taken_over_deletes_nothing_of_its_successor() {
-    let only = std::env::var("SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
     // One point in this many.
-    let one_in = if cfg!(debug_assertions) && std::env::var("ALL").is_err() {
-        12
-    } else {
-        1
-    };
-    let mut random = fastrand::Rng::with_seed(only.unwrap_or(1));
+    let one_in = reduced_or_full(12, 1);
+    let mut random = fastrand::Rng::with_seed(only_seed().unwrap_or(1));
     for case in simulated(cases()) {
         let (mut at, mut lost, mut points) = (random.u64(..one_in), 0, 0);
         while at < case.operations {

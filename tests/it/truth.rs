@@ -11,6 +11,7 @@ use backlake::simulator::{Behaviour, CountsByKey, Page};
 use backlake::targets::{Rules, canonical};
 use chrono::DateTime;
 
+use crate::campaign::reduced_or_full;
 use crate::harness::{Site, date, simulator};
 
 /// A list as untidy as real ones: pages and domains, duplicates, invalid lines, a few large domains
@@ -47,11 +48,7 @@ fn spellings(n: usize) -> [String; 3] {
 
 #[tokio::test(start_paused = true)]
 async fn the_lake_contains_the_truth_of_every_row_and_every_breakdown() {
-    let count = if cfg!(debug_assertions) {
-        6_000
-    } else {
-        200_000
-    };
+    let count = reduced_or_full(6_000, 200_000);
     let lines = list(count);
     let count = lines.len();
     let site = Site::new(&lines).with("[api]\nrequests_per_minute = 10000");

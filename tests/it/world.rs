@@ -47,23 +47,32 @@ impl Command {
     }
 }
 
+const PART_BYTES: usize = 12 << 10;
+
 /// A lake in memory and everything around it.
 pub(crate) struct World {
     pub(crate) site: Site,
     pub(crate) simulator: Arc<Simulator>,
     pub(crate) clock: Clock,
     pub(crate) objects: Arc<InMemory>,
-    targets: usize,
+    targets: Vec<String>,
+    in_flight: u32,
     /// Lines of the pipeline file's `[lake]` table.
     lake: &'static str,
 }
 
 impl World {
     pub(crate) fn new(targets: usize, lake: &'static str) -> Self {
-        Self::at(noon(), targets, lake)
+        Self::at(noon(), lines(targets).collect(), 4, lake)
     }
 
-    fn at(now: DateTime<Utc>, targets: usize, lake: &'static str) -> Self {
+    /// A world with as many requests in flight as an account may have, and more than twice as many requests.
+    pub(crate) fn wide() -> Self {
+        let targets = (0..6500).map(|n| format!("site{n}.com"));
+        Self::at(noon(), targets.collect(), 30, "")
+    }
+
+    fn at(now: DateTime<Utc>, targets: Vec<String>, in_flight: u32, lake: &'static str) -> Self {
         let clock = Clock::simulated(now);
         let behaviour = Behaviour {
             date: Some(date()),
@@ -71,13 +80,14 @@ impl World {
             ..Behaviour::default()
         };
         let simulator = Arc::new(Simulator::new(behaviour, &clock));
-        let site = Site::new(lines(targets)).with_lake(lake);
+        let api = format!("[api]\nmax_in_flight = {in_flight}");
         Self {
-            site: site.with("[api]\nmax_in_flight = 4"),
+            site: Site::new(&targets).with_lake(lake).with(&api),
             simulator,
             clock,
             objects: Arc::default(),
             targets,
+            in_flight,
             lake,
         }
     }
@@ -85,7 +95,7 @@ impl World {
     /// A copy of the world, an hour later.
     pub(crate) fn fork(&self) -> Self {
         let now = self.clock.now() + chrono::Duration::hours(1);
-        let forked = Self::at(now, self.targets, self.lake);
+        let forked = Self::at(now, self.targets.clone(), self.in_flight, self.lake);
         forked.simulator.restore_ledger(self.simulator.ledger());
         Self {
             objects: Arc::new(self.objects.fork()),
@@ -95,13 +105,18 @@ impl World {
 
     /// The lake as it is.
     pub(crate) fn store(&self) -> Store {
-        Store::over(Arc::clone(&self.objects) as Arc<dyn ObjectStore>, "memory")
+        Self::over(Arc::clone(&self.objects) as _)
     }
 
     /// The lake with interference.
     pub(crate) fn interfered<I: Interference>(&self, by: &Arc<I>) -> Store {
         let inner = Arc::clone(&self.objects) as Arc<dyn ObjectStore>;
-        Store::over(Arc::new(Interfered::new(inner, by)), "memory")
+        Self::over(Arc::new(Interfered::new(inner, by)))
+    }
+
+    /// A lake in which some files are so large for their parts that they are uploaded in several.
+    fn over(objects: Arc<dyn ObjectStore>) -> Store {
+        Store::over(objects, "memory").with_part_bytes(PART_BYTES)
     }
 
     pub(crate) fn surroundings(&self, store: &Store) -> Surroundings<'static> {

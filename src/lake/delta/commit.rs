@@ -7,7 +7,6 @@ use deltalake::kernel::{Add, Remove, Transaction};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
-use serde::Deserialize;
 
 use super::super::manifest::{Manifest, ManifestFile};
 use super::log::{Log, LogChange};
@@ -21,17 +20,6 @@ use crate::store::{Layout, Store};
 const ATTEMPTS: usize = 20;
 /// Parquet footers that are read at the same time.
 const FOOTERS_AT_ONCE: usize = 8;
-
-/// The table format for readers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TableFormat {
-    /// Folders of Parquet files, with one partition per snapshot.
-    #[default]
-    Parquet,
-    /// The same folders, and a Delta log per table.
-    Delta,
-}
 
 /// Makes the Delta log of every table list exactly the files of these snapshots, and returns the number of commits: one
 /// per snapshot and table, or none if the log matches already.
@@ -114,7 +102,7 @@ pub(in crate::lake) async fn missing(
 ///
 /// # Errors
 /// As [`commit`].
-pub(crate) async fn remove(
+pub(in crate::lake) async fn remove(
     store: &Store,
     snapshots: &[NaiveDate],
     at: DateTime<Utc>,

@@ -20,6 +20,4 @@ mod store;
 #[cfg(test)]
 mod testing;
 
-pub use commit::TableFormat;
-pub(crate) use commit::remove;
-pub(super) use commit::{commit, differences, exists, missing};
+pub(super) use commit::{commit, differences, exists, missing, remove};

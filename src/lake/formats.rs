@@ -1,0 +1,166 @@
+//! The table formats beside plain Parquet: each lists the published files for its readers. Files are never copied.
+//!
+//! A table's metadata is kept up to date as long as it is in the lake, also if the pipeline no longer asks for its format:
+//! clean-up commands of other programs delete files that a table's metadata does not list.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Deserialize;
+use strum::{IntoStaticStr, VariantArray};
+use tracing::{info, warn};
+
+use super::contracts::contracts_of;
+use super::delta;
+use super::manifest::{Manifest, snapshots};
+use crate::contract::Contracts;
+use crate::error::Result;
+use crate::store::{Lock, Store};
+
+/// A table format for readers, beside folders of Parquet files with one partition per snapshot.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, IntoStaticStr, VariantArray,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum TableFormat {
+    /// A Delta log per table.
+    Delta,
+}
+
+impl TableFormat {
+    /// The format's own name.
+    fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// Whether any table of the lake has metadata of this format.
+    async fn exists(self, store: &Store) -> Result<bool> {
+        match self {
+            Self::Delta => delta::exists(store).await,
+        }
+    }
+
+    /// Makes the metadata of every table list exactly the files of these snapshots; returns the number of commits.
+    async fn commit(
+        self,
+        store: &Store,
+        manifests: &[Manifest],
+        contracts: &Contracts,
+    ) -> Result<usize> {
+        match self {
+            Self::Delta => delta::commit(store, manifests, |table| contracts.of(table)).await,
+        }
+    }
+
+    /// Those of these snapshots that at least one table does not list.
+    async fn missing(self, store: &Store, dates: &[NaiveDate]) -> Result<Vec<NaiveDate>> {
+        match self {
+            Self::Delta => delta::missing(store, dates).await,
+        }
+    }
+}
+
+/// Commits a snapshot to the tables of these formats, and to those that exist in the lake.
+///
+/// # Errors
+/// A lock that is lost, a lake that fails, a table that does not match the contract. Tables of a format that `formats`
+/// does not name fail with a warning only.
+pub(super) async fn commit(
+    store: &Store,
+    formats: &[TableFormat],
+    manifest: &Manifest,
+    contracts: &Contracts,
+    lock: &Lock,
+) -> Result<()> {
+    for format in TableFormat::VARIANTS {
+        let (name, wanted) = (format.name(), formats.contains(format));
+        if !wanted && !format.exists(store).await? {
+            continue;
+        }
+        // A problem with an earlier snapshot must not hold this one back.
+        if let Err(error) = commit_earlier(store, *format, manifest.snapshot, contracts).await {
+            warn!(%error, "failed to add earlier snapshots to the {name} tables");
+        }
+        lock.ensure().await?;
+        let committed = format
+            .commit(store, std::slice::from_ref(manifest), contracts)
+            .await;
+        match committed {
+            Ok(commits) => {
+                info!(snapshot = %manifest.snapshot, commits, "committed to the {name} tables");
+            }
+            Err(error) if !wanted => {
+                warn!(%error, "the lake has {name} tables, although `[lake] table_formats` does not name them; they could not be kept up to date");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Commits the other published snapshots that the tables of a format lack.
+async fn commit_earlier(
+    store: &Store,
+    format: TableFormat,
+    snapshot: NaiveDate,
+    contracts: &Contracts,
+) -> Result<()> {
+    let name = format.name();
+    let mut others = snapshots(store).await?;
+    others.retain(|other| *other != snapshot);
+    let mut manifests = Vec::new();
+    for date in format.missing(store, &others).await? {
+        match Manifest::read(store, date).await {
+            Ok(manifest) => manifests.extend(manifest),
+            Err(error) => warn!(%error, "snapshot {date} is not added to the {name} tables"),
+        }
+    }
+    if !manifests.is_empty() {
+        let commits = format.commit(store, &manifests, contracts).await?;
+        info!(
+            snapshots = manifests.len(),
+            commits, "committed earlier snapshots to the {name} tables"
+        );
+    }
+    Ok(())
+}
+
+/// Makes all tables that exist match the manifest of a snapshot whose publication was interrupted.
+///
+/// # Errors
+/// As [`commit`].
+pub(super) async fn heal(store: &Store, manifest: &Manifest) -> Result<()> {
+    for format in TableFormat::VARIANTS {
+        if format.exists(store).await? {
+            let contracts = contracts_of(store, manifest).await?;
+            format
+                .commit(store, std::slice::from_ref(manifest), &contracts)
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes snapshots from all tables that list them. `at` is the time of deletion.
+///
+/// # Errors
+/// A lake that fails, or metadata that cannot be read.
+pub(crate) async fn remove_from_tables(
+    store: &Store,
+    snapshots: &[NaiveDate],
+    at: DateTime<Utc>,
+) -> Result<()> {
+    delta::remove(store, snapshots, at).await?;
+    Ok(())
+}
+
+/// The differences between the tables' metadata and the manifests; empty if there is none.
+///
+/// # Errors
+/// A lake that fails, or metadata that cannot be read.
+pub async fn table_differences(store: &Store) -> Result<Vec<String>> {
+    let mut manifests = Vec::new();
+    for snapshot in snapshots(store).await? {
+        // The audit reports a manifest that cannot be read.
+        manifests.extend(Manifest::read(store, snapshot).await.ok().flatten());
+    }
+    delta::differences(store, &manifests).await
+}
