@@ -204,21 +204,17 @@ fn write_snapshot(lake: &Path, pages: usize, second: bool) {
         "pages".to_owned(),
         write_table(lake, date, Table::Pages, numbers(pages, second), batch_of),
     );
-    let mut all = TableManifest::default();
-    for (at, (dimension, _)) in DIMENSIONS.iter().enumerate() {
-        let batch_of = |rows: &[usize]| breakdowns_batch(rows, pages, at, dimension, second);
-        let run = format!("{date}-{at}");
-        let table = write_table(
+    let batch_of = |rows: &[usize]| breakdowns_batch(rows, pages, second);
+    tables.insert(
+        "breakdowns".to_owned(),
+        write_table(
             lake,
-            &run,
+            date,
             Table::Breakdowns,
             numbers(pages, second),
             batch_of,
-        );
-        all.rows += table.rows;
-        all.files.extend(table.files);
-    }
-    tables.insert("breakdowns".to_owned(), all);
+        ),
+    );
     let batch_of = |rows: &[usize]| targets_batch(rows, pages, second);
     tables.insert(
         "targets".to_owned(),
@@ -250,13 +246,13 @@ fn write_snapshot(lake: &Path, pages: usize, second: bool) {
 
 fn write_table(
     lake: &Path,
-    run: &str,
+    date: &str,
     table: Table,
     numbers: impl Iterator<Item = usize>,
     batch_of: impl Fn(&[usize]) -> RecordBatch,
 ) -> TableManifest {
     let contract = table.contract();
-    let folder = format!("{}/snapshot_date={}", table.name(), &run[..10]);
+    let folder = format!("{}/snapshot_date={}", table.name(), date);
     std::fs::create_dir_all(lake.join(&folder)).expect("a folder");
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).expect("a level")))
@@ -271,7 +267,7 @@ fn write_table(
     };
     let mut numbers = numbers.peekable();
     while numbers.peek().is_some() {
-        let path = format!("{folder}/{run}-{:05}.parquet", written.files.len());
+        let path = format!("{folder}/{date}-{:05}.parquet", written.files.len());
         let file = File::create(lake.join(&path)).expect("a file");
         let mut writer = ArrowWriter::try_new(&file, contract.schema(), Some(properties.clone()))
             .expect("a writer");
@@ -346,23 +342,19 @@ fn pages_batch(rows: &[usize], pages: usize, second: bool) -> RecordBatch {
     RecordBatch::try_new(contract.schema(), columns).expect("rows of the contract")
 }
 
-fn breakdowns_batch(
-    rows: &[usize],
-    pages: usize,
-    at: usize,
-    dimension: &str,
-    second: bool,
-) -> RecordBatch {
+fn breakdowns_batch(rows: &[usize], pages: usize, second: bool) -> RecordBatch {
     let (mut targets, mut domains) = (StringBuilder::new(), StringBuilder::new());
     let (mut dimensions, mut keys) = (StringBuilder::new(), StringBuilder::new());
     let mut links = Int64Builder::new();
     for &row in rows {
         let (domain, target) = target(row, pages);
-        targets.append_value(target);
-        domains.append_value(domain);
-        dimensions.append_value(dimension);
-        keys.append_value(format!("key{}", mixed(row, at + 100) % 300));
-        links.append_value(mixed(row, at + 200 + usize::from(second)));
+        for (at, (dimension, _)) in DIMENSIONS.iter().enumerate() {
+            targets.append_value(&target);
+            domains.append_value(&domain);
+            dimensions.append_value(dimension);
+            keys.append_value(format!("key{}", mixed(row, at + 100) % 300));
+            links.append_value(mixed(row, at + 200 + usize::from(second)));
+        }
     }
     let columns: Vec<ArrayRef> = vec![
         Arc::new(targets.finish()),

@@ -123,7 +123,7 @@ pub enum Stage {
     /// Write the targets and requests tables.
     #[strum(serialize = "targets and requests")]
     TargetsAndRequests,
-    /// Read the staged pages and unfold their maps.
+    /// Unfold the maps of sorted pages.
     Unfold,
 }
 

@@ -3,6 +3,7 @@
     -k replay           only tests with that in their name
     --full              test_pruning: 30 nights instead of 3
     --responses N       test_replay: so many responses instead of 200; from 1,000 on the full bounds hold
+    --rounds N          test_replay: so many rounds, on one core and on two, instead of one on two
     --kills N           test_interrupt: so many kills for each kind of store instead of 12
     --campaign SIZE     test_faulty_s3, test_s3: small, middle or full
 """
@@ -30,6 +31,7 @@ def pytest_addoption(parser):
                     help="a Python that has DuckDB with its delta extension; without it those checks are skipped")
     group.addoption("--full", action="store_true", help="look targets up in 30 nights instead of 3")
     group.addoption("--responses", type=int, default=200, metavar="N", help="replay N responses of 1,000 rows")
+    group.addoption("--rounds", type=int, default=1, metavar="N", help="replay N times, on one core and on two")
     group.addoption("--kills", type=int, default=12, metavar="N", help="interrupt publishing N times for each store")
     group.addoption("--campaign", choices=["small", "middle", "full"], default="small",
                     help="how many faults of the store, and starts at the same moment, are tried")

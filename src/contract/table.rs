@@ -53,7 +53,8 @@ impl Table {
     }
 }
 
-/// The six maps of an item, in the order of the breakdowns table: the dimension's name, and the field with the map.
+/// The six maps of an item, in the order of an item's rows in the breakdowns table: the dimension's name, and the field
+/// with the map.
 pub const DIMENSIONS: [(&str, &str); 6] = [
     ("attribute", "referring_links_attributes"),
     ("country", "referring_links_countries"),

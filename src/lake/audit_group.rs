@@ -19,7 +19,6 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::statistics::Statistics;
 
 use super::key::{Keys, OwnedPart, changes, compare_owned};
-use super::writer::has_dictionary;
 use crate::contract::{Contract, Table, bloom_filter};
 use crate::error::{Context, Error, Result};
 
@@ -63,7 +62,7 @@ pub(super) fn open(path: &Path, contract: &Contract) -> Result<(File, Opened)> {
     let fields = columns.fields().iter().map(|field| {
         let repeats = contract.columns.iter().any(|column| {
             column.name == *field.name()
-                && has_dictionary(column)
+                && column.dictionary
                 && contract.sort.contains(&column.name)
         });
         if repeats && *field.data_type() == DataType::Utf8 {

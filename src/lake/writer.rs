@@ -31,7 +31,7 @@ use sha2::{Digest, Sha256};
 
 use super::key::{Keys, OwnedPart, changes};
 use super::manifest::{ManifestFile, PublicationId};
-use crate::contract::{Column, ColumnType, Contract, bloom_filter};
+use crate::contract::{ColumnType, Contract, bloom_filter};
 use crate::error::{Context, Error, Result};
 use crate::store::hexadecimal;
 
@@ -314,12 +314,6 @@ fn encode(group: &mut [GroupColumn], batch: &RecordBatch) -> parquet::errors::Re
     })
 }
 
-/// Whether a column is encoded with a dictionary: if its values repeat, except for columns with a Bloom filter. Targets
-/// only repeat in adjacent rows. There, prefix encoding makes a file an eighth smaller and needs no hashing.
-pub(super) fn has_dictionary(column: &Column) -> bool {
-    column.dictionary && bloom_filter(&column.name).is_none()
-}
-
 /// The Parquet properties of a table's files.
 fn properties(contract: &Contract, run: &str) -> WriterProperties {
     let mut leaf = 0;
@@ -339,7 +333,7 @@ fn properties(contract: &Contract, run: &str) -> WriterProperties {
         ]));
     for column in &contract.columns {
         let path = || ColumnPath::from(column.name.as_str());
-        if !has_dictionary(column) {
+        if !column.dictionary {
             properties = properties.set_column_dictionary_enabled(path(), false);
             // Strings with a long common prefix follow each other in sorted rows.
             if column.kind == ColumnType::Utf8 {
@@ -357,12 +351,14 @@ fn properties(contract: &Contract, run: &str) -> WriterProperties {
             ColumnType::CountsByKey | ColumnType::TextsByKey => {
                 // No reader skips by statistics of map entries, and computing them costs as much as encoding.
                 for part in ["key", "value"] {
-                    let path = [column.name.as_str(), "key_value", part]
-                        .map(str::to_owned)
-                        .to_vec();
-                    let path = ColumnPath::new(path);
-                    properties =
-                        properties.set_column_statistics_enabled(path, EnabledStatistics::None);
+                    let path = [column.name.as_str(), "key_value", part].map(str::to_owned);
+                    let path = ColumnPath::new(path.to_vec());
+                    properties = properties
+                        .set_column_statistics_enabled(path.clone(), EnabledStatistics::None);
+                    // Counts vary so much that a dictionary makes them larger, and costs a hash per value.
+                    if column.kind == ColumnType::CountsByKey && part == "value" {
+                        properties = properties.set_column_dictionary_enabled(path, false);
+                    }
                 }
                 2
             }

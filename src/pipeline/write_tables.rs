@@ -1,30 +1,25 @@
 //! Writes the tables of a snapshot into its staging place, sorted.
 //!
-//! Pages are sorted and written. Breakdowns are read back from the sorted pages, one pass per
-//! dimension, and so need no sort of their own.
+//! Pages are sorted, unfolded into breakdowns, and both are written at the same time: breakdowns
+//! have the order of pages, and so need no sort of their own.
 //!
 //! # Memory
 //! [`MemoryBudget`] gives the formula.
 
-use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::errors::ParquetError;
 use tokio::task::JoinHandle;
 
 use super::attempts::request_ids;
 use super::target_states::TargetStates;
 use crate::clock::{Stage, Stopwatch};
-use crate::contract::{Contract, DIMENSIONS, Table};
+use crate::contract::{Contract, Table};
 use crate::error::{Context, Result};
 use crate::fate::Fate;
 use crate::flatten::breakdowns;
 use crate::lake::{
-    LineFate, ManifestFile, Profile, Sorter, Staging, requests_batch, targets_batch,
+    LineFate, ManifestFile, Profile, Sorter, Staging, TableWriter, requests_batch, targets_batch,
 };
 use crate::ledger::Attempt;
 use crate::plan::sorted;
@@ -33,9 +28,8 @@ use crate::targets::{LineEnd, TargetList};
 
 /// Rows of a batch of targets or requests.
 const BATCH_ROWS: usize = 8192;
-/// Pages that are unfolded at once: enough that the two threads seldom wait for each other between
-/// batches.
-const UNFOLDED_PAGES: usize = 32_768;
+/// Pages that are unfolded at once: a page may have hundreds of rows of breakdowns.
+const UNFOLDED_PAGES: usize = 4096;
 /// Bytes per line besides the list, as measured: the state of its target, the order of its table,
 /// and the fragments that reading the ledger leaves.
 const LINE_BYTES: usize = 64;
@@ -96,76 +90,42 @@ pub(super) fn write_pages(
             stages.time(Stage::Sort, || sorter.push(batch))?;
         }
         let mut profile = Profile::default();
-        let mut writer = staging.writer(Table::Pages);
+        let mut pages = staging.writer(Table::Pages);
+        let mut breakdowns = staging.writer(Table::Breakdowns);
         let mut sorted = stages.time(Stage::Sort, || sorter.finish())?;
         side_by_side(
             || stages.time(Stage::Sort, || sorted.next()),
             |batch| {
                 profile.add(&batch);
-                stages.time(Stage::EncodePages, || writer.write(&batch))
+                let (written, unfolded) = rayon::join(
+                    || stages.time(Stage::EncodePages, || pages.write(&batch)),
+                    || write_breakdowns(&mut breakdowns, &batch, &stages),
+                );
+                written.and(unfolded)
             },
         )?;
-        let pages = stages.time(Stage::EncodePages, || writer.close())?;
-        let breakdowns = write_breakdowns(&staging, &pages, &stages)?;
         Ok(Written {
-            pages,
-            breakdowns,
+            pages: stages.time(Stage::EncodePages, || pages.close())?,
+            breakdowns: stages.time(Stage::EncodeBreakdowns, || breakdowns.close())?,
             profile,
         })
     })
 }
 
-/// Unfolds the staged pages, one pass per dimension: the rows come out in order.
+/// Unfolds sorted pages and writes their breakdowns, a part at a time.
 fn write_breakdowns(
-    staging: &Staging,
-    pages: &[ManifestFile],
+    writer: &mut TableWriter,
+    pages: &RecordBatch,
     stages: &Stopwatch,
-) -> Result<Vec<ManifestFile>> {
-    let passes = DIMENSIONS
-        .iter()
-        .flat_map(|pass| pages.iter().map(move |page| (pass, page)));
-    let mut unfolded = passes.flat_map(|(&(dimension, field), page)| {
-        let path = staging.file(Table::Pages, page);
-        match unfold(&path, dimension, field, stages) {
-            Ok(batches) => Box::new(batches) as Box<dyn Iterator<Item = _> + Send>,
-            Err(error) => Box::new(std::iter::once(Err(error))),
-        }
-        .map(move |batch| batch.context(|| format!("failed to unfold {}", path.display())))
-    });
-    let mut writer = staging.writer(Table::Breakdowns);
-    side_by_side(
-        || unfolded.next(),
-        |batch| stages.time(Stage::EncodeBreakdowns, || writer.write(&batch)),
-    )?;
-    stages.time(Stage::EncodeBreakdowns, || writer.close())
-}
-
-/// The breakdowns of one dimension of a file of pages.
-fn unfold<'s>(
-    path: &Path,
-    dimension: &'s str,
-    field: &'s str,
-    stages: &'s Stopwatch,
-) -> std::result::Result<
-    impl Iterator<Item = std::result::Result<RecordBatch, ParquetError>> + Send + use<'s>,
-    ParquetError,
-> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?
-        .with_batch_size(UNFOLDED_PAGES);
-    let wanted = ["target", "root_domain", field];
-    let columns = builder.schema().fields().iter().enumerate();
-    let roots = columns.filter(|(_, column)| wanted.contains(&column.name().as_str()));
-    let mask = ProjectionMask::roots(builder.parquet_schema(), roots.map(|(at, _)| at));
-    let mut pages = builder.with_projection(mask).build()?;
-    let mut next = move || {
-        let unfolded = pages
-            .next()?
-            .and_then(|batch| breakdowns(&batch, field, dimension));
-        Some(unfolded.map_err(ParquetError::from))
-    };
-    Ok(std::iter::from_fn(move || {
-        stages.time(Stage::Unfold, &mut next)
-    }))
+) -> Result<()> {
+    for from in (0..pages.num_rows()).step_by(UNFOLDED_PAGES) {
+        let part = pages.slice(from, UNFOLDED_PAGES.min(pages.num_rows() - from));
+        let unfolded = stages
+            .time(Stage::Unfold, || breakdowns(&part))
+            .context(|| "failed to unfold pages")?;
+        stages.time(Stage::EncodeBreakdowns, || writer.write(&unfolded))?;
+    }
+    Ok(())
 }
 
 /// Makes the next batch while the previous one is taken; whichever core is free helps.

@@ -1,7 +1,8 @@
 //! Temporary files that a killed process leaves in a lake on a local disk: how they are recognised, and who deletes them.
 //!
 //! A temporary file is named `.backlake-DATE-…`, or after the object that it becomes, with `#` and a number. Whoever holds
-//! the lock on a date deletes those of the date: no other process writes them then.
+//! the lock on a date deletes those of the date: no other process writes them then. Those of locks and of no date are
+//! deleted by whoever holds any lock, once they are old.
 
 use std::path::{Path as FsPath, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -42,8 +43,7 @@ impl Lock {
             let of_the_date = name.starts_with(&format!(".backlake-{date}-"))
                 || name.starts_with(&format!("{date}."))
                 || own.iter().any(|folder| file.is_in(folder));
-            let may_be_in_use = file.is_of_no_date() || file.is_in(&layout.locks());
-            let is_abandoned = match may_be_in_use {
+            let is_abandoned = match file.may_be_in_use() {
                 true => file.is_older(now, SURELY_ABANDONED_AFTER),
                 false => of_the_date,
             };
@@ -70,7 +70,7 @@ impl Store {
             .into_iter()
             .filter(|file| file.is_older(now, ABANDONED_AFTER))
             .map(|file| {
-                let when = match file.is_of_no_date() || file.name.contains("/locks/") {
+                let when = match file.may_be_in_use() {
                     true => "the next start in an hour or later",
                     false => "the next start",
                 };
@@ -106,9 +106,11 @@ impl File {
         self.name.starts_with(&format!("{folder}/"))
     }
 
-    /// Whether a process that works on any date may be writing it.
-    fn is_of_no_date(&self) -> bool {
-        self.name.starts_with("_contracts/") || self.name.contains("/_delta_log/")
+    /// Whether another process may be writing it, whatever lock this one has.
+    fn may_be_in_use(&self) -> bool {
+        self.name.starts_with("_contracts/")
+            || self.name.contains("/_delta_log/")
+            || self.name.contains("/locks/")
     }
 
     fn is_older(&self, now: DateTime<Utc>, age: Duration) -> bool {

@@ -3,7 +3,8 @@
 
 use arrow::array::AsArray as _;
 use arrow::array::{Array as _, RecordBatch};
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use backlake::contract::{ColumnType, DIMENSIONS, Table};
 use backlake::flatten::{Flattened, Requested, breakdowns, flatten};
 use backlake::provider::Envelope;
@@ -250,7 +251,7 @@ fn nulls_empty_keys_and_null_counts_are_kept() {
         value(&flattened.pages, "referring_links_types", 0),
         Value::Null
     );
-    let unfolded = breakdowns(&flattened.pages, "referring_links_countries", "country").unwrap();
+    let unfolded = breakdowns(&flattened.pages).unwrap();
     assert_eq!(
         (unfolded.num_rows(), unfolded.column(4).null_count()),
         (2, 1)
@@ -392,12 +393,7 @@ proptest! {
             }
             prop_assert!(found.as_object().unwrap().len() <= fields.len());
         }
-        for (dimension, field) in DIMENSIONS {
-            let unfolded = breakdowns(&flattened.pages, field, dimension).unwrap();
-            let maps = flattened.pages.column_by_name(field).unwrap().as_map();
-            let entries: usize = (0..maps.len()).filter(|&row| maps.is_valid(row)).map(|row| maps.value(row).len()).sum();
-            prop_assert_eq!(unfolded.num_rows(), entries);
-        }
+        prop_assert_eq!(unfolded_rows(&breakdowns(&flattened.pages).unwrap()), entries_of_maps(&flattened.pages));
     }
 
     #[test]
@@ -412,6 +408,53 @@ proptest! {
             prop_assert_eq!(flattened.unwrap().pages.num_rows() as u64, envelope.items);
         }
     }
+}
+
+/// A row of breakdowns: target, dimension, key and links.
+type Unfolded = (Option<String>, String, String, Option<i64>);
+
+/// The rows of breakdowns.
+fn unfolded_rows(breakdowns: &RecordBatch) -> Vec<Unfolded> {
+    let text = |column: usize| {
+        let plain = cast(breakdowns.column(column), &DataType::Utf8).unwrap();
+        let texts: Vec<Option<String>> = plain
+            .as_string::<i32>()
+            .iter()
+            .map(|text| text.map(str::to_owned))
+            .collect();
+        texts
+    };
+    let (targets, dimensions, keys) = (text(0), text(2), text(3));
+    let links = breakdowns.column(4).as_primitive::<Int64Type>().iter();
+    let rows = targets.into_iter().zip(dimensions).zip(keys).zip(links);
+    rows.map(|(((target, dimension), key), links)| {
+        (target, dimension.unwrap(), key.unwrap(), links)
+    })
+    .collect()
+}
+
+/// The entries of the maps of pages, one by one: page by page, dimension by dimension.
+fn entries_of_maps(pages: &RecordBatch) -> Vec<Unfolded> {
+    let targets = pages.column_by_name("target").unwrap().as_string::<i32>();
+    let mut rows = Vec::new();
+    for row in 0..pages.num_rows() {
+        let target = targets.is_valid(row).then(|| targets.value(row).to_owned());
+        for (dimension, field) in DIMENSIONS {
+            let maps = pages.column_by_name(field).unwrap().as_map();
+            if maps.is_null(row) {
+                continue;
+            }
+            let entries = maps.value(row);
+            let keys = entries.column(0).as_string::<i32>().iter().flatten();
+            let links = entries.column(1).as_primitive::<Int64Type>().iter();
+            rows.extend(
+                keys.zip(links).map(|(key, links)| {
+                    (target.clone(), dimension.to_owned(), key.to_owned(), links)
+                }),
+            );
+        }
+    }
+    rows
 }
 
 /// Whether two maps of counts are equal. An integer and a float of the same value are equal.

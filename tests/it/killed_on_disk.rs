@@ -176,12 +176,12 @@ fn is_temporary(name: &str) -> bool {
     name.contains('#') || name.contains(".backlake-") || name.contains(".probe-")
 }
 
-/// Makes files two hours older.
+/// Makes files old enough to be left-overs.
 fn age(lake: &Lake, names: &[String]) {
-    let before = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
     for name in names {
         let file = std::fs::File::open(lake.site.lake().join(name)).unwrap();
-        file.set_modified(before).unwrap();
+        file.set_modified(long_ago).unwrap();
     }
 }
 

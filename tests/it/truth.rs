@@ -112,8 +112,8 @@ async fn the_lake_contains_the_truth_of_every_row_and_every_breakdown() {
         rows.row += 1;
     }
     let mut row = 0;
-    for (dimension, field) in DIMENSIONS {
-        for ((root_domain, target), page) in &truth {
+    for ((root_domain, target), page) in &truth {
+        for (dimension, field) in DIMENSIONS {
             for &(key, links) in counts(page, field).iter().flatten() {
                 let text = |name: &str| {
                     breakdowns

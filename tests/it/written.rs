@@ -65,9 +65,9 @@ pub(crate) fn write_snapshot(lake: &Path, date: NaiveDate, rows: &Rows<'_>, cut:
     links.sort_by(|left, right| {
         let key = |row: &Links| {
             (
-                row.dimension.clone(),
                 row.root_domain.clone(),
                 row.target.clone(),
+                row.dimension.clone(),
             )
         };
         key(left).cmp(&key(right))
