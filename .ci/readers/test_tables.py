@@ -227,3 +227,25 @@ def test_the_examples_in_the_documentation_work(backlake, tables_python, folder)
         done = subprocess.run([tables_python, "-c", f"{setup}\n{code}", SCRIPTS], cwd=folder, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         assert kind == "python iceberg" or SECOND in done.stdout or "2026, 11, 23" in done.stdout, done.stdout
+
+
+def test_a_catalog_of_an_earlier_ducklake_is_refused_and_stays_as_it_is(backlake, tables_python, folder):
+    folder = folder / "earlier"
+    folder.mkdir()
+    lake = Lake(backlake, tables_python, folder)
+    lake.file = lake.pipeline("")
+    lake.run(FIRST)
+    question = {"engine": "ducklake", "do": "snapshots", "script": "file", "may_fail": True}
+    before, = lake.ask(question, scripts=lake.scripts())
+
+    def set_version(version):
+        change = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute(\"UPDATE ducklake_metadata SET value = ? WHERE key = 'version'\", [sys.argv[2]])"
+        subprocess.run([tables_python, "-c", change, folder / "lake.ducklake", version], check=True, timeout=60)
+
+    set_version("0.3")
+    lake.run(SECOND)
+    refused, = lake.ask(question, scripts=lake.scripts())
+    assert "catalog version is 0.3" in refused["error"], refused
+    set_version("1.0")
+    after, = lake.ask(question, scripts=lake.scripts())
+    assert len(before) == 2 and len(after) == 3, (before, after)

@@ -33,8 +33,10 @@
 //! breakdowns one entry per key, and breakdowns 16 bytes per target that only one snapshot has.
 
 mod breakdowns;
+mod chosen;
 mod columns;
 mod compare;
+mod each;
 mod grouping;
 mod groups;
 mod label_lines;
@@ -48,7 +50,6 @@ mod opened;
 mod pages;
 mod pair;
 mod ranked;
-mod rows;
 mod summary;
 mod tables;
 mod tally;
@@ -57,7 +58,9 @@ mod totals;
 mod write;
 
 pub use breakdowns::{BreakdownChange, Breakdowns};
+pub use chosen::{chosen, manifest_of};
 pub use compare::{compare, shifts};
+pub use each::{LabelRow, LinkRow, PageRow, each_label, each_link, each_page, each_target_with};
 pub use groups::{
     Group, InBoth, ListChange, MetricChange, PageGroups, Targets, TopPages, Unanswered,
     UnansweredFates,
@@ -70,7 +73,6 @@ pub use nightly::{Bounds, CONCENTRATED, NightPages, Pick, night_pages};
 pub use opened::Opened;
 pub use pages::{PageChange, Pages};
 pub use pair::Pair;
-pub use rows::{LabelRow, LinkRow, PageRow, each_label, each_link, each_page, each_target_with};
 pub use summary::{Summary, summary};
 pub use totals::{PageNumbers, PageTotals, Quartiles};
 pub use write::ListFormat;

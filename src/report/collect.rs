@@ -4,7 +4,6 @@
 //! the page shows.
 
 use std::collections::HashSet;
-use std::error::Error as _;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -13,10 +12,10 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tracing::warn;
 
 use crate::alerts::{self, AlertOptions, AlertSettings, Alerts};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::history::{
     Bounds, BreakdownChange, Label, Lines, NightPages, Opened, Pair, Pick, Summary, TopPages,
-    compare, lines, night_pages, shifts, targets_with,
+    chosen, compare, lines, manifest_of, night_pages, shifts, targets_with,
 };
 use crate::lake::{Manifest, snapshots};
 use crate::provider::RankScale;
@@ -161,8 +160,8 @@ impl Report {
 /// lake fails.
 pub async fn collect(store: &Store, options: ReportOptions) -> Result<Report> {
     let published = snapshots(store).await?;
-    let date = chosen(store, &published, options.snapshot)?;
-    let manifest = manifest(store, date).await?;
+    let manifest = chosen(store, &published, options.snapshot).await?;
+    let date = manifest.snapshot;
     let newest = Arc::new(Opened::new(manifest.clone()));
     let lines = lines(store, &newest).await?;
     if let Some(label) = &options.label {
@@ -299,31 +298,6 @@ pub(super) fn most_rank(manifest: &Manifest) -> i64 {
     }
 }
 
-fn chosen(store: &Store, published: &[NaiveDate], date: Option<NaiveDate>) -> Result<NaiveDate> {
-    let lake = store.display();
-    match (date, published.last()) {
-        (_, None) => Err(
-            Error::usage(format!("no snapshot is published in {lake}")).with_hint(
-                "a report needs one; `backlake status` says why the last nights are not published",
-            ),
-        ),
-        (Some(date), _) if !published.contains(&date) => Err(Error::usage(format!(
-            "--snapshot: {date} is not published in {lake}"
-        ))
-        .with_hint("`backlake snapshots` lists the published snapshots")),
-        (Some(date), _) => Ok(date),
-        (None, Some(newest)) => Ok(*newest),
-    }
-}
-
-async fn manifest(store: &Store, date: NaiveDate) -> Result<Manifest> {
-    let manifest = Manifest::read(store, date).await.map_err(damaged)?;
-    manifest.ok_or_else(|| {
-        Error::usage(format!("snapshot {date} was deleted while it was read"))
-            .with_hint("run the same command again")
-    })
-}
-
 /// The dates of the report. The figures are still empty.
 async fn days(
     store: &Store,
@@ -343,7 +317,7 @@ async fn days(
     let mut days = Vec::new();
     for date in first.iter_days().take_while(|date| *date <= last) {
         let settled = if published.binary_search(&date).is_ok() {
-            let manifest = manifest(store, date).await?;
+            let manifest = manifest_of(store, date).await?;
             match manifest.question.difference(&newest.question) {
                 Some(difference) => Settled::Different(difference),
                 None => Settled::Published(Box::new(manifest), Box::default()),
@@ -420,16 +394,4 @@ fn shown(summary: &Summary) -> impl Iterator<Item = String> + '_ {
     let TopPages { risen, fallen, .. } = &summary.top;
     let pages = risen.iter().chain(fallen);
     pages.filter_map(|page| page.target.clone())
-}
-
-/// A manifest that can be read but not understood is damage, which a check has found.
-fn damaged(error: Error) -> Error {
-    let is_damage = error
-        .source()
-        .is_some_and(|cause| cause.is::<serde_json::Error>());
-    if !is_damage {
-        return error;
-    }
-    Error::new(ErrorKind::FoundProblems, error.to_string())
-        .with_hint("the manifest is damaged; `backlake verify` audits the snapshots")
 }
