@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::attempts::RunAttempts;
 use super::connect::{connect, credentials_for};
@@ -29,7 +29,7 @@ use super::session::Session;
 use super::start::Start;
 use super::surroundings::{Surroundings, locked};
 use super::target_states::{TargetState, TargetStates};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fate::Fate;
 use crate::fetch::Credentials;
 use crate::lake::{Manifest, Tally, heal, is_untidy};
@@ -135,6 +135,7 @@ async fn published_already(
         );
     }
     if is_untidy(store, pipeline.snapshot).await?
+        || store.has_leftovers_of(pipeline.snapshot)?
         || (!is_replaced && summary_is_outdated(&ledger, &manifest.run).await)
     {
         finish_interrupted(pipeline, env, store).await;
@@ -161,6 +162,8 @@ async fn finish_interrupted(pipeline: &Pipeline, env: &Surroundings<'_>, store: 
     });
     match finished.await {
         Ok(()) => info!("finished an interrupted publication"),
+        // It was not interrupted: that process is at its end.
+        Err(error) if error.kind() == ErrorKind::Locked => debug!(%error, "not finished yet"),
         Err(error) => {
             warn!(%error, "failed to finish an interrupted publication; the next start tries again");
         }

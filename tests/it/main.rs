@@ -69,6 +69,7 @@ mod status_codes;
 mod stored_lake;
 mod stories;
 mod taken_over;
+mod table_formats;
 mod targets;
 mod texts;
 mod truth;
