@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
+use strum::IntoStaticStr;
 use toml::Spanned;
 
 use crate::lake::TableFormat;
@@ -42,7 +43,54 @@ pub(super) struct PipelineSpec {
     #[serde(default)]
     pub(super) alerts: AlertsSpec,
     #[serde(default)]
+    pub(super) notify: NotifySpec,
+    #[serde(default)]
     pub(super) lineage: LineageSpec,
+}
+
+/// The table `[notify]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct NotifySpec {
+    pub(super) url_env: Option<Spanned<String>>,
+    pub(super) format: NotifyFormat,
+    pub(super) on: Option<Spanned<Vec<String>>>,
+}
+
+/// How a notice is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NotifyFormat {
+    /// Fields for programs, and a text.
+    #[default]
+    Json,
+    /// A text for Slack, and for chats that take its messages.
+    Slack,
+}
+
+/// What a webhook is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Occasion {
+    /// The snapshot was published.
+    Finished,
+    /// The snapshot waits for a decision.
+    Held,
+    /// The run failed in a way that needs a person.
+    Failed,
+    /// Something needs attention.
+    Alerts,
+}
+
+impl Occasion {
+    /// Every occasion.
+    pub const ALL: [Self; 4] = [Self::Finished, Self::Held, Self::Failed, Self::Alerts];
+
+    /// The name in the pipeline file and in notices.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// The table `[alerts]`.

@@ -239,8 +239,8 @@ pub(super) const KEYS: &[Key] = &[
 
     key("lake.url", Text, Required("\"lake\""),
         "The lake: a path, or `s3://bucket/folder`, `gs://…`, `az://…`."),
-    key("lake.table_formats", Choices(&["delta"]), Value("[]"),
-        "Table formats for readers of the same Parquet files: `delta` gives each table a Delta log."),
+    key("lake.table_formats", Choices(&["delta", "iceberg"]), Value("[]"),
+        "Table formats for readers of the same Parquet files: `delta` gives each table a Delta log, `iceberg` an Iceberg table."),
     key("lake.contracts", Texts, Absent("the built-in contracts", "[\"pages.v2.toml\"]"),
         "Files with later versions of the built-in contracts, which add columns for new fields."),
     number(FILE_MIB,
@@ -290,6 +290,13 @@ pub(super) const KEYS: &[Key] = &[
         "The smallest move of the share of broken backlinks, of nofollow, or of one top-level domain or country: 0.1 is ten points."),
     key("alerts.off", Texts, Absent("no rules", "[\"nofollow\"]"),
         "Rules that are switched off, by name."),
+
+    key("notify.url_env", Text, Absent("no webhook", "\"BACKLAKE_NOTIFY_URL\""),
+        "The environment variable that holds the URL of a webhook, which is told how a run ended. A URL of a webhook is a secret, so it is not in the file. If the webhook fails, the run warns and its exit code stays the same."),
+    key("notify.format", OneOf(&["json", "slack"]), Value("\"json\""),
+        "What the webhook is sent: fields for programs, or a message for Slack and chats that take its messages."),
+    key("notify.on", Texts, Absent("all of them", "[\"held\", \"failed\", \"alerts\"]"),
+        "When the webhook is told: `finished`, `held`, `failed`, `alerts`. A run that gives way to another process (6) or that was stopped (130, 143) tells nothing."),
 
     key("lineage.file", Text, Absent("no file", "\"lineage.ndjson\""),
         "A file to which OpenLineage events are appended, one per line: START, then COMPLETE or FAIL."),

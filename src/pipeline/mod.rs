@@ -21,11 +21,14 @@ mod keys;
 mod lineage;
 mod lists;
 mod means;
+mod notice;
+mod notify;
 mod page;
 mod plan;
 mod publish;
 mod ready;
 mod reconcile;
+mod refusals;
 mod repeated;
 mod replay;
 mod report;
@@ -42,7 +45,7 @@ mod write_tables;
 pub use check::{CheckScope, check};
 pub use continue_open::open_yesterday;
 pub use credentials::credentials;
-pub use file::{ContinueOpen, OnFinding};
+pub use file::{ContinueOpen, NotifyFormat, Occasion, OnFinding};
 pub use first_file::InitSettings;
 pub use init::{Init, file_for, init};
 pub use key_docs::{configuration_markdown, configuration_toml};
@@ -50,13 +53,13 @@ pub use key_schema::pipeline_schema;
 pub use means::{Means, PricesFrom};
 pub use plan::plan;
 pub use ready::{
-    ApiSettings, Budget, LakeSettings, LineageSettings, MaxInvalid, Overrides, Pipeline, Provider,
-    PublishSettings, RequestSettings, SimulatorOptions, TargetSettings,
+    ApiSettings, Budget, LakeSettings, LineageSettings, MaxInvalid, NotifySettings, Overrides,
+    Pipeline, Provider, PublishSettings, RequestSettings, SimulatorOptions, TargetSettings,
 };
 pub use replay::replay;
 pub use report::{
     CheckReport, Findings, InitReport, InvalidLine, InvalidReason, PlanReport, Progress,
-    Reconciled, RunEnd, RunReport, RunState,
+    Reconciled, Refusals, RefusedBefore, RefusedExample, RunEnd, RunReport, RunState,
 };
 pub use resolve::check_given_lake;
 pub use run::run;

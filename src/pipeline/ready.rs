@@ -3,6 +3,7 @@
 //! The structs follow the tables of the pipeline file. Precedence of values: flag, environment
 //! variable, pipeline file, default.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use chrono::NaiveDate;
 use url::Url;
 
-use super::file::{ContinueOpen, OnFinding};
+use super::file::{ContinueOpen, NotifyFormat, Occasion, OnFinding};
 use crate::alerts::AlertSettings;
 use crate::contract::Contracts;
 use crate::fetch::{Limits, RetryPolicy, is_loopback};
@@ -63,6 +64,8 @@ pub struct Pipeline {
     pub publish: PublishSettings,
     /// What needs attention.
     pub alerts: AlertSettings,
+    /// Who is told how a run ended.
+    pub notify: NotifySettings,
     /// Where lineage events go.
     pub lineage: LineageSettings,
 }
@@ -180,6 +183,17 @@ pub struct PublishSettings {
     pub success_file: bool,
     /// Whether the snapshot gets a report page.
     pub report: bool,
+}
+
+/// Who is told how a run ended: `[notify]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotifySettings {
+    /// The environment variable with the URL of the webhook; `None` for no webhook.
+    pub url_env: Option<String>,
+    /// How a notice is written.
+    pub format: NotifyFormat,
+    /// What the webhook is told of.
+    pub on: BTreeSet<Occasion>,
 }
 
 /// Where lineage events go: `[lineage]`.

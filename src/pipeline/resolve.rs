@@ -111,6 +111,7 @@ impl File<'_> {
             continue_open: spec.run.continue_open,
             publish: self.publish(spec.publish)?,
             alerts: self.alerts(spec.alerts)?,
+            notify: self.notify(spec.notify)?,
             lineage: self.lineage(spec.lineage)?,
         })
     }

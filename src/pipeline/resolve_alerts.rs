@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
+use toml::Spanned;
 
 use super::checked::File;
-use super::file::AlertsSpec;
+use super::file::{AlertsSpec, NotifySpec, Occasion};
 use super::keys;
+use super::ready::NotifySettings;
 use crate::alerts::{AlertSettings, Rule};
 use crate::error::Result;
 
@@ -37,6 +39,42 @@ impl File<'_> {
             off,
         })
     }
+
+    pub(super) fn notify(&self, spec: NotifySpec) -> Result<NotifySettings> {
+        let is_name = |text: &str| {
+            let mut characters = text.chars();
+            characters
+                .next()
+                .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+                && characters.all(|c| c.is_ascii_alphanumeric() || c == '_')
+        };
+        if let Some(name) = &spec.url_env
+            && !is_name(name.get_ref())
+        {
+            // It may be the URL itself, which nothing should repeat.
+            let message = "not the name of an environment variable; the URL itself is a secret and belongs into that variable";
+            return Err(self.refuse("notify.url_env", name, message));
+        }
+        let mut on = BTreeSet::new();
+        if let Some(names) = &spec.on {
+            for name in names.get_ref() {
+                let occasion = Occasion::ALL.into_iter().find(|one| one.name() == name);
+                on.insert(occasion.ok_or_else(|| {
+                    let known = Occasion::ALL.map(Occasion::name).join(", ");
+                    let message = format!("`{name}` is not one of {known}");
+                    self.refuse("notify.on", names, &message)
+                })?);
+            }
+        }
+        Ok(NotifySettings {
+            url_env: spec.url_env.map(Spanned::into_inner),
+            format: spec.format,
+            on: match spec.on {
+                Some(_) => on,
+                None => Occasion::ALL.into(),
+            },
+        })
+    }
 }
 
 #[cfg(test)]
@@ -56,6 +94,25 @@ mod tests {
     #[tokio::test]
     async fn without_keys_the_rules_have_their_defaults() {
         assert_eq!(parse("").unwrap().alerts, AlertSettings::default());
+    }
+
+    #[tokio::test]
+    async fn a_webhook_is_named_by_its_variable_and_told_of_everything() {
+        let notify = parse("[notify]\nurl_env = \"HOOK\"").unwrap().notify;
+        assert_eq!(notify.on, BTreeSet::from(Occasion::ALL));
+        for (wrong, said) in [
+            (
+                "url_env = \"https://hooks.example.com/SECRET\"",
+                "environment variable",
+            ),
+            ("url_env = \"\"", "environment variable"),
+            ("on = [\"done\"]", "finished, held, failed, alerts"),
+        ] {
+            let error = parse(&format!("[notify]\n{wrong}"))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(said) && !error.contains("SECRET"), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -149,10 +149,12 @@ async fn send_parts(
         if length > 0 {
             parts.push(upload.put_part(part.into()));
         }
-        while parts.len() >= if length > 0 { PARTS } else { 1 } {
+        // At the end, every part must have arrived.
+        let is_last = length < part_bytes;
+        while parts.len() >= if is_last { 1 } else { PARTS } {
             parts.next().await.transpose().map_err(io::Error::other)?;
         }
-        if length < part_bytes {
+        if is_last {
             return Ok(());
         }
     }

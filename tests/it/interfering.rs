@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -135,6 +136,7 @@ impl<I: Interference> ObjectStore for Interfered<I> {
             inner,
             store: self.clone(),
             location: location.clone(),
+            on_the_way: Arc::default(),
         }))
     }
 
@@ -192,6 +194,8 @@ struct InterferedUpload<I> {
     inner: Box<dyn MultipartUpload>,
     store: Interfered<I>,
     location: Path,
+    /// Parts that have not arrived. An object store cannot complete an upload without them.
+    on_the_way: Arc<AtomicUsize>,
 }
 
 #[async_trait]
@@ -199,10 +203,22 @@ impl<I: Interference> MultipartUpload for InterferedUpload<I> {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
         let (store, location) = (self.store.clone(), self.location.clone());
         let put = self.inner.put_part(data);
-        Box::pin(async move { store.with(Operation::Part, &location, put).await })
+        let on_the_way = Arc::clone(&self.on_the_way);
+        on_the_way.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move {
+            store.with(Operation::Part, &location, put).await?;
+            on_the_way.fetch_sub(1, Ordering::Relaxed);
+            Ok(())
+        })
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
+        if self.on_the_way.load(Ordering::Relaxed) > 0 {
+            return Err(object_store::Error::Generic {
+                store: "interfered",
+                source: "missing part".into(),
+            });
+        }
         let complete = self.inner.complete();
         self.store
             .with(Operation::Complete, &self.location, complete)

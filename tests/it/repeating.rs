@@ -198,8 +198,8 @@ impl Interference for HeldUp {
 }
 
 /// Prunes a date, runs it again, kills that run after some time, and continues it. Returns how many of its responses were
-/// kept and how many were lost.
-async fn pruned_run_again_and_killed(millis: u64) -> (usize, usize) {
+/// kept and how many were lost; none if the run was at its end before.
+async fn pruned_run_again_and_killed(millis: u64) -> Option<(usize, usize)> {
     let world = World::new(2000, "");
     let (today, pruned) = (date(), date().pred_opt().unwrap());
     for date in [pruned, today] {
@@ -215,7 +215,9 @@ async fn pruned_run_again_and_killed(millis: u64) -> (usize, usize) {
     let store = world.store();
     let run = Box::pin(world.play_date(Command::Run, pruned, &store));
     let ended = world.clock.within(Duration::from_millis(millis), run).await;
-    assert!(ended.is_none(), "{what}");
+    if ended.is_some() {
+        return None;
+    }
     // What is in flight arrives at a process that is gone, and its lock becomes stale.
     world.clock.sleep(Duration::from_secs(100)).await;
     let folder = format!("_archive/{pruned}/");
@@ -234,15 +236,15 @@ async fn pruned_run_again_and_killed(millis: u64) -> (usize, usize) {
     let charged: Usd = ledger[before..].iter().map(|charge| charge.cost).sum();
     assert_eq!(manifest.tally.requests.cost_usd, charged, "{what}");
     world.check_lake(&what).await;
-    (kept, lost)
+    Some((kept, lost))
 }
 
 #[test]
 fn a_date_that_was_pruned_and_is_run_again_has_new_tags_by_which_killed_attempts_are_settled() {
-    let mut both = 0;
-    for millis in (300..1800).step_by(200) {
-        let (kept, lost) = simulated(pruned_run_again_and_killed(millis));
-        both += u32::from(kept > 0 && lost > 0);
-    }
-    assert!(both > 0, "no kill came between two responses");
+    let kills: Vec<_> = (300..)
+        .step_by(200)
+        .map_while(|millis| simulated(pruned_run_again_and_killed(millis)))
+        .collect();
+    println!("kept and lost at each kill: {kills:?}");
+    assert!(kills.iter().any(|(kept, lost)| *kept > 0 && *lost > 0));
 }
