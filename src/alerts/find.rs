@@ -15,9 +15,9 @@ use super::settings::AlertSettings;
 use super::sql::sql;
 use super::state::{Alerts, stored, stored_before};
 use super::tell::{Patience, Telling, tell};
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Result};
 use crate::fate::Fate;
-use crate::history::{each_label, each_link, each_page, each_target_with};
+use crate::history::{chosen, each_label, each_link, each_page, each_target_with};
 use crate::lake::{Manifest, snapshots};
 use crate::ledger::Ledger;
 use crate::provider::IndexSize;
@@ -55,12 +55,8 @@ pub async fn read(store: &Store, snapshot: NaiveDate) -> Result<Option<Alerts>> 
 /// lake fails.
 pub async fn find(store: &Store, options: &AlertOptions) -> Result<Alerts> {
     let published = snapshots(store).await?;
-    let snapshot = chosen(store, &published, options.snapshot)?;
-    let manifest = Manifest::read(store, snapshot).await?;
-    let manifest = manifest.ok_or_else(|| {
-        Error::usage(format!("snapshot {snapshot} was deleted while it was read"))
-            .with_hint("run the same command again")
-    })?;
+    let manifest = chosen(store, &published, options.snapshot).await?;
+    let snapshot = manifest.snapshot;
     let settings = &options.settings;
     let (earlier, mut not_read) = earlier(store, &published, &manifest, settings).await?;
     let mut findings = manifest_findings(&manifest, earlier.last(), settings);
@@ -133,23 +129,6 @@ fn alerts_of(
         more,
         not_read,
         memory,
-    }
-}
-
-fn chosen(store: &Store, published: &[NaiveDate], date: Option<NaiveDate>) -> Result<NaiveDate> {
-    let lake = store.display();
-    match (date, published.last()) {
-        (_, None) => Err(
-            Error::usage(format!("no snapshot is published in {lake}")).with_hint(
-                "alerts need one; `backlake status` says why the last nights are not published",
-            ),
-        ),
-        (Some(date), _) if !published.contains(&date) => Err(Error::usage(format!(
-            "--snapshot: {date} is not published in {lake}"
-        ))
-        .with_hint("`backlake snapshots` lists the published snapshots")),
-        (Some(date), _) => Ok(date),
-        (None, Some(newest)) => Ok(*newest),
     }
 }
 

@@ -25,31 +25,6 @@ pub(super) fn labelled(targets: &LocalFiles) -> Result<LazyFrame> {
     Ok(scan(targets, None)?.filter(col("labels").is_not_null().and(valid)))
 }
 
-/// Calls `see` with each label of rows in one chunk: the number of the row, the column and its
-/// value. A null value is not a label.
-pub(super) fn each_label_of(
-    rows: &DataFrame,
-    mut see: impl FnMut(usize, &str, &str),
-) -> Result<()> {
-    let lists = rows.column("labels").and_then(|column| column.list());
-    let lists = lists.context(|| FAILED)?;
-    let entries = lists.get_inner();
-    let entries = entries.struct_().context(|| FAILED)?;
-    let field = |name: &str| entries.field_by_name(name).context(|| FAILED);
-    let (keys, values) = (field("key")?, field("value")?);
-    let keys = keys.str().context(|| FAILED)?;
-    let values = values.str().context(|| FAILED)?;
-    let ends = lists.offsets().context(|| FAILED)?;
-    for (row, ends) in ends.as_slice().windows(2).enumerate() {
-        for entry in (ends[0] as usize)..(ends[1] as usize) {
-            if let (Some(key), Some(value)) = (keys.get(entry), values.get(entry)) {
-                see(row, key, value);
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Counts pages by label.
 pub(super) struct Labels {
     columns: BTreeMap<String, Column>,
@@ -104,19 +79,37 @@ impl Labels {
     pub(super) fn add(&mut self, mut rows: DataFrame, pages: &[PageNumbers]) -> Result<()> {
         rows.rechunk_mut();
         let targets = rows.column(KEY[1]).and_then(|column| column.str());
-        let targets: Vec<_> = targets.context(|| FAILED)?.iter().collect();
-        each_label_of(&rows, |row, key, value| {
-            if self.current.0.as_deref() != targets[row] {
-                self.current = (targets[row].map(str::to_owned), self.current.1 + 1);
+        let targets = targets.context(|| FAILED)?;
+        let lists = rows.column("labels").and_then(|column| column.list());
+        let lists = lists.context(|| FAILED)?;
+        let entries = lists.get_inner();
+        let entries = entries.struct_().context(|| FAILED)?;
+        let field = |name: &str| entries.field_by_name(name).context(|| FAILED);
+        let (keys, values) = (field("key")?, field("value")?);
+        let keys = keys.str().context(|| FAILED)?;
+        let values = values.str().context(|| FAILED)?;
+        let ends = lists.offsets().context(|| FAILED)?;
+        let ends = ends.as_slice().windows(2);
+        for ((target, ends), page) in targets.iter().zip(ends).zip(pages) {
+            if self.current.0.as_deref() != target {
+                self.current = (target.map(str::to_owned), self.current.1 + 1);
             }
-            let number = self.current.1;
-            if let Some(group) = self.group(key, value)
-                && group.last != number
-            {
-                group.last = number;
-                group.adder.add(&pages[row]);
+            for entry in (ends[0] as usize)..(ends[1] as usize) {
+                let number = self.current.1;
+                // A null value is not a label.
+                let (Some(key), Some(value)) = (keys.get(entry), values.get(entry)) else {
+                    continue;
+                };
+                let Some(group) = self.group(key, value) else {
+                    continue;
+                };
+                if group.last != number {
+                    group.last = number;
+                    group.adder.add(page);
+                }
             }
-        })
+        }
+        Ok(())
     }
 
     /// The group of a label, if it counts.

@@ -33,7 +33,9 @@
 //! breakdowns one entry per key, and breakdowns 16 bytes per target that only one snapshot has.
 
 mod breakdowns;
+mod chosen;
 mod compare;
+mod each;
 mod grouping;
 mod groups;
 mod labels;
@@ -43,7 +45,6 @@ mod metric;
 mod nightly;
 mod pages;
 mod pair;
-mod rows;
 mod summary;
 mod tables;
 mod tally;
@@ -52,7 +53,9 @@ mod totals;
 mod write;
 
 pub use breakdowns::{BreakdownChange, Breakdowns};
+pub use chosen::{chosen, manifest_of};
 pub use compare::{compare, shifts};
+pub use each::{LabelRow, LinkRow, PageRow, each_label, each_link, each_page, each_target_with};
 pub use groups::{
     Group, InBoth, ListChange, MetricChange, PageGroups, Targets, TopPages, Unanswered,
     UnansweredFates,
@@ -63,7 +66,6 @@ pub use metric::Statistic;
 pub use nightly::{Bounds, NightPages, Pick, night_pages};
 pub use pages::{PageChange, Pages};
 pub use pair::Pair;
-pub use rows::{LabelRow, LinkRow, PageRow, each_label, each_link, each_page, each_target_with};
 pub use summary::{Summary, summary};
 pub use totals::{PageNumbers, PageTotals, Quartiles};
 pub use write::ListFormat;

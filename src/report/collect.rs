@@ -4,7 +4,6 @@
 //! the page shows.
 
 use std::collections::HashSet;
-use std::error::Error as _;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -12,10 +11,10 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use tracing::warn;
 
 use crate::alerts::{self, AlertOptions, AlertSettings, Alerts};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::history::{
-    Bounds, BreakdownChange, NightPages, Pair, Pick, Summary, TopPages, compare, night_pages,
-    shifts,
+    Bounds, BreakdownChange, NightPages, Pair, Pick, Summary, TopPages, chosen, compare,
+    manifest_of, night_pages, shifts,
 };
 use crate::lake::{Manifest, snapshots};
 use crate::provider::RankScale;
@@ -153,8 +152,8 @@ impl Report {
 /// lake fails.
 pub async fn collect(store: &Store, options: ReportOptions) -> Result<Report> {
     let published = snapshots(store).await?;
-    let date = chosen(store, &published, options.snapshot)?;
-    let manifest = manifest(store, date).await?;
+    let manifest = chosen(store, &published, options.snapshot).await?;
+    let date = manifest.snapshot;
     let mut days = days(store, &manifest, &published, options).await?;
     let dates: Vec<_> = days
         .iter()
@@ -231,31 +230,6 @@ pub(super) fn most_rank(manifest: &Manifest) -> i64 {
     }
 }
 
-fn chosen(store: &Store, published: &[NaiveDate], date: Option<NaiveDate>) -> Result<NaiveDate> {
-    let lake = store.display();
-    match (date, published.last()) {
-        (_, None) => Err(
-            Error::usage(format!("no snapshot is published in {lake}")).with_hint(
-                "a report needs one; `backlake status` says why the last nights are not published",
-            ),
-        ),
-        (Some(date), _) if !published.contains(&date) => Err(Error::usage(format!(
-            "--snapshot: {date} is not published in {lake}"
-        ))
-        .with_hint("`backlake snapshots` lists the published snapshots")),
-        (Some(date), _) => Ok(date),
-        (None, Some(newest)) => Ok(*newest),
-    }
-}
-
-async fn manifest(store: &Store, date: NaiveDate) -> Result<Manifest> {
-    let manifest = Manifest::read(store, date).await.map_err(damaged)?;
-    manifest.ok_or_else(|| {
-        Error::usage(format!("snapshot {date} was deleted while it was read"))
-            .with_hint("run the same command again")
-    })
-}
-
 /// The dates of the report. The figures are still empty.
 async fn days(
     store: &Store,
@@ -275,7 +249,7 @@ async fn days(
     let mut days = Vec::new();
     for date in first.iter_days().take_while(|date| *date <= last) {
         let settled = if published.binary_search(&date).is_ok() {
-            let manifest = manifest(store, date).await?;
+            let manifest = manifest_of(store, date).await?;
             match manifest.question.difference(&newest.question) {
                 Some(difference) => Settled::Different(difference),
                 None => Settled::Published(Box::new(manifest), Box::default()),
@@ -327,16 +301,4 @@ async fn read_figures(
 fn shown(top: &TopPages) -> impl Iterator<Item = String> + '_ {
     let pages = top.risen.iter().chain(&top.fallen);
     pages.filter_map(|page| page.target.clone())
-}
-
-/// A manifest that can be read but not understood is damage, which a check has found.
-fn damaged(error: Error) -> Error {
-    let is_damage = error
-        .source()
-        .is_some_and(|cause| cause.is::<serde_json::Error>());
-    if !is_damage {
-        return error;
-    }
-    Error::new(ErrorKind::FoundProblems, error.to_string())
-        .with_hint("the manifest is damaged; `backlake verify` audits the snapshots")
 }

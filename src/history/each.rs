@@ -1,9 +1,8 @@
 //! Hands the rows of one night to a caller that folds over all of them, with only the columns that it
 //! needs.
 
-use polars::prelude::{DataFrame, LazyFrame, col, lit};
+use polars::prelude::{ChunkExplode as _, DataFrame, LazyFrame, col, lit};
 
-use super::labels::{each_label_of, labelled};
 use super::local_files::LocalFiles;
 use super::tables::{FAILED, KEY, batches, blocking, scan};
 use crate::contract::Table;
@@ -170,7 +169,9 @@ pub async fn each_label<T: Send + 'static>(
 ) -> Result<T> {
     let files = LocalFiles::open(store, manifest, Table::Targets).await?;
     blocking(move || {
-        let lines = labelled(&files)?.select([col(KEY[1]), col("labels")]);
+        let valid = col("fate").neq(lit(Fate::Invalid.name()));
+        let lines = scan(&files, None)?.filter(col("labels").is_not_null().and(valid));
+        let lines = lines.select([col(KEY[1]), col("labels")]);
         batches(lines, |mut batch| {
             batch.rechunk_mut();
             let targets = texts(&batch, KEY[1])?;
@@ -198,4 +199,26 @@ fn texts<'a>(batch: &'a DataFrame, name: &str) -> Result<Vec<Option<&'a str>>> {
 fn integers(batch: &DataFrame, name: &str) -> Result<Vec<Option<i64>>> {
     let column = batch.column(name).and_then(|column| column.i64());
     Ok(column.context(|| FAILED)?.iter().collect())
+}
+
+/// Calls `see` with each label of rows in one chunk: the number of the row, the column and its
+/// value. A null value is not a label.
+fn each_label_of(rows: &DataFrame, mut see: impl FnMut(usize, &str, &str)) -> Result<()> {
+    let lists = rows.column("labels").and_then(|column| column.list());
+    let lists = lists.context(|| FAILED)?;
+    let entries = lists.get_inner();
+    let entries = entries.struct_().context(|| FAILED)?;
+    let field = |name: &str| entries.field_by_name(name).context(|| FAILED);
+    let (keys, values) = (field("key")?, field("value")?);
+    let keys = keys.str().context(|| FAILED)?;
+    let values = values.str().context(|| FAILED)?;
+    let ends = lists.offsets().context(|| FAILED)?;
+    for (row, ends) in ends.as_slice().windows(2).enumerate() {
+        for entry in (ends[0] as usize)..(ends[1] as usize) {
+            if let (Some(key), Some(value)) = (keys.get(entry), values.get(entry)) {
+                see(row, key, value);
+            }
+        }
+    }
+    Ok(())
 }
