@@ -127,11 +127,16 @@ pub(super) fn too_many_failed(
 ) -> Option<Error> {
     let targets = fates.total() - fates.duplicate - fates.invalid;
     let allowed = pipeline.publish.max_failed_ratio;
+    let cause = if example.is_some_and(|reason| reason.starts_with("failed to connect")) {
+        "the provider cannot be reached: "
+    } else {
+        ""
+    };
     let example = example.map_or_else(String::new, |reason| format!(" (for example: {reason})"));
     if fates.failed as f64 / targets as f64 > allowed {
         let (message, hint) = if fates.failed == targets {
             (
-                format!("none of {targets} targets got a response{example}"),
+                format!("{cause}none of {targets} targets got a response{example}"),
                 "check that the provider can be reached (network, proxy, [api] base_url), then run the same command again",
             )
         } else {
