@@ -94,7 +94,7 @@ async fn rebuild(start: &Start<'_>) -> Result<RunEnd> {
         responses: gathered.attempts.archived.len() as u64,
     });
     let publication = Publication::new(start, gathered, published, WhenDamaged::Refuse);
-    let end = publication.publish(None).await?;
+    let end = Box::pin(publication.publish(None)).await?;
     write_summary(ledger, &end.report, end.error.as_ref()).await;
     Ok(end)
 }

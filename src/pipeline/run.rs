@@ -236,7 +236,7 @@ async fn work(
         responses: gathered.attempts.archived.len() as u64,
     });
     let publication = Publication::new(start, gathered, published, WhenDamaged::AskAgain);
-    let ended = publication.publish(fetched.means).await;
+    let ended = Box::pin(publication.publish(fetched.means)).await;
     let mut end = ended.map_err(|error| with_date(error, pipeline))?;
     end.error = end.error.map(|error| with_date(error, pipeline));
     end.report.refusals = refusals;
