@@ -125,7 +125,7 @@ fn some(count: usize, of: u32, seed: u64) -> HashSet<u32> {
 #[test]
 fn bad_targets_are_found_within_the_bounds_and_few_requests_are_paid_for() {
     for count in [1, 2, 5, 20, 50, 200, 500, 1000] {
-        for seed in 0..10 {
+        for seed in 0..3 {
             for company in [0, 20_000] {
                 let bad = some(count, 1000, seed);
                 let search = Search {
