@@ -104,6 +104,12 @@ impl Clock {
 pub enum Stage {
     /// Audit the staged files.
     Audit,
+    /// Commit to the Delta logs.
+    #[strum(serialize = "commit to delta")]
+    CommitToDelta,
+    /// Commit to the Iceberg tables.
+    #[strum(serialize = "commit to iceberg")]
+    CommitToIceberg,
     /// Compare archived responses with what was received.
     Compare,
     /// Decompress archived responses.

@@ -27,8 +27,8 @@ MEASUREMENTS = pytest.StashKey[list]()
 def pytest_addoption(parser):
     group = parser.getgroup("backlake")
     group.addoption("--backlake", type=pathlib.Path, metavar="PATH", help="the binary under test")
-    group.addoption("--delta-python", type=pathlib.Path, metavar="PATH",
-                    help="a Python that has DuckDB with its delta extension; without it those checks are skipped")
+    group.addoption("--tables-python", type=pathlib.Path, metavar="PATH",
+                    help="a Python with requirements-tables.txt; without it the checks of table formats are skipped")
     group.addoption("--full", action="store_true", help="look targets up in 30 nights instead of 3")
     group.addoption("--responses", type=int, default=200, metavar="N", help="replay N responses of 1,000 rows")
     group.addoption("--rounds", type=int, default=1, metavar="N", help="replay N times, on one core and on two")
@@ -64,10 +64,10 @@ def backlake(pytestconfig):
 
 
 @pytest.fixture(scope="session")
-def delta_python(pytestconfig):
-    """A Python that has DuckDB with its delta extension."""
-    python = pytestconfig.getoption("delta_python")
-    return python or pytest.skip("no DuckDB with a delta extension: pass --delta-python PATH")
+def tables_python(pytestconfig):
+    """A Python that has the readers of table formats."""
+    python = pytestconfig.getoption("tables_python")
+    return python or pytest.skip("no readers of table formats: pass --tables-python PATH")
 
 
 @pytest.fixture(scope="module")

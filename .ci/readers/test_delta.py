@@ -66,10 +66,10 @@ def long_lake(backlake, folder):
 
 
 @pytest.fixture(scope="module")
-def in_duckdb(delta_python):
+def in_duckdb(tables_python):
     """What DuckDB finds in a lake, see the script."""
     def read(lake):
-        command = [delta_python, SCRIPTS / "delta_in_duckdb.py", lake.url, DATES[0], *TABLES]
+        command = [tables_python, SCRIPTS / "delta_in_duckdb.py", lake.url, DATES[0], *TABLES]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)

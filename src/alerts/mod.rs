@@ -2,7 +2,7 @@
 //!
 //! The rules are pure functions of [`Series`]: what the pages were on each night. What was told is
 //! written beside each snapshot, so that an alert is quiet afterwards unless it gets worse.
-//! Finding alerts reads published snapshots and changes nothing; only [`write`] writes.
+//! Finding alerts reads published snapshots and changes nothing; only [`write()`] writes.
 
 mod alert;
 mod bursts;

@@ -1,8 +1,7 @@
 //! `init`: look at a target list and write a pipeline file for it.
 
 use std::fmt::Write as _;
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use clap::Args;
@@ -10,6 +9,7 @@ use clap::builder::PossibleValuesParser;
 
 use super::console::{Console, Failure};
 use super::format::{count, counted, rounded};
+use super::outside::write_new_outside;
 use super::plan::invalid;
 use super::run_text::{columns, provider};
 use crate::error::{Context as _, Error, Result};
@@ -73,9 +73,7 @@ fn exists(file: &str) -> Error {
 
 /// Writes a file that does not exist yet.
 fn write_new(file: &str, text: &str) -> Result<()> {
-    let opened = OpenOptions::new().write(true).create_new(true).open(file);
-    let written = opened.and_then(|mut opened| opened.write_all(text.as_bytes()));
-    match written {
+    match write_new_outside(Path::new(file), text.as_bytes()) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(file)),
         written => written.usage(|| format!("failed to write {file}")),
     }

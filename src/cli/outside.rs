@@ -34,8 +34,7 @@ impl Outside {
                 if path.is_symlink() {
                     return Err(refused("it is a link to a file that does not exist"));
                 }
-                // Temporary files are private by default; this one becomes an ordinary file.
-                return Self::whole(path.to_owned(), Permissions::from_mode(0o666));
+                return Self::whole(path.to_owned(), ordinary());
             }
             Err(error) => return Err(error),
         };
@@ -53,14 +52,7 @@ impl Outside {
     }
 
     fn whole(path: PathBuf, permissions: Permissions) -> Result<Self> {
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".backlake-");
-        builder.permissions(permissions);
-        let file = builder.tempfile_in(folder)?;
+        let file = beside(&path, permissions)?;
         Ok(Self::Whole(file, path))
     }
 
@@ -95,6 +87,36 @@ fn write_outside(path: &Path, bytes: &[u8]) -> Result<()> {
     let to = Outside::open(path)?;
     to.writer()?.write_all(bytes)?;
     to.close()
+}
+
+/// Writes a file whole that does not exist yet.
+///
+/// # Errors
+/// A file that exists, a folder that does not exist or is not writable, and a disk that is full or
+/// fails.
+pub(super) fn write_new_outside(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = beside(path, ordinary())?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    let named = file.persist_noclobber(path);
+    named.map(drop).map_err(|failed| failed.error)
+}
+
+/// A temporary file in the folder of a file.
+fn beside(path: &Path, permissions: Permissions) -> Result<NamedTempFile> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".backlake-");
+    builder.permissions(permissions);
+    builder.tempfile_in(folder)
+}
+
+/// Temporary files are private by default; this makes one an ordinary file.
+fn ordinary() -> Permissions {
+    Permissions::from_mode(0o666)
 }
 
 /// Writes the file that this flag names.
@@ -156,6 +178,17 @@ mod tests {
             let refused = folder.path().join(refused);
             assert!(write_outside(&refused, b"text").is_err());
         }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_new_file_never_replaces_another_and_nothing_is_left_of_one_that_failed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pages.toml");
+        write_new_outside(&file, b"first").unwrap();
+        let error = write_new_outside(&file, b"second").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "first");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

@@ -8,7 +8,7 @@ use super::args::{BudgetArgs, PipelineArgs};
 use super::console::{Console, Failure};
 use super::format::{count, counted, duration, rounded};
 use super::run_text::{columns, provider};
-use crate::pipeline::{self, Pipeline, PlanReport, PricesFrom, Surroundings};
+use crate::pipeline::{self, Pipeline, PlanReport, PricesFrom, RefusedBefore, Surroundings};
 use crate::visible::escaped;
 
 const EXAMPLES: &str = "\
@@ -62,6 +62,9 @@ fn text(report: &PlanReport, pipeline: &Pipeline) -> String {
     }
     costs(report, pipeline, &mut text);
     cover(report, &mut text);
+    if let Some(before) = &report.refused_before {
+        refused_before(before, &mut text);
+    }
     text
 }
 
@@ -145,5 +148,25 @@ fn cover(report: &PlanReport, text: &mut String) {
             "covers the plan"
         };
         let _ = writeln!(text, "  the budget of {} {verdict}", rounded(ceiling));
+    }
+}
+
+/// The targets that the provider refused in earlier runs.
+fn refused_before(before: &RefusedBefore, text: &mut String) {
+    if let Some(until) = before.skipped_until {
+        let skipped = counted(before.skipped, "target");
+        let _ = writeln!(
+            text,
+            "  not asked for: {skipped} that the provider refused before; the last one is asked for again after {until}"
+        );
+    }
+    if before.asked_again > 0 {
+        let _ = writeln!(
+            text,
+            "  asked for again: {} that the provider refused before; if it still does, about {} more and ${}",
+            counted(before.asked_again, "target"),
+            counted(before.requests, "request"),
+            before.cost_usd
+        );
     }
 }

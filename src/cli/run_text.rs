@@ -8,7 +8,7 @@ use crate::fate::Fate;
 use crate::flatten::Drifted;
 use crate::lake::ProfileChange;
 use crate::money::Usd;
-use crate::pipeline::{Findings, Pipeline, RunReport, RunState};
+use crate::pipeline::{Findings, Pipeline, Refusals, RunReport, RunState};
 use crate::targets::ReadAs;
 use crate::visible::escaped;
 
@@ -66,6 +66,9 @@ pub(super) fn text(report: &RunReport, pipeline: &Pipeline, published: &str) -> 
     lines(report, &mut text);
     text += &columns(&report.lists);
     requests(report, &mut text);
+    if let Some(refusals) = &report.refusals {
+        refused(refusals, &mut text);
+    }
     if report.vanished > 0 {
         let vanished = counted(report.vanished, "target");
         let _ = writeln!(
@@ -142,6 +145,57 @@ fn requests(report: &RunReport, text: &mut String) {
     }
     let time = duration(report.seconds.round() as u64);
     row(text, "time", &time, &format!("run {}", report.run));
+}
+
+/// The refused targets, what it took to find them, and when they are asked for again.
+fn refused(refusals: &Refusals, text: &mut String) {
+    let Refusals {
+        found,
+        skipped,
+        requests_refused,
+        responses_above_bound: above,
+        cost_usd,
+        asked_again_from,
+        examples,
+    } = refusals;
+    if *found > 0 {
+        let targets = counted(*found, "refused target");
+        let refused = counted(*requests_refused, "refused request");
+        let paid = match (above, cost_usd) {
+            (0, _) => String::new(),
+            (above, None) => format!(" and {} above the lower bound", counted(*above, "response")),
+            (above, Some(cost)) => format!(
+                " and {} above the lower bound, ${cost} in all",
+                counted(*above, "response")
+            ),
+        };
+        let _ = writeln!(text, "  {targets}, found with {refused}{paid}");
+        for example in examples {
+            let cut: String = example.target.chars().take(EXAMPLE).collect();
+            let more = if cut.len() < example.target.len() {
+                "…"
+            } else {
+                ""
+            };
+            let (target, reason) = (escaped(&cut), escaped(&example.reason));
+            let _ = writeln!(text, "      {target}{more}: {reason}");
+        }
+        let more = found - examples.len() as u64;
+        if more > 0 {
+            let _ = writeln!(text, "      and {} more", count(more));
+        }
+        let _ = match asked_again_from {
+            Some(date) => writeln!(text, "      not asked for again before {date}"),
+            None => writeln!(text, "      asked for again by the next run"),
+        };
+    }
+    if *skipped > 0 {
+        let skipped = counted(*skipped, "target");
+        let _ = writeln!(
+            text,
+            "  not asked for: {skipped} that the provider refused in an earlier run"
+        );
+    }
 }
 
 /// How many characters of an example are shown.

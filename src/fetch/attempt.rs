@@ -11,11 +11,11 @@ use std::time::Duration;
 use tokio::sync::{SemaphorePermit, watch};
 use tracing::{Instrument as _, Span, debug, info_span, warn};
 
+use super::accused::accused;
 use super::classify::{classify, classify_error};
 use super::client::Response;
 use super::events::{Entry, Step};
 use super::fetcher::Fetcher;
-use super::isolate::accused;
 use super::purse::PriceCheck;
 use super::retry::{Decision, MAX_WAIT, MIN_WAIT, RetryContext, Tries};
 use super::transport::SendError;

@@ -15,7 +15,7 @@ use super::attempt::{Closed, NotRecorded, Sent, Work};
 use super::drain::Drain;
 use super::events::{BatchEnd, End, Entry, Event, Fetched};
 use super::fetcher::Fetcher;
-use super::isolate::Isolation;
+use super::isolate::{Isolation, Part};
 use super::refusal::{paid_in_vain, price_not_understood, refusal, unknown_to_us};
 use super::trust::Trust;
 use super::verdict::Next;
@@ -135,7 +135,7 @@ struct Dispatcher<'a, 'f, P> {
     ready: VecDeque<Work>,
     /// Batches that wait for a retry, by number.
     parked: HashMap<u32, Work>,
-    isolation: Isolation,
+    isolation: Isolation<'f>,
     trust: Trust,
     in_flight: HashMap<AttemptId, (Entry, Vec<TargetId>)>,
     /// Batches with suspects that are in flight.
@@ -160,7 +160,7 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
             planned: planned.fuse(),
             ready: VecDeque::new(),
             parked: HashMap::new(),
-            isolation: Isolation::default(),
+            isolation: Isolation::new(|id| fetcher.list.root_domain_of(id)),
             trust: Trust::of(fetcher.evidence),
             in_flight: HashMap::new(),
             suspects_in_flight: 0,
@@ -223,29 +223,17 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
         if whole && let Some(batch) = self.planned.next() {
             return Some(Work::new(batch, 0, 0));
         }
-        if let Some(suspects) = self.isolation.next() {
-            let room = self.isolation.room(&suspects);
-            while self.isolation.loose.len() < room {
-                match self.planned.next() {
-                    Some(batch) => self.isolation.loose.extend(batch.targets),
-                    None => break,
-                }
-            }
-            let (count, mut targets) = (suspects.targets.len(), suspects.targets);
-            let list = self.fetcher.list;
-            self.isolation
-                .fill(&mut targets, room, |id| list.root_domain_of(id));
-            let mut work = self.work(targets, count, 0);
-            work.names = suspects.names;
-            return Some(work);
+        if let Some(part) = self.isolation.next().or_else(|| self.isolation.probe()) {
+            return Some(self.part(part));
         }
         if let Some(batch) = self.planned.next() {
             return Some(Work::new(batch, 0, 0));
         }
-        // While suspects are in flight, loose targets may still be needed to fill up their parts.
-        if self.suspects_in_flight == 0 && !self.isolation.loose.is_empty() {
+        // While suspects are in flight, more may be set aside, which saves a request.
+        if self.suspects_in_flight == 0 || self.isolation.has_many_loose() {
             let list = self.fetcher.list;
             let mut loose = std::mem::take(&mut self.isolation.loose);
+            loose.append(&mut self.isolation.fresh);
             loose.sort_unstable_by_key(|&id| (list.root_domain_of(id), id.0));
             for batch in Plan::of_some(list, loose).batches() {
                 let work = self.work(batch.targets, 0, 0);
@@ -253,6 +241,24 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
             }
         }
         self.ready.pop_front()
+    }
+
+    /// A new batch of suspects, filled up with fresh targets as far as that does not mislead the
+    /// search.
+    fn part(&mut self, part: Part) -> Work {
+        let room = self.isolation.room(&part);
+        while self.isolation.fresh.len() < room {
+            match self.planned.next() {
+                Some(batch) => self.isolation.fresh.extend(batch.targets),
+                None => break,
+            }
+        }
+        let (count, mut targets) = (part.targets.len(), part.targets);
+        self.isolation.fill(&mut targets, room);
+        let mut work = self.work(targets, count, 0);
+        work.names = part.names;
+        self.isolation.hold(work.batch.number, part.left_out);
+        work
     }
 
     /// A new batch of these targets; the first `suspects` of them are suspects.
@@ -358,7 +364,8 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
         }
         match verdict.next {
             Next::Complete => {
-                self.isolation.returned(work.batch.targets.len());
+                self.isolation
+                    .returned(work.batch.number, &work.batch.targets);
                 self.end(work.batch, End::Complete(id));
             }
             Next::Retry(wait) => {
@@ -368,15 +375,25 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
                 return Some(Parked { batch, wait });
             }
             Next::Isolate { named } => {
+                let Batch {
+                    number, targets, ..
+                } = work.batch;
                 self.isolation
-                    .refused(work.batch.targets, work.suspects, work.names, named);
+                    .refused(number, targets, work.suspects, work.names, named);
             }
-            Next::Halve => self.halve(work),
+            Next::Halve => {
+                self.isolation.set_aside(work.batch.number);
+                self.halve(work);
+            }
             Next::Refuse => {
-                self.isolation.convicted();
+                self.isolation
+                    .convicted(work.batch.number, work.batch.targets[0]);
                 self.end(work.batch, End::Refused(message));
             }
-            Next::Fail => self.end(work.batch, End::Failed(message)),
+            Next::Fail => {
+                self.isolation.set_aside(work.batch.number);
+                self.end(work.batch, End::Failed(message));
+            }
             Next::StopRun { reason } => {
                 self.end(work.batch, End::Unsent);
                 self.stop(refusal(reason, &message));

@@ -1,96 +1,115 @@
 //! Finds the targets that the provider refuses, so that the rest of their batch is still fetched.
 //!
 //! One bad target makes the provider refuse the whole batch. A refusal is free; a response costs
-//! money. So a refused batch is halved until the bad target is alone, and each part is filled up
-//! with targets that are not suspects, so that every request that is paid for is a full one. A
-//! target counts as refused only if it was asked for alone.
+//! nearly the same for 1 target as for 1000. So what counts is the number of *responses* that the
+//! search needs, and refusals are used to keep it low:
 //!
-//! With k bad targets among 1000 that are not named, halving costs about 2·k·log2(1000/k)
-//! additional requests, nearly all of them free: the parts on one level of the tree are refused at
-//! most k times, and there are log2(1000/k) levels below the level on which each bad target has a
-//! part of its own.
+//! - A refused batch is not halved, because each half would be paid for in one of two cases. Most
+//!   of it is asked for, as much as has one chance in 16 to be good. If it is refused, what was left
+//!   out is probably good and is set aside. If it is returned, a large request was paid for, and
+//!   what was left out has the bad target.
+//! - What is set aside waits until it fills requests: either to the end, or until it is so much that
+//!   it probably has a bad target of its own and may be searched in the same way.
+//! - How much that is follows from the share of bad targets so far ([`Density`]).
+//!
+//! A target counts as refused only if it was asked for alone.
+//!
+//! No search can do much better. A search that sends n requests, of which m are paid for, has at
+//! most C(n, 0) + … + C(n, m) results, and there are C(N, k) ways in which k of N targets can be
+//! bad. With one chance in 16, each bad target among 1000 takes about 35 requests, and 1 to 2 of
+//! them are paid for. Halving takes 10 and pays for 5.
+//!
+//! Refusals that name a target make this unnecessary: the named target is asked for alone, and the
+//! others together.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::f64::consts::LN_2;
 
+use super::density::Density;
 use crate::provider::{MAX_ROOT_DOMAINS, MAX_TARGETS};
 use crate::targets::TargetId;
 
+/// What refusals say about a set of targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Perhaps all are good: they are asked for together.
+    Open,
+    /// At least one is bad.
+    Refused,
+}
+
 /// Targets of a refused batch that are not asked for again yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Suspects {
+struct Suspects {
+    targets: Vec<TargetId>,
+    state: State,
+    /// How many others of their group refusals have named.
+    names: usize,
+}
+
+/// Suspects to ask for in the next request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part {
     pub(super) targets: Vec<TargetId>,
+    /// What is left out, to be handed to [`Isolation::hold`].
+    pub(super) left_out: Vec<TargetId>,
     /// Whether the only target must be asked for alone, so that the result is certain.
-    pub(super) alone: bool,
+    alone: bool,
     /// How many others of their group refusals have named.
     pub(super) names: usize,
 }
 
-/// What a refusal says about the targets of the batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Accused {
-    /// The refusal names the target at this index. It is only a suspect until it is refused alone,
-    /// because the text may be misread.
-    Target(usize),
-    /// The refusal names no target.
-    Unnamed,
-    /// The refusal names a field that is not a target: a defect of this program.
-    OtherField,
-}
-
-/// Reads the message of a refusal. `text` returns a target as it was posted.
-pub(super) fn accused<'a>(
-    targets: &[TargetId],
-    text: impl Fn(TargetId) -> &'a str,
-    message: &str,
-) -> Accused {
-    // The field is before the parenthesis, the target inside it, and a target may contain any text.
-    let field = message.split('(').next().unwrap_or_default();
-    if ["'include_subdomains'", "'rank_scale'", "'tag'"]
-        .iter()
-        .any(|name| field.contains(name))
-    {
-        return Accused::OtherField;
-    }
-    // The longest match counts: a message with `sub.example.com` contains `example.com`, too.
-    let lengths = targets.iter().enumerate().filter_map(|(at, &target)| {
-        let text = text(target);
-        message.contains(text).then_some((text.len(), at))
-    });
-    lengths
-        .max()
-        .map_or(Accused::Unnamed, |(_, at)| Accused::Target(at))
-}
-
 /// The suspects of refused batches, and the targets that lost their batch with them.
-#[derive(Debug, Default)]
-pub(super) struct Isolation {
+pub(super) struct Isolation<'a> {
+    root_of: Box<dyn Fn(TargetId) -> u32 + 'a>,
     suspects: VecDeque<Suspects>,
-    /// Targets that are not suspects and have lost their batch.
+    /// Targets that are probably good and have lost their batch.
     pub(super) loose: Vec<TargetId>,
-    /// How many targets were in a batch that has a response.
-    good: u64,
-    /// How many targets were refused alone.
-    bad: u64,
-    /// How many batches without suspects were refused.
-    surprises: u64,
+    /// Targets that no refused request has asked for: only these fill up parts, because a bad one
+    /// among them would make every part look bad.
+    pub(super) fresh: Vec<TargetId>,
+    /// What was left out of the requests in flight, by batch.
+    held: HashMap<u32, Vec<TargetId>>,
+    density: Density,
     /// How many requests were refused since the last one that has a response.
     in_a_row: u64,
 }
 
-/// Refusals without any response after which a part is no longer filled up: perhaps everything is
-/// refused, and then sending the targets that fill it gains nothing.
-const ROW_WITHOUT_COMPANY: u64 = 64;
+/// The chance that a part is good, one in so many. Each response is so worth about 30 refusals.
+const CHANCE: f64 = 16.0;
+/// The most bad targets to expect among those that fill up a part: a part that they make refused
+/// misleads the search.
+const MAX_RISK: f64 = 0.01;
+/// So many loose targets fill requests as well as all would.
+const MANY_LOOSE: usize = 20 * MAX_TARGETS;
 /// The fewest names and the share of a group, as one in so many, after which its rest is halved
 /// although each refusal names a target: removing named targets one by one sends the rest once for each.
 const DENSE: (usize, usize) = (16, 8);
 /// Refusals in a row between two looks at a batch without suspects.
-const ROW_WITHOUT_A_LOOK: u64 = 16;
+const ROW_WITHOUT_A_LOOK: u64 = 64;
 /// Refusals in a row with an unknown code after which the targets are probably not the cause.
 const HOPELESS_ROW: u64 = 500;
 
-/// The most bad targets to expect among those that fill up a part. With more, the part is refused
-/// so often that filling it up saves nothing.
-const MAX_RISK: f64 = 0.2;
+/// What it takes to find refused targets, in addition to the requests of the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Search {
+    /// Requests.
+    pub requests: u64,
+    /// Those among them that are paid for.
+    pub responses: u64,
+}
+
+impl Search {
+    /// What to expect for so many targets that refusals name, and so many that they do not name, as
+    /// measured with 1 to 100 among 5000.
+    #[must_use]
+    pub fn expected(named: u64, unnamed: u64) -> Self {
+        Self {
+            requests: 2 * named + 35 * unnamed,
+            responses: (unnamed * 17).div_ceil(10),
+        }
+    }
+}
 
 /// Whether so many targets of a group are named that its rest is probably as bad.
 fn is_dense(names: usize, rest: usize) -> bool {
@@ -98,17 +117,54 @@ fn is_dense(names: usize, rest: usize) -> bool {
     names >= fewest && names * share > rest
 }
 
-impl Isolation {
-    /// Counts the targets of a batch that has a response.
-    pub(super) fn returned(&mut self, targets: usize) {
-        self.good += targets as u64;
+impl<'a> Isolation<'a> {
+    /// Nothing is refused yet. `root_of` returns the root domain of a target.
+    pub(super) fn new(root_of: impl Fn(TargetId) -> u32 + 'a) -> Self {
+        Self {
+            root_of: Box::new(root_of),
+            suspects: VecDeque::new(),
+            loose: Vec::new(),
+            fresh: Vec::new(),
+            held: HashMap::new(),
+            density: Density::default(),
+            in_a_row: 0,
+        }
+    }
+
+    /// Keeps what is left out of a batch until the batch has ended.
+    pub(super) fn hold(&mut self, batch: u32, left_out: Vec<TargetId>) {
+        if !left_out.is_empty() {
+            self.held.insert(batch, left_out);
+        }
+    }
+
+    /// Sets aside what was left out of a batch, before everything else, so that neighbours stay
+    /// neighbours.
+    pub(super) fn set_aside(&mut self, batch: u32) {
+        if let Some(left_out) = self.held.remove(&batch) {
+            self.loose.splice(0..0, left_out);
+        }
+    }
+
+    /// Counts the targets of a batch that has a response. What was left out of it has the bad one.
+    pub(super) fn returned(&mut self, batch: u32, targets: &[TargetId]) {
+        let roots = targets.iter().map(|&target| (self.root_of)(target));
+        self.density.returned(roots);
         self.in_a_row = 0;
+        if let Some(targets) = self.held.remove(&batch) {
+            self.suspects.push_front(Suspects {
+                targets,
+                state: State::Refused,
+                names: 0,
+            });
+        }
     }
 
     /// Counts a target that was refused alone.
-    pub(super) fn convicted(&mut self) {
-        self.bad += 1;
+    pub(super) fn convicted(&mut self, batch: u32, target: TargetId) {
+        self.density.refused((self.root_of)(target));
         self.in_a_row += 1;
+        self.set_aside(batch);
     }
 
     /// Whether so many requests were refused in a row that it is time to look at a batch without
@@ -126,232 +182,164 @@ impl Isolation {
     /// were, all are now. Refusals have named `names` others of their group.
     pub(super) fn refused(
         &mut self,
+        batch: u32,
         mut targets: Vec<TargetId>,
         suspects: usize,
         names: usize,
         named: Option<usize>,
     ) {
         self.in_a_row += 1;
+        self.set_aside(batch);
         let mut known = if suspects == 0 {
-            self.surprises += 1;
             targets.len()
         } else {
             suspects
         };
+        let set = |targets, state, names| Suspects {
+            targets,
+            state,
+            names,
+        };
         if let Some(at) = named {
             let target = targets.remove(at);
-            self.suspects.push_front(Suspects {
-                targets: vec![target],
-                alone: true,
-                names: 0,
-            });
+            self.suspects
+                .push_front(set(vec![target], State::Refused, 0));
             known -= usize::from(at < known);
         }
         self.loose.extend(targets.drain(known..));
-        let together = |targets, alone, names| Suspects {
-            targets,
-            alone,
-            names,
-        };
         match (named, targets.len()) {
             (_, 0) => {}
-            // It was refused together with others, so it must be asked for alone.
-            (None, 1) => self.suspects.push_back(together(targets, true, 0)),
+            (None, _) => self.suspects.push_back(set(targets, State::Refused, names)),
             // The named target may be the only bad one, so the others stay together.
             (Some(_), count) if count == 1 || !is_dense(names + 1, count) => {
-                self.suspects.push_back(together(targets, false, names + 1));
+                self.suspects
+                    .push_back(set(targets, State::Open, names + 1));
             }
-            (_, count) => {
+            (Some(_), count) => {
                 let right = targets.split_off(count / 2);
                 for half in [targets, right] {
-                    self.suspects.push_back(together(half, false, names));
+                    self.suspects.push_back(set(half, State::Open, names));
                 }
             }
         }
     }
 
     /// The next suspects to ask for.
-    pub(super) fn next(&mut self) -> Option<Suspects> {
-        self.suspects.pop_front()
+    pub(super) fn next(&mut self) -> Option<Part> {
+        let Suspects {
+            mut targets,
+            state,
+            names,
+        } = self.suspects.pop_front()?;
+        let refused = state == State::Refused;
+        let alone = refused && targets.len() == 1;
+        let left_out = if refused && !alone {
+            targets.split_off(self.cut(&targets))
+        } else {
+            Vec::new()
+        };
+        Some(Part {
+            targets,
+            left_out,
+            alone,
+            names,
+        })
     }
 
-    /// How many targets may fill up a part, given the share of bad targets so far.
-    fn allowed(&self) -> usize {
-        if self.good == 0 && self.in_a_row > ROW_WITHOUT_COMPANY {
-            return 0;
-        }
-        let bad = self.bad.max(self.surprises).max(1) as f64;
-        let share =
-            bad / (self.good + self.bad + MAX_TARGETS as u64 * self.surprises).max(1) as f64;
-        (MAX_RISK / share) as usize
+    /// How many of the first targets of a refused set to ask for: as many as have the chance to be
+    /// good, given that not all are.
+    fn cut(&self, targets: &[TargetId]) -> usize {
+        let hazard = |&target: &TargetId| self.density.hazard((self.root_of)(target));
+        let all: f64 = targets.iter().map(hazard).sum();
+        let good = 1.0 / CHANCE + (1.0 - 1.0 / CHANCE) * (-all).exp();
+        let cut = self.reach(targets.iter(), -good.ln());
+        cut.unwrap_or(targets.len()).min(targets.len() - 1)
+    }
+
+    /// How many of these targets reach a hazard together. One that is probably refused is enough:
+    /// asked for alone, it most likely ends for free.
+    fn reach<'t>(&self, targets: impl Iterator<Item = &'t TargetId>, hazard: f64) -> Option<usize> {
+        let mut sum = 0.0;
+        let mut hazards = targets.map(|&target| self.density.hazard((self.root_of)(target)));
+        let reached = hazards.position(|of_one| {
+            let is_first = sum == 0.0;
+            sum += of_one;
+            sum >= hazard || is_first && of_one >= LN_2
+        });
+        reached.map(|at| at + 1)
+    }
+
+    /// Loose targets for one request, if the first ones are so many that they probably have a bad
+    /// target: waiting for more gains nothing.
+    pub(super) fn probe(&mut self) -> Option<Part> {
+        let first = self.loose.iter().take(MAX_TARGETS);
+        let room = self.reach(first, CHANCE.ln())?;
+        let mut targets = Vec::new();
+        take(&mut self.loose, &mut targets, room, &self.root_of);
+        Some(Part {
+            targets,
+            left_out: Vec::new(),
+            alone: false,
+            names: 0,
+        })
+    }
+
+    /// Whether there are so many loose targets that there is no use in waiting for more.
+    pub(super) fn has_many_loose(&self) -> bool {
+        self.loose.len() >= MANY_LOOSE
     }
 
     /// How many more targets may be asked for together with these suspects.
-    pub(super) fn room(&self, suspects: &Suspects) -> usize {
-        if suspects.alone {
+    pub(super) fn room(&self, part: &Part) -> usize {
+        if part.alone {
             0
         } else {
-            (MAX_TARGETS - suspects.targets.len()).min(self.allowed())
+            let allowed = (MAX_RISK / self.density.share()) as usize;
+            (MAX_TARGETS - part.targets.len()).min(allowed)
         }
     }
 
-    /// Moves loose targets to a batch until `room` more are in it or its root domains are at their
-    /// limit.
-    pub(super) fn fill(
-        &mut self,
-        batch: &mut Vec<TargetId>,
-        mut room: usize,
-        root_of: impl Fn(TargetId) -> u32,
-    ) {
-        let mut roots: HashSet<u32> = batch.iter().map(|&target| root_of(target)).collect();
-        self.loose.retain(|&target| {
-            let root = root_of(target);
-            let fits = room > 0 && (roots.contains(&root) || roots.len() < MAX_ROOT_DOMAINS);
-            if fits {
-                roots.insert(root);
-                batch.push(target);
-                room -= 1;
-            }
-            !fits
-        });
+    /// Fills up a batch with `room` fresh targets, or until its root domains are at their limit.
+    pub(super) fn fill(&mut self, batch: &mut Vec<TargetId>, room: usize) {
+        take(&mut self.fresh, batch, room, &self.root_of);
     }
 
     /// All targets that have not ended.
     pub(super) fn rest(self) -> impl Iterator<Item = TargetId> {
-        self.loose.into_iter().chain(
-            self.suspects
-                .into_iter()
-                .flat_map(|suspects| suspects.targets),
-        )
+        self.loose
+            .into_iter()
+            .chain(self.fresh)
+            .chain(self.held.into_values().flatten())
+            .chain(
+                self.suspects
+                    .into_iter()
+                    .flat_map(|suspects| suspects.targets),
+            )
     }
+}
+
+/// Moves targets to a batch until `room` more are in it or its root domains are at their limit.
+fn take(
+    from: &mut Vec<TargetId>,
+    batch: &mut Vec<TargetId>,
+    mut room: usize,
+    root_of: impl Fn(TargetId) -> u32,
+) {
+    if room == 0 {
+        return;
+    }
+    let mut roots: HashSet<u32> = batch.iter().map(|&target| root_of(target)).collect();
+    from.retain(|&target| {
+        let root = root_of(target);
+        let fits = room > 0 && (roots.contains(&root) || roots.len() < MAX_ROOT_DOMAINS);
+        if fits {
+            roots.insert(root);
+            batch.push(target);
+            room -= 1;
+        }
+        !fits
+    });
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_accuses_the_target_that_it_names() {
-        let texts = [
-            "a.com",
-            "b.a.com",
-            "https://a.com/",
-            "https://a.com/b",
-            "https://a.com/b:c",
-        ];
-        let ids: Vec<TargetId> = (0..texts.len() as u32).map(TargetId).collect();
-        let accused = |message: &str| accused(&ids, |id| texts[id.0 as usize], message);
-        for (at, target) in texts.iter().enumerate() {
-            assert_eq!(
-                accused(&format!("Invalid Field: 'target' ({target}).")),
-                Accused::Target(at)
-            );
-        }
-        assert_eq!(accused("Invalid Field: 'targets'."), Accused::Unnamed);
-        assert_eq!(accused("Invalid Field: 'rank_scale'."), Accused::OtherField);
-        assert_eq!(
-            accused("40501 Invalid Field: 'target' (https://x.com/a'tag'b)."),
-            Accused::Unnamed
-        );
-    }
-
-    /// Asks until every target has an end. Returns the number of refused requests, the number of
-    /// paid requests, and the refused targets.
-    fn isolate(targets: u32, company: u32, bad: &HashSet<u32>) -> (u32, u32, HashSet<u32>) {
-        let mut isolation = Isolation::default();
-        isolation
-            .loose
-            .extend((targets..targets + company).map(TargetId));
-        isolation.returned(100_000);
-        isolation.refused((0..targets).map(TargetId).collect(), 0, 0, None);
-        let (mut refused, mut paid, mut convicted) = (0, 0, HashSet::new());
-        let mut returned = Vec::new();
-        while let Some(suspects) = isolation.next() {
-            let (known, room) = (suspects.targets.len(), isolation.room(&suspects));
-            let mut batch = suspects.targets;
-            isolation.fill(&mut batch, room, |target| target.0 % 50);
-            assert!(batch.len() <= MAX_TARGETS);
-            if !batch.iter().any(|target| bad.contains(&target.0)) {
-                paid += 1;
-                isolation.returned(batch.len());
-                returned.extend(batch);
-            } else if let [alone] = batch[..] {
-                refused += 1;
-                isolation.convicted();
-                assert!(convicted.insert(alone.0));
-            } else {
-                refused += 1;
-                isolation.refused(batch, known, 0, None);
-            }
-        }
-        let mut all: Vec<u32> = returned
-            .into_iter()
-            .chain(isolation.rest())
-            .map(|target| target.0)
-            .collect();
-        all.extend(&convicted);
-        all.sort_unstable();
-        assert_eq!(
-            all,
-            (0..targets + company).collect::<Vec<_>>(),
-            "every target has one end"
-        );
-        (refused, paid, convicted)
-    }
-
-    #[test]
-    fn bad_targets_are_found_within_the_bound_and_good_ones_in_full_requests() {
-        let mut random = fastrand::Rng::with_seed(3);
-        for count in [1, 2, 5, 20, 50, 200, 1000] {
-            let mut all: Vec<u32> = (0..1000).collect();
-            random.shuffle(&mut all);
-            let bad: HashSet<u32> = all.into_iter().take(count).collect();
-            let k = count as f64;
-            let bound = 2.0 * k * (1000.0 / k).log2() + 3.0 * k;
-            let (refused, paid, found) = isolate(1000, 0, &bad);
-            assert_eq!(found, bad);
-            assert!(
-                f64::from(refused + paid) <= bound,
-                "{count} bad: {refused} refused, {paid} paid, over {bound}"
-            );
-            let (refused, paid, found) = isolate(1000, 20_000, &bad);
-            assert_eq!(found, bad);
-            assert!(
-                f64::from(refused + paid) <= bound,
-                "{count} bad: {refused} refused, {paid} paid, over {bound}"
-            );
-            if count == 1 {
-                // The 999 good targets are in full requests.
-                assert!(
-                    paid <= 11 && refused <= 12,
-                    "{refused} refused, {paid} paid"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_batch_of_bad_targets_that_are_named_is_not_sent_once_for_each() {
-        // The number of requests, and of targets in them, until every bad target is convicted.
-        let isolate = |bad: u32| {
-            let mut isolation = Isolation::default();
-            let (mut requests, mut sent) = (1, 1000);
-            isolation.refused((0..1000).map(TargetId).collect(), 0, 0, Some(0));
-            while let Some(Suspects { targets, names, .. }) = isolation.next() {
-                requests += 1;
-                sent += targets.len();
-                match targets.iter().position(|target| target.0 < bad) {
-                    None => isolation.returned(targets.len()),
-                    Some(_) if targets.len() == 1 => isolation.convicted(),
-                    named => isolation.refused(targets.clone(), targets.len(), names, named),
-                }
-            }
-            assert_eq!(isolation.bad, u64::from(bad));
-            (requests, sent)
-        };
-        // One request for each name and one for each conviction, and one that is paid.
-        assert_eq!(isolate(50).0, 101);
-        let (requests, sent) = isolate(1000);
-        assert!(requests <= 2000 && sent < 150_000, "{requests}, {sent}");
-    }
-}
+mod tests;

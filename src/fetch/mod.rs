@@ -6,9 +6,11 @@
 //! before anything read them. An attempt that may have been charged has an unknown charge until
 //! [`settle_charges`] finds out.
 
+mod accused;
 mod attempt;
 mod classify;
 mod client;
+mod density;
 mod dispatch;
 mod download;
 mod drain;
@@ -32,6 +34,7 @@ pub use download::{DownloadLimits, download, is_downloadable};
 pub use events::{BatchEnd, End, Entry, Event, Fetched, Step};
 pub use fetcher::Fetcher;
 pub use free_calls::{fetch_account, fetch_index, list_tasks};
+pub use isolate::Search;
 pub use pacer::Pacer;
 pub use post::post_json;
 pub use purse::Purse;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::isolate::Accused;
+use super::accused::Accused;
 use super::retry::Decision;
 use crate::ledger::{AttemptResult, Outcome};
 use crate::provider::code;

@@ -173,7 +173,7 @@ pub async fn strays(store: &Store) -> Result<Vec<String>> {
     for table in Table::ALL {
         for object in store.list(&Path::from(table.name())).await? {
             let path = object.location.to_string();
-            if !listed.contains(&path) && !Layout::is_log(&object.location) {
+            if !listed.contains(&path) && !Layout::is_table_metadata(&object.location) {
                 found.push(format!("{path} is not listed in any manifest"));
             }
         }

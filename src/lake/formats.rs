@@ -10,7 +10,9 @@ use tracing::{info, warn};
 
 use super::contracts::contracts_of;
 use super::delta;
+use super::iceberg;
 use super::manifest::{Manifest, snapshots};
+use crate::clock::{Stage, Stopwatch};
 use crate::contract::Contracts;
 use crate::error::Result;
 use crate::store::{Lock, Store};
@@ -23,6 +25,8 @@ use crate::store::{Lock, Store};
 pub enum TableFormat {
     /// A Delta log per table.
     Delta,
+    /// An Iceberg table per table.
+    Iceberg,
 }
 
 impl TableFormat {
@@ -31,10 +35,18 @@ impl TableFormat {
         self.into()
     }
 
+    fn stage(self) -> Stage {
+        match self {
+            Self::Delta => Stage::CommitToDelta,
+            Self::Iceberg => Stage::CommitToIceberg,
+        }
+    }
+
     /// Whether any table of the lake has metadata of this format.
     async fn exists(self, store: &Store) -> Result<bool> {
         match self {
             Self::Delta => delta::exists(store).await,
+            Self::Iceberg => iceberg::exists(store).await,
         }
     }
 
@@ -42,11 +54,14 @@ impl TableFormat {
     async fn commit(
         self,
         store: &Store,
+        lock: &Lock,
         manifests: &[Manifest],
         contracts: &Contracts,
     ) -> Result<usize> {
+        let contract_of = |table| contracts.of(table).as_ref();
         match self {
-            Self::Delta => delta::commit(store, manifests, |table| contracts.of(table)).await,
+            Self::Delta => delta::commit(store, manifests, contract_of).await,
+            Self::Iceberg => iceberg::commit(store, lock, manifests, contract_of).await,
         }
     }
 
@@ -54,6 +69,7 @@ impl TableFormat {
     async fn missing(self, store: &Store, dates: &[NaiveDate]) -> Result<Vec<NaiveDate>> {
         match self {
             Self::Delta => delta::missing(store, dates).await,
+            Self::Iceberg => iceberg::missing(store, dates).await,
         }
     }
 }
@@ -69,20 +85,26 @@ pub(super) async fn commit(
     manifest: &Manifest,
     contracts: &Contracts,
     lock: &Lock,
+    stages: &Stopwatch,
 ) -> Result<()> {
     for format in TableFormat::VARIANTS {
         let (name, wanted) = (format.name(), formats.contains(format));
         if !wanted && !format.exists(store).await? {
             continue;
         }
-        // A problem with an earlier snapshot must not hold this one back.
-        if let Err(error) = commit_earlier(store, *format, manifest.snapshot, contracts).await {
-            warn!(%error, "failed to add earlier snapshots to the {name} tables");
-        }
-        lock.ensure().await?;
-        let committed = format
-            .commit(store, std::slice::from_ref(manifest), contracts)
-            .await;
+        let committing = async {
+            // A problem with an earlier snapshot must not hold this one back.
+            if let Err(error) =
+                commit_earlier(store, lock, *format, manifest.snapshot, contracts).await
+            {
+                warn!(%error, "failed to add earlier snapshots to the {name} tables");
+            }
+            lock.ensure().await?;
+            format
+                .commit(store, lock, std::slice::from_ref(manifest), contracts)
+                .await
+        };
+        let committed = stages.time_async(format.stage(), committing).await;
         match committed {
             Ok(commits) => {
                 info!(snapshot = %manifest.snapshot, commits, "committed to the {name} tables");
@@ -99,6 +121,7 @@ pub(super) async fn commit(
 /// Commits the other published snapshots that the tables of a format lack.
 async fn commit_earlier(
     store: &Store,
+    lock: &Lock,
     format: TableFormat,
     snapshot: NaiveDate,
     contracts: &Contracts,
@@ -114,7 +137,7 @@ async fn commit_earlier(
         }
     }
     if !manifests.is_empty() {
-        let commits = format.commit(store, &manifests, contracts).await?;
+        let commits = format.commit(store, lock, &manifests, contracts).await?;
         info!(
             snapshots = manifests.len(),
             commits, "committed earlier snapshots to the {name} tables"
@@ -127,12 +150,12 @@ async fn commit_earlier(
 ///
 /// # Errors
 /// As [`commit`].
-pub(super) async fn heal(store: &Store, manifest: &Manifest) -> Result<()> {
+pub(super) async fn heal(store: &Store, lock: &Lock, manifest: &Manifest) -> Result<()> {
     for format in TableFormat::VARIANTS {
         if format.exists(store).await? {
             let contracts = contracts_of(store, manifest).await?;
             format
-                .commit(store, std::slice::from_ref(manifest), &contracts)
+                .commit(store, lock, std::slice::from_ref(manifest), &contracts)
                 .await?;
         }
     }
@@ -145,10 +168,12 @@ pub(super) async fn heal(store: &Store, manifest: &Manifest) -> Result<()> {
 /// A lake that fails, or metadata that cannot be read.
 pub(crate) async fn remove_from_tables(
     store: &Store,
+    lock: &Lock,
     snapshots: &[NaiveDate],
     at: DateTime<Utc>,
 ) -> Result<()> {
     delta::remove(store, snapshots, at).await?;
+    iceberg::remove(store, lock, snapshots, at).await?;
     Ok(())
 }
 
@@ -162,5 +187,7 @@ pub async fn table_differences(store: &Store) -> Result<Vec<String>> {
         // The audit reports a manifest that cannot be read.
         manifests.extend(Manifest::read(store, snapshot).await.ok().flatten());
     }
-    delta::differences(store, &manifests).await
+    let mut found = delta::differences(store, &manifests).await?;
+    found.extend(iceberg::differences(store, &manifests).await?);
+    Ok(found)
 }

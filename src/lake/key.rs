@@ -157,6 +157,20 @@ impl<'a> Keys<'a> {
             .collect()
     }
 
+    /// The first eight bytes of a row's key: where they differ, the keys have the same order. 0 if the key does not begin
+    /// with a text.
+    pub(super) fn start(&self, row: usize) -> u64 {
+        match self.0.first().map(|column| column.part(row)) {
+            Some(KeyPart::Text(text)) => {
+                let mut start = [0; 8];
+                let length = text.len().min(start.len());
+                start[..length].copy_from_slice(&text.as_bytes()[..length]);
+                u64::from_be_bytes(start)
+            }
+            _ => 0,
+        }
+    }
+
     /// Compares the key of a row with the key of a row in another batch.
     pub(super) fn compare(&self, row: usize, other: &Keys<'_>, other_row: usize) -> Ordering {
         self.0

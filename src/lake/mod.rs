@@ -6,20 +6,28 @@
 
 mod audit;
 mod audit_group;
+mod conflicts;
 mod contracts;
 mod delta;
+mod ducklake;
+mod footer;
 mod formats;
+mod iceberg;
 mod key;
 mod manifest;
 mod profile;
 mod publish;
 mod table_rows;
 mod sort;
+mod script;
 mod staging;
+#[cfg(test)]
+mod testing;
 mod views;
 mod writer;
 
 pub use audit::{Audit, audit, strays};
+pub use ducklake::ducklake;
 pub(crate) use formats::remove_from_tables;
 pub use formats::{TableFormat, table_differences};
 pub use manifest::{

@@ -36,7 +36,7 @@ pub struct Publishing<'a> {
     pub formats: &'a [TableFormat],
     /// Whether to write `_SUCCESS` into each partition.
     pub success_file: bool,
-    /// Measures the time of the audit.
+    /// Measures the time of the audit and of the commits.
     pub stages: &'a Stopwatch,
     /// Called when a table is in its place.
     pub moved: &'a (dyn Fn() + Sync),
@@ -91,7 +91,15 @@ pub async fn publish(
     let manifest = following(manifest, how.published.as_ref())?;
     ensure_unchanged(staging, how).await?;
     place(staging, &manifest, how).await?;
-    formats::commit(store, how.formats, &manifest, contracts, how.lock).await?;
+    formats::commit(
+        store,
+        how.formats,
+        &manifest,
+        contracts,
+        how.lock,
+        how.stages,
+    )
+    .await?;
     how.lock.ensure().await?;
     if !write_manifest(store, *layout, &manifest, how.published.as_ref()).await? {
         return Err(published_by_another(*layout));
@@ -276,7 +284,7 @@ pub async fn is_untidy(store: &Store, snapshot: NaiveDate) -> Result<bool> {
 /// # Errors
 /// A lake that fails.
 pub async fn heal(store: &Store, lock: &Lock, manifest: &Manifest) -> Result<()> {
-    formats::heal(store, manifest).await?;
+    formats::heal(store, lock, manifest).await?;
     tidy(store, lock, manifest).await
 }
 

@@ -4,9 +4,9 @@
 //! when snapshots are published. It never reads a file that no manifest lists, and with a condition on the date only the
 //! files of that date.
 
-use super::manifest::snapshots;
+use super::script::{extension, filled, place};
 use crate::contract::Table;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::store::{Layout, Store};
 use crate::visible::escaped;
 
@@ -19,28 +19,10 @@ const SCRIPT: &str = include_str!("views.sql");
 /// A lake that fails, or in which no snapshot is published: the views would have no columns. A path that no pattern of
 /// DuckDB can match.
 pub async fn views(store: &Store) -> Result<String> {
-    let place = store.display();
-    if snapshots(store).await?.is_empty() {
-        return Err(Error::usage(format!("no snapshot is published in {place}"))
-            .with_hint("publish a snapshot first: the views take their columns from its files"));
-    }
-    if place.contains('\\') {
-        return Err(Error::usage(format!(
-            "DuckDB cannot read the lake {place}: its path has a backslash"
-        ))
-        .with_hint("rename the folder, or open the lake by a link whose path has none"));
-    }
-    Ok(script(&place))
+    Ok(script(&place(store).await?))
 }
 
 fn script(place: &str) -> String {
-    let place = place.trim_end_matches('/');
-    // DuckDB needs an extension for remote lakes only.
-    let extension = match place.split_once("://") {
-        None => "",
-        Some(("az" | "abfs" | "abfss", _)) => "INSTALL azure;\nLOAD azure;\n",
-        Some(_) => "INSTALL httpfs;\nLOAD httpfs;\n",
-    };
     let tables: String = Table::ALL
         .into_iter()
         .map(|table| view(table.name()))
@@ -49,7 +31,7 @@ fn script(place: &str) -> String {
     filled(
         SCRIPT,
         &[
-            ("extension", extension),
+            ("extension", extension(place)),
             ("tables", &tables),
             ("version", env!("CARGO_PKG_VERSION")),
             ("manifests", Layout::manifests_pattern()),
@@ -58,27 +40,6 @@ fn script(place: &str) -> String {
             ("lake", &lake),
         ],
     )
-}
-
-/// A template with its placeholders replaced in one pass: what replaces one is never read again.
-fn filled(template: &str, values: &[(&str, &str)]) -> String {
-    let mut filled = String::with_capacity(2 * template.len());
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('{') {
-        filled.push_str(before);
-        let found = values
-            .iter()
-            .find_map(|(name, value)| Some((value, after.strip_prefix(name)?.strip_prefix('}')?)));
-        if let Some((value, after)) = found {
-            filled.push_str(value);
-            rest = after;
-        } else {
-            filled.push('{');
-            rest = after;
-        }
-    }
-    filled.push_str(rest);
-    filled
 }
 
 /// The view of one table over all published snapshots.
@@ -156,7 +117,7 @@ mod tests {
     #[test]
     fn a_remote_lake_needs_its_extension() {
         for (place, extension) in [
-            ("s3://team-lake/links/", "LOAD httpfs;"),
+            ("s3://team-lake/links", "LOAD httpfs;"),
             ("gs://team-lake/links", "LOAD httpfs;"),
             ("az://team-lake/links", "LOAD azure;"),
         ] {

@@ -32,7 +32,7 @@ pub(super) struct FirstFile<'a> {
     pub(super) settings: &'a InitSettings,
     pub(super) name: &'a str,
     pub(super) reading: &'a Reading,
-    /// The columns that could be kept, if none is.
+    /// The columns that can be kept and are not, because they are many.
     pub(super) not_kept: &'a [String],
     pub(super) lake: &'a str,
     pub(super) report: &'a InitReport,

@@ -127,16 +127,26 @@ pub(super) fn too_many_failed(
 ) -> Option<Error> {
     let targets = fates.total() - fates.duplicate - fates.invalid;
     let allowed = pipeline.publish.max_failed_ratio;
+    let cause = if example.is_some_and(|reason| reason.starts_with("failed to connect")) {
+        "the provider cannot be reached: "
+    } else {
+        ""
+    };
     let example = example.map_or_else(String::new, |reason| format!(" (for example: {reason})"));
     if fates.failed as f64 / targets as f64 > allowed {
-        let message = format!(
-            "{} of {targets} targets failed{example}, more than [publish] max_failed_ratio = {allowed} allows",
-            fates.failed
-        );
-        let hint = if fates.failed == targets {
-            "no target got a response: check that the provider can be reached, then run the same command again"
+        let (message, hint) = if fates.failed == targets {
+            (
+                format!("{cause}none of {targets} targets got a response{example}"),
+                "check that the provider can be reached (network, proxy, [api] base_url), then run the same command again",
+            )
         } else {
-            "responses are archived; run the same command again: it asks only for the targets that failed; or raise [publish] max_failed_ratio"
+            (
+                format!(
+                    "{} of {targets} targets failed{example}, more than [publish] max_failed_ratio = {allowed} allows",
+                    fates.failed
+                ),
+                "responses are archived; run the same command again: it asks only for the targets that failed; or raise [publish] max_failed_ratio",
+            )
         };
         return Some(Error::new(ErrorKind::Held, message).with_hint(hint));
     }
@@ -197,7 +207,7 @@ pub(super) fn held(findings: &Findings, mode: FindingsMode, pipeline: &Pipeline)
     let (snapshot, reasons) = (pipeline.snapshot, reasons.join("; "));
     let hint = match (drifted, changed) {
         (true, false) => {
-            "everything is paid for and archived; publish it as it is with `--accept`, or adopt the new fields in [lake] contracts and run the same command again"
+            "everything is paid for and archived; publish it as it is with `--accept`, or change the contract in [lake] contracts and run the same command again"
         }
         _ => {
             "everything is paid for and archived; look at the summary, then publish it as it is with `--accept`, or change [publish] and run the same command again"
@@ -251,7 +261,7 @@ pub(super) fn over_budget(ceiling: Usd, spent: Usd, rest: Usd) -> Error {
 /// then.
 pub(super) fn with_date(error: Error, pipeline: &Pipeline) -> Error {
     let hint = format!(
-        "{} (after midnight UTC with --snapshot {})",
+        "{}; after midnight UTC add --snapshot {}",
         error.hint(),
         pipeline.snapshot
     );

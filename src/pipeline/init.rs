@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use super::first_file::{FirstFile, InitSettings};
 use super::invalid::refuse_mistaken;
-use super::lists::{check_place, find_lists};
+use super::lists::{Lists, check_place, find_lists};
 use super::means::Means;
 use super::plan::{planned, read_found};
-use super::ready::{Overrides, Pipeline};
+use super::ready::{Overrides, Pipeline, TargetSettings};
 use super::report::InitReport;
 use super::resolve::SIMULATOR;
 use crate::clock::Clock;
 use crate::error::{Context, Error, Result};
 use crate::secret::shown;
-use crate::targets::{Column, ReadAs, TargetKind, TargetList, reading_for};
+use crate::targets::{Column, ReadAs, TargetKind, TargetList, keepable, reading_for};
 use crate::visible::toml_string;
 
 /// The most columns that are kept as labels unless somebody asks for more.
@@ -45,38 +45,27 @@ pub async fn init(settings: &InitSettings, clock: &Clock) -> Result<Init> {
     let mut pipeline = draft(settings, &name, clock)?;
     let lists = Arc::new(find_lists(&pipeline.targets, clock).await?);
     let (found, rules) = (Arc::clone(&lists), pipeline.targets.rules);
-    let reading = tokio::task::spawn_blocking(move || {
-        let first = found.places.first();
-        first.map(|place| reading_for(place, &rules)).transpose()
-    });
-    let reading = reading.await.context(|| "looking at the list panicked")??;
-    let reading = reading.unwrap_or_default();
-    pipeline.targets.sources.reading = reading;
+    let reading = tokio::task::spawn_blocking(move || reading_for(&found.places, &rules));
+    pipeline.targets.sources.reading =
+        reading.await.context(|| "looking at the list panicked")??;
     let list = read_found(&pipeline.targets, &lists).await?;
     let columns = common(list.read_as());
     let reading = &mut pipeline.targets.sources.reading;
     reading.column = reading.column.take().or(columns.target);
-    // Some columns cannot be kept: a list in a cell of Parquet has no text.
-    let few = columns.others.len() <= MOST_KEPT;
-    let mut kept = Vec::new();
-    if few {
-        reading.keep.clone_from(&columns.others);
-        if read_found(&pipeline.targets, &lists).await.is_ok() {
-            kept.clone_from(&columns.others);
-        }
-        pipeline.targets.sources.reading.keep.clone_from(&kept);
-    }
+    let columns = kept(&pipeline.targets, &lists, columns.others).await?;
+    let (kept, not_kept) = if columns.len() <= MOST_KEPT {
+        (columns, Vec::new())
+    } else {
+        (Vec::new(), columns)
+    };
+    pipeline.targets.sources.reading.keep.clone_from(&kept);
     refuse_mistaken(&list, &pipeline.targets)?;
     let report = report(&pipeline, settings, list, kept).await?;
     let file = FirstFile {
         settings,
         name: &name,
         reading: &pipeline.targets.sources.reading,
-        not_kept: if report.keep.is_empty() {
-            &columns.others
-        } else {
-            &[]
-        },
+        not_kept: &not_kept,
         lake: &pipeline.lake.url,
         report: &report,
     };
@@ -139,6 +128,22 @@ fn allowed_name(stem: &str) -> String {
     } else {
         "pipeline".to_owned()
     }
+}
+
+/// Which of these columns the lists can be read with as labels.
+async fn kept(
+    targets: &TargetSettings,
+    lists: &Arc<Lists>,
+    columns: Vec<String>,
+) -> Result<Vec<String>> {
+    let (found, reading) = (Arc::clone(lists), targets.sources.reading.clone());
+    let kept = tokio::task::spawn_blocking(move || keepable(&found.places, &reading, &columns));
+    let kept = kept.await.context(|| "looking at the list panicked")?;
+    let mut targets = targets.clone();
+    targets.sources.reading.keep.clone_from(&kept);
+    // What the starts of the lists allow may fail further down.
+    let works = kept.is_empty() || read_found(&targets, lists).await.is_ok();
+    Ok(if works { kept } else { Vec::new() })
 }
 
 /// The columns that all lists have.

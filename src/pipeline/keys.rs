@@ -239,8 +239,8 @@ pub(super) const KEYS: &[Key] = &[
 
     key("lake.url", Text, Required("\"lake\""),
         "The lake: a path, or `s3://bucket/folder`, `gs://…`, `az://…`."),
-    key("lake.table_formats", Choices(&["delta"]), Value("[]"),
-        "Table formats for readers of the same Parquet files: `delta` gives each table a Delta log."),
+    key("lake.table_formats", Choices(&["delta", "iceberg"]), Value("[]"),
+        "Table formats for readers of the same Parquet files: `delta` gives each table a Delta log, `iceberg` an Iceberg table."),
     key("lake.contracts", Texts, Absent("the built-in contracts", "[\"pages.v2.toml\"]"),
         "Files with later versions of the built-in contracts, which add columns for new fields."),
     number(FILE_MIB,

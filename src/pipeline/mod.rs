@@ -28,6 +28,7 @@ mod plan;
 mod publish;
 mod ready;
 mod reconcile;
+mod refusals;
 mod repeated;
 mod replay;
 mod report;
@@ -58,7 +59,7 @@ pub use ready::{
 pub use replay::replay;
 pub use report::{
     CheckReport, Findings, InitReport, InvalidLine, InvalidReason, PlanReport, Progress,
-    Reconciled, RunEnd, RunReport, RunState,
+    Reconciled, Refusals, RefusedBefore, RefusedExample, RunEnd, RunReport, RunState,
 };
 pub use resolve::check_given_lake;
 pub use run::run;

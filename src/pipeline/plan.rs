@@ -7,6 +7,7 @@ use super::invalid::{described, first_invalid, reasons, refuse_mistaken};
 use super::lists::{Lists, find_lists};
 use super::means::Means;
 use super::ready::{Pipeline, TargetSettings};
+use super::refusals::refused_before;
 use super::report::PlanReport;
 use super::surroundings::Surroundings;
 use crate::clock::Clock;
@@ -32,7 +33,12 @@ pub async fn plan(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<PlanRep
     let list = read_targets(&pipeline.targets, &env.clock, &env.stop).await?;
     refuse_mistaken(&list, &pipeline.targets)?;
     let means = read_means(pipeline, env).await?;
-    planned(pipeline, list, means).await
+    let refused_before = refused_before(pipeline, &list, &means, env).await;
+    let report = planned(pipeline, list, means).await?;
+    Ok(PlanReport {
+        refused_before,
+        ..report
+    })
 }
 
 /// What a first run for these targets would send, and what it would cost with these means.
@@ -74,6 +80,7 @@ pub(super) async fn planned(
         balance_covers: means.balance_usd.map(|balance| balance >= planned.cost),
         seconds: planned.seconds,
         max_cost_usd: pipeline.budget.max_cost_usd,
+        refused_before: None,
     })
 }
 

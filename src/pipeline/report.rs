@@ -69,6 +69,23 @@ pub struct PlanReport {
     pub seconds: u64,
     /// `[budget] max_cost_usd`.
     pub max_cost_usd: Option<Usd>,
+    /// The targets that the provider refused in earlier runs, if the lake remembers any.
+    pub refused_before: Option<RefusedBefore>,
+}
+
+/// The targets of a plan that the provider refused in earlier runs, as far as the lake remembers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefusedBefore {
+    /// Targets that the run does not ask for.
+    pub skipped: u64,
+    /// The last date on which one of them is skipped.
+    pub skipped_until: Option<NaiveDate>,
+    /// Targets that the run asks for again, because `retry_refused_after_days` are over.
+    pub asked_again: u64,
+    /// Requests to expect in addition if they are refused again.
+    pub requests: u64,
+    /// What to expect these to cost.
+    pub cost_usd: Usd,
 }
 
 /// What the list contains, and what a first run would send.
@@ -182,6 +199,9 @@ pub struct RunReport {
     pub stage_seconds: BTreeMap<&'static str, f64>,
     /// Targets of earlier responses that are no longer in the list.
     pub vanished: u64,
+    /// The refused targets and what it took to find them; `None` if no target is refused, and for a
+    /// `replay`, which asks for nothing.
+    pub refusals: Option<Refusals>,
     /// What was known about the account; `None` if nothing was to be asked.
     pub means: Option<Means>,
     /// Other snapshots that were started and are not published.
@@ -198,6 +218,35 @@ pub struct RunReport {
     pub lists: Vec<ReadAs>,
     /// Why lines of these lists are not targets, most frequent first.
     pub invalid_reasons: Vec<InvalidReason>,
+}
+
+/// The refused targets of a run, and what it took to find them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refusals {
+    /// Targets that this run found to be refused.
+    pub found: u64,
+    /// Targets that were not asked for, because an earlier run found them to be refused.
+    pub skipped: u64,
+    /// Requests that were refused.
+    pub requests_refused: u64,
+    /// Responses above the lower bound: while it searches, a run asks for parts of batches.
+    pub responses_above_bound: u64,
+    /// What these requests and responses cost in addition, if the prices are known.
+    pub cost_usd: Option<Usd>,
+    /// The date from which the targets that were found are asked for again; without one, the next
+    /// run asks for them.
+    pub asked_again_from: Option<NaiveDate>,
+    /// The first few that were found.
+    pub examples: Vec<RefusedExample>,
+}
+
+/// A target that the provider refuses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefusedExample {
+    /// The target in canonical form.
+    pub target: String,
+    /// The provider's status code and its text.
+    pub reason: String,
 }
 
 /// The end of a run: its report, and why it ended early, if it did.
@@ -318,6 +367,7 @@ impl RunReport {
             findings: Findings::default(),
             stage_seconds: BTreeMap::new(),
             vanished: 0,
+            refusals: None,
             means: None,
             also_open: Vec::new(),
             alerts: Vec::new(),

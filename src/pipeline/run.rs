@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::attempts::RunAttempts;
 use super::connect::{connect, credentials_for};
@@ -21,7 +21,7 @@ use super::publish::{Publication, WhenDamaged};
 use super::ready::Pipeline;
 use super::repeated::done_already;
 use super::report::{
-    Findings, Progress, RunEnd, RunReport, RunState, renew_summary, summary_is_outdated,
+    Findings, Progress, Refusals, RunEnd, RunReport, RunState, renew_summary, summary_is_outdated,
     write_summary,
 };
 use super::run_mode::{RunMode, StartMode};
@@ -29,7 +29,7 @@ use super::session::Session;
 use super::start::Start;
 use super::surroundings::{Surroundings, locked};
 use super::target_states::{TargetState, TargetStates};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fate::Fate;
 use crate::fetch::Credentials;
 use crate::lake::{Manifest, Tally, heal, is_untidy};
@@ -135,6 +135,7 @@ async fn published_already(
         );
     }
     if is_untidy(store, pipeline.snapshot).await?
+        || store.has_leftovers_of(pipeline.snapshot)?
         || (!is_replaced && summary_is_outdated(&ledger, &manifest.run).await)
     {
         finish_interrupted(pipeline, env, store).await;
@@ -161,6 +162,8 @@ async fn finish_interrupted(pipeline: &Pipeline, env: &Surroundings<'_>, store: 
     });
     match finished.await {
         Ok(()) => info!("finished an interrupted publication"),
+        // It was not interrupted: that process is at its end.
+        Err(error) if error.kind() == ErrorKind::Locked => debug!(%error, "not finished yet"),
         Err(error) => {
             warn!(%error, "failed to finish an interrupted publication; the next start tries again");
         }
@@ -197,12 +200,7 @@ async fn work(
     let mut gathered = gather(start, record, list).await?;
     let run = gathered.record.run.clone();
     let fetched = fetch_missing(start, &mut gathered, credentials).await?;
-    let (question, refused) = (&gathered.record.question, gathered.refused());
-    let pause = pipeline.targets.retry_refused_after;
-    let remembered = remember_refused(store, pipeline.snapshot, refused, pause, question);
-    if let Err(error) = remembered.await {
-        warn!(%error, "failed to remember refused targets; the next run asks for them again");
-    }
+    let refusals = remember(start, &gathered, fetched.means.as_ref()).await;
     // A replay needs the fates of targets that have no response.
     let unanswered = gathered.states.unanswered(&gathered.list);
     let written = ledger.write_unanswered(&run, &unanswered).await;
@@ -216,7 +214,10 @@ async fn work(
     let example = gathered.states.failure();
     let stopped = fetched.stopped;
     if let Some(error) = stopped.or_else(|| too_many_failed(&fates, example, pipeline)) {
-        let report = open_report(start, &gathered, fetched.means);
+        let report = RunReport {
+            refusals,
+            ..open_report(start, &gathered, fetched.means)
+        };
         let error = with_date(error, pipeline);
         write_summary(ledger, &report, Some(&error)).await;
         return Ok(RunEnd {
@@ -238,6 +239,7 @@ async fn work(
     let ended = publication.publish(fetched.means).await;
     let mut end = ended.map_err(|error| with_date(error, pipeline))?;
     end.error = end.error.map(|error| with_date(error, pipeline));
+    end.report.refusals = refusals;
     write_summary(ledger, &end.report, end.error.as_ref()).await;
     // If something is left to clear, the next start does that first.
     let is_tidy = is_untidy(store, pipeline.snapshot)
@@ -349,6 +351,23 @@ async fn skip_refused(
         );
     }
     Ok(())
+}
+
+/// Remembers the refused targets for later runs, and returns what it took to find them.
+async fn remember(
+    start: &Start<'_>,
+    gathered: &Gathered,
+    means: Option<&Means>,
+) -> Option<Refusals> {
+    let (question, refused) = (&gathered.record.question, gathered.refused());
+    let pause = start.pipeline.targets.retry_refused_after;
+    let refusals = Refusals::of(gathered, &refused, pause, means);
+    let snapshot = start.pipeline.snapshot;
+    let remembered = remember_refused(start.store, snapshot, refused, pause, question);
+    if let Err(error) = remembered.await {
+        warn!(%error, "failed to remember refused targets; the next run asks for them again");
+    }
+    refusals
 }
 
 /// What fetching found out besides the responses.

@@ -42,7 +42,7 @@ const LINE_BYTES: usize = 64;
 /// sorter = 6/8 m - l,   at least 1/16 m,   at most 5/8 m
 /// ```
 ///
-/// So 2/8 of `m` are for a row group, the responses in work and the batches being sorted; a list of
+/// So 2/8 of `m` are for two row groups, the responses in work and the batches being sorted; a list of
 /// up to 1/8 of `m` costs the sorter nothing, and a longer one makes it spill to disk earlier.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MemoryBudget {
@@ -104,9 +104,13 @@ pub(super) fn write_pages(
                 written.and(unfolded)
             },
         )?;
+        let (pages, breakdowns) = rayon::join(
+            || stages.time(Stage::EncodePages, || pages.close()),
+            || stages.time(Stage::EncodeBreakdowns, || breakdowns.close()),
+        );
         Ok(Written {
-            pages: stages.time(Stage::EncodePages, || pages.close())?,
-            breakdowns: stages.time(Stage::EncodeBreakdowns, || breakdowns.close())?,
+            pages: pages?,
+            breakdowns: breakdowns?,
             profile,
         })
     })

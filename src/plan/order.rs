@@ -42,7 +42,13 @@ pub fn sorted(list: &TargetList) -> Vec<TargetId> {
         if targets.len() > 10_000 {
             targets.par_sort_unstable_by(|left, right| text(left).cmp(text(right)));
         } else {
-            targets.sort_unstable_by(|left, right| text(left).cmp(text(right)));
+            // With the texts beside the ids, a comparison reads less memory in random places. That
+            // takes 24 bytes per target, too much for a large domain.
+            let mut texts: Vec<_> = targets.iter().map(|id| (text(id), *id)).collect();
+            texts.sort_unstable();
+            for (target, (_, id)) in targets.iter_mut().zip(texts) {
+                *target = id;
+            }
         }
     });
     order

@@ -53,10 +53,14 @@ impl<'a> Body<'a> {
         if marked {
             oddities.push("a byte order mark".to_owned());
         }
-        let json = String::from_utf8_lossy(bytes);
-        if matches!(json, Cow::Owned(_)) {
-            oddities.push("bytes that are not UTF-8".to_owned());
-        }
+        // Checking is several times faster than looking for what to replace.
+        let json = match std::str::from_utf8(bytes) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => {
+                oddities.push("bytes that are not UTF-8".to_owned());
+                String::from_utf8_lossy(bytes)
+            }
+        };
         Self { json, oddities }
     }
 }

@@ -4,7 +4,7 @@
 //! - Before every deletion [`Lock::ensure`] makes sure that this process still holds the lock. A process that was stopped
 //!   and taken over deletes nothing of its successor. The one exception is a marker that only this process writes: it is
 //!   deleted when the lock is released.
-//! - A lock deletes nothing that belongs to another date.
+//! - A lock deletes nothing that belongs to another date. Expired metadata of a table format belongs to all dates.
 //! - On a local disk, links are never followed. A link is deleted like a file, and nothing below a link is deleted.
 //! - An object that does not exist counts as deleted, so each caller can repeat its deletions. Deletions are not synced:
 //!   after a crash a deleted object can exist again.
@@ -17,6 +17,7 @@ use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 use tracing::warn;
 
+use super::layout::Layout;
 use super::lock::Lock;
 use super::objects::Store;
 use super::whole::blocking;
@@ -118,19 +119,21 @@ impl Lock {
         }
     }
 
-    /// Deletes a temporary file of a lake on a local disk, which was found without following a link.
+    /// Deletes a temporary file or empty folder of a lake on a local disk, which was found without following a link.
     pub(super) async fn delete_file(&self, file: PathBuf) -> Result<()> {
         self.ensure().await?;
         let failed = format!("failed to delete {}", file.display());
-        blocking(move || ignore_missing(std::fs::remove_file(file)))
-            .await
-            .context(|| failed)
+        let entry = Entry {
+            is_folder: std::fs::symlink_metadata(&file).is_ok_and(|found| found.is_dir()),
+            path: file,
+        };
+        blocking(move || entry.remove()).await.context(|| failed)
     }
 
-    /// Refuses a path that does not belong to the lock's date.
+    /// Refuses a path that does not belong to the lock's date. Metadata of a table format belongs to all dates.
     fn covers(&self, path: &Path) -> Result<()> {
         let date = self.snapshot().to_string();
-        if path.as_ref().contains(&date) {
+        if path.as_ref().contains(&date) || Layout::is_table_metadata(path) {
             return Ok(());
         }
         let message = format!("the lock on snapshot {date} does not cover {path}");
@@ -246,7 +249,6 @@ mod tests {
     use chrono::DateTime;
     use object_store::memory::InMemory;
 
-    use super::super::layout::Layout;
     use super::super::owner::Owner;
     use super::*;
     use crate::clock::Clock;

@@ -59,9 +59,50 @@ impl Layout {
         ))
     }
 
+    /// The folder of the Iceberg table of a table, for readers that take a folder.
+    pub(crate) fn iceberg(table: Table) -> Path {
+        Path::from(format!("{}/_iceberg", table.name()))
+    }
+
+    /// The folder of all metadata of the Iceberg table of a table.
+    pub(crate) fn iceberg_folder(table: Table) -> Path {
+        Self::iceberg(table).join("metadata")
+    }
+
+    /// An object of the Iceberg table of a table.
+    pub(crate) fn iceberg_object(table: Table, name: &str) -> Path {
+        Self::iceberg_folder(table).join(name)
+    }
+
+    /// A version of the metadata of the Iceberg table of a table.
+    pub(crate) fn iceberg_metadata(table: Table, version: u64) -> Path {
+        Self::iceberg_object(table, &format!("v{version}.metadata.json"))
+    }
+
+    /// The version in the name of Iceberg metadata; none for other objects.
+    pub(crate) fn iceberg_version(path: &Path) -> Option<u64> {
+        let name = path.filename()?.strip_suffix(".metadata.json")?;
+        name.strip_prefix('v')?.parse().ok()
+    }
+
+    /// The object that names the newest version of the Iceberg table of a table.
+    pub(crate) fn iceberg_hint(table: Table) -> Path {
+        Self::iceberg_object(table, "version-hint.text")
+    }
+
+    /// The folder for files of a DuckLake catalog that is not a file itself. None is written there.
+    pub(crate) fn ducklake() -> &'static str {
+        "_ducklake"
+    }
+
     /// Where a run writes the files of a table before they are published.
     pub(crate) fn staging(self, run: &str, table: Table) -> Path {
         Path::from(format!("_staging/{}/{run}/{}", self.snapshot, table.name()))
+    }
+
+    /// The folder of everything that is staged, for any snapshot.
+    pub(crate) fn all_staged() -> Path {
+        Path::from("_staging")
     }
 
     /// The folder of everything a run stages.
@@ -203,11 +244,11 @@ impl Layout {
         Path::from(format!("_contracts/{id}.toml"))
     }
 
-    /// Whether an object is part of a table's Delta log.
-    pub(crate) fn is_log(path: &Path) -> bool {
+    /// Whether an object is metadata of a table format: part of a Delta log or of an Iceberg table.
+    pub(crate) fn is_table_metadata(path: &Path) -> bool {
         path.parts()
             .nth(1)
-            .is_some_and(|part| part.as_ref() == "_delta_log")
+            .is_some_and(|part| ["_delta_log", "_iceberg"].contains(&part.as_ref()))
     }
 
     /// The marker that tells readers that a partition is complete.

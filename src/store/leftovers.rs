@@ -1,20 +1,19 @@
 //! Temporary files that a killed process leaves in a lake on a local disk: how they are recognised, and who deletes them.
 //!
 //! A temporary file is named `.backlake-DATE-…`, or after the object that it becomes, with `#` and a number. Whoever holds
-//! the lock on a date deletes those of the date: no other process writes them then. Those of locks and of no date are
-//! deleted by whoever holds any lock, once they are old.
+//! the lock on a date deletes those of the date: no other process writes them then. Those of locks, of no date and of
+//! probes are deleted by whoever holds any lock, once they are old.
 
 use std::path::{Path as FsPath, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, NaiveDate, Utc};
-use object_store::path::Path;
 use tracing::info;
 
 use super::delete::below;
-use super::layout::Layout;
 use super::lock::Lock;
 use super::objects::Store;
+use super::probe::PROBE;
 use crate::contract::Table;
 use crate::error::{Context, Result};
 
@@ -30,22 +29,10 @@ impl Lock {
     /// # Errors
     /// A lock that is lost; a disk that fails.
     pub(super) async fn clear_leftovers(&self, now: DateTime<Utc>) -> Result<()> {
-        let date = self.snapshot().to_string();
-        let layout = Layout {
-            snapshot: self.snapshot(),
-        };
-        let own = [layout.run_root(), layout.archive()].into_iter();
-        let own: Vec<Path> = own
-            .chain(Table::ALL.map(|table| layout.partition(table)))
-            .collect();
         for file in files(self.store())? {
-            let name = file.name.rsplit('/').next().unwrap_or_default();
-            let of_the_date = name.starts_with(&format!(".backlake-{date}-"))
-                || name.starts_with(&format!("{date}."))
-                || own.iter().any(|folder| file.is_in(folder));
             let is_abandoned = match file.may_be_in_use() {
                 true => file.is_older(now, SURELY_ABANDONED_AFTER),
-                false => of_the_date,
+                false => file.is_of(self.snapshot()),
             };
             if is_abandoned {
                 self.delete_file(file.path).await?;
@@ -60,6 +47,15 @@ impl Lock {
 }
 
 impl Store {
+    /// Whether a temporary file of a date exists: of the process that holds its lock, or of one that was interrupted.
+    ///
+    /// # Errors
+    /// A disk that fails.
+    pub(crate) fn has_leftovers_of(&self, snapshot: NaiveDate) -> Result<bool> {
+        let found = files(self)?;
+        Ok(found.iter().any(|file| file.is_of(snapshot)))
+    }
+
     /// Temporary files that an interrupted process has left, each with what to do about it.
     ///
     /// # Errors
@@ -72,7 +68,7 @@ impl Store {
             .map(|file| {
                 let when = match file.may_be_in_use() {
                     true => "the next start in an hour or later",
-                    false => "the next start",
+                    false => "the next start of its date",
                 };
                 format!(
                     "{} is left over from an interrupted process; {when} deletes it",
@@ -90,6 +86,7 @@ pub(super) fn prefix(snapshot: NaiveDate) -> String {
 
 fn is_temporary(name: &str) -> bool {
     name.starts_with(".backlake-")
+        || name.starts_with(PROBE)
         || name.rsplit_once('#').is_some_and(|(_, number)| {
             !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
         })
@@ -102,15 +99,26 @@ struct File {
 }
 
 impl File {
-    fn is_in(&self, folder: &Path) -> bool {
-        self.name.starts_with(&format!("{folder}/"))
+    /// The date whose lock the process that writes it has; `None` if it belongs to no date.
+    fn date(&self) -> Option<NaiveDate> {
+        let mut parts = self.name.rsplit('/');
+        let name = parts.next().unwrap_or_default();
+        let of_folder = parts.find_map(|part| {
+            let part = part.strip_prefix("snapshot_date=").unwrap_or(part);
+            part.parse().ok()
+        });
+        let name = name.strip_prefix(".backlake-").unwrap_or(name);
+        of_folder.or_else(|| name.get(..10)?.parse().ok())
+    }
+
+    /// Whether only the process that holds the lock on this date writes it.
+    fn is_of(&self, snapshot: NaiveDate) -> bool {
+        self.date() == Some(snapshot) && !self.may_be_in_use()
     }
 
     /// Whether another process may be writing it, whatever lock this one has.
     fn may_be_in_use(&self) -> bool {
-        self.name.starts_with("_contracts/")
-            || self.name.contains("/_delta_log/")
-            || self.name.contains("/locks/")
+        self.date().is_none() || self.name.contains("/locks/")
     }
 
     fn is_older(&self, now: DateTime<Utc>, age: Duration) -> bool {
@@ -126,7 +134,15 @@ fn files(store: &Store) -> Result<Vec<File>> {
         return Ok(Vec::new());
     };
     let failed = || format!("failed to list {}", root.display());
-    let folders = ["_runs", "_archive", "_snapshots", "_contracts"].map(FsPath::new);
+    let folders = [
+        "_runs",
+        "_archive",
+        "_snapshots",
+        "_contracts",
+        "_reports",
+        "_alerts",
+    ]
+    .map(FsPath::new);
     let mut found = Vec::new();
     for entry in std::fs::read_dir(root).context(failed)? {
         found.push(entry.context(failed)?.path());

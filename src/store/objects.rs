@@ -119,10 +119,15 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn check(url: &str) -> Result<()> {
-        match local(url) {
-            Some(folder) if !folder.exists() => Ok(()),
-            _ => Self::open(url).map(drop),
+        if Self::is_missing(url) {
+            return Ok(());
         }
+        Self::open(url).map(drop)
+    }
+
+    /// Whether a place is a folder that does not exist yet.
+    pub(crate) fn is_missing(url: &str) -> bool {
+        local(url).is_some_and(|folder| !folder.exists())
     }
 
     /// A lake in any object store; `name` is what messages call it.

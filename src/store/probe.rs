@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path as FsPath;
 
 use bytes::Bytes;
+use chrono::TimeDelta;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
 
@@ -16,6 +17,10 @@ use super::patience::{asks_metadata_service, is_denied};
 use crate::contract::Table;
 use crate::error::{Error, Result};
 
+/// How the names of probes begin.
+pub(super) const PROBE: &str = ".probe-";
+/// A probe that was not written for this long belongs to no process that runs.
+const ABANDONED_AFTER: TimeDelta = TimeDelta::hours(1);
 const NOT_DELETED: &str = "an object that was deleted can still be read";
 
 impl Store {
@@ -31,7 +36,7 @@ impl Store {
     async fn try_everything(&self, owner: &Owner) -> Result<()> {
         let owner = format!("{owner:?}");
         let owner = sha256(owner.as_bytes());
-        let name = format!(".probe-{}", &owner[..16]);
+        let name = format!("{PROBE}{}", &owner[..16]);
         let path = Layout::runs().join(name.as_str());
         let tried = self.try_objects(&path).await;
         let deleted = self.remove(&path).await;
@@ -98,8 +103,18 @@ impl Store {
         }
         let listed = self.list_here(&Layout::runs()).await;
         let listed = listed.map_err(Failure::Other)?;
-        if !listed.iter().any(|object| object.location == *path) {
+        let Some(own) = listed.iter().find(|object| object.location == *path) else {
             return Err(Failure::Lacks("an object that was written is not listed"));
+        };
+        // Of processes that were killed. The clock of the store decides.
+        for other in &listed {
+            let is_probe = other
+                .location
+                .filename()
+                .is_some_and(|name| name.starts_with(PROBE));
+            if is_probe && own.last_modified - other.last_modified > ABANDONED_AFTER {
+                self.remove(&other.location).await.map_err(Failure::Other)?;
+            }
         }
         // A local disk has no conditional write; there, the lock is enough.
         if self.root().is_some() {

@@ -10,21 +10,87 @@ use super::refused::{Instead, Refused};
 use super::rules::Rules;
 use super::source::Sources;
 use crate::error::{Error, Result};
+use crate::secret::shown;
 
 /// The most settings that are found one after the other: format, lines to skip, header, column.
 const MOST: usize = 4;
 /// The most columns that are tried when no name says which one contains the targets.
 const TRIED: usize = 64;
 
-/// The settings with which a list can be read; what the list shows by itself stays unset.
+/// The settings with which all these lists can be read; what the lists show by themselves stays
+/// unset. Empty lists can be read with any.
 ///
 /// # Errors
-/// A list that cannot be read with any setting, with the reason and what to do about it.
-pub fn reading_for(place: &Place, rules: &Rules) -> Result<Reading> {
-    let mut sources = Sources {
-        paths: vec![place.name.clone()],
-        reading: Reading::default(),
+/// A list that cannot be read with any setting, with the reason and what to do about it; lists that
+/// need different settings.
+pub fn reading_for(places: &[Place], rules: &Rules) -> Result<Reading> {
+    let mut needed: Vec<(&Place, Reading)> = Vec::new();
+    for place in places {
+        let reading = reading_for_one(place, rules)?;
+        let known = needed.iter().any(|(_, known)| *known == reading);
+        if !known && !is_empty(place, &reading) {
+            needed.push((place, reading));
+        }
+    }
+    let [(first, reading), rest @ ..] = &needed[..] else {
+        return Ok(Reading::default());
     };
+    let Some((other, _)) = rest.first() else {
+        return Ok(reading.clone());
+    };
+    // A column that one list needs by name may be the one that the others show by themselves.
+    let fits = |reading: &&Reading| {
+        let without_column = |reading: &Reading| Reading {
+            column: None,
+            ..reading.clone()
+        };
+        needed.iter().all(|(place, own)| {
+            let is_same =
+                own == *reading || own.column.is_none() && *own == without_column(reading);
+            is_same && start(&sources(place, (*reading).clone()), place).is_ok()
+        })
+    };
+    let common = needed.iter().map(|(_, reading)| reading).find(fits);
+    common.cloned().ok_or_else(|| {
+        let (first, other) = (shown(&first.name), shown(&other.name));
+        Error::usage(format!(
+            "{first} and {other} need different settings to be read"
+        ))
+        .with_hint("run `backlake init` for each of them, or make their columns the same")
+    })
+}
+
+/// Which of these columns can be kept as labels, as far as the starts of the lists show it: a list
+/// in a cell of Parquet has no text.
+#[must_use]
+pub fn keepable(places: &[Place], reading: &Reading, columns: &[String]) -> Vec<String> {
+    let can_keep = |column: &&String| {
+        places.iter().all(|place| {
+            let reading = Reading {
+                keep: vec![(*column).clone()],
+                ..reading.clone()
+            };
+            start(&sources(place, reading), place).is_ok()
+        })
+    };
+    columns.iter().filter(can_keep).cloned().collect()
+}
+
+fn sources(place: &Place, reading: Reading) -> Sources {
+    Sources {
+        paths: vec![place.name.clone()],
+        reading,
+    }
+}
+
+/// Whether a list has no lines.
+fn is_empty(place: &Place, reading: &Reading) -> bool {
+    let start = start(&sources(place, reading.clone()), place);
+    start.is_ok_and(|block| block.lines.is_empty())
+}
+
+fn reading_for_one(place: &Place, rules: &Rules) -> Result<Reading> {
+    let mut sources = sources(place, Reading::default());
     for _ in 0..MOST {
         let Err(Refused { error, instead }) = start(&sources, place) else {
             break;

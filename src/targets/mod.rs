@@ -37,7 +37,7 @@ mod xlsx;
 pub use canonical::{Canonical, canonical};
 pub use column::{Column, MAX_COLUMNS};
 pub use list::{Line, LineEnd, Target, TargetId, TargetList};
-pub use look::reading_for;
+pub use look::{keepable, reading_for};
 pub use places::{Glob, Place, is_pattern, no_match, places_on_disk};
 pub use reading::{Delimiter, Format, ReadAs, Reading};
 pub use rules::{BareUrl, Invalid, Rules, SuffixList, TargetKind};

@@ -106,8 +106,12 @@ pub async fn to_prune(
 
 /// The snapshots whose pruning was interrupted.
 async fn half_pruned(store: &Store, published: &BTreeSet<NaiveDate>) -> Result<Vec<NaiveDate>> {
-    // Most dates that were ever pruned have no files, so only those that have some are looked at.
-    let mut with_files = BTreeSet::new();
+    // Most dates that were ever pruned have no folders, so only those that have one are looked at. On a disk, pruning
+    // moves the files to the staging folder, and deletes them and that folder last.
+    let mut with_files: BTreeSet<_> = dates_below(store, Layout::all_staged())
+        .await?
+        .into_iter()
+        .collect();
     for table in Table::ALL {
         let partitions = store.folders(&Layout::table(table)).await?;
         with_files.extend(partitions.iter().filter_map(Layout::date_of_partition));
@@ -115,9 +119,7 @@ async fn half_pruned(store: &Store, published: &BTreeSet<NaiveDate>) -> Result<V
     let mut found = Vec::new();
     for &date in with_files.difference(published) {
         let marker = Layout { snapshot: date }.pruned();
-        if store.get(&marker).await?.is_some()
-            && objects_of_snapshot(store, date).await?.objects > 0
-        {
+        if store.get(&marker).await?.is_some() {
             found.push(date);
         }
     }
@@ -245,7 +247,7 @@ impl<'a> Date<'a> {
         lock.ensure().await?;
         store.put(&layout.pruned(), Bytes::new()).await?;
         // Readers of Delta and Iceberg tables and of the manifests must not see a table without some of its files.
-        remove_from_tables(store, &[layout.snapshot], now).await?;
+        remove_from_tables(store, lock, &[layout.snapshot], now).await?;
         if store.list(&layout.archive()).await?.is_empty() {
             self.delete_records().await?;
         }

@@ -236,6 +236,10 @@ fn only_one_file_talks_to_the_network_and_only_the_command_line_prints() {
             "{name} uses polars"
         );
         assert!(
+            !text.contains("apache_avro::") || name.starts_with("src/lake/iceberg/"),
+            "{name} uses apache-avro"
+        );
+        assert!(
             !text.contains("deltalake::") || name.starts_with("src/lake/delta/"),
             "{name} uses deltalake"
         );

@@ -43,6 +43,7 @@ pub(crate) fn shape(paths: impl Iterator<Item = String>) -> BTreeMap<String, usi
             "/attempts/",
             "_archive/",
             "/_delta_log/",
+            "/_iceberg/",
             "/summary.json",
         ];
         if differing.iter().any(|part| path.contains(part)) {

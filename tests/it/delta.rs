@@ -110,7 +110,12 @@ fn an_unknown_table_format_is_rejected_with_what_is_allowed() {
     let output = site.program("plan", &[]);
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{message}");
-    for word in ["line 6", "key `table_formats`", "`paimon`", "`delta`"] {
+    for word in [
+        "line 6",
+        "key `table_formats`",
+        "`paimon`",
+        "`delta` or `iceberg`",
+    ] {
         assert!(message.contains(word), "`{word}` is not in: {message}");
     }
 }

@@ -72,7 +72,7 @@ struct Upload {
 fn no_room() -> Error {
     Error::Generic {
         store: "faulty",
-        source: "No space left on device (os error 28)".into(),
+        source: std::io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error()).into(),
     }
 }
 

@@ -1,10 +1,15 @@
 //! `init` writes a pipeline file that plans as it is, whatever the list looks like, and that means
 //! what the list says.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray, StructArray};
+use arrow::datatypes::{DataType, Field};
 use backlake::clock::Clock;
 use backlake::pipeline::{Init, InitSettings, Overrides, Pipeline, init};
 use backlake::provider::Endpoint;
 use backlake::targets::{Column, LineEnd, TargetList};
+use parquet::arrow::ArrowWriter;
 
 use crate::harness::{noon, program, text};
 use crate::lists::readable;
@@ -196,4 +201,59 @@ fn the_written_file_and_the_report_read_as_reviewed_and_both_commands_work() {
     ] {
         assert!(file.contains(line), "{file}");
     }
+}
+
+#[tokio::test]
+async fn all_lists_of_a_glob_are_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| {
+        std::fs::write(folder.path().join(name), content).unwrap();
+    };
+    let glob = folder.path().join("*.csv");
+    // The first list shows its column by itself, the second one needs its name.
+    write("a.csv", "url,n\nhttps://a.com/1,1\n");
+    write("b.csv", "page,url\nTitle,https://a.com/2\n");
+    write("c.csv", "");
+    let Init { report, text } = made(&glob).await.unwrap();
+    assert!(text.contains("column = \"url\""), "{text}");
+    assert_eq!(report.plan.targets, 2);
+    // These two cannot be read in the same way.
+    write("b.csv", "Title,Where\nx,https://a.com/2\n");
+    let error = made(&glob).await.unwrap_err();
+    let said = format!("{error} {}", error.hint());
+    for name in ["a.csv", "b.csv", "backlake init"] {
+        assert!(said.contains(name), "{said}");
+    }
+    assert!(!said.contains("c.csv"), "{said}");
+}
+
+#[tokio::test]
+async fn only_columns_that_can_be_kept_are_kept_or_offered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pages.parquet");
+    for (columns, mark) in [(3, "keep = ["), (20, "# keep = [")] {
+        write_parquet(&path, columns);
+        let Init { text, .. } = made(&path).await.unwrap();
+        let keep = text.lines().find(|line| line.starts_with(mark));
+        let keep = keep.unwrap_or_else(|| panic!("{text}"));
+        assert!(
+            keep.contains("\"c1\"") && !keep.contains("nested"),
+            "{keep}"
+        );
+    }
+}
+
+/// A table of one page, so many columns of text, and one of structs.
+fn write_parquet(path: &std::path::Path, columns: usize) {
+    let text = |text: &str| Arc::new(StringArray::from(vec![text])) as ArrayRef;
+    let field = Arc::new(Field::new("x", DataType::Utf8, true));
+    let nested = StructArray::from(vec![(field, text("x"))]);
+    let mut all = vec![("url".to_owned(), text("https://a.com/"))];
+    all.push(("nested".to_owned(), Arc::new(nested) as ArrayRef));
+    all.extend((1..=columns).map(|n| (format!("c{n}"), text("x"))));
+    let rows = RecordBatch::try_from_iter(all).unwrap();
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, rows.schema(), None).unwrap();
+    writer.write(&rows).unwrap();
+    writer.close().unwrap();
 }

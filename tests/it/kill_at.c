@@ -58,7 +58,7 @@ static const struct call calls[] = {
     {SYS_symlink, "symlink", {-1, -1}, {1, -1}, -1, -1},
     {SYS_unlink, "unlink", {-1, -1}, {0, -1}, -1, -1},
     {SYS_mkdir, "mkdir", {-1, -1}, {0, -1}, -1, -1},
-    {SYS_rmdir, "rmdir", {-1, -1}, {0, -1}, -1, -1},
+    {SYS_rmdir, "unlink", {-1, -1}, {0, -1}, -1, -1},
 #endif
 };
 enum { CALLS = sizeof calls / sizeof *calls };

@@ -1,7 +1,8 @@
 //! A command that is killed at any of its operations on the store is repeated once: nothing is paid again but what was in
 //! flight, nothing is left over, and the lake is sound.
 //!
-//! The campaign kills each command before each of its writes and deletions, on a lake with Delta logs and on one without.
+//! The campaign kills each command before each of its writes and deletions, on a lake with Delta logs and Iceberg tables
+//! and on one without.
 //! A reduced campaign takes one point in some, from a seed: `SEED=3 cargo test --test it killed_anywhere`.
 
 use std::collections::BTreeMap;
@@ -147,7 +148,7 @@ fn a_command_killed_at_any_operation_is_repeated_once_and_nothing_is_lost_or_lef
     // One point in this many.
     let one_in = reduced_or_full(12, 1);
     let (mut random, mut points) = (fastrand::Rng::with_seed(only_seed().unwrap_or(1)), 0);
-    for lake in ["", "table_formats = [\"delta\"]"] {
+    for lake in ["", "table_formats = [\"delta\", \"iceberg\"]"] {
         for case in simulated(cases(lake)) {
             let mut at = random.u64(..one_in);
             while at < case.writes {

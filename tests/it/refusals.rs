@@ -6,10 +6,10 @@ use std::sync::Arc;
 use backlake::contract::Table;
 use backlake::error::ErrorKind;
 use backlake::money::Usd;
-use backlake::pipeline::{Progress, Surroundings, run};
+use backlake::pipeline::{Progress, Surroundings, plan, run};
 use backlake::simulator::{Behaviour, Poison, Scripted};
 
-use crate::harness::{Site, noon, simulator, surroundings};
+use crate::harness::{Site, date, noon, simulator, surroundings};
 use crate::scripted::{kind, pages, published, run_scripted};
 
 #[tokio::test(start_paused = true)]
@@ -34,7 +34,7 @@ async fn a_refused_target_does_not_take_its_batch_down() {
     assert_eq!(site.table(Table::Targets).num_rows(), 20);
 
     let unnamed = || Scripted::code(40501);
-    // 8 → 4+4, the first half is refused again → 2+2.
+    // 8 → 7 of them, refused again → 6, which are returned; then the two that were left out.
     let (_, _, end) = run_scripted(8, [unnamed(), unnamed()]).await;
     published(&end);
     assert_eq!((end.report.fates.refused, end.report.requests), (0, 5));
@@ -42,7 +42,7 @@ async fn a_refused_target_does_not_take_its_batch_down() {
 
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_whose_targets_are_all_refused_is_held() {
-    let (site, _, end) = run_scripted(4, (0..7).map(|_| Scripted::code(40501))).await;
+    let (site, _, end) = run_scripted(4, (0..40).map(|_| Scripted::code(40501))).await;
     assert_eq!(kind(&end), Some(ErrorKind::Held));
     assert_eq!(
         (end.report.fates.refused, end.report.cost_usd),
@@ -53,7 +53,7 @@ async fn a_snapshot_whose_targets_are_all_refused_is_held() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_is_refused_with_an_unknown_code_is_taken_apart() {
-    // 8 → 4 + 4; the first half has the bad target: 2 + 2, 1 + 1, and the bad one once more alone.
+    // The search ends with the bad target alone.
     let bad = Poison {
         targets: Arc::new([pages(8)[1].clone()].into()),
         code: 40999,
@@ -123,7 +123,7 @@ async fn a_refused_target_is_asked_for_again_after_a_month() {
     .unwrap();
     published(&first);
     assert!(
-        first.report.requests > 5 && first.report.fates.refused == 1,
+        first.report.requests > 2 && first.report.fates.refused == 1,
         "{:?}",
         first.report
     );
@@ -164,7 +164,7 @@ async fn a_refused_target_is_asked_for_again_after_a_month() {
 async fn a_response_after_a_night_of_refusals_is_not_paid_for_twice() {
     let site = Site::new(pages(6)).with("[api]\nmax_in_flight = 1\nmax_attempts = 1");
     let (simulator, clock) = simulator(Behaviour::default()).await;
-    // Everything is refused: the batch, its halves, and each target alone.
+    // Everything is refused: the batch, its parts, and each target alone.
     simulator.script((0..30).map(|_| Scripted::code(40501)));
     let end = site.run(&simulator, &clock).await.unwrap();
     assert_eq!(
@@ -195,4 +195,58 @@ async fn a_response_after_a_night_of_refusals_is_not_paid_for_twice() {
     let end = site.run(&simulator, &clock).await.unwrap();
     published(&end);
     assert_eq!((simulator.ledger().len(), end.report.unmatched), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_report_tells_what_the_search_took_and_the_plan_what_it_will_take() {
+    let site = Site::new(pages(2500));
+    let bad: Vec<String> = [77, 1777].map(|n| pages(2500)[n].clone()).into();
+    let poison = Poison {
+        targets: Arc::new(bad.iter().cloned().collect()),
+        ..Poison::default()
+    };
+    let (simulator, clock) = simulator(Behaviour {
+        poison,
+        ..Behaviour::default()
+    })
+    .await;
+    let env = surroundings(&simulator, &clock);
+    let pipeline = site.pipeline(&simulator.url());
+    assert_eq!(plan(&pipeline, &env).await.unwrap().refused_before, None);
+    let end = run(&pipeline, Default::default(), &env).await.unwrap();
+    published(&end);
+    let found = end.report.refusals.unwrap();
+    let paid = simulator.ledger().len() as u64;
+    assert_eq!(
+        (found.found, found.skipped, found.requests_refused),
+        (2, 0, end.report.requests - paid)
+    );
+    assert_eq!(found.responses_above_bound, paid - end.report.lower_bound);
+    let per_request: Usd = "0.024".parse().unwrap();
+    assert_eq!(
+        found.cost_usd,
+        Some(per_request * found.responses_above_bound)
+    );
+    let examples: Vec<&str> = found.examples.iter().map(|it| it.target.as_str()).collect();
+    assert_eq!(examples, bad);
+    assert!(found.examples[0].reason.starts_with("40501"));
+    let month = chrono::Duration::days(30);
+    assert_eq!(found.asked_again_from, Some(date() + month));
+
+    // Until then they are skipped; after that the plan expects the search.
+    let before = plan(&pipeline, &env).await.unwrap().refused_before.unwrap();
+    assert_eq!(
+        (before.skipped, before.skipped_until, before.asked_again),
+        (2, Some(date() + month), 0)
+    );
+    assert_eq!((before.requests, before.cost_usd), (0, Usd::ZERO));
+    clock
+        .sleep(month.to_std().unwrap() + std::time::Duration::from_secs(60))
+        .await;
+    let before = plan(&pipeline, &env).await.unwrap().refused_before.unwrap();
+    assert_eq!((before.skipped, before.asked_again), (0, 2));
+    assert!(
+        before.requests >= 4 && before.cost_usd > Usd::ZERO,
+        "{before:?}"
+    );
 }

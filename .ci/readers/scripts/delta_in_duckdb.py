@@ -6,15 +6,14 @@ each table's rows by date and its types, the explained scan of a dimension on DA
 
 import json
 import sys
-from pathlib import Path
 
 import duckdb
-import duckdb_extension_delta
+
+from extensions import load
 
 lake, date, *tables = sys.argv[1:]
 connection = duckdb.connect(config={"allow_unsigned_extensions": "false", "autoinstall_known_extensions": "false"})
-extension = next(Path(duckdb_extension_delta.__file__).parent.rglob("delta.duckdb_extension"))
-connection.execute(f"LOAD '{extension}'")
+load(connection, ["delta"])
 connection.execute("SET TimeZone = 'UTC'")
 found = {}
 for name in tables:

@@ -8,6 +8,7 @@ use deltalake::protocol::{DeltaOperation, SaveMode};
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 
+use super::super::conflicts::{ATTEMPTS, gave_up};
 use super::super::manifest::{Manifest, ManifestFile};
 use super::log::{Log, LogChange};
 use super::schema::{PARTITION, new_metadata, widened};
@@ -16,8 +17,6 @@ use crate::contract::{Contract, Table};
 use crate::error::{Error, Result};
 use crate::store::{Layout, Store};
 
-/// How often a commit is tried if other writers commit the same version first.
-const ATTEMPTS: usize = 20;
 /// Parquet footers that are read at the same time.
 const FOOTERS_AT_ONCE: usize = 8;
 
@@ -36,27 +35,42 @@ pub(in crate::lake) async fn commit<'a>(
     manifests: &[Manifest],
     contract_of: impl Fn(Table) -> &'a Contract,
 ) -> Result<usize> {
+    let mut logs = open_all(store).await?;
     let mut commits = 0;
-    for table in Table::ALL {
-        let contract = contract_of(table);
-        let mut log = Log::open(store, table).await?;
-        for manifest in manifests {
+    for manifest in manifests {
+        let goal = |table: Table| {
             let Some(entry) = manifest.tables.get(table.name()) else {
-                continue;
+                return Ok(None);
             };
             let mut snapshot = SnapshotFiles {
-                contract,
+                contract: contract_of(table),
                 manifest,
                 files: BTreeMap::new(),
             };
             for file in &entry.files {
                 snapshot.files.insert(within(table, &file.path)?, file);
             }
-            commits += usize::from(reach(&mut log, &Goal::Published(snapshot)).await?);
-        }
+            Ok(Some(Goal::Published(snapshot)))
+        };
+        commits += reach(&mut logs, goal).await?;
+    }
+    sync(&logs).await?;
+    Ok(commits)
+}
+
+async fn open_all(store: &Store) -> Result<Vec<Log>> {
+    let mut logs = Vec::new();
+    for table in Table::ALL {
+        logs.push(Log::open(store, table).await?);
+    }
+    Ok(logs)
+}
+
+async fn sync(logs: &[Log]) -> Result<()> {
+    for log in logs {
         log.sync().await?;
     }
-    Ok(commits)
+    Ok(())
 }
 
 /// Whether any table has a Delta log.
@@ -107,12 +121,10 @@ pub(in crate::lake) async fn remove(
     snapshots: &[NaiveDate],
     at: DateTime<Utc>,
 ) -> Result<usize> {
-    let mut commits = 0;
-    for table in Table::ALL {
-        let mut log = Log::open(store, table).await?;
-        commits += usize::from(reach(&mut log, &Goal::Removed(snapshots, at)).await?);
-        log.sync().await?;
-    }
+    let mut logs = open_all(store).await?;
+    let goal = |_: Table| Ok(Some(Goal::Removed(snapshots, at)));
+    let commits = reach(&mut logs, goal).await?;
+    sync(&logs).await?;
     Ok(commits)
 }
 
@@ -194,28 +206,51 @@ struct SnapshotFiles<'a> {
     files: BTreeMap<String, &'a ManifestFile>,
 }
 
-/// Commits what is missing to reach the goal, and retries if another writer commits first. False if nothing is missing.
-async fn reach(log: &mut Log, goal: &Goal<'_>) -> Result<bool> {
+/// Commits what is missing to reach the goals, and returns the number of commits. All changes are known before the first
+/// commit, so that the tables change at nearly the same time.
+async fn reach<'a>(
+    logs: &mut [Log],
+    goal_of: impl Fn(Table) -> Result<Option<Goal<'a>>>,
+) -> Result<usize> {
+    let mut ready = Vec::new();
+    for log in logs {
+        let Some(goal) = goal_of(log.table)? else {
+            continue;
+        };
+        if let Some(change) = goal.change(log).await? {
+            ready.push((log, goal, change));
+        }
+    }
+    let mut commits = 0;
+    for (log, goal, change) in ready {
+        commits += usize::from(put(log, &goal, change).await?);
+    }
+    Ok(commits)
+}
+
+/// Commits, and retries if another writer commits first. False if nothing is missing then.
+async fn put(log: &mut Log, goal: &Goal<'_>, mut change: LogChange) -> Result<bool> {
     for _ in 0..ATTEMPTS {
-        let change = match goal {
-            Goal::Published(snapshot) => snapshot.change(log).await?,
-            Goal::Removed(snapshots, at) => removal(log, snapshots, *at),
-        };
-        let Some(change) = change else {
-            return Ok(false);
-        };
         if log.put(change).await? {
             return Ok(true);
         }
         log.reload().await?;
+        match goal.change(log).await? {
+            None => return Ok(false),
+            Some(again) => change = again,
+        }
     }
-    let table = log.table.name();
-    let message = format!(
-        "gave up after {ATTEMPTS} conflicting commits by other writers to the Delta table {table}"
-    );
-    Err(Error::unexpected(message).with_hint(format!(
-        "nothing is lost; run the same command again when the other writers of {table} are done, and it continues where it stopped"
-    )))
+    Err(gave_up("Delta", log.table))
+}
+
+impl Goal<'_> {
+    /// The change that reaches the goal; none if it is reached.
+    async fn change(&self, log: &Log) -> Result<Option<LogChange>> {
+        match self {
+            Self::Published(snapshot) => snapshot.change(log).await,
+            Self::Removed(snapshots, at) => Ok(removal(log, snapshots, *at)),
+        }
+    }
 }
 
 impl SnapshotFiles<'_> {

@@ -4,11 +4,9 @@ use object_store::path::Path;
 use serde_json::json;
 
 use super::super::manifest::Manifest;
+use super::super::testing::{day, in_a_bucket, noon, on_disk, published};
 use super::commit::{differences, missing, remove};
-use super::testing::{
-    actions, assert_consistent, commit, commit_all, day, in_a_bucket, kinds, noon, of_kind,
-    on_disk, published,
-};
+use super::testing::{actions, assert_consistent, commit, commit_all, kinds, of_kind};
 use crate::store::Store;
 
 #[tokio::test]

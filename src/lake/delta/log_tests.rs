@@ -7,11 +7,9 @@ use object_store::path::Path;
 use serde_json::{Value, json};
 
 use super::super::manifest::Manifest;
+use super::super::testing::{TABLE, attempts, day, in_a_bucket, noon, on_disk, published, written};
 use super::log::{Log, LogChange};
-use super::testing::{
-    TABLE, actions, assert_consistent, attempts, commit, commit_all, day, in_a_bucket, noon,
-    of_kind, on_disk, published, written,
-};
+use super::testing::{actions, assert_consistent, commit, commit_all, of_kind};
 use crate::contract::{Contract, Table};
 use crate::lake::delta::commit as commit_by;
 use crate::store::Layout;

@@ -1,29 +1,22 @@
 //! The statistics of a file in the Delta log, which let readers skip files: counts, and the least and greatest values.
 //!
-//! They are read from the Parquet footer alone, and each bound is exact or wider than the values. A string longer than
-//! [`TEXT_CHARS`] is truncated for the least and raised for the greatest value. A time is rounded outward to Delta's
-//! milliseconds. A column without complete Parquet statistics gets no bounds.
+//! They are read from the Parquet footer alone, and each bound is exact or wider than the values. A long string is truncated
+//! for the least and raised for the greatest value. A time is rounded outward to Delta's milliseconds. A column without
+//! complete Parquet statistics gets no bounds.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Datelike as _, Utc};
 use object_store::path::Path;
-use parquet::DecodeResult;
-use parquet::file::metadata::{
-    ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder,
-};
-use parquet::file::statistics::Statistics;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::super::footer::{Bound, chunks, nulls, raised, range, read_footer, shortened};
 use crate::contract::{ColumnType, Contract};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::store::Store;
 
-/// The bytes at the end of a file that are read first. They contain most footers completely.
-const FOOTER_BYTES: u64 = 64 << 10;
-/// The characters of a string that are kept, as in Spark and delta-rs.
-const TEXT_CHARS: usize = 32;
 /// The fractional digits of a decimal, and the matching power of ten.
 const SCALE: (usize, u64) = (6, 1_000_000);
 
@@ -47,33 +40,11 @@ pub(super) async fn read(
     bytes: u64,
     contract: &Contract,
 ) -> Result<(i64, String)> {
-    let footer = footer(store, path, bytes).await?;
+    let footer = read_footer(store, path, bytes).await?;
     let stats = of_footer(&footer, contract);
     let json = serde_json::to_string(&stats)
         .context(|| format!("failed to write statistics of {path}"))?;
     Ok((stats.num_records, json))
-}
-
-async fn footer(store: &Store, path: &Path, bytes: u64) -> Result<ParquetMetaData> {
-    let failed = || format!("failed to read the footer of {path}");
-    let mut decoder = ParquetMetaDataPushDecoder::try_new(bytes)
-        .context(failed)?
-        .with_page_index_policy(PageIndexPolicy::Skip);
-    let end = bytes.saturating_sub(FOOTER_BYTES)..bytes;
-    let mut wanted = Vec::from([end]);
-    loop {
-        let read = store
-            .objects()
-            .get_ranges(path, &wanted)
-            .await
-            .context(failed)?;
-        decoder.push_ranges(wanted, read).context(failed)?;
-        match decoder.try_decode().context(failed)? {
-            DecodeResult::Data(footer) => return Ok(footer),
-            DecodeResult::NeedsData(more) => wanted = more,
-            DecodeResult::Finished => return Err(Error::unexpected(failed())),
-        }
-    }
 }
 
 fn of_footer(footer: &ParquetMetaData, contract: &Contract) -> Stats {
@@ -82,19 +53,10 @@ fn of_footer(footer: &ParquetMetaData, contract: &Contract) -> Stats {
         ..Stats::default()
     };
     for column in &contract.columns {
-        let chunks = footer.row_groups().iter().flat_map(|group| {
-            group
-                .columns()
-                .iter()
-                .filter(|chunk| chunk.column_path().parts() == [column.name.as_str()])
-        });
-        let chunks: Vec<&ColumnChunkMetaData> = chunks.collect();
-        // A file without rows may have no row group. A file of an earlier contract may lack the column.
-        if chunks.len() != footer.num_row_groups() || chunks.is_empty() {
+        let Some(chunks) = chunks(footer, &column.name) else {
             continue;
-        }
-        let nulls = chunks.iter().map(|chunk| nulls(chunk)).sum::<Option<i64>>();
-        if let Some(nulls) = nulls {
+        };
+        if let Some(nulls) = nulls(&chunks) {
             stats.null_count.insert(column.name.clone(), nulls);
         }
         if let Some((least, greatest)) = bounds(&chunks, column.kind) {
@@ -111,43 +73,11 @@ fn of_footer(footer: &ParquetMetaData, contract: &Contract) -> Stats {
     stats
 }
 
-fn nulls(chunk: &ColumnChunkMetaData) -> Option<i64> {
-    chunk.statistics()?.null_count_opt()?.try_into().ok()
-}
-
-/// A value in Parquet statistics. Decimals are millionths, times are microseconds.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Bound {
-    Number(i64),
-    Text(Vec<u8>),
-}
-
 type Json = Option<Box<RawValue>>;
 
 /// The least and the greatest value of all row groups, as JSON; none if a row group has no statistics.
 fn bounds(chunks: &[&ColumnChunkMetaData], kind: ColumnType) -> Option<(Json, Json)> {
-    let mut range: Option<(Bound, Bound)> = None;
-    for chunk in chunks {
-        if nulls(chunk) == Some(chunk.num_values()) {
-            continue;
-        }
-        let (low, high) = match chunk.statistics()? {
-            Statistics::Int64(values) => (
-                Bound::Number(*values.min_opt()?),
-                Bound::Number(*values.max_opt()?),
-            ),
-            Statistics::ByteArray(values) => (
-                Bound::Text(values.min_opt()?.data().to_vec()),
-                Bound::Text(values.max_opt()?.data().to_vec()),
-            ),
-            _ => return None,
-        };
-        range = Some(match range {
-            None => (low, high),
-            Some((least, greatest)) => (least.min(low), greatest.max(high)),
-        });
-    }
-    let (least, greatest) = range?;
+    let (least, greatest) = range(chunks)?;
     Some((
         written(least, kind, End::Least),
         written(greatest, kind, End::Greatest),
@@ -190,28 +120,6 @@ fn written(bound: Bound, kind: ColumnType, end: End) -> Json {
         }
         _ => None,
     }
-}
-
-/// The first [`TEXT_CHARS`] characters of a string.
-fn shortened(text: &str) -> &str {
-    text.char_indices()
-        .nth(TEXT_CHARS)
-        .map_or(text, |(at, _)| &text[..at])
-}
-
-/// The string itself if it is short. Otherwise a short string that is not less, as in Spark: its beginning, and a
-/// character that sorts after the next one. None if there is no such character.
-fn raised(text: &str) -> Option<String> {
-    let start = shortened(text);
-    let Some(next) = text[start.len()..].chars().next() else {
-        return Some(text.to_owned());
-    };
-    let after = match next {
-        ..'\u{7f}' => '\u{7f}',
-        '\u{7f}'..char::MAX => char::MAX,
-        char::MAX => return None,
-    };
-    Some(format!("{start}{after}"))
 }
 
 #[cfg(test)]
@@ -264,26 +172,6 @@ mod tests {
         ] {
             assert_eq!(json(Bound::Number(number), kind, End::Least), least);
             assert_eq!(json(Bound::Number(number), kind, End::Greatest), greatest);
-        }
-    }
-
-    #[test]
-    fn a_long_string_is_truncated_and_raised() {
-        let thirty_two = "ä".repeat(TEXT_CHARS);
-        for (rest, greatest) in [
-            ("", Some(thirty_two.clone())),
-            ("z and more", Some(format!("{thirty_two}\u{7f}"))),
-            ("\u{7f}", Some(format!("{thirty_two}{}", char::MAX))),
-            ("ö", Some(format!("{thirty_two}{}", char::MAX))),
-            ("\u{10ffff}\u{10ffff}", None),
-        ] {
-            let text = format!("{thirty_two}{rest}");
-            assert_eq!(shortened(&text), thirty_two);
-            let raised = raised(&text);
-            assert_eq!(raised, greatest);
-            assert!(
-                shortened(&text) <= text.as_str() && raised.is_none_or(|raised| raised >= text)
-            );
         }
     }
 }

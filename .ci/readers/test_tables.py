@@ -1,0 +1,251 @@
+"""Iceberg tables and DuckLake catalogs of a lake, in the hands of their readers: DuckDB, pyiceberg, polars, DuckLake in a
+DuckDB file, in SQLite and in PostgreSQL. After each change of the lake, every one of them reads what the manifests list.
+
+What the Parquet files contain is compared with the provider's responses in test_matrix.
+"""
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import duckdb
+import pytest
+
+from lakes import ROOT, SCRIPTS, TABLES, difference, manifest_of, pipeline, write_lines
+
+sys.path.insert(0, str(SCRIPTS))
+from facts import facts
+
+FIRST, SECOND, THIRD = "2026-11-22", "2026-11-23", "2026-11-24"
+CATALOGS = ["file", "sqlite", "postgres"]
+LINES = [line for n in range(900) for line in (f"site{n}.com", f"https://page{n % 70}.org/some/long/path/to/a/page/{n}")]
+FORMATS = 'table_formats = ["delta", "iceberg"]'
+
+
+class Lake:
+    """A lake with tables of all formats, on disk or on the S3 server."""
+
+    def __init__(self, backlake, tables_python, folder, s3=None, bucket=None):
+        self.backlake, self.python, self.folder, self.s3, self.bucket = backlake, tables_python, folder, s3, bucket
+        self.url = f"s3://{bucket}/team/links" if s3 else str(folder / "lake")
+        self.env = s3.env if s3 else None
+        self.targets = write_lines(folder / "targets.txt", LINES)
+        self.file = self.pipeline(FORMATS)
+
+    def pipeline(self, lake_keys, **keys):
+        return pipeline(self.folder, self.url, self.targets, lake_keys=lake_keys, **keys)
+
+    def run(self, date, *more, **options):
+        return self.backlake.finish("run", self.file, "--snapshot", date, *more, env=self.env, **options)
+
+    def manifest(self, date):
+        if self.s3:
+            return json.loads(self.s3.get(self.bucket, f"team/links/_snapshots/{date}.json"))
+        return manifest_of(self.url, date)
+
+    def local(self, path):
+        """A file of the lake on this machine."""
+        if not self.s3:
+            return f"{self.url}/{path}"
+        copy = self.folder / "copies" / path
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            self.s3.client.download_file(self.bucket, f"team/links/{path}", str(copy))
+        return str(copy)
+
+    def truth(self, dates):
+        """The facts of all tables, from the files that the manifests list."""
+        manifests = [self.manifest(date) for date in dates]
+        connection = duckdb.connect()
+        connection.execute("SET TimeZone = 'UTC'")
+        found = {}
+        for name in TABLES:
+            files = [self.local(file["path"]) for manifest in manifests for file in manifest["tables"][name]["files"]]
+            found[name] = facts(connection, f"read_parquet({files}, hive_partitioning = true, union_by_name = true)")
+        return found
+
+    def scripts(self):
+        """The scripts for a catalog of each kind."""
+        catalogs = {"file": self.folder / "lake.ducklake", "sqlite": f"sqlite:{self.folder}/lake.sqlite",
+                    "postgres": "postgres:dbname=postgres user=postgres host=POSTGRES-HOST"}
+        return {kind: self.backlake("sql", self.url, "--ducklake", catalog, env=self.env) for kind, catalog in catalogs.items()}
+
+    def ask(self, *questions, scripts=None):
+        """The answers of scripts/tables.py."""
+        s3 = self.s3 and {"endpoint": self.s3.endpoint, "key": self.s3.KEY, "secret": self.s3.SECRET, "region": self.s3.REGION}
+        request = {"lake": self.url, "tables": TABLES, "s3": s3, "ask": questions, "postgres": str(self.folder / "postgres"),
+                   "scripts": scripts or {}}
+        done = subprocess.run([self.python, SCRIPTS / "tables.py"], input=json.dumps(request), capture_output=True, text=True,
+                              timeout=300)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def check(self, dates, catalogs=CATALOGS):
+        """Every reader reads these dates, and the lake is sound."""
+        self.backlake("verify", self.url, env=self.env)
+        truth = self.truth(dates)
+        questions = [{"engine": engine, "do": "facts"} for engine in ("duckdb", "pyiceberg", "polars")]
+        # The second time, a script finds nothing to do: rows would be counted twice.
+        questions += [{"engine": "ducklake", "do": "facts", "script": kind} for kind in catalogs for _ in range(2)]
+        answers = self.ask(*questions, scripts=self.scripts())
+        for question, answer in zip(questions, answers):
+            for name in TABLES:
+                assert not difference(answer[name], truth[name]), (question, name)
+                assert answer[name].keys() == set(dates), (question, name)
+
+
+@pytest.fixture(scope="module")
+def lake(backlake, tables_python, folder):
+    folder = folder / "disk"
+    folder.mkdir()
+    return Lake(backlake, tables_python, folder)
+
+
+def test_every_reader_follows_each_change_of_a_lake(lake, measured):
+    """Published, published again, replaced, with one column more, pruned; and then read at earlier times."""
+    lake.run(FIRST)
+    lake.run(SECOND)
+    lake.run(SECOND)
+    lake.check([FIRST, SECOND])
+    version, = lake.ask({"engine": "pyiceberg", "do": "snapshots", "table": "pages"})
+    assert [summary["operation"] for _, summary in version] == ["append", "append"], version
+    assert version[1][1]["backlake.date"] == SECOND and version[1][1]["backlake.generation"] == "1"
+    before = lake.manifest(FIRST)["tables"]["pages"]["rows"]
+
+    lake.run(SECOND, "--replace")
+    lake.check([FIRST, SECOND])
+    found, in_catalog = lake.ask({"engine": "pyiceberg", "do": "snapshots", "table": "pages"},
+                                 {"engine": "ducklake", "do": "snapshots", "script": "file"}, scripts=lake.scripts())
+    assert [summary["operation"] for _, summary in found] == ["append", "overwrite"], found
+    # Publications and the replacement were one DuckLake snapshot each, besides the empty one of a new catalog.
+    assert len(in_catalog) == 3, in_catalog
+    # Before the replaced date was published, and after it: what is in between names files that are gone, and has expired.
+    gone = version[1][0]
+    times = lake.ask({"engine": "pyiceberg", "do": "rows", "table": "pages", "at": found[0][0]},
+                     {"engine": "duckdb", "do": "rows", "table": "pages", "at": found[0][0]},
+                     {"engine": "pyiceberg", "do": "rows", "table": "pages", "at": gone, "may_fail": True},
+                     {"engine": "duckdb", "do": "rows", "table": "pages", "at": gone, "may_fail": True})
+    assert times[:2] == [before, before], times
+    assert all("error" in answer for answer in times[2:]), times
+
+    files = {name: sum(len(lake.manifest(date)["tables"][name]["files"]) for date in (FIRST, SECOND)) for name in TABLES}
+    sql, iceberg = f"snapshot_date = DATE '{FIRST}'", f"snapshot_date == '{FIRST}'"
+    pruned = lake.ask({"engine": "duckdb", "do": "files", "table": "pages", "where": sql},
+                      {"engine": "pyiceberg", "do": "files", "table": "pages", "where": iceberg},
+                      {"engine": "pyiceberg", "do": "files", "table": "pages", "where": "target > 'zz'"},
+                      {"engine": "ducklake", "do": "files", "table": "pages", "where": sql, "script": "file"},
+                      scripts=lake.scripts())
+    assert files["pages"] == 2 and pruned[1:3] == [[1, 2], [0, 2]], pruned
+    assert pruned[0][0] == 1 and pruned[3][0] == 1, pruned
+
+    # A later contract has a column that earlier files lack.
+    contract = lake.folder / "pages.v2.toml"
+    text = pathlib.Path("schemas/pages.v1.toml").read_text().replace("version = 1", "version = 2", 1)
+    contract.write_text(text + '\n[[column]]\nname = "novel"\ntype = "int64"\nnullable = true\nitem = "novel"\nsince = 2\nmeaning = "new"\n')
+    lake.file = lake.pipeline(f'{FORMATS}\ncontracts = ["{contract}"]')
+    stale = lake.scripts()["file"]
+    lake.run(THIRD)
+    refused, = lake.ask({"engine": "ducklake", "do": "facts", "script": "file", "may_fail": True}, scripts={"file": stale})
+    assert "write it again with backlake sql --ducklake" in refused["error"], refused
+    lake.check([FIRST, SECOND, THIRD])
+
+    lake.backlake("prune", lake.url, "--keep-snapshots", "1", "--yes", env=lake.env)
+    lake.check([THIRD])
+
+
+def test_formats_that_are_switched_on_later_and_off_again_stay_up_to_date(backlake, tables_python, folder):
+    folder = folder / "switched"
+    folder.mkdir()
+    lake = Lake(backlake, tables_python, folder)
+    lake.file = lake.pipeline("")
+    lake.run(FIRST)
+    lake.run(SECOND)
+    lake.file = lake.pipeline(FORMATS)
+    lake.run(THIRD)
+    lake.check([FIRST, SECOND, THIRD], ["file"])
+    lake.file = lake.pipeline("")
+    lake.run(SECOND, "--replace")
+    lake.check([FIRST, SECOND, THIRD], ["file"])
+    # Without their folders, they are gone, and nothing that is published is.
+    for name in TABLES:
+        shutil.rmtree(f"{lake.url}/{name}/_iceberg")
+        shutil.rmtree(f"{lake.url}/{name}/_delta_log")
+    lake.run(THIRD, "--replace")
+    assert not list(pathlib.Path(lake.url).glob("*/_iceberg"))
+    lake.backlake("verify", lake.url)
+
+
+def test_two_writers_in_a_bucket_lose_no_commit(backlake, tables_python, folder, s3, bucket):
+    folder = folder / "bucket"
+    folder.mkdir()
+    lake = Lake(backlake, tables_python, folder, s3, bucket)
+    lake.run(FIRST)
+    writers = [lake.backlake.start("run", lake.file, "--snapshot", date, env=lake.env) for date in (SECOND, THIRD)]
+    for writer in writers:
+        said = writer.communicate(timeout=120)
+        assert writer.returncode == 0, said
+    lake.check([FIRST, SECOND, THIRD], ["file"])
+
+
+def test_a_publication_that_is_killed_is_whole_for_every_reader_once_it_is_repeated(backlake, tables_python, folder):
+    """Killed as soon as the first of these objects exists: the data is there, and the tables do not list it."""
+    folder = folder / "killed"
+    folder.mkdir()
+    lake = Lake(backlake, tables_python, folder)
+    lake.run(FIRST)
+    kills = 0
+    for object in ("pages/_delta_log/00000000000000000001.json", "pages/_iceberg/metadata/v2.metadata.json"):
+        writer = lake.backlake.start("run", lake.file, "--snapshot", SECOND)
+        while writer.poll() is None and not pathlib.Path(lake.url, object).exists():
+            time.sleep(0.0005)
+        writer.kill()
+        writer.communicate()
+        kills += writer.returncode != 0
+    lake.run(SECOND)
+    lake.check([FIRST, SECOND], ["file"])
+    assert kills > 0, "no publication was killed in time"
+
+
+EXAMPLES = re.findall(r"^```(python iceberg|sql ducklake)\n(.*?)^```$", (ROOT / "docs/lake.md").read_text(), re.DOTALL | re.MULTILINE)
+
+
+def test_the_examples_in_the_documentation_work(backlake, tables_python, folder):
+    """As they are, on a lake in the folder `lake`. Extensions are loaded before, because examples would download them."""
+    folder = folder / "examples"
+    folder.mkdir()
+    lake = Lake(backlake, tables_python, folder)
+    lake.run(SECOND)
+    assert [kind for kind, _ in EXAMPLES] == ["python iceberg", "python iceberg", "sql ducklake"], EXAMPLES
+    lake.check([SECOND], ["file"])
+    for kind, example in EXAMPLES:
+        code = example if kind == "python iceberg" else f"import duckdb\nprint(duckdb.sql({example!r}).fetchall())"
+        setup = "import sys; sys.path.insert(0, sys.argv[1]); from extensions import load; import duckdb; load(duckdb.default_connection())"
+        done = subprocess.run([tables_python, "-c", f"{setup}\n{code}", SCRIPTS], cwd=folder, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert kind == "python iceberg" or SECOND in done.stdout or "2026, 11, 23" in done.stdout, done.stdout
+
+
+def test_a_catalog_of_an_earlier_ducklake_is_refused_and_stays_as_it_is(backlake, tables_python, folder):
+    folder = folder / "earlier"
+    folder.mkdir()
+    lake = Lake(backlake, tables_python, folder)
+    lake.file = lake.pipeline("")
+    lake.run(FIRST)
+    question = {"engine": "ducklake", "do": "snapshots", "script": "file", "may_fail": True}
+    before, = lake.ask(question, scripts=lake.scripts())
+
+    def set_version(version):
+        change = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute(\"UPDATE ducklake_metadata SET value = ? WHERE key = 'version'\", [sys.argv[2]])"
+        subprocess.run([tables_python, "-c", change, folder / "lake.ducklake", version], check=True, timeout=60)
+
+    set_version("0.3")
+    lake.run(SECOND)
+    refused, = lake.ask(question, scripts=lake.scripts())
+    assert "catalog version is 0.3" in refused["error"], refused
+    set_version("1.0")
+    after, = lake.ask(question, scripts=lake.scripts())
+    assert len(before) == 2 and len(after) == 3, (before, after)

@@ -1,0 +1,137 @@
+//! What it took a run to find refused targets, and what a plan expects of those found before.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tracing::warn;
+
+use super::gathered::Gathered;
+use super::means::Means;
+use super::ready::Pipeline;
+use super::report::{Refusals, RefusedBefore, RefusedExample};
+use super::surroundings::Surroundings;
+use crate::error::Result;
+use crate::fate::Fate;
+use crate::fetch::Search;
+use crate::ledger::{Attempt, Outcome, RefusedTarget, refused_since};
+use crate::money::Usd;
+use crate::provider::StatusClass;
+use crate::store::Store;
+use crate::targets::TargetList;
+
+/// How many refused targets a report shows.
+const EXAMPLES: usize = 3;
+/// How long a plan waits for what the lake knows about refused targets.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Refusals {
+    /// What all starts of the run have found out, or `None` if no target is refused. `remembered`
+    /// are the targets that later runs skip for the time `pause`.
+    pub(super) fn of(
+        gathered: &Gathered,
+        remembered: &[RefusedTarget],
+        pause: chrono::Duration,
+        means: Option<&Means>,
+    ) -> Option<Self> {
+        let refused = gathered.list.targets().filter_map(|target| {
+            let state = gathered.states.of(target.id);
+            (state.fate == Fate::Refused).then_some((target.text, state))
+        });
+        let (mut found, mut skipped, mut examples) = (0, 0, Vec::new());
+        for (target, state) in refused {
+            if state.batch.is_none() {
+                skipped += 1;
+                continue;
+            }
+            found += 1;
+            if examples.len() < EXAMPLES {
+                examples.push(RefusedExample {
+                    target: target.to_owned(),
+                    reason: state.reason.unwrap_or_default().to_owned(),
+                });
+            }
+        }
+        if found + skipped == 0 {
+            return None;
+        }
+        let attempts = || gathered.attempts.entries.iter().map(|entry| &entry.attempt);
+        let refused = || attempts().filter(|attempt| is_refusal(attempt));
+        let responses = attempts().filter(|attempt| attempt.outcome == Outcome::Ok);
+        let above = (responses.count() as u64).saturating_sub(gathered.requests().lower_bound);
+        let above = if found > 0 { above } else { 0 };
+        let charged: Usd = refused().filter_map(|attempt| attempt.cost_usd).sum();
+        let last = remembered.iter().map(|refused| refused.refused_at).max();
+        Some(Self {
+            found,
+            skipped,
+            requests_refused: refused().count() as u64,
+            responses_above_bound: above,
+            cost_usd: means.map(|means| charged + means.price_per_request_usd * above),
+            asked_again_from: last
+                .filter(|_| !pause.is_zero())
+                .map(|last| (last + pause).date_naive()),
+            examples,
+        })
+    }
+}
+
+/// Whether the provider refused the request because of a target.
+fn is_refusal(attempt: &Attempt) -> bool {
+    let class = attempt.status_code.map(StatusClass::of);
+    matches!(attempt.outcome, Outcome::Split | Outcome::Refused)
+        && matches!(
+            class,
+            Some(StatusClass::BatchRefused | StatusClass::UnknownRefusal)
+        )
+}
+
+/// What the lake remembers about the targets of a list; `None` if that is nothing, or if the lake
+/// cannot be read: a plan needs no lake.
+pub(super) async fn refused_before(
+    pipeline: &Pipeline,
+    list: &TargetList,
+    means: &Means,
+    env: &Surroundings<'_>,
+) -> Option<RefusedBefore> {
+    let read = tokio::select! {
+        read = remembered(pipeline, env) => read,
+        () = env.clock.sleep(PATIENCE) => return None,
+    };
+    let refused = read.unwrap_or_else(|error| {
+        warn!(%error, "failed to read the refused targets of earlier runs; the plan does not count them");
+        Vec::new()
+    });
+    let in_list = refused
+        .into_iter()
+        .filter(|refused| list.find(&refused.target).is_some());
+    let pause = pipeline.targets.retry_refused_after;
+    let now = env.clock.now();
+    let (skipped, again): (Vec<_>, Vec<_>) =
+        in_list.partition(|refused| now < refused.refused_at + pause);
+    if skipped.is_empty() && again.is_empty() {
+        return None;
+    }
+    let named = again
+        .iter()
+        .filter(|refused| refused.reason.contains(&refused.target));
+    let named = named.count() as u64;
+    let search = Search::expected(named, again.len() as u64 - named);
+    let until = skipped.iter().map(|refused| refused.refused_at + pause);
+    Some(RefusedBefore {
+        skipped: skipped.len() as u64,
+        skipped_until: until.max().map(|until| until.date_naive()),
+        asked_again: again.len() as u64,
+        requests: search.requests,
+        cost_usd: means.price_per_request_usd * search.responses,
+    })
+}
+
+async fn remembered(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<Vec<RefusedTarget>> {
+    let store = match &env.store {
+        Some(store) => store.clone(),
+        // A lake that does not exist yet is not created by looking at it.
+        None if Store::is_missing(&pipeline.lake.url) => return Ok(Vec::new()),
+        None => Store::open(&pipeline.lake.url)?,
+    };
+    refused_since(&store, DateTime::<Utc>::MIN_UTC, &pipeline.question()).await
+}

@@ -1,0 +1,116 @@
+//! Tables of other programs, damaged metadata and formats that are switched off: a clear error or a defined end, and nothing
+//! that is published or paid is lost.
+
+use std::path::{Path, PathBuf};
+
+use backlake::contract::Table;
+
+use crate::harness::{Site, program, text};
+
+const DATE: &str = "2026-11-23";
+
+fn site(formats: &str) -> Site {
+    let lake = format!("table_formats = {formats}");
+    Site::new((0..300).map(|n| format!("d{n}.com"))).with_lake(&lake)
+}
+
+/// Runs the site's pipeline, and returns the exit code and what it says.
+fn run(site: &Site, date: &str) -> (Option<i32>, String) {
+    let output = site.program("run", &["--snapshot", date]);
+    (output.status.code(), text(&output.stderr))
+}
+
+fn write(lake: &Path, name: &str, content: &str) -> PathBuf {
+    let path = lake.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+/// A Delta log that another program has made.
+const FOREIGN_DELTA: &str = r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":2}}
+{"metaData":{"id":"6a7f2d4e-8c1b-4c39-9d0e-3f5a7b9c1d2e","format":{"provider":"parquet","options":{}},"schemaString":"{\"type\":\"struct\",\"fields\":[{\"name\":\"sku\",\"type\":\"string\",\"nullable\":true,\"metadata\":{}}]}","partitionColumns":[],"configuration":{},"createdTime":1}}
+"#;
+
+#[test]
+fn a_table_of_another_program_stops_publishing_and_the_same_run_continues_once_it_is_gone() {
+    for (formats, place, content, complaint) in [
+        (
+            r#"["delta"]"#,
+            "pages/_delta_log/00000000000000000000.json",
+            FOREIGN_DELTA,
+            "it is partitioned by () instead of snapshot_date",
+        ),
+        (
+            r#"["iceberg"]"#,
+            "pages/_iceberg/metadata/v1.metadata.json",
+            r#"{"format-version":2}"#,
+            "pages/_iceberg/metadata/v1.metadata.json cannot be read",
+        ),
+    ] {
+        let site = site(formats);
+        std::fs::create_dir_all(site.lake()).unwrap();
+        let foreign = write(&site.lake(), place, content);
+        let (code, said) = run(&site, DATE);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(
+            said.contains(complaint) && said.contains("move pages/_"),
+            "{said}"
+        );
+        assert!(!site.lake().join(format!("_snapshots/{DATE}.json")).exists());
+        assert_eq!(std::fs::read_to_string(&foreign).unwrap(), content);
+        std::fs::remove_file(foreign).unwrap();
+        let (code, said) = run(&site, DATE);
+        assert_eq!(code, Some(0), "{said}");
+        // Its responses were archived by the first start.
+        let summary = site.lake().join(format!("_runs/{DATE}/summary.json"));
+        let summary = std::fs::read_to_string(summary).unwrap();
+        let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+        assert_eq!(summary["requests"], 3, "{summary}");
+        let output = program().arg("verify").arg(site.lake()).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stdout));
+    }
+}
+
+#[test]
+fn an_iceberg_table_of_another_program_beside_ours_is_left_alone_and_named() {
+    let site = site(r#"["iceberg"]"#);
+    std::fs::create_dir_all(site.lake()).unwrap();
+    let foreign = write(&site.lake(), "pages/metadata/00000-a.metadata.json", "{}");
+    assert_eq!(run(&site, DATE).0, Some(0));
+    let output = program().arg("verify").arg(site.lake()).output().unwrap();
+    assert_eq!(output.status.code(), Some(7));
+    let said = text(&output.stdout);
+    assert!(
+        said.contains("pages/metadata/00000-a.metadata.json is not listed in any manifest"),
+        "{said}"
+    );
+    assert!(foreign.exists());
+}
+
+#[test]
+fn a_format_that_is_switched_off_is_kept_up_to_date_and_never_stops_a_publication() {
+    let on = site(r#"["delta", "iceberg"]"#);
+    assert_eq!(run(&on, "2026-11-22").0, Some(0));
+    let off = on.with_lake("table_formats = []");
+    assert_eq!(run(&off, DATE).0, Some(0));
+    let verify = || program().arg("verify").arg(off.lake()).output().unwrap();
+    assert!(verify().status.success(), "{}", text(&verify().stdout));
+    // Damaged, it is reported, by the run and by the audit.
+    for table in Table::ALL {
+        let newest = format!("{}/_iceberg/metadata/v2.metadata.json", table.name());
+        write(&off.lake(), &newest, "{}");
+    }
+    let (code, said) = run(&off, "2026-11-24");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("could not be kept up to date"), "{said}");
+    let said = verify();
+    assert_eq!(said.status.code(), Some(7));
+    let said = text(&said.stdout);
+    assert!(said.contains("v2.metadata.json cannot be read"), "{said}");
+    // Without its folders it is off.
+    for table in Table::ALL {
+        std::fs::remove_dir_all(off.lake().join(table.name()).join("_iceberg")).unwrap();
+    }
+    assert!(verify().status.success(), "{}", text(&verify().stdout));
+}
