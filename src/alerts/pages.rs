@@ -245,3 +245,71 @@ impl Page<'_> {
 pub(super) fn direction(change: &Change, [loss, gain]: [Rule; 2]) -> Rule {
     if change.log < 0.0 { loss } else { gain }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::{Days, NaiveDate};
+
+    use super::*;
+    use crate::alerts::Figures;
+
+    const TARGET: &str = "https://example.com/";
+
+    /// 100 referring main domains, 400 backlinks of which these are broken, 200 referring pages of which
+    /// these have nofollow links, and this spam score.
+    fn page([broken, nofollow, spam]: [i64; 3]) -> Option<Figures> {
+        Some([100, 400, broken, 200, nofollow, spam].map(Some))
+    }
+
+    /// The rules that alert on the last of these nights; `None` is a night without the page.
+    fn rules(nights: &[Option<Figures>], is_absent: bool) -> Vec<Rule> {
+        let mut series = Series::looking_back(28);
+        let first = NaiveDate::from_ymd_opt(2026, 11, 1).unwrap();
+        for (night, figures) in nights.iter().enumerate() {
+            series.begin(first + Days::new(night as u64));
+            if let Some(figures) = figures {
+                series.add("example.com", TARGET, figures);
+            }
+            series.end();
+        }
+        let absent = is_absent.then(|| TARGET.to_owned()).into_iter().collect();
+        let found = page_findings(&series, &absent, &AlertSettings::default());
+        found.into_iter().map(|finding| finding.rule).collect()
+    }
+
+    #[test]
+    fn a_page_is_told_if_it_is_far_from_its_last_nights() {
+        for (last, expected) in [
+            ([4, 20, 29], vec![]),
+            ([4, 20, 31], vec![Rule::Spam]),
+            ([4, 20, 61], vec![Rule::Spam]),
+            ([43, 20, 20], vec![]),
+            ([44, 20, 20], vec![Rule::Broken]),
+            ([4, 39, 20], vec![]),
+            ([4, 40, 20], vec![Rule::Nofollow]),
+            ([4, 0, 20], vec![Rule::Nofollow]),
+        ] {
+            let mut nights = vec![page([4, 20, 20]); 8];
+            nights.push(page(last));
+            assert_eq!(rules(&nights, false), expected, "{last:?}");
+        }
+        // A score around the border of a band is no news.
+        let mut nights = vec![page([4, 20, 29]); 8];
+        nights.push(page([4, 20, 32]));
+        assert_eq!(rules(&nights, false), []);
+    }
+
+    #[test]
+    fn a_lost_page_is_told_on_the_second_night_without_it() {
+        let with = page([4, 20, 20]);
+        for (nights, is_absent, expected) in [
+            (vec![with, with, None, None], true, vec![Rule::PageLost]),
+            // Not absent: it failed, or the list no longer has it.
+            (vec![with, with, None, None], false, vec![]),
+            (vec![with, None, None, None], true, vec![]),
+            (vec![with, None], true, vec![]),
+        ] {
+            assert_eq!(rules(&nights, is_absent), expected, "{nights:?}");
+        }
+    }
+}
