@@ -1,7 +1,7 @@
 //! Statistics that a few wild values do not change.
 
 /// From the median absolute deviation to the standard deviation of a normal distribution.
-const NORMAL: f64 = 1.4826;
+pub(super) const NORMAL: f64 = 1.4826;
 
 /// The median; `None` without values. Reorders the values.
 pub(super) fn median(values: &mut [f64]) -> Option<f64> {

@@ -43,7 +43,7 @@ fn on_lakes() -> Vec<Vec<&'static str>> {
             command => vec![command],
         })
         .collect();
-    assert_eq!(lakes.len(), 8, "a new command: {lakes:?}");
+    assert_eq!(lakes.len(), 9, "a new command: {lakes:?}");
     lakes
 }
 

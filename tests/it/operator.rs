@@ -83,7 +83,7 @@ impl Fault {
         let log = text(&again.stderr);
         let events = log
             .lines()
-            .map(|line| serde_json::from_str::<Value>(line).expect(line));
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
         let errors: Vec<Value> = events.filter(|event| event["level"] == "ERROR").collect();
         for event in &errors {
             let fields = serde_json::to_string(&event["fields"]).unwrap();
