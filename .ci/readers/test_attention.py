@@ -9,7 +9,7 @@ from lakes import ROOT
 from test_report import Numbers, plain
 
 # Among the simulated pages, several are attacked in these nights.
-NIGHTS = ["2026-11-01", "2026-11-02", "2026-11-03"]
+NIGHTS = [f"2026-11-{day:02}" for day in range(1, 11)]
 
 
 @pytest.fixture(scope="module")

@@ -29,19 +29,52 @@ const FREE_CALLS: RetryPolicy = RetryPolicy {
     longest: Duration::from_secs(20),
 };
 
+/// How often a run tries to connect for the first time: for about a minute.
+const FIRST_CONNECTION: u32 = 8;
+
 /// Reads the account: balance, limits and prices. Returns `None`, with a warning in the log, if the
 /// provider cannot be reached or its response makes no sense.
 ///
 /// # Errors
 /// An account that the provider refuses.
 pub async fn fetch_account(client: &Client, clock: &Clock) -> Result<Option<Account>> {
-    let account = call(
-        clock,
-        "the account",
-        || client.user_data(),
-        |body| Account::read(body).ok(),
-    );
-    account.await
+    match read_account(client, clock, FREE_CALLS).await? {
+        Ok(account) => Ok(Some(account)),
+        Err(failed) => {
+            failed.warn(ACCOUNT);
+            Ok(None)
+        }
+    }
+}
+
+/// Reads the account like [`fetch_account`], for a run that cannot go on without the provider.
+///
+/// # Errors
+/// An account that the provider refuses; a provider to which no connection is made in about a minute.
+pub async fn reach_account(client: &Client, clock: &Clock) -> Result<Option<Account>> {
+    let policy = RetryPolicy {
+        max_unsent: FIRST_CONNECTION,
+        ..FREE_CALLS
+    };
+    match read_account(client, clock, policy).await? {
+        Ok(account) => Ok(Some(account)),
+        Err(failed) if failed.result == AttemptResult::NotSent => Err(failed.unreachable()),
+        Err(failed) => {
+            failed.warn(ACCOUNT);
+            Ok(None)
+        }
+    }
+}
+
+const ACCOUNT: &str = "the account";
+
+async fn read_account(
+    client: &Client,
+    clock: &Clock,
+    policy: RetryPolicy,
+) -> Result<Result<Account, Failed>> {
+    let read = |body: &[u8]| Account::read(body).ok();
+    call(clock, policy, ACCOUNT, || client.user_data(), read).await
 }
 
 /// Lists the tasks that the account has run between two moments. Returns `None`, with a warning in
@@ -59,14 +92,14 @@ pub async fn list_tasks(
     let (mut seen, mut offset) = (HashSet::new(), 0);
     for _ in 0..MAX_PAGES {
         let request = TaskListPage { from, to, offset };
-        let page = call(
-            clock,
-            "the task list",
-            || client.id_list(request.body()),
-            TaskListPage::read,
-        );
-        let Some(page) = page.await? else {
-            return Ok(None);
+        let what = "the task list";
+        let send = || client.id_list(request.body());
+        let page = match call(clock, FREE_CALLS, what, send, TaskListPage::read).await? {
+            Ok(page) => page,
+            Err(failed) => {
+                failed.warn(what);
+                return Ok(None);
+            }
         };
         let is_last = page.len() < MAX_LISTED;
         offset += page.len();
@@ -107,18 +140,31 @@ struct Failed {
     requested_wait: Option<Duration>,
 }
 
-/// Makes a call that is free of charge, with retries. Returns `None` if there is no usable
-/// response.
+impl Failed {
+    fn warn(&self, what: &str) {
+        warn!("failed to read {what}: {}", self.message);
+    }
+
+    /// The error of a run that has not reached the provider.
+    fn unreachable(&self) -> Error {
+        let message = format!("the provider cannot be reached: {}", self.message);
+        let hint = "nothing was sent; check the network, the proxy and [api] base_url, then run the same command again";
+        Error::new(ErrorKind::Held, message).with_hint(hint)
+    }
+}
+
+/// Makes a call that is free of charge, with retries. Returns why not if there is no usable response.
 async fn call<T>(
     clock: &Clock,
+    policy: RetryPolicy,
     what: &str,
     send: impl AsyncFn() -> Result<Response, SendError>,
     read: impl Fn(&[u8]) -> Option<T>,
-) -> Result<Option<T>> {
+) -> Result<Result<T, Failed>> {
     let mut tries = Tries::default();
     loop {
         let failed = match usable(send().await, &read) {
-            Ok(read) => return Ok(Some(read)),
+            Ok(read) => return Ok(Ok(read)),
             Err(failed) => failed,
         };
         tries.count(failed.result, Charged::No);
@@ -127,7 +173,7 @@ async fn call<T>(
             jitter: 1.0,
             requested_wait: failed.requested_wait,
         };
-        match FREE_CALLS.decide(failed.result, tries, Charged::No, context) {
+        match policy.decide(failed.result, tries, Charged::No, context) {
             Decision::Retry(wait) => clock.sleep(wait).await,
             Decision::Stop => {
                 let error = refusal(failed.result, &failed.message);
@@ -135,10 +181,7 @@ async fn call<T>(
                 let message = format!("failed to read {what}: {error}");
                 return Err(Error::new(ErrorKind::Account, message).with_hint(hint));
             }
-            _ => {
-                warn!("failed to read {what}: {}", failed.message);
-                return Ok(None);
-            }
+            _ => return Ok(Err(failed)),
         }
     }
 }

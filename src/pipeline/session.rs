@@ -18,7 +18,7 @@ use super::run_mode::BalanceMode;
 use super::start::Start;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fetch::{
-    Fetcher, Pacer, Patience, Purse, fetch, fetch_account, fetch_index, settle_charges,
+    Fetcher, Pacer, Patience, Purse, fetch, fetch_index, reach_account, settle_charges,
 };
 use crate::ledger::Outcome;
 use crate::money::Usd;
@@ -47,14 +47,14 @@ impl<'a> Session<'a> {
     /// Reads the account over a connection.
     ///
     /// # Errors
-    /// An account that the provider refuses, or a stop.
+    /// An account that the provider refuses, a provider that cannot be reached, or a stop.
     pub(super) async fn open(start: Start<'a>, connection: Connection) -> Result<Self> {
         let Start { pipeline, env, .. } = start;
         let clock = &env.clock;
         let max_time = pipeline.budget.max_time;
         let deadline = max_time.map(|time| clock.running() + time);
         let account = tokio::select! {
-            account = fetch_account(&connection.client, clock) => account?,
+            account = reach_account(&connection.client, clock) => account?,
             reason = env.stop.requested() => return Err(reason.error()),
         };
         warn_of_clock(connection.client.provider_ahead());

@@ -1,12 +1,18 @@
 //! A failure that passes is retried, one that does not pass stops the run, and the account's limits
 //! are respected.
 
-use backlake::error::ErrorKind;
-use backlake::money::Usd;
-use backlake::pipeline::RunState;
-use backlake::simulator::{Behaviour, Fault, Scripted, What};
+use std::sync::Arc;
 
-use crate::harness::{Site, noon, program, simulator, text};
+use backlake::error::ErrorKind;
+use backlake::fetch::{SendError, StreamingResponse, Transport};
+use backlake::money::Usd;
+use backlake::pipeline::{RunMode, RunState, Surroundings, run};
+use backlake::simulator::{Behaviour, Fault, Scripted, What};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::Request;
+
+use crate::harness::{Site, noon, program, simulator, surroundings, text};
 use crate::scripted::{kind, pages, published, run_scripted};
 
 #[tokio::test(start_paused = true)]
@@ -182,4 +188,38 @@ async fn the_limits_of_the_account_are_respected() {
         "{}",
         clock.now()
     );
+}
+
+/// A network without the provider.
+struct Nowhere;
+
+impl Transport for Nowhere {
+    fn send(&self, _: Request<Bytes>) -> BoxFuture<'_, Result<StreamingResponse, SendError>> {
+        Box::pin(async { Err(SendError::NotSent("connection refused".to_owned())) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_was_never_reached_stops_the_run_in_two_minutes() {
+    let site = Site::new(pages(50_000));
+    let (simulator, clock) = simulator(Behaviour::default()).await;
+    let env = Surroundings {
+        transport: Some(Arc::new(Nowhere)),
+        ..surroundings(&simulator, &clock)
+    };
+    let pipeline = site.pipeline(&simulator.url());
+    let error = run(&pipeline, RunMode::default(), &env).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Held);
+    let message = error.to_string();
+    assert!(
+        message.contains("the provider cannot be reached"),
+        "{message}"
+    );
+    assert!(
+        error.hint().contains("nothing was sent"),
+        "{}",
+        error.hint()
+    );
+    let seconds = (clock.now() - noon()).num_seconds();
+    assert!((30..120).contains(&seconds), "{seconds}");
 }
