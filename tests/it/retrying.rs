@@ -191,6 +191,7 @@ async fn the_limits_of_the_account_are_respected() {
 }
 
 /// A network without the provider.
+#[derive(Debug)]
 struct Nowhere;
 
 impl Transport for Nowhere {
