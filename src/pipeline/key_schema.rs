@@ -24,6 +24,8 @@ const URL: &str = r"https://[^/@:?#\s]+(:[0-9]+)?([/?#][^@\s]*)?|http://(localho
 /// A path on this machine, an object in a bucket, or a URL without a login.
 const PLACE: &str = r"^(?![A-Za-z0-9+.-]*://)|^(s3a?|gs|az|abfss?)://[^/]+/.+|^https://[^/@\s]+([/?#].*)?$|^http://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?([/?#].*)?$";
 
+/// The name of an environment variable.
+const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
 /// A path that is no pipeline file, or a folder in a bucket.
 const LAKE: &str = r"^(?!.*\.toml$)(?![^/]*://).+$|^file://.+|^(s3a?|gs|az|abfss?)://[^/]+";
 
@@ -108,6 +110,7 @@ fn property(key: &Key) -> Json {
             schema["minItems"] = 1.into();
             schema["items"]["pattern"] = PLACE.into();
         }
+        "notify.url_env" => schema["pattern"] = VARIABLE.into(),
         "targets.keep" => schema["uniqueItems"] = true.into(),
         _ => {}
     }

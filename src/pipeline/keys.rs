@@ -129,6 +129,25 @@ pub(super) enum Fallback {
 use Fallback::{Absent, Required, Value};
 use Kind::{Choices, Date, Dollars, Flag, Number, OneOf, Text, TextOrNumber, Texts};
 
+/// The names of the rules for alerts.
+const RULES: &[&str] = &[
+    "unpublished",
+    "stale",
+    "fates",
+    "drift",
+    "cost",
+    "index_shift",
+    "domains_lost",
+    "domains_gained",
+    "slow_loss",
+    "slow_gain",
+    "burst",
+    "spam",
+    "broken",
+    "nofollow",
+    "page_lost",
+];
+
 const fn key(name: &'static str, kind: Kind, default: Fallback, meaning: &'static str) -> Key {
     Key {
         name,
@@ -288,15 +307,15 @@ pub(super) const KEYS: &[Key] = &[
         "The smallest change in referring main domains over all nights that happens a few at a time, as a share."),
     share(MIN_SHARE_CHANGE,
         "The smallest move of the share of broken backlinks, of nofollow, or of one top-level domain or country: 0.1 is ten points."),
-    key("alerts.off", Texts, Absent("no rules", "[\"nofollow\"]"),
+    key("alerts.off", Choices(RULES), Absent("no rules", "[\"nofollow\"]"),
         "Rules that are switched off, by name."),
 
     key("notify.url_env", Text, Absent("no webhook", "\"BACKLAKE_NOTIFY_URL\""),
         "The environment variable that holds the URL of a webhook, which is told how a run ended. A URL of a webhook is a secret, so it is not in the file. If the webhook fails, the run warns and its exit code stays the same."),
     key("notify.format", OneOf(&["json", "slack"]), Value("\"json\""),
         "What the webhook is sent: fields for programs, or a message for Slack and chats that take its messages."),
-    key("notify.on", Texts, Absent("all of them", "[\"held\", \"failed\", \"alerts\"]"),
-        "When the webhook is told: `finished`, `held`, `failed`, `alerts`. A run that gives way to another process (6) or that was stopped (130, 143) tells nothing."),
+    key("notify.on", Choices(&["finished", "held", "failed", "alerts"]), Absent("all of them", "[\"held\", \"failed\", \"alerts\"]"),
+        "When the webhook is told. A run that gives way to another process (6) or that was stopped (130, 143) tells nothing."),
 
     key("lineage.file", Text, Absent("no file", "\"lineage.ndjson\""),
         "A file to which OpenLineage events are appended, one per line: START, then COMPLETE or FAIL."),

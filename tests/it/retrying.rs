@@ -209,7 +209,9 @@ async fn a_provider_that_was_never_reached_stops_the_run_in_two_minutes() {
         ..surroundings(&simulator, &clock)
     };
     let pipeline = site.pipeline(&simulator.url());
-    let error = run(&pipeline, RunMode::default(), &env).await.unwrap_err();
+    let end = run(&pipeline, RunMode::default(), &env).await.unwrap();
+    assert_eq!((end.report.requests, end.report.fates.unsent), (0, 50_000));
+    let error = end.error.unwrap();
     assert_eq!(error.kind(), ErrorKind::Held);
     let message = error.to_string();
     assert!(
