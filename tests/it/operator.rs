@@ -128,7 +128,15 @@ impl Fault {
         let folder = self.site.folder.path().display().to_string();
         let address = self.simulator.url().replace("http://", "");
         let shown = shown.replace(&folder, "[folder]");
-        shown.replace(&address, "[simulator]")
+        let shown = shown.replace(&address, "[simulator]");
+        // What the search takes differs from run to run.
+        match shown.split_once("found with ") {
+            Some((before, after)) => {
+                let (_, rest) = after.split_once(" in all").unwrap();
+                format!("{before}found with [so many requests] in all{rest}")
+            }
+            None => shown,
+        }
     }
 
     fn status(&self) -> String {
