@@ -1,6 +1,6 @@
 //! Judges one series of referring main domains: of a page, of a root domain, of a label.
 
-use super::robust::{NORMAL, median};
+use super::robust::{between_quartiles, median};
 use super::series::RECENT;
 use super::settings::AlertSettings;
 
@@ -106,18 +106,13 @@ fn is_large(change: &Change, min_change: f64, settings: &AlertSettings) -> bool 
 /// Whether a change is many times as large as those from night to night usually are.
 fn stands_out(change: &Change, points: &[Option<Point>], settings: &AlertSettings) -> bool {
     let known: Vec<f64> = points.iter().flatten().map(|point| point.level).collect();
-    let mut changes: Vec<f64> = known
-        .windows(2)
-        .map(|pair| (pair[1] - pair[0]).abs())
-        .collect();
+    let mut changes: Vec<f64> = known.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let smallest = if changes.len() < ENOUGH {
         ASSUMED_SPREAD
     } else {
         SMALLEST_SPREAD
     };
-    // Around zero and not around their median: that of a series that alternates is one of two values.
-    let usual = NORMAL * median(&mut changes).unwrap_or_default();
-    change.log.abs() >= settings.min_z * usual.max(smallest)
+    change.log.abs() >= settings.min_z * between_quartiles(&mut changes).max(smallest)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Statistics that a few wild values do not change.
 
 /// From the median absolute deviation to the standard deviation of a normal distribution.
-pub(super) const NORMAL: f64 = 1.4826;
+const NORMAL: f64 = 1.4826;
 
 /// The median; `None` without values. Reorders the values.
 pub(super) fn median(values: &mut [f64]) -> Option<f64> {
@@ -28,6 +28,17 @@ pub(super) fn spread(values: &mut [f64]) -> f64 {
         *value = (*value - centre).abs();
     }
     NORMAL * median(values).unwrap_or_default()
+}
+
+/// The distance between the quartiles, on the scale of a standard deviation. Unlike [`spread`], it is
+/// large for values that alternate between two. Zero without values. Reorders the values.
+pub(super) fn between_quartiles(values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let quarter = values.len() / 4;
+    match (values.get(quarter), values.iter().rev().nth(quarter)) {
+        (Some(low), Some(high)) => NORMAL / 2.0 * (high - low).max(0.0),
+        _ => 0.0,
+    }
 }
 
 #[cfg(test)]
