@@ -87,7 +87,7 @@ pub(super) fn manifest_findings(
         if rise >= FATES.0 && rise * manifest.tally.lines as f64 >= FATES.1 {
             let name = fate.name();
             let what = format!(
-                "{} of the lines are {name}, before it were {}",
+                "{} of the lines are {name}, up from {}",
                 percent(is),
                 percent(was)
             );

@@ -36,7 +36,7 @@ pub(super) fn between_quartiles(values: &mut [f64]) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let quarter = values.len() / 4;
     match (values.get(quarter), values.iter().rev().nth(quarter)) {
-        (Some(low), Some(high)) => NORMAL / 2.0 * (high - low).max(0.0),
+        (Some(low), Some(high)) => NORMAL / 2.0 * (high - low),
         _ => 0.0,
     }
 }
@@ -44,6 +44,23 @@ pub(super) fn between_quartiles(values: &mut [f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_that_alternate_lie_far_between_their_quartiles() {
+        let alternating: Vec<f64> = (0..27)
+            .map(|n| if n % 2 == 0 { 1.0 } else { -1.0 })
+            .collect();
+        for (values, between) in [
+            (vec![], 0.0),
+            (vec![3.0], 0.0),
+            (vec![4.0, 1.0, 3.0, 2.0], 0.7413),
+            (vec![5.0, 1.0, 3.0, 2.0, 1e9], 0.7413 * 3.0),
+            (alternating, 1.4826),
+        ] {
+            let found = between_quartiles(&mut values.clone());
+            assert!((found - between).abs() < 1e-9, "{values:?}: {found}");
+        }
+    }
 
     #[test]
     fn one_wild_value_changes_neither_the_median_nor_the_spread() {

@@ -138,12 +138,10 @@ impl Rule {
     /// When it alerts.
     fn formula(self) -> &'static str {
         match self {
-            Self::Unpublished => {
-                "a date after the snapshot before this one is held, open or damaged"
-            }
+            Self::Unpublished => "a date since the previous snapshot is held, open or damaged",
             Self::Stale => "the newest snapshot was published more than `max_age_hours` ago",
             Self::Fates => {
-                "the share of lines that are absent, refused or failed is 2 points higher than in the snapshot before, and these are at least 10 more lines"
+                "the share of lines with one of the fates absent, refused or failed is at least 2 points higher than in the previous snapshot, and that is at least 10 lines"
             }
             Self::Drift => "responses have a field that differs from the contract",
             Self::Cost => "the requests sent are 10 % and at least 3 above the lower bound",

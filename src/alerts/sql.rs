@@ -35,6 +35,10 @@ pub(super) fn sql(finding: &Finding, from: NaiveDate, to: NaiveDate) -> String {
 
 fn of_night(rule: Rule, dates: &str) -> String {
     match rule {
+        // The open dates come after the snapshot.
+        Rule::Unpublished => {
+            "SELECT *\nFROM nights\nORDER BY snapshot_date DESC\nLIMIT 28;".to_owned()
+        }
         Rule::IndexShift => format!(
             "WITH page AS (\n    SELECT snapshot_date, referring_main_domains AS now,\n           lag(referring_main_domains) OVER (PARTITION BY root_domain, target ORDER BY snapshot_date) AS was\n    FROM pages\n    WHERE matched AND {dates}\n)\nSELECT snapshot_date, median(ln(1 + now) - ln(1 + was)) AS moved, count(*) AS pages\nFROM page\nWHERE was >= 20 AND now IS NOT NULL\nGROUP BY snapshot_date\nORDER BY snapshot_date;"
         ),

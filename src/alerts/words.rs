@@ -21,7 +21,7 @@ pub(super) fn percent(share: f64) -> String {
 /// A change of referring main domains.
 pub(super) fn changed(change: &Change, subject: &Subject) -> String {
     let verb = if change.log < 0.0 { "lost" } else { "gained" };
-    let ratio = percent(change.log.exp() - 1.0);
+    let ratio = percent((change.now - change.expected) / change.expected.max(1.0));
     match subject {
         Subject::Target { .. } => format!("{verb} {ratio} of its referring main domains"),
         _ => format!("its pages {verb} {ratio} of their referring main domains"),

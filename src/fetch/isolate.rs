@@ -75,10 +75,11 @@ pub(super) struct Isolation<'a> {
     in_a_row: u64,
 }
 
-/// The chance that a part is good, one in so many. Each response is so worth about 30 refusals.
+/// The chance that a part is good, one in so many. At this chance, one paid response is worth about
+/// 30 refusals.
 const CHANCE: f64 = 16.0;
-/// The most bad targets to expect among those that fill up a part: a part that they make refused
-/// misleads the search.
+/// The highest expected number of bad targets among those that fill up a part. If one of them gets
+/// the part refused, the search is misled.
 const MAX_RISK: f64 = 0.01;
 /// So many loose targets fill requests as well as all would.
 const MANY_LOOSE: usize = 20 * MAX_TARGETS;

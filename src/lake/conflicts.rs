@@ -1,10 +1,75 @@
-//! What the writers of all table formats do about other writers: they try again, up to a limit.
+//! How the metadata of a table format reaches a state although other writers may commit to it, too.
 
 use crate::contract::Table;
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// How often a commit is tried if other writers commit the same version first.
 pub(super) const ATTEMPTS: usize = 20;
+
+/// Metadata of a table that changes by committing its next version.
+pub(super) trait Versioned: Send {
+    /// What a commit changes.
+    type Change: Send;
+
+    /// The name of the format.
+    const FORMAT: &'static str;
+
+    fn table(&self) -> Table;
+
+    /// Commits durably as the next version. False if another writer has committed that version: then nothing
+    /// is changed, and the caller must reload.
+    fn put(&mut self, change: Self::Change) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Reads the metadata again, because another writer may have changed it.
+    fn reload(&mut self) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// A state that metadata should have.
+pub(super) trait Goal<V: Versioned>: Send + Sync {
+    /// The change that reaches the goal; none if it is reached.
+    fn change(&self, metadata: &V) -> impl Future<Output = Result<Option<V::Change>>> + Send;
+}
+
+/// Commits what is missing to reach the goals, and returns the number of commits. All changes are known before the first
+/// commit, so that the tables change at nearly the same time.
+pub(super) async fn reach<V: Versioned, G: Goal<V>>(
+    tables: &mut [V],
+    goal_of: impl Fn(Table) -> Result<Option<G>>,
+) -> Result<usize> {
+    let mut ready = Vec::new();
+    for metadata in tables {
+        let Some(goal) = goal_of(metadata.table())? else {
+            continue;
+        };
+        if let Some(change) = goal.change(metadata).await? {
+            ready.push((metadata, goal, change));
+        }
+    }
+    let mut commits = 0;
+    for (metadata, goal, change) in ready {
+        commits += usize::from(put(metadata, &goal, change).await?);
+    }
+    Ok(commits)
+}
+
+/// Commits, and tries again if another writer commits first. False if nothing is missing then.
+async fn put<V: Versioned>(
+    metadata: &mut V,
+    goal: &impl Goal<V>,
+    mut change: V::Change,
+) -> Result<bool> {
+    for _ in 0..ATTEMPTS {
+        if metadata.put(change).await? {
+            return Ok(true);
+        }
+        metadata.reload().await?;
+        match goal.change(metadata).await? {
+            None => return Ok(false),
+            Some(again) => change = again,
+        }
+    }
+    Err(gave_up(V::FORMAT, metadata.table()))
+}
 
 /// The error of a commit that others are always ahead of.
 pub(super) fn gave_up(format: &str, table: Table) -> Error {

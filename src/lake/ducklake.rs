@@ -134,7 +134,6 @@ fn script(place: &str, catalog: &Catalog, contracts: &Contracts) -> String {
             ("version", env!("CARGO_PKG_VERSION")),
             ("manifests", Layout::manifests_pattern()),
             ("place", &escaped(place)),
-            ("plain", place),
             ("lake", place),
         ],
     )

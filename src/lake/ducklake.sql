@@ -18,7 +18,7 @@ FROM (
         columns = {tables: 'MAP(VARCHAR, STRUCT(contract VARCHAR, files STRUCT(path VARCHAR)[]))'}
     )
 );
-UPDATE backlake_published SET path = '{plain}/' || path;
+UPDATE backlake_published SET path = '{lake}/' || path;
 SELECT CASE WHEN true THEN error(
     'the lake has files of ' || contract || ', which this script does not know: write it again with backlake sql --ducklake'
 ) END AS problem

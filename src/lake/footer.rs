@@ -14,6 +14,7 @@ use crate::store::Store;
 const FOOTER_BYTES: u64 = 64 << 10;
 /// The characters of a string that are kept, as in Spark and delta-rs.
 const TEXT_CHARS: usize = 32;
+
 /// The footer of a file of this size.
 ///
 /// # Errors

@@ -13,9 +13,9 @@ use super::delta;
 use super::iceberg;
 use super::manifest::{Manifest, snapshots};
 use crate::clock::{Stage, Stopwatch};
-use crate::contract::Contracts;
+use crate::contract::{Contracts, Table};
 use crate::error::Result;
-use crate::store::{Lock, Store};
+use crate::store::{Layout, Lock, Store};
 
 /// A table format for readers, beside folders of Parquet files with one partition per snapshot.
 #[derive(
@@ -43,11 +43,17 @@ impl TableFormat {
     }
 
     /// Whether any table of the lake has metadata of this format.
-    async fn exists(self, store: &Store) -> Result<bool> {
-        match self {
-            Self::Delta => delta::exists(store).await,
-            Self::Iceberg => iceberg::exists(store).await,
+    pub(super) async fn exists(self, store: &Store) -> Result<bool> {
+        for table in Table::ALL {
+            let folder = match self {
+                Self::Delta => Layout::delta_log(table),
+                Self::Iceberg => Layout::iceberg_folder(table),
+            };
+            if !store.list_here(&folder).await?.is_empty() {
+                return Ok(true);
+            }
         }
+        Ok(false)
     }
 
     /// Makes the metadata of every table list exactly the files of these snapshots; returns the number of commits.
@@ -146,7 +152,8 @@ async fn commit_earlier(
     Ok(())
 }
 
-/// Makes all tables that exist match the manifest of a snapshot whose publication was interrupted.
+/// Makes all tables that exist match the manifest of a snapshot whose publication was interrupted, also
+/// those of a format that the pipeline no longer asks for.
 ///
 /// # Errors
 /// As [`commit`].

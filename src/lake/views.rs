@@ -11,7 +11,7 @@ use chrono::NaiveDate;
 use super::manifest::{Manifest, snapshots};
 use super::script::{extension, filled, place};
 use crate::contract::Table;
-use crate::error::{Context as _, Result};
+use crate::error::Result;
 use crate::store::{Layout, Store};
 use crate::visible::escaped;
 
@@ -48,18 +48,7 @@ pub async fn views(store: &Store, life: ViewLife) -> Result<String> {
         // One that was deleted since then is not published any more.
         manifests.extend(Manifest::read(store, date).await?);
     }
-    // A program opens the database file from its own folder.
-    let place = absolute(&place)?;
     Ok(script(&place, &Beginning::of_database(&place, &manifests)))
-}
-
-/// The path of a lake on this machine from the root; a URL stays as it is.
-fn absolute(place: &str) -> Result<String> {
-    if place.contains("://") {
-        return Ok(place.to_owned());
-    }
-    let path = std::path::absolute(place).context(|| format!("failed to find {place}"))?;
-    Ok(path.display().to_string())
 }
 
 /// What the two kinds of views do not have in common.

@@ -156,7 +156,8 @@ impl Attempt {
     /// The most bytes that its archived response can have when it is decompressed.
     #[must_use]
     pub fn most_bytes(&self) -> u64 {
-        self.body_bytes.unwrap_or(MOST_BYTES)
+        self.body_bytes
+            .map_or(MOST_BYTES, |bytes| bytes.min(MOST_BYTES))
     }
 
     /// Checks that a body is the one that arrived. Takes CPU time, so call it on a blocking thread.

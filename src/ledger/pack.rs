@@ -76,7 +76,9 @@ impl Packed {
             _ => {
                 let mut unpacked = Vec::new();
                 let decoder = zstd::Decoder::with_buffer(self.bytes.as_ref()).context(failed)?;
-                let read = decoder.take(at_most + 1).read_to_end(&mut unpacked);
+                let read = decoder
+                    .take(at_most.saturating_add(1))
+                    .read_to_end(&mut unpacked);
                 read.context(failed)?;
                 unpacked
             }

@@ -311,7 +311,7 @@ pub(super) const KEYS: &[Key] = &[
         "Rules that are switched off, by name."),
 
     key("notify.url_env", Text, Absent("no webhook", "\"BACKLAKE_NOTIFY_URL\""),
-        "The environment variable that holds the URL of a webhook, which is told how a run ended. A URL of a webhook is a secret, so it is not in the file. If the webhook fails, the run warns and its exit code stays the same."),
+        "The environment variable that holds the URL of a webhook, which is told how a run ended. The URL is a secret, so it does not belong in this file. If the webhook fails, the run warns and its exit code stays the same."),
     key("notify.format", OneOf(&["json", "slack"]), Value("\"json\""),
         "What the webhook is sent: fields for programs, or a message for Slack and chats that take its messages."),
     key("notify.on", Choices(&["finished", "held", "failed", "alerts"]), Absent("all of them", "[\"held\", \"failed\", \"alerts\"]"),
@@ -358,9 +358,15 @@ impl Fallback {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alerts::Rule;
     use crate::clock::Clock;
     use crate::fetch::RetryPolicy;
     use crate::pipeline::{Overrides, Pipeline};
+
+    #[test]
+    fn every_rule_for_alerts_can_be_switched_off() {
+        assert_eq!(RULES, Rule::ALL.map(Rule::name));
+    }
 
     /// A pipeline file in which only the required keys and `more` are set.
     fn file(more: Option<(&Key, &str)>) -> String {

@@ -86,8 +86,7 @@ impl<'a> Notice<'a> {
             "error": self.error.map(ToString::to_string),
             "hint": self.error.map(Error::hint),
             "alerts": &alerts[..alerts.len().min(ALERTS)],
-            "more_alerts": alerts.len().saturating_sub(ALERTS) as u64
-                + self.report.map_or(0, |report| report.more_alerts),
+            "more_alerts": self.more_alerts(),
         });
         if let Some(report) = self.report {
             fields["run"] = report.run.clone().into();
@@ -99,6 +98,12 @@ impl<'a> Notice<'a> {
             fields["warnings"] = json!(report.warnings);
         }
         fields
+    }
+
+    /// How many alerts the notice does not show.
+    fn more_alerts(&self) -> u64 {
+        let listed = self.alerts().len().saturating_sub(ALERTS) as u64;
+        listed + self.report.map_or(0, |report| report.more_alerts)
     }
 
     /// The notice for people, every foreign text in one line.
@@ -132,8 +137,10 @@ impl<'a> Notice<'a> {
         }
         let alerts = self.alerts();
         lines.extend(alerts.iter().take(ALERTS).map(Alert::line));
-        if alerts.len() > ALERTS {
-            lines.push(format!("and {} more alerts", alerts.len() - ALERTS));
+        match self.more_alerts() {
+            0 => {}
+            1 => lines.push("and 1 more alert".to_owned()),
+            more => lines.push(format!("and {more} more alerts")),
         }
         let mut text = String::new();
         let mut left = TEXT;

@@ -200,9 +200,9 @@ pub struct RunReport {
     /// Targets of earlier responses that are no longer in the list.
     pub vanished: u64,
     /// The refused targets and what it took to find them; `None` if no target is refused, and for a
-    /// `replay`, which asks for nothing.
+    /// `replay`, which sends no request.
     pub refusals: Option<Refusals>,
-    /// What was known about the account; `None` if nothing was to be asked.
+    /// What was known about the account; `None` if no request was left to send.
     pub means: Option<Means>,
     /// Other snapshots that were started and are not published.
     pub also_open: Vec<NaiveDate>,

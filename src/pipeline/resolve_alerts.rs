@@ -52,7 +52,7 @@ impl File<'_> {
             && !is_name(name.get_ref())
         {
             // It may be the URL itself, which nothing should repeat.
-            let message = "not the name of an environment variable; the URL itself is a secret and belongs into that variable";
+            let message = "not the name of an environment variable; the URL itself is a secret, so put it into that variable";
             return Err(self.refuse("notify.url_env", name, message));
         }
         let mut on = BTreeSet::new();

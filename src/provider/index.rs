@@ -50,8 +50,8 @@ mod tests {
                 ..IndexSize::default()
             })
         );
-        for nothing in ["null", "[]", "[null]", "[{}]", "5"] {
-            assert_eq!(read(nothing), None, "{nothing}");
+        for useless in ["null", "[]", "[null]", "[{}]", "5"] {
+            assert_eq!(read(useless), None, "{useless}");
         }
         assert_eq!(IndexSize::read(b"<html>"), None);
     }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::collect::Report;
 use super::head::section as framed;
-use super::numbers::{foreign, separated};
+use super::numbers::{foreign, plural, separated};
 use crate::alerts::Alert;
 use crate::visible::escaped;
 
@@ -48,7 +48,7 @@ fn item(alert: &Alert, is_stored: bool) -> Markup {
                         (number(alert.before, is_stored)) " → " (number(alert.after, is_stored)) " · "
                     }
                     (alert.rule.name())
-                    @if alert.pages > 0 { " · on " (alert.pages) " pages" }
+                    @if alert.pages > 0 { " · on " (plural(alert.pages as i64, "page")) }
                     " · since " (alert.since)
                     @if alert.quiet { " · told on " (alert.told) }
                     @if alert.target.is_some() {

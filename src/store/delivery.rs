@@ -60,8 +60,12 @@ impl Delivery {
                 let _ = upload.abort().await;
                 let again = || async {
                     let mut upload = store.upload(&staged, &to).await?;
-                    let completed = upload.complete().await;
-                    completed.map(drop).map_err(io::Error::other)
+                    let Err(error) = upload.complete().await else {
+                        return Ok(());
+                    };
+                    // The provider bills for parts until they are deleted.
+                    let _ = upload.abort().await;
+                    Err(io::Error::other(error))
                 };
                 store.patience().persist(again).await.context(failed)
             }

@@ -39,19 +39,19 @@ pub fn reading_for(places: &[Place], rules: &Rules) -> Result<Reading> {
         return Ok(reading.clone());
     };
     // A column that one list needs by name may be the one that the others show by themselves.
-    let fits = |reading: &&Reading| {
-        let without_column = |reading: &Reading| Reading {
+    let suits = |reading: &Reading, place: &Place, own: &Reading| {
+        let without_column = || Reading {
             column: None,
             ..reading.clone()
         };
-        needed.iter().all(|(place, own)| {
-            let is_same =
-                own == *reading || own.column.is_none() && *own == without_column(reading);
-            is_same && start(&sources(place, (*reading).clone()), place).is_ok()
-        })
+        let is_same = own == reading || own.column.is_none() && *own == without_column();
+        is_same && start(&sources(place, reading.clone()), place).is_ok()
     };
+    let fits = |reading: &&Reading| needed.iter().all(|(place, own)| suits(reading, place, own));
     let common = needed.iter().map(|(_, reading)| reading).find(fits);
     common.cloned().ok_or_else(|| {
+        let differing = rest.iter().find(|(place, own)| !suits(reading, place, own));
+        let other = differing.map_or(other, |(place, _)| place);
         let (first, other) = (shown(&first.name), shown(&other.name));
         Error::usage(format!(
             "{first} and {other} need different settings to be read"
@@ -60,8 +60,8 @@ pub fn reading_for(places: &[Place], rules: &Rules) -> Result<Reading> {
     })
 }
 
-/// Which of these columns can be kept as labels, as far as the starts of the lists show it: a list
-/// in a cell of Parquet has no text.
+/// Which of these columns can be kept as labels, as far as the starts of the lists show it: a
+/// Parquet cell that holds an array has no text.
 #[must_use]
 pub fn keepable(places: &[Place], reading: &Reading, columns: &[String]) -> Vec<String> {
     let can_keep = |column: &&String| {

@@ -8,7 +8,7 @@ use deltalake::protocol::{DeltaOperation, SaveMode};
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 
-use super::super::conflicts::{ATTEMPTS, gave_up};
+use super::super::conflicts::{self, Versioned, reach};
 use super::super::manifest::{Manifest, ManifestFile};
 use super::log::{Log, LogChange};
 use super::schema::{PARTITION, new_metadata, widened};
@@ -73,19 +73,6 @@ async fn sync(logs: &[Log]) -> Result<()> {
     Ok(())
 }
 
-/// Whether any table has a Delta log.
-///
-/// # Errors
-/// A lake that fails.
-pub(in crate::lake) async fn exists(store: &Store) -> Result<bool> {
-    for table in Table::ALL {
-        if !store.list_here(&Layout::delta_log(table)).await?.is_empty() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// The snapshots that are missing in the log of at least one table, in the given order; all of them if the lake has no
 /// logs.
 ///
@@ -95,20 +82,12 @@ pub(in crate::lake) async fn missing(
     store: &Store,
     snapshots: &[NaiveDate],
 ) -> Result<Vec<NaiveDate>> {
-    let mut missing: BTreeSet<NaiveDate> = BTreeSet::new();
-    for table in Table::ALL {
-        let log = Log::open(store, table).await?;
-        missing.extend(
-            snapshots
-                .iter()
-                .filter(|date| log.partition(&date.to_string()).next().is_none()),
-        );
-    }
-    Ok(snapshots
-        .iter()
-        .filter(|date| missing.contains(date))
-        .copied()
-        .collect())
+    let logs = open_all(store).await?;
+    let lacks = |date: &&NaiveDate| {
+        let date = date.to_string();
+        logs.iter().any(|log| log.partition(&date).next().is_none())
+    };
+    Ok(snapshots.iter().filter(lacks).copied().collect())
 }
 
 /// Removes snapshots from the logs, and returns the number of commits: one per table, or none if its log lists none of
@@ -206,45 +185,25 @@ struct SnapshotFiles<'a> {
     files: BTreeMap<String, &'a ManifestFile>,
 }
 
-/// Commits what is missing to reach the goals, and returns the number of commits. All changes are known before the first
-/// commit, so that the tables change at nearly the same time.
-async fn reach<'a>(
-    logs: &mut [Log],
-    goal_of: impl Fn(Table) -> Result<Option<Goal<'a>>>,
-) -> Result<usize> {
-    let mut ready = Vec::new();
-    for log in logs {
-        let Some(goal) = goal_of(log.table)? else {
-            continue;
-        };
-        if let Some(change) = goal.change(log).await? {
-            ready.push((log, goal, change));
-        }
+impl Versioned for Log {
+    type Change = LogChange;
+
+    const FORMAT: &'static str = "Delta";
+
+    fn table(&self) -> Table {
+        self.table
     }
-    let mut commits = 0;
-    for (log, goal, change) in ready {
-        commits += usize::from(put(log, &goal, change).await?);
+
+    async fn put(&mut self, change: LogChange) -> Result<bool> {
+        self.commit(change).await
     }
-    Ok(commits)
+
+    async fn reload(&mut self) -> Result<()> {
+        Self::reload(self).await
+    }
 }
 
-/// Commits, and retries if another writer commits first. False if nothing is missing then.
-async fn put(log: &mut Log, goal: &Goal<'_>, mut change: LogChange) -> Result<bool> {
-    for _ in 0..ATTEMPTS {
-        if log.put(change).await? {
-            return Ok(true);
-        }
-        log.reload().await?;
-        match goal.change(log).await? {
-            None => return Ok(false),
-            Some(again) => change = again,
-        }
-    }
-    Err(gave_up("Delta", log.table))
-}
-
-impl Goal<'_> {
-    /// The change that reaches the goal; none if it is reached.
+impl conflicts::Goal<Log> for Goal<'_> {
     async fn change(&self, log: &Log) -> Result<Option<LogChange>> {
         match self {
             Self::Published(snapshot) => snapshot.change(log).await,

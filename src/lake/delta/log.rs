@@ -189,7 +189,7 @@ impl Log {
 
     /// Commits a change durably as the next version. False if another writer has committed that version: then nothing is
     /// changed, and the caller must reload the log.
-    pub(super) async fn put(&mut self, change: LogChange) -> Result<bool> {
+    pub(super) async fn commit(&mut self, change: LogChange) -> Result<bool> {
         let failed = || format!("failed to write to the Delta log of {}", self.table.name());
         let (metadata, adds, removes) = (
             change.metadata.clone(),

@@ -161,11 +161,11 @@ async fn a_writer_that_comes_second_reloads_and_commits_the_next_version() {
         adds: Vec::new(),
     };
     assert!(
-        !late.put(change()).await.unwrap(),
+        !late.commit(change()).await.unwrap(),
         "a version was committed twice"
     );
     late.reload().await.unwrap();
-    assert!(late.put(change()).await.unwrap());
+    assert!(late.commit(change()).await.unwrap());
     assert_eq!(commit(&store, &[one, two]).await.unwrap(), 1);
     assert!(actions(&store, 2).await.is_some());
 }

@@ -20,4 +20,4 @@ mod store;
 #[cfg(test)]
 mod testing;
 
-pub(super) use commit::{commit, differences, exists, missing, remove};
+pub(super) use commit::{commit, differences, missing, remove};

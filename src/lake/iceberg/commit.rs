@@ -8,14 +8,14 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use tracing::warn;
 
-use super::super::conflicts::{ATTEMPTS, gave_up};
+use super::super::conflicts::{self, Versioned, reach};
 use super::super::manifest::{Manifest, ManifestFile};
 use super::avro::ManifestEntry;
 use super::stats;
 use super::table::{AT_ONCE, Change, IcebergTable, Prepared};
 use crate::contract::{Contract, Table};
 use crate::error::Result;
-use crate::store::{Layout, Lock, Store};
+use crate::store::{Lock, Store};
 
 /// Makes the Iceberg table of every table list exactly the files of these snapshots, and returns the number of commits: one
 /// per snapshot and table, or none if the table matches already.
@@ -34,7 +34,7 @@ pub(in crate::lake) async fn commit<'a>(
     let mut tables = open_all(store).await?;
     let mut commits = 0;
     for manifest in manifests {
-        let goal = |table| Goal::Published(manifest, contract_of(table));
+        let goal = |table| Ok(Some(Goal::Published(manifest, contract_of(table))));
         commits += reach(&mut tables, goal).await?;
     }
     finish(&tables, lock).await?;
@@ -52,24 +52,10 @@ pub(in crate::lake) async fn remove(
     at: DateTime<Utc>,
 ) -> Result<usize> {
     let mut tables = open_all(store).await?;
-    let goal = |table: Table| Goal::Removed(snapshots, at, table.contract());
+    let goal = |table: Table| Ok(Some(Goal::Removed(snapshots, at, table.contract())));
     let commits = reach(&mut tables, goal).await?;
     finish(&tables, lock).await?;
     Ok(commits)
-}
-
-/// Whether any table has an Iceberg table.
-///
-/// # Errors
-/// A lake that fails.
-pub(in crate::lake) async fn exists(store: &Store) -> Result<bool> {
-    for table in Table::ALL {
-        let folder = Layout::iceberg_folder(table);
-        if !store.list_here(&folder).await?.is_empty() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// The snapshots that at least one Iceberg table does not list, in the given order.
@@ -101,40 +87,6 @@ enum Goal<'a> {
     Removed(&'a [NaiveDate], DateTime<Utc>, &'a Contract),
 }
 
-/// Commits what is missing to reach the goals, and returns the number of commits.
-async fn reach<'a>(
-    tables: &mut [IcebergTable],
-    goal_of: impl Fn(Table) -> Goal<'a>,
-) -> Result<usize> {
-    let mut ready = Vec::new();
-    for table in tables {
-        let goal = goal_of(table.table);
-        if let Some(prepared) = goal.prepare(table).await? {
-            ready.push((table, goal, prepared));
-        }
-    }
-    let mut commits = 0;
-    for (table, goal, prepared) in ready {
-        commits += usize::from(put(table, &goal, prepared).await?);
-    }
-    Ok(commits)
-}
-
-/// Commits, and prepares the commit again if another writer commits first. False if nothing is missing then.
-async fn put(table: &mut IcebergTable, goal: &Goal<'_>, mut prepared: Prepared) -> Result<bool> {
-    for _ in 0..ATTEMPTS {
-        if table.put(prepared).await? {
-            return Ok(true);
-        }
-        table.reload().await?;
-        match goal.prepare(table).await? {
-            None => return Ok(false),
-            Some(again) => prepared = again,
-        }
-    }
-    Err(gave_up("Iceberg", table.table))
-}
-
 /// Points readers to the newest versions, and deletes what only expired snapshots need.
 async fn finish(tables: &[IcebergTable], lock: &Lock) -> Result<()> {
     for table in tables {
@@ -150,9 +102,26 @@ async fn finish(tables: &[IcebergTable], lock: &Lock) -> Result<()> {
     Ok(())
 }
 
-impl Goal<'_> {
-    /// Prepares the commit that reaches the goal; none if it is reached.
-    async fn prepare(&self, table: &IcebergTable) -> Result<Option<Prepared>> {
+impl Versioned for IcebergTable {
+    type Change = Prepared;
+
+    const FORMAT: &'static str = "Iceberg";
+
+    fn table(&self) -> Table {
+        self.table
+    }
+
+    async fn put(&mut self, prepared: Prepared) -> Result<bool> {
+        self.commit(prepared).await
+    }
+
+    async fn reload(&mut self) -> Result<()> {
+        Self::reload(self).await
+    }
+}
+
+impl conflicts::Goal<IcebergTable> for Goal<'_> {
+    async fn change(&self, table: &IcebergTable) -> Result<Option<Prepared>> {
         let change = match self {
             Self::Published(manifest, contract) => published(table, manifest, contract).await?,
             Self::Removed(dates, at, contract) => removed(table, dates, *at, contract),

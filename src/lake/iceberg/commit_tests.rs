@@ -7,10 +7,11 @@ use chrono::NaiveDate;
 use object_store::ObjectStoreExt as _;
 use serde_json::{Value, json};
 
+use super::super::formats::TableFormat;
 use super::super::manifest::Manifest;
 use super::super::testing::{TABLE, attempts, day, in_a_bucket, noon, on_disk, published, written};
 use super::table::IcebergTable;
-use super::{differences, exists, missing};
+use super::{differences, missing};
 use crate::clock::Clock;
 use crate::contract::{Contract, Table};
 use crate::error::Result;
@@ -75,11 +76,14 @@ async fn a_snapshot_is_one_commit_and_repeating_it_commits_nothing() {
     let (_folder, disk) = on_disk();
     for store in [disk, in_a_bucket()] {
         let manifest = published(&store, 0, "first", 1, 3).await;
-        assert!(!exists(&store).await.unwrap());
+        assert!(!TableFormat::Iceberg.exists(&store).await.unwrap());
         assert_consistent(&store, &[&manifest]).await;
         assert_eq!(commit(&store, &[&manifest]).await.unwrap(), 1);
         assert_eq!(commit(&store, &[&manifest]).await.unwrap(), 0);
-        assert!(metadata(&store, 2).await.is_none() && exists(&store).await.unwrap());
+        assert!(
+            metadata(&store, 2).await.is_none()
+                && TableFormat::Iceberg.exists(&store).await.unwrap()
+        );
         assert_consistent(&store, &[&manifest]).await;
 
         let found = metadata(&store, 1).await.unwrap();

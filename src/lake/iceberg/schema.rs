@@ -146,9 +146,9 @@ impl Schema {
 
     /// The highest id, those of keys and values of maps included.
     pub(super) fn last_id(&self) -> i32 {
-        let last = self.fields.iter().map(|field| match &field.kind {
-            Value::Object(map) => map["value-id"].as_i64().unwrap_or_default() as i32,
-            _ => field.id,
+        let last = self.fields.iter().map(|field| {
+            let value = field.kind["value-id"].as_i64();
+            value.map_or(field.id, |id| id as i32)
         });
         last.max().unwrap_or_default()
     }
@@ -159,14 +159,18 @@ impl Schema {
             .fields
             .iter()
             .map(|field| match &field.kind {
-                Value::Object(map) => json!({
-                    "field-id": field.id,
-                    "names": [field.name],
-                    "fields": [
-                        { "field-id": map["key-id"], "names": ["key"] },
-                        { "field-id": map["value-id"], "names": ["value"] },
-                    ],
-                }),
+                Value::Object(map)
+                    if map.contains_key("key-id") && map.contains_key("value-id") =>
+                {
+                    json!({
+                        "field-id": field.id,
+                        "names": [field.name],
+                        "fields": [
+                            { "field-id": map["key-id"], "names": ["key"] },
+                            { "field-id": map["value-id"], "names": ["value"] },
+                        ],
+                    })
+                }
                 _ => json!({ "field-id": field.id, "names": [field.name] }),
             })
             .collect();

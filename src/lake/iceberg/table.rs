@@ -265,7 +265,7 @@ impl IcebergTable {
 
     /// Commits durably as the next version. False if another writer has committed that version: then nothing is changed, and
     /// the caller must reload the table.
-    pub(super) async fn put(&mut self, prepared: Prepared) -> Result<bool> {
+    pub(super) async fn commit(&mut self, prepared: Prepared) -> Result<bool> {
         let json = serde_json::to_vec(&prepared.metadata);
         let json = json.context(|| "failed to write Iceberg metadata")?;
         let path = Layout::iceberg_metadata(self.table, self.version + 1);
@@ -301,11 +301,11 @@ impl IcebergTable {
             }
             let found = self.store.get_version(&path).await?;
             let hinted = found.as_ref().and_then(|(text, _)| version_in(text));
-            let is_later = match hinted {
+            let is_current = match hinted {
                 Some(hinted) if hinted > newest => self.is_version(hinted).await?,
                 hinted => hinted == Some(newest),
             };
-            if is_later {
+            if is_current {
                 return Ok(());
             }
             let text = Bytes::from(newest.to_string());
