@@ -20,7 +20,7 @@
 //! them are paid for. Halving takes 10 and pays for 5.
 //!
 //! Refusals that name a target make this unnecessary: the named target is asked for alone, and the
-//! others together.
+//! others together. Names that are wrong more often than right no longer count.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::f64::consts::LN_2;
@@ -73,6 +73,12 @@ pub(super) struct Isolation<'a> {
     density: Density,
     /// How many requests were refused since the last one that has a response.
     in_a_row: u64,
+    /// Targets that a refusal has named and that have no end yet.
+    accused: HashSet<TargetId>,
+    /// How many named targets were returned when they were asked for alone.
+    named_wrongly: u64,
+    /// How many were refused.
+    named_rightly: u64,
 }
 
 /// The chance that a part is good, one in so many. At this chance, one paid response is worth about
@@ -86,6 +92,8 @@ const MANY_LOOSE: usize = 20 * MAX_TARGETS;
 /// The fewest names and the share of a group, as one in so many, after which its rest is halved
 /// although each refusal names a target: removing named targets one by one sends the rest once for each.
 const DENSE: (usize, usize) = (16, 8);
+/// How many more names may be wrong than right before names no longer count.
+const WRONG_NAMES: u64 = 2;
 /// Refusals in a row between two looks at a batch without suspects.
 const ROW_WITHOUT_A_LOOK: u64 = 64;
 /// Refusals in a row with an unknown code after which the targets are probably not the cause.
@@ -129,6 +137,9 @@ impl<'a> Isolation<'a> {
             held: HashMap::new(),
             density: Density::default(),
             in_a_row: 0,
+            accused: HashSet::new(),
+            named_wrongly: 0,
+            named_rightly: 0,
         }
     }
 
@@ -152,6 +163,9 @@ impl<'a> Isolation<'a> {
         let roots = targets.iter().map(|&target| (self.root_of)(target));
         self.density.returned(roots);
         self.in_a_row = 0;
+        if let &[alone] = targets {
+            self.named_wrongly += u64::from(self.accused.remove(&alone));
+        }
         if let Some(targets) = self.held.remove(&batch) {
             self.suspects.push_front(Suspects {
                 targets,
@@ -164,6 +178,7 @@ impl<'a> Isolation<'a> {
     /// Counts a target that was refused alone.
     pub(super) fn convicted(&mut self, batch: u32, target: TargetId) {
         self.density.refused((self.root_of)(target));
+        self.named_rightly += u64::from(self.accused.remove(&target));
         self.in_a_row += 1;
         self.set_aside(batch);
     }
@@ -201,8 +216,10 @@ impl<'a> Isolation<'a> {
             state,
             names,
         };
+        let named = named.filter(|_| self.named_wrongly <= self.named_rightly + WRONG_NAMES);
         if let Some(at) = named {
             let target = targets.remove(at);
+            self.accused.insert(target);
             self.suspects
                 .push_front(set(vec![target], State::Refused, 0));
             known -= usize::from(at < known);
