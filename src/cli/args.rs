@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::time::Duration;
 
 use chrono::{NaiveDate, TimeDelta};
 use clap::Args;
@@ -12,7 +13,8 @@ use crate::clock::{Clock, date};
 use crate::error::{Error, Result};
 use crate::money::Usd;
 use crate::pipeline::{Overrides, Pipeline, check_given_lake};
-use crate::store::Store;
+use crate::stop::Stop;
+use crate::store::{RETRY, Store};
 use crate::upkeep::dates;
 
 /// The pipeline file, and what flags and environment variables replace in it.
@@ -97,8 +99,32 @@ impl LakeArg {
     /// # Errors
     /// No place at all, a place that is not a lake, or a pipeline file that is wrong.
     pub(super) async fn open(&self, clock: &Clock) -> Result<Lake> {
-        let Found { url, file, alerts } = self.find(clock)?;
+        self.open_with(clock, |store, _| store).await
+    }
+
+    /// Opens the lake for a command that changes it: what fails for a while is tried again, as long as the pipeline file
+    /// says, if the lake was given by one.
+    ///
+    /// # Errors
+    /// As [`LakeArg::open`].
+    pub(super) async fn open_patiently(&self, clock: &Clock, stop: &Stop) -> Result<Lake> {
+        let patient = |store: Store, limit| store.patient(clock, stop, limit);
+        self.open_with(clock, patient).await
+    }
+
+    async fn open_with(
+        &self,
+        clock: &Clock,
+        prepare: impl FnOnce(Store, Duration) -> Store,
+    ) -> Result<Lake> {
+        let Found {
+            url,
+            file,
+            alerts,
+            retry,
+        } = self.find(clock)?;
         let store = Store::open(&url).map_err(|error| error.with_hint(PLACE))?;
+        let store = prepare(store, retry);
         if dates(&store).await?.is_empty() {
             return Err(Error::usage(format!("{url} is not a lake, or no run has started in it"))
                 .with_hint("pass the folder or URL of a lake, or the pipeline file that names it; `backlake run FILE` makes a lake"));
@@ -140,6 +166,7 @@ impl LakeArg {
             url: pipeline.lake.url,
             file: Some(place.clone()),
             alerts: Some(pipeline.alerts),
+            retry: pipeline.lake.retry,
         })
     }
 }
@@ -149,6 +176,8 @@ struct Found {
     url: String,
     file: Option<String>,
     alerts: Option<AlertSettings>,
+    /// How long to try again what fails in the lake.
+    retry: Duration,
 }
 
 impl Found {
@@ -157,6 +186,7 @@ impl Found {
             url: url.to_owned(),
             file: None,
             alerts: None,
+            retry: RETRY,
         }
     }
 }
