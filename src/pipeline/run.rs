@@ -229,11 +229,10 @@ async fn work(
             refusals,
             ..open_report(start, &gathered, fetched.means)
         };
-        let error = with_date(error, pipeline);
         write_summary(ledger, &report, Some(&error)).await;
         return Ok(RunEnd {
             report,
-            error: Some(error),
+            error: Some(with_date(error, pipeline)),
         });
     }
     if fates.failed > 0 {
@@ -249,7 +248,6 @@ async fn work(
     let publication = Publication::new(start, gathered, published, WhenDamaged::AskAgain);
     let ended = Box::pin(publication.publish(fetched.means)).await;
     let mut end = ended.map_err(|error| with_date(error, pipeline))?;
-    end.error = end.error.map(|error| with_date(error, pipeline));
     end.report.refusals = refusals;
     write_summary(ledger, &end.report, end.error.as_ref()).await;
     // If something is left to clear, the next start does that first.
@@ -259,6 +257,7 @@ async fn work(
     if end.error.is_none() && is_tidy {
         ledger.unmark_at_the_end(&run)?;
     }
+    end.error = end.error.map(|error| with_date(error, pipeline));
     Ok(end)
 }
 
