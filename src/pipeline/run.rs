@@ -8,6 +8,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tracing::{debug, info, warn};
 
+use super::ahead::{Ahead, flatten_during};
 use super::attempts::RunAttempts;
 use super::connect::{connect, credentials_for};
 use super::gates::{begins_today, same_kind_of_data, same_question, too_many_failed, with_date};
@@ -244,8 +245,18 @@ async fn work(
     }
     (env.on_progress)(Progress::Publishing {
         responses: gathered.attempts.archived.len() as u64,
+        flattened: fetched
+            .ahead
+            .as_ref()
+            .map_or(0, |ahead| ahead.found.responses()),
     });
-    let publication = Publication::new(start, gathered, published, WhenDamaged::AskAgain);
+    let publication = Publication::new(
+        start,
+        gathered,
+        published,
+        WhenDamaged::AskAgain,
+        fetched.ahead,
+    );
     let ended = Box::pin(publication.publish(fetched.means)).await;
     let mut end = ended.map_err(|error| with_date(error, pipeline))?;
     end.report.refusals = refusals;
@@ -387,6 +398,8 @@ struct Fetched {
     means: Option<Means>,
     /// Why sending stopped early.
     stopped: Option<Error>,
+    /// The rows of responses that are flattened already.
+    ahead: Option<Ahead>,
 }
 
 /// Sends what is missing, and settles what it cost.
@@ -412,15 +425,18 @@ async fn fetch_missing(
         }
         Err(error) => {
             return Ok(Fetched {
-                means: None,
                 stopped: Some(error),
+                ..Fetched::default()
             });
         }
     };
-    let stopped = session.fetch(gathered, plan).await?;
+    let fetching =
+        async |gathered: &mut Gathered, completed| session.fetch(gathered, plan, &completed).await;
+    let (stopped, ahead) = flatten_during(start, gathered, fetching).await?;
     Ok(Fetched {
         means: Some(session.means),
-        stopped,
+        stopped: stopped?,
+        ahead,
     })
 }
 

@@ -48,6 +48,7 @@ mod notifying;
 mod on_the_way;
 mod operator;
 mod outside;
+mod overlapping;
 mod pipe;
 mod places;
 mod planning;
