@@ -140,7 +140,7 @@ async fn published_already(
     {
         finish_interrupted(pipeline, env, store).await;
     }
-    let mut report = RunReport::of_manifest(manifest, RunState::AlreadyPublished);
+    let mut report = RunReport::already_published(store, manifest).await;
     report.seconds = (env.clock.now() - started_at).num_milliseconds() as f64 / 1000.0;
     Ok(RunEnd {
         report,
