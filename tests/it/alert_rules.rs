@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use backlake::alerts::{AlertOptions, AlertSettings, Alerts, Rule, find};
 use backlake::pipeline::{RunMode, RunState, run};
+use backlake::report::{NIGHTS, ReportOptions, collect, html};
 use backlake::simulator::{Behaviour, Population};
 use backlake::store::Store;
 use chrono::{Days, TimeDelta};
@@ -32,7 +33,11 @@ fn targets(are_known: bool, number: usize) -> Vec<String> {
     let all = (0..).map(|n| (domain(n), format!("https://{}/page-{n}", domain(n))));
     let found = all.filter(|(domain, target)| {
         let page = population.page(date(), target, domain);
-        page.is_some() == are_known
+        match are_known {
+            // Only pages with enough links tell whether the index moved.
+            true => page.is_some_and(|page| page.referring_main_domains >= 20),
+            false => page.is_none(),
+        }
     });
     found.map(|(_, target)| target).take(number).collect()
 }
@@ -43,13 +48,18 @@ fn odd_field(number: usize, item: &mut serde_json::Value) {
     }
 }
 
+fn all_grown(_: usize, item: &mut serde_json::Value) {
+    let domains = item["referring_main_domains"].as_i64().unwrap();
+    item["referring_main_domains"] = (domains * 11 / 10).into();
+}
+
 fn all_broken(_: usize, item: &mut serde_json::Value) {
     item["broken_backlinks"] = item["backlinks"].clone();
 }
 
-/// The alerts after two nights of which the second is different, and the rules of those that its run
-/// told.
-async fn alerts_of(change: &Change) -> (Alerts, BTreeSet<Rule>) {
+/// The alerts after two nights of which the second is different, the rules of those that its run
+/// told, and the page of its report.
+async fn alerts_of(change: &Change) -> (Alerts, BTreeSet<Rule>, String) {
     let known = targets(true, 200);
     let mut site = Site::new(&known);
     let (quiet, clock) = simulator(Behaviour::default()).await;
@@ -93,7 +103,16 @@ async fn alerts_of(change: &Change) -> (Alerts, BTreeSet<Rule>) {
     }
     let store = Store::open(site.lake().to_str().unwrap()).unwrap();
     let told = second.report.alerts.iter().map(|alert| alert.rule);
-    (find(&store, &options).await.unwrap(), told.collect())
+    let shown = ReportOptions {
+        snapshot: None,
+        nights: NIGHTS,
+        label: None,
+        alerts: options.settings.clone(),
+        now: options.now,
+    };
+    let page = html(&collect(&store, shown).await.unwrap());
+    let found = find(&store, &options).await.unwrap();
+    (found, told.collect(), page)
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,6 +130,12 @@ async fn each_cause_is_told_by_its_rule_and_by_no_other() {
             "100 % of its backlinks are broken",
             [None; 2],
             Change::Items(all_broken),
+        ),
+        (
+            Rule::IndexShift,
+            "all pages moved by +",
+            [None; 2],
+            Change::Items(all_grown),
         ),
         (
             Rule::Fates,
@@ -137,7 +162,7 @@ async fn each_cause_is_told_by_its_rule_and_by_no_other() {
             Change::Held,
         ),
     ] {
-        let (found, told) = alerts_of(&change).await;
+        let (found, told, page) = alerts_of(&change).await;
         let rules: BTreeSet<_> = found.alerts.iter().map(|alert| alert.rule).collect();
         assert_eq!(rules, BTreeSet::from([rule]), "{:#?}", found.alerts);
         let alert = &found.alerts[0];
@@ -145,6 +170,11 @@ async fn each_cause_is_told_by_its_rule_and_by_no_other() {
         for (value, expected) in [alert.before, alert.after].into_iter().zip(numbers) {
             assert!(expected.is_none() || value == expected, "{alert:#?}");
         }
+        let index = match rule {
+            Rule::IndexShift => "! has changed",
+            _ => "✓ no jump",
+        };
+        assert!(page.contains(index), "{rule:?}");
         // What is known at the end of the run is told by it.
         let is_known = !matches!(change, Change::Later(_) | Change::Held);
         assert_eq!(told.contains(&rule), is_known, "{rule:?}");
