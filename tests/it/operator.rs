@@ -297,7 +297,7 @@ fn refused_targets(fault: &Fault) -> String {
     let plan = plan.output().unwrap();
     let plan = text(&plan.stdout);
     for line in plan.lines().filter(|line| line.contains("not asked for")) {
-        let until = line.find("after 20").map(|at| at + "after ".len());
+        let until = line.find("before 20").map(|at| at + "before ".len());
         let _ = writeln!(
             shown,
             "plan     {}",
