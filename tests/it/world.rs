@@ -192,6 +192,17 @@ impl World {
         }
     }
 
+    /// Puts these objects in the place of all objects of the lake.
+    pub(crate) async fn replace_by(&self, objects: &BTreeMap<String, Bytes>) {
+        for path in self.tree().await.into_keys() {
+            self.objects.delete(&path.into()).await.unwrap();
+        }
+        for (path, bytes) in objects {
+            let path = path.as_str().into();
+            self.objects.put(&path, bytes.clone().into()).await.unwrap();
+        }
+    }
+
     /// Every object of the lake, by its path.
     pub(crate) async fn tree(&self) -> BTreeMap<String, Bytes> {
         let mut found = BTreeMap::new();
