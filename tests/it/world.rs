@@ -15,8 +15,8 @@ use backlake::store::{Owner, Store};
 use backlake::upkeep::{Keep, compact, prune, to_compact, to_prune};
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
-use object_store::ObjectStore;
 use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use crate::campaign::contents;
 use crate::harness::{Site, date, mixed_targets as lines, noon, surroundings};
