@@ -67,7 +67,7 @@ impl<'a> Watcher<'a> {
                     balance_usd = means.balance_usd.map(tracing::field::display),
                     per_request_usd = %means.price_per_request_usd,
                     per_row_usd = %means.price_per_row_usd,
-                    prices_from = ?means.prices_from,
+                    prices_from = <&str>::from(means.prices_from),
                     "fetching"
                 );
                 watched.targets = watched.ended() + targets;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use chrono::NaiveDate;
 use clap::Args;
 
-use super::args::LakeArg;
+use super::args::{LakeArg, nights};
 use super::console::{Console, Failure, print};
 use super::outside::write_named;
 use crate::clock::date;
@@ -30,7 +30,7 @@ pub(super) struct ReportArgs {
     #[arg(long, value_name = "DATE", value_parser = date)]
     snapshot: Option<NaiveDate>,
     /// How many nights to look back
-    #[arg(long, value_name = "NIGHTS", default_value_t = NIGHTS)]
+    #[arg(long, value_name = "N", default_value_t = NIGHTS, value_parser = nights)]
     nights: NonZeroU32,
     /// Show only pages whose lines have this label: a column that the pipeline keeps, and its value
     #[arg(long, value_name = "COLUMN=VALUE", value_parser = label)]

@@ -32,8 +32,8 @@ use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::fate::Fate;
 use crate::flatten::Drift;
 use crate::lake::{
-    Manifest, ManifestFile, ProfileChange, PublicationId, Publishing, RequestTotals, Staging,
-    TableManifest, Tally, publish, snapshots,
+    Manifest, ManifestFile, ProfileChange, PublicationId, Published, Publishing, RequestTotals,
+    Staging, TableManifest, Tally, publish, snapshots,
 };
 use crate::ledger::{Attempt, Outcome};
 use crate::store::AttemptId;
@@ -137,9 +137,10 @@ impl<'a> Publication<'a> {
             stages: &self.stages,
             moved: &|| (env.on_progress)(Progress::Moved),
         };
-        let manifest = publish(&staging, manifest, &how).await?;
+        let Published { manifest, warnings } = publish(&staging, manifest, &how).await?;
         (env.on_progress)(Progress::Manifested);
         let mut report = self.report(&manifest, RunState::Published, findings, means);
+        report.warnings = warnings;
         let failed = alert(&self.start, &mut report).await;
         report.warnings.extend(write_page(&self.start).await);
         report.warnings.extend(failed);

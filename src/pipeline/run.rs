@@ -20,7 +20,7 @@ use super::notify::with_notice;
 use super::plan::read_targets;
 use super::publish::{Publication, WhenDamaged};
 use super::ready::Pipeline;
-use super::repeated::done_already;
+use super::repeated::{done_already, not_finished};
 use super::report::{
     Findings, Progress, Refusals, RunEnd, RunReport, RunState, renew_summary, summary_is_outdated,
     write_summary,
@@ -135,13 +135,15 @@ async fn published_already(
             "a replacement of this snapshot was started and is not published; `--replace` continues it"
         );
     }
+    let mut warnings = Vec::new();
     if is_untidy(store, pipeline.snapshot).await?
         || store.has_leftovers_of(pipeline.snapshot)?
         || (!is_replaced && summary_is_outdated(&ledger, &manifest.run).await)
     {
-        finish_interrupted(pipeline, env, store).await;
+        warnings = finish_interrupted(pipeline, env, store).await;
     }
     let mut report = RunReport::of_manifest(manifest, RunState::AlreadyPublished);
+    report.warnings = warnings;
     report.seconds = (env.clock.now() - started_at).num_milliseconds() as f64 / 1000.0;
     Ok(RunEnd {
         report,
@@ -149,25 +151,34 @@ async fn published_already(
     })
 }
 
-/// Deletes what a publication left that was interrupted after its manifest was written.
-async fn finish_interrupted(pipeline: &Pipeline, env: &Surroundings<'_>, store: &Store) {
+/// Deletes what a publication left that was interrupted after its manifest was written. Returns the warnings.
+async fn finish_interrupted(
+    pipeline: &Pipeline,
+    env: &Surroundings<'_>,
+    store: &Store,
+) -> Vec<String> {
     let finished = locked(store, pipeline, env, async |lock| {
         match Manifest::read(store, pipeline.snapshot).await? {
             Some(manifest) => {
-                heal(store, &lock, &manifest).await?;
+                let formats = &pipeline.lake.table_formats;
+                let warnings = heal(store, formats, &lock, &manifest).await?;
                 renew_summary(&Ledger::new(store.clone(), pipeline.snapshot), &manifest).await;
-                Ok(())
+                Ok(warnings)
             }
-            None => Ok(()),
+            None => Ok(Vec::new()),
         }
     });
     match finished.await {
-        Ok(()) => info!("finished an interrupted publication"),
-        // It was not interrupted: that process is at its end.
-        Err(error) if error.kind() == ErrorKind::Locked => debug!(%error, "not finished yet"),
-        Err(error) => {
-            warn!(%error, "failed to finish an interrupted publication; the next start tries again");
+        Ok(warnings) => {
+            info!("finished an interrupted publication");
+            warnings
         }
+        // It was not interrupted: that process is at its end.
+        Err(error) if error.kind() == ErrorKind::Locked => {
+            debug!(%error, "not finished yet");
+            Vec::new()
+        }
+        Err(error) => vec![not_finished(&error)],
     }
 }
 
@@ -219,11 +230,10 @@ async fn work(
             refusals,
             ..open_report(start, &gathered, fetched.means)
         };
-        let error = with_date(error, pipeline);
         write_summary(ledger, &report, Some(&error)).await;
         return Ok(RunEnd {
             report,
-            error: Some(error),
+            error: Some(with_date(error, pipeline)),
         });
     }
     if fates.failed > 0 {
@@ -249,7 +259,6 @@ async fn work(
     );
     let ended = Box::pin(publication.publish(fetched.means)).await;
     let mut end = ended.map_err(|error| with_date(error, pipeline))?;
-    end.error = end.error.map(|error| with_date(error, pipeline));
     end.report.refusals = refusals;
     write_summary(ledger, &end.report, end.error.as_ref()).await;
     // If something is left to clear, the next start does that first.
@@ -259,6 +268,7 @@ async fn work(
     if end.error.is_none() && is_tidy {
         ledger.unmark_at_the_end(&run)?;
     }
+    end.error = end.error.map(|error| with_date(error, pipeline));
     Ok(end)
 }
 

@@ -239,6 +239,9 @@ async fn cases(killer: &Killer, keys: &'static str) -> Vec<Case> {
     cases
 }
 
+/// What stands for the kind of an operation that a command ended without.
+const NOT_REACHED: &str = "not reached";
+
 /// Kills a command at an operation, repeats it once, and checks what is promised. Returns the kind of the operation.
 async fn killed(killer: &Killer, case: &Case, at: usize, when: When) -> String {
     let Case { command, keys, .. } = *case;
@@ -248,6 +251,11 @@ async fn killed(killer: &Killer, case: &Case, at: usize, when: When) -> String {
     let last = operations.last().cloned().unwrap_or_default();
     let what = format!("{command:?} killed {when:?} operation {at} ({last}), {keys}");
     let code = output.status.code();
+    if code == Some(0) && operations.len() <= at {
+        // How many operations a command takes differs a little: which of its threads makes a folder, whether the lock
+        // is renewed.
+        return NOT_REACHED.to_owned();
+    }
     assert_eq!(code, Some(KILLED), "{what}: {}", text(&output.stderr));
     settled(&lake.simulator).await;
     let lost = match command.pays() {
@@ -266,14 +274,8 @@ async fn killed(killer: &Killer, case: &Case, at: usize, when: When) -> String {
     assert_eq!(shape(names), case.after, "{what}");
     let left = lake.left_over();
     if !left.is_empty() {
-        // Another process could be writing these, whatever lock it has. They go when they are old.
-        let kinds = [
-            "_contracts/",
-            "/_delta_log/",
-            "/_iceberg/",
-            "/locks/",
-            "/.probe-",
-        ];
+        // Another process could be writing these without having a lock. They go when they are old.
+        let kinds = ["/locks/", "/.probe-"];
         let is_shared = |name: &String| kinds.iter().any(|kind| name.contains(kind));
         assert!(left.iter().all(is_shared), "{what}: {left:?}");
         age(&lake, &left);
@@ -344,6 +346,11 @@ async fn a_program_killed_at_any_file_operation_is_repeated_once_and_nothing_is_
     }
     println!("killed at {count} points: {reached:?}");
     assert!(count > 10, "{count}");
+    let missed = reached.get(NOT_REACHED).copied().unwrap_or_default();
+    assert!(
+        missed as usize * 10 <= count,
+        "{missed} of {count} points were not reached"
+    );
     let expected = ["fsync", "link", "mkdir", "open", "rename", "unlink"];
     assert_eq!(kinds, expected.map(str::to_owned).into());
 }
