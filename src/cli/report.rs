@@ -42,14 +42,15 @@ pub(super) struct ReportArgs {
 
 impl ReportArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
-        let store = self.lake.open(&console.clock).await?.store;
+        let lake = self.lake.open(&console.clock).await?;
         let options = ReportOptions {
             snapshot: self.snapshot,
             nights: self.nights,
             label: self.label,
+            alerts: lake.alerts.unwrap_or_default(),
             now: console.clock.now(),
         };
-        let page = html(&Box::pin(collect(&store, options)).await?);
+        let page = html(&Box::pin(collect(&lake.store, options)).await?);
         match &self.out {
             None => print(&page)?,
             Some(file) => write_named("--out", file, page.as_bytes())?,

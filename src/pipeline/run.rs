@@ -142,7 +142,7 @@ async fn published_already(
     {
         warnings = finish_interrupted(pipeline, env, store).await;
     }
-    let mut report = RunReport::of_manifest(manifest, RunState::AlreadyPublished);
+    let mut report = RunReport::already_published(store, manifest).await;
     report.warnings = warnings;
     report.seconds = (env.clock.now() - started_at).num_milliseconds() as f64 / 1000.0;
     Ok(RunEnd {

@@ -7,6 +7,7 @@
 )]
 
 mod absurd;
+mod alert_rules;
 mod alerts;
 mod altered;
 mod architecture;
