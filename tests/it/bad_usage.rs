@@ -240,7 +240,7 @@ fn values_and_flags_that_are_wrong_are_refused_with_what_is_right() {
         (&["prune", lake], "no rule says what to keep"),
         (
             &["prune", lake, "--keep-snapshots", "-1"],
-            "unexpected argument '-1' found",
+            "not a whole number from 0 up, or too large; write it as 30",
         ),
         (
             &["sql", lake, "--write", "/no/such/file"],
