@@ -248,7 +248,7 @@ fn values_and_flags_that_are_wrong_are_refused_with_what_is_right() {
         ),
         (
             &["simulate", "--port", "99999"],
-            "99999 is not in 0..=65535",
+            "not a port; write a number from 0 to 65535",
         ),
         (
             &["schema", "nope"],
