@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
 
 use chrono::{NaiveDate, TimeDelta};
 use clap::Args;
@@ -13,7 +14,8 @@ use crate::clock::{Clock, date};
 use crate::error::{Error, Result};
 use crate::money::Usd;
 use crate::pipeline::{Overrides, Pipeline, check_given_lake};
-use crate::store::Store;
+use crate::stop::Stop;
+use crate::store::{RETRY, Store};
 use crate::upkeep::dates;
 
 /// The pipeline file, and what flags and environment variables replace in it.
@@ -98,8 +100,32 @@ impl LakeArg {
     /// # Errors
     /// No place at all, a place that is not a lake, or a pipeline file that is wrong.
     pub(super) async fn open(&self, clock: &Clock) -> Result<Lake> {
-        let Found { url, file, alerts } = self.find(clock)?;
+        self.open_with(clock, |store, _| store).await
+    }
+
+    /// Opens the lake for a command that changes it: what fails for a while is tried again, as long as the pipeline file
+    /// says, if the lake was given by one.
+    ///
+    /// # Errors
+    /// As [`LakeArg::open`].
+    pub(super) async fn open_patiently(&self, clock: &Clock, stop: &Stop) -> Result<Lake> {
+        let patient = |store: Store, limit| store.patient(clock, stop, limit);
+        self.open_with(clock, patient).await
+    }
+
+    async fn open_with(
+        &self,
+        clock: &Clock,
+        prepare: impl FnOnce(Store, Duration) -> Store,
+    ) -> Result<Lake> {
+        let Found {
+            url,
+            file,
+            alerts,
+            retry,
+        } = self.find(clock)?;
         let store = Store::open(&url).map_err(|error| error.with_hint(place(file.as_deref())))?;
+        let store = prepare(store, retry);
         let dates = dates(&store).await;
         if dates.map_err(|error| store.in_words(error))?.is_empty() {
             let message = format!("{url} is not a lake, or no run has started in it");
@@ -142,6 +168,7 @@ impl LakeArg {
             url: pipeline.lake.url,
             file: Some(place.clone()),
             alerts: Some(pipeline.alerts),
+            retry: pipeline.lake.retry,
         })
     }
 }
@@ -151,6 +178,8 @@ struct Found {
     url: String,
     file: Option<String>,
     alerts: Option<AlertSettings>,
+    /// How long to try again what fails in the lake.
+    retry: Duration,
 }
 
 impl Found {
@@ -159,6 +188,7 @@ impl Found {
             url: url.to_owned(),
             file: None,
             alerts: None,
+            retry: RETRY,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::console::{Console, Failure};
 use super::prune::objects;
 use super::signals;
 use crate::stop::Stop;
-use crate::store::{Owner, RETRY};
+use crate::store::Owner;
 use crate::upkeep::{compact, to_compact};
 
 const EXAMPLES: &str = "\
@@ -36,13 +36,14 @@ pub(super) struct CompactArgs {
 impl CompactArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
         let clock = &console.clock;
-        let store = self.lake.open(clock).await?.store;
+        let stop = Stop::default();
+        if self.yes {
+            signals::listen(&stop)?;
+        }
+        let store = self.lake.open_patiently(clock, &stop).await?.store;
         let found = to_compact(&store, self.keep_days, clock.today()).await?;
         if self.yes {
             let dates: Vec<_> = found.iter().map(|found| found.snapshot).collect();
-            let stop = Stop::default();
-            signals::listen(&stop)?;
-            let store = store.patient(clock, &stop, RETRY);
             compact(&store, &dates, &Owner::this_process(), clock, &stop).await?;
         }
         let text = || {

@@ -11,7 +11,7 @@ use super::format::{bytes, count};
 use super::signals;
 use crate::error::Error;
 use crate::stop::Stop;
-use crate::store::{Owner, RETRY};
+use crate::store::Owner;
 use crate::upkeep::{Keep, Objects, Pruning, prune, to_prune};
 
 const EXAMPLES: &str = "\
@@ -61,12 +61,13 @@ impl PruneArgs {
                 .into());
         }
         let clock = &console.clock;
-        let store = self.lake.open(clock).await?.store;
+        let stop = Stop::default();
+        if self.yes {
+            signals::listen(&stop)?;
+        }
+        let store = self.lake.open_patiently(clock, &stop).await?.store;
         let pruning = to_prune(&store, snapshots, archives, clock.today()).await?;
         if self.yes {
-            let stop = Stop::default();
-            signals::listen(&stop)?;
-            let store = store.patient(clock, &stop, RETRY);
             prune(&store, &pruning, &Owner::this_process(), clock, &stop).await?;
         }
         let report = json!({

@@ -20,6 +20,7 @@ use super::purse::PriceCheck;
 use super::retry::{Decision, MAX_WAIT, MIN_WAIT, RetryContext, Tries};
 use super::transport::SendError;
 use super::verdict::{BatchSize, Next, Verdict, verdict};
+use crate::aside::aside;
 use crate::error::{Context, Error, Result};
 use crate::ledger::{Attempt, AttemptResult, Charged, Intent};
 use crate::money::Usd;
@@ -334,7 +335,7 @@ impl Fetcher<'_> {
         }
     }
 
-    /// Reads a response into the attempt, on a blocking thread.
+    /// Reads a response into the attempt.
     async fn read(&self, response: Response, attempt: &mut Attempt) -> Result<AttemptResult> {
         attempt.http_status = Some(response.status);
         let (bytes, secrets) = (response.body.len(), response.secrets);
@@ -347,7 +348,7 @@ impl Fetcher<'_> {
                 "the response repeats the credentials; they are replaced by asterisks"
             );
         }
-        let read = tokio::task::spawn_blocking(move || {
+        let read = aside(bytes, move || {
             let sha256 = sha256(&response.body);
             (sha256, classify(response.status, &response.body))
         });

@@ -359,6 +359,9 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
         }
         self.in_flight.remove(&id);
         self.suspects_in_flight -= usize::from(work.suspects > 0);
+        if verdict.next == Next::Complete {
+            (self.fetcher.completed)(&entry.attempt, &work.batch.targets);
+        }
         self.entries.push(entry);
         if let Some(pause) = pause {
             self.fetcher.pacer.pause(pause);

@@ -34,7 +34,7 @@ pub use manifest::{
     Manifest, ManifestFile, PublicationId, RequestTotals, TableManifest, Tally, snapshots,
 };
 pub use profile::{ChangeBounds, ColumnProfile, Profile, ProfileChange};
-pub use publish::{Publishing, heal, is_untidy, publish};
+pub use publish::{Published, Publishing, heal, is_untidy, publish};
 pub use sort::Sorter;
 pub use staging::Staging;
 pub use table_rows::{LineFate, requests_batch, targets_batch};

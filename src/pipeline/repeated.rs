@@ -10,7 +10,7 @@ use super::gates::same_question;
 use super::report::{RunEnd, RunReport, RunState, renew_summary};
 use super::run_mode::StartMode;
 use super::start::Start;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lake::{Manifest, heal, is_untidy};
 use crate::targets::TargetList;
 
@@ -38,15 +38,18 @@ pub(super) async fn done_already(
     if !(raced || cut_off) || !asks_the_same(start, published, list).await {
         return Ok(None);
     }
+    let formats = &start.pipeline.lake.table_formats;
     let tidied = match is_untidy(start.store, published.snapshot).await? {
-        true => heal(start.store, start.lock, published).await,
-        false => Ok(()),
+        true => heal(start.store, formats, start.lock, published).await,
+        false => Ok(Vec::new()),
     };
+    let mut end = already_published(start, published);
     match tidied {
-        Ok(()) => ledger.unmark_at_the_end(run)?,
-        Err(error) => {
-            warn!(%error, "failed to finish an interrupted publication; the next start tries again");
+        Ok(warnings) => {
+            ledger.unmark_at_the_end(run)?;
+            end.report.warnings = warnings;
         }
+        Err(error) => end.report.warnings.push(not_finished(&error)),
     }
     renew_summary(ledger, published).await;
     let by = if raced {
@@ -58,7 +61,14 @@ pub(super) async fn done_already(
         run,
         "{by}; nothing is asked again. To replace the snapshot once more, run the same command again"
     );
-    Ok(Some(already_published(start, published)))
+    Ok(Some(end))
+}
+
+/// Warns that an interrupted publication could not be finished.
+pub(super) fn not_finished(error: &Error) -> String {
+    let warning = "failed to finish an interrupted publication; the next start tries again";
+    warn!(%error, "{warning}");
+    format!("{warning}: {error}")
 }
 
 fn already_published(start: &Start<'_>, published: &Manifest) -> RunEnd {

@@ -318,10 +318,12 @@ pub enum Progress {
     Fetch(Event),
     /// Everything is fetched; the tables are written next.
     Publishing {
-        /// Responses to flatten.
+        /// The responses of the snapshot.
         responses: u64,
+        /// How many of them are flattened already.
+        flattened: u64,
     },
-    /// A response is flattened.
+    /// A response is flattened. While a run fetches, this is for responses that are archived already.
     Flattened,
     /// All tables are staged.
     Staged,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tracing::{debug, info, warn};
 
+use super::ahead::{Ahead, flatten_during};
 use super::attempts::RunAttempts;
 use super::connect::{connect, credentials_for};
 use super::gates::{begins_today, same_kind_of_data, same_question, too_many_failed, with_date};
@@ -19,7 +20,7 @@ use super::notify::with_notice;
 use super::plan::read_targets;
 use super::publish::{Publication, WhenDamaged};
 use super::ready::Pipeline;
-use super::repeated::done_already;
+use super::repeated::{done_already, not_finished};
 use super::report::{
     Findings, Progress, Refusals, RunEnd, RunReport, RunState, renew_summary, summary_is_outdated,
     write_summary,
@@ -134,13 +135,15 @@ async fn published_already(
             "a replacement of this snapshot was started and is not published; `--replace` continues it"
         );
     }
+    let mut warnings = Vec::new();
     if is_untidy(store, pipeline.snapshot).await?
         || store.has_leftovers_of(pipeline.snapshot)?
         || (!is_replaced && summary_is_outdated(&ledger, &manifest.run).await)
     {
-        finish_interrupted(pipeline, env, store).await;
+        warnings = finish_interrupted(pipeline, env, store).await;
     }
     let mut report = RunReport::of_manifest(manifest, RunState::AlreadyPublished);
+    report.warnings = warnings;
     report.seconds = (env.clock.now() - started_at).num_milliseconds() as f64 / 1000.0;
     Ok(RunEnd {
         report,
@@ -148,25 +151,34 @@ async fn published_already(
     })
 }
 
-/// Deletes what a publication left that was interrupted after its manifest was written.
-async fn finish_interrupted(pipeline: &Pipeline, env: &Surroundings<'_>, store: &Store) {
+/// Deletes what a publication left that was interrupted after its manifest was written. Returns the warnings.
+async fn finish_interrupted(
+    pipeline: &Pipeline,
+    env: &Surroundings<'_>,
+    store: &Store,
+) -> Vec<String> {
     let finished = locked(store, pipeline, env, async |lock| {
         match Manifest::read(store, pipeline.snapshot).await? {
             Some(manifest) => {
-                heal(store, &lock, &manifest).await?;
+                let formats = &pipeline.lake.table_formats;
+                let warnings = heal(store, formats, &lock, &manifest).await?;
                 renew_summary(&Ledger::new(store.clone(), pipeline.snapshot), &manifest).await;
-                Ok(())
+                Ok(warnings)
             }
-            None => Ok(()),
+            None => Ok(Vec::new()),
         }
     });
     match finished.await {
-        Ok(()) => info!("finished an interrupted publication"),
-        // It was not interrupted: that process is at its end.
-        Err(error) if error.kind() == ErrorKind::Locked => debug!(%error, "not finished yet"),
-        Err(error) => {
-            warn!(%error, "failed to finish an interrupted publication; the next start tries again");
+        Ok(warnings) => {
+            info!("finished an interrupted publication");
+            warnings
         }
+        // It was not interrupted: that process is at its end.
+        Err(error) if error.kind() == ErrorKind::Locked => {
+            debug!(%error, "not finished yet");
+            Vec::new()
+        }
+        Err(error) => vec![not_finished(&error)],
     }
 }
 
@@ -233,8 +245,18 @@ async fn work(
     }
     (env.on_progress)(Progress::Publishing {
         responses: gathered.attempts.archived.len() as u64,
+        flattened: fetched
+            .ahead
+            .as_ref()
+            .map_or(0, |ahead| ahead.found.responses()),
     });
-    let publication = Publication::new(start, gathered, published, WhenDamaged::AskAgain);
+    let publication = Publication::new(
+        start,
+        gathered,
+        published,
+        WhenDamaged::AskAgain,
+        fetched.ahead,
+    );
     let ended = Box::pin(publication.publish(fetched.means)).await;
     let mut end = ended.map_err(|error| with_date(error, pipeline))?;
     end.report.refusals = refusals;
@@ -376,6 +398,8 @@ struct Fetched {
     means: Option<Means>,
     /// Why sending stopped early.
     stopped: Option<Error>,
+    /// The rows of responses that are flattened already.
+    ahead: Option<Ahead>,
 }
 
 /// Sends what is missing, and settles what it cost.
@@ -401,15 +425,18 @@ async fn fetch_missing(
         }
         Err(error) => {
             return Ok(Fetched {
-                means: None,
                 stopped: Some(error),
+                ..Fetched::default()
             });
         }
     };
-    let stopped = session.fetch(gathered, plan).await?;
+    let fetching =
+        async |gathered: &mut Gathered, completed| session.fetch(gathered, plan, &completed).await;
+    let (stopped, ahead) = flatten_during(start, gathered, fetching).await?;
     Ok(Fetched {
         means: Some(session.means),
-        stopped,
+        stopped: stopped?,
+        ahead,
     })
 }
 

@@ -137,10 +137,10 @@ impl Lock {
         work: impl AsyncFnOnce(Arc<Self>) -> Result<T>,
     ) -> Result<T> {
         let lock = tokio::select! {
-            lock = Self::take(store, snapshot, owner, clock) => Arc::new(lock?),
+            lock = Self::take(store, snapshot, owner.clone(), clock) => Arc::new(lock?),
             reason = stop.requested() => return Err(reason.error()),
         };
-        if let Err(error) = lock.clear_leftovers(clock.now()).await {
+        if let Err(error) = lock.clear_leftovers(&owner, clock.now()).await {
             warn!(%error, "failed to delete what an interrupted process has left (harmless)");
         }
         let end = tokio::select! {

@@ -114,3 +114,35 @@ fn a_format_that_is_switched_off_is_kept_up_to_date_and_never_stops_a_publicatio
     }
     assert!(verify().status.success(), "{}", text(&verify().stdout));
 }
+
+#[test]
+fn damaged_tables_of_a_format_that_is_switched_off_never_stop_a_repeated_start() {
+    let on = site(r#"["delta", "iceberg"]"#);
+    assert_eq!(run(&on, DATE).0, Some(0));
+    let off = on.with_lake("table_formats = []");
+    for table in Table::ALL {
+        let newest = format!("{}/_iceberg/metadata/v2.metadata.json", table.name());
+        write(&off.lake(), &newest, "{}");
+    }
+    let named = off.manifest()["run"].as_str().unwrap().to_owned();
+    // As after a kill between the manifest and the clean-up.
+    let placing = format!("_staging/{DATE}/placing");
+    let report = |more: &[&str]| {
+        write(&off.lake(), &placing, "");
+        let output = off.program("run", &[&["--output", "json"], more].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let warning = report["warnings"][0].as_str().unwrap().to_owned();
+        assert!(
+            warning.contains("the lake has Iceberg tables") && warning.contains("v2.metadata.json"),
+            "{warning}"
+        );
+        assert!(!off.lake().join(&placing).exists());
+        report
+    };
+    assert_eq!(report(&[])["state"], "already_published");
+    // A replacement that was killed is recognised once; after that, the command replaces again.
+    write(&off.lake(), &format!("_runs/{DATE}/{named}.replacing"), "");
+    let states = [(); 2].map(|()| report(&["--replace"])["state"].clone());
+    assert_eq!(states, ["already_published", "published"]);
+}
