@@ -17,7 +17,7 @@ use super::state::{Alerts, stored, stored_before};
 use super::tell::{Patience, Telling, tell};
 use crate::error::{Context as _, Result};
 use crate::fate::Fate;
-use crate::history::{chosen, each_label, each_link, each_page, each_target_with};
+use crate::history::{MOST_VALUES, chosen, each_label, each_link, each_page, each_target_with};
 use crate::lake::{Manifest, snapshots};
 use crate::ledger::Ledger;
 use crate::provider::IndexSize;
@@ -26,8 +26,6 @@ use crate::upkeep::nights;
 
 /// The most alerts that are kept and told. A night with more has one cause.
 const MOST: usize = 1_000;
-/// The most values of a column of the list that are labels.
-const MOST_VALUES: usize = 200;
 
 /// Which alerts to look for.
 #[derive(Debug, Clone)]
@@ -72,9 +70,6 @@ pub async fn find(store: &Store, options: &AlertOptions) -> Result<Alerts> {
         let found = data.findings(store, settings).await?;
         findings.extend(found.0);
         labels = found.1;
-    }
-    if !settings.enabled {
-        findings.clear();
     }
     let before = stored_before(store, snapshot)
         .await
@@ -302,7 +297,11 @@ impl Data {
             let sides = [of(0, dimension), of(1, dimension)];
             bursts(&self.series, dimension, sides, settings)
         });
-        Ok(found.collect())
+        let mut found: Vec<_> = found.collect();
+        // Links from one top-level domain are often from one country, too: a page is told once.
+        let mut told = HashSet::new();
+        found.retain(|finding| told.insert(finding.subject.clone()));
+        Ok(found)
     }
 }
 

@@ -3,15 +3,14 @@
 use std::collections::HashSet;
 
 use super::alert::{Finding, Subject};
-use super::judge::{Change, Point, slow, sudden};
+use super::judge::{Change, Point, judge};
 use super::robust::median;
 use super::rule::Rule;
 use super::series::{Detail, Series};
 use super::settings::AlertSettings;
-use super::words::{changed, changed_slowly, percent};
+use super::words::percent;
+use crate::provider::SPAM_BANDS;
 
-/// The spam scores at which the provider's next band begins.
-const SPAM_BANDS: [f64; 2] = [31.0, 61.0];
 /// The smallest rise of a spam score.
 const SPAM_POINTS: f64 = 5.0;
 /// The fewest backlinks that broke.
@@ -114,20 +113,13 @@ impl Page<'_> {
     }
 
     fn domains(&self, points: &[Option<Point>], found: &mut Vec<Finding>) {
-        let (series, settings) = (self.series, self.settings);
-        let shifted = series.shifted(self.tonight);
-        if let Some(change) = sudden(points, shifted, settings) {
-            let rule = direction(&change, [Rule::DomainsLost, Rule::DomainsGained]);
-            if settings.applies(rule) {
-                let what = changed(&change, &self.subject());
-                found.push(self.changed(rule, &change, what));
-            }
-        } else if let Some(change) = slow(points, shifted, settings) {
-            let rule = direction(&change, [Rule::SlowLoss, Rule::SlowGain]);
-            if settings.applies(rule) {
-                let what = changed_slowly(&change, &self.subject(), points.len() - 1);
-                found.push(self.changed(rule, &change, what));
-            }
+        let shifted = self.series.shifted(self.tonight);
+        let Some(judged) = judge(points, shifted, self.settings) else {
+            return;
+        };
+        if self.settings.applies(judged.rule) {
+            let what = judged.words(&self.subject(), self.tonight);
+            found.push(self.changed(judged.rule, &judged.change, what));
         }
     }
 
@@ -158,7 +150,10 @@ impl Page<'_> {
     }
 
     fn spam(&self, found: &mut Vec<Finding>) {
-        let band = |score: f64| SPAM_BANDS.iter().filter(|first| score >= **first).count();
+        let band = |score: f64| {
+            let reached = SPAM_BANDS.iter().filter(|first| score >= **first as f64);
+            reached.count()
+        };
         let (Some(now), true) = (self.now(Detail::Spam), self.settings.applies(Rule::Spam)) else {
             return;
         };
@@ -239,11 +234,6 @@ impl Page<'_> {
             found.push(self.finding(Rule::Nofollow, points(was), points(is), size, what));
         }
     }
-}
-
-/// The rule for a loss, or the one for a gain.
-pub(super) fn direction(change: &Change, [loss, gain]: [Rule; 2]) -> Rule {
-    if change.log < 0.0 { loss } else { gain }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::{NaiveDate, TimeDelta};
@@ -123,11 +124,12 @@ impl LakeArg {
             alerts,
             retry,
         } = self.find(clock)?;
-        let store = Store::open(&url).map_err(|error| error.with_hint(PLACE))?;
+        let store = Store::open(&url).map_err(|error| error.with_hint(place(file.as_deref())))?;
         let store = prepare(store, retry);
-        if dates(&store).await?.is_empty() {
-            return Err(Error::usage(format!("{url} is not a lake, or no run has started in it"))
-                .with_hint("pass the folder or URL of a lake, or the pipeline file that names it; `backlake run FILE` makes a lake"));
+        let dates = dates(&store).await;
+        if dates.map_err(|error| store.in_words(error))?.is_empty() {
+            let message = format!("{url} is not a lake, or no run has started in it");
+            return Err(Error::usage(message).with_hint(place(file.as_deref())));
         }
         Ok(Lake {
             store,
@@ -191,8 +193,30 @@ impl Found {
     }
 }
 
-/// What to pass for LAKE.
-const PLACE: &str = "pass the folder or URL (s3://, gs://, az://) of a lake, or a pipeline file (.toml) that names it";
+/// What to do about a place that is not a lake.
+fn place(file: Option<&str>) -> String {
+    match file {
+        Some(file) => format!(
+            "if nothing has run yet, start with `backlake run {file}`; otherwise correct [lake] url or BACKLAKE_LAKE"
+        ),
+        None => "pass the folder or URL (s3://, gs://, az://) of a lake, or a pipeline file (.toml) that names it; `backlake run FILE` makes a lake".to_owned(),
+    }
+}
+
+/// Parses a whole number, such as a number of days.
+pub(super) fn whole<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse()
+        .map_err(|_| "not a whole number, or too large; write it as 30".to_owned())
+}
+
+/// Parses a number of nights.
+pub(super) fn nights(text: &str) -> Result<NonZeroU32, String> {
+    let read = text.parse().ok().filter(|nights| *nights <= MOST_NIGHTS);
+    read.ok_or_else(|| format!("not a number of nights from 1 to {MOST_NIGHTS}"))
+}
+
+/// More than two centuries: every night of a report has a line.
+const MOST_NIGHTS: NonZeroU32 = NonZeroU32::new(100_000).unwrap();
 
 fn minutes(text: &str) -> Result<NonZeroU32, String> {
     text.parse()

@@ -4,7 +4,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::args::LakeArg;
+use super::args::{LakeArg, whole};
 use super::console::{Console, Failure};
 use super::prune::objects;
 use super::signals;
@@ -26,7 +26,7 @@ pub(super) struct CompactArgs {
     #[command(flatten)]
     lake: LakeArg,
     /// Do not pack the snapshots of the last DAYS days
-    #[arg(long, value_name = "DAYS")]
+    #[arg(long, value_name = "DAYS", value_parser = whole::<u32>, allow_negative_numbers = true)]
     keep_days: Option<u32>,
     /// Pack; without this, only show what would be packed
     #[arg(long)]

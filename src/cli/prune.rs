@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Args;
 use serde_json::json;
 
-use super::args::LakeArg;
+use super::args::{LakeArg, whole};
 use super::console::{Console, Failure};
 use super::format::{bytes, count};
 use super::signals;
@@ -28,16 +28,16 @@ pub(super) struct PruneArgs {
     #[command(flatten)]
     lake: LakeArg,
     /// Keep the newest N snapshots
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>, allow_negative_numbers = true)]
     keep_snapshots: Option<u32>,
     /// Keep the snapshots of the last DAYS days
-    #[arg(long, value_name = "DAYS")]
+    #[arg(long, value_name = "DAYS", value_parser = whole::<u32>, allow_negative_numbers = true)]
     keep_snapshots_days: Option<u32>,
     /// Keep the newest N archives; a snapshot without its archive cannot be replayed
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>, allow_negative_numbers = true)]
     keep_archives: Option<u32>,
     /// Keep the archives of the last DAYS days
-    #[arg(long, value_name = "DAYS")]
+    #[arg(long, value_name = "DAYS", value_parser = whole::<u32>, allow_negative_numbers = true)]
     keep_archives_days: Option<u32>,
     /// Delete; without this, only show what would be deleted
     #[arg(long)]

@@ -40,7 +40,7 @@ pub(super) struct Work {
     /// How many of the first targets are suspects: a batch with them was refused.
     pub(super) suspects: usize,
     /// How many others of the suspects' group refusals have named.
-    pub(super) names: usize,
+    pub(super) named_before: usize,
     /// The number of the next attempt.
     pub(super) attempt: u32,
     tries: Tries,
@@ -58,7 +58,7 @@ impl Work {
             batch,
             span,
             suspects,
-            names: 0,
+            named_before: 0,
             attempt: 1,
             tries: Tries::default(),
             halvings,

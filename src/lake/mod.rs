@@ -35,6 +35,7 @@ pub use manifest::{
 };
 pub use profile::{ChangeBounds, ColumnProfile, Profile, ProfileChange};
 pub use publish::{Published, Publishing, heal, is_untidy, publish};
+pub use script::sql_text;
 pub use sort::Sorter;
 pub use staging::Staging;
 pub use table_rows::{LineFate, requests_batch, targets_batch};

@@ -15,13 +15,7 @@ pub(super) async fn alert(start: &Start<'_>, report: &mut RunReport) -> Option<S
     }
     match Box::pin(try_to_alert(start)).await {
         Ok(alerts) => {
-            report.alerts = alerts.told().cloned().collect();
-            report.quiet_alerts = (alerts.alerts.len() - report.alerts.len()) as u64;
-            // Those beyond the limit come after the listed ones, and the quiet ones come last.
-            match alerts.alerts.last() {
-                Some(last) if last.quiet => report.quiet_alerts += alerts.more,
-                _ => report.more_alerts = alerts.more,
-            }
+            report.take_alerts(&alerts);
             let not_read: Vec<_> = alerts.not_read.iter().map(ToString::to_string).collect();
             (!not_read.is_empty()).then(|| {
                 let dates = not_read.join(", ");

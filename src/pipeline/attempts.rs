@@ -1,6 +1,7 @@
 //! The attempts of a run over all its starts, and what they cost.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
@@ -31,10 +32,10 @@ pub(super) struct RunAttempts {
 }
 
 /// A batch whose response is in the archive.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ArchivedBatch {
     pub(super) id: AttemptId,
-    pub(super) targets: Vec<TargetId>,
+    pub(super) targets: Arc<[TargetId]>,
 }
 
 impl RunAttempts {
@@ -102,6 +103,7 @@ impl RunAttempts {
             }
         }
         states.set(&targets, asked(Fate::Absent, Some(id.batch), None));
+        let targets = targets.into();
         self.archived.push(ArchivedBatch { id, targets });
     }
 
@@ -115,6 +117,7 @@ impl RunAttempts {
                 End::Complete(id) => {
                     // Until `flatten` finds its row, a target counts as absent.
                     states.set(&targets, asked(Fate::Absent, batch, None));
+                    let targets = targets.into();
                     self.archived.push(ArchivedBatch { id, targets });
                 }
                 End::Refused(reason) => {

@@ -41,7 +41,10 @@ impl<'a> Notice<'a> {
             Some(ErrorKind::Held) => occasions.push(Occasion::Held),
             Some(_) => occasions.push(Occasion::Failed),
         }
-        if report.is_some_and(|report| !report.alerts.is_empty()) {
+        let has_news = |report: &RunReport| {
+            !report.alerts.is_empty() && report.state != RunState::AlreadyPublished
+        };
+        if report.is_some_and(has_news) {
             occasions.push(Occasion::Alerts);
         }
         let wanted = &pipeline.notify.on;

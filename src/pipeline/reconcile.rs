@@ -80,7 +80,7 @@ async fn their_tasks(
     // The clocks of the two sides may differ.
     let margin = Duration::hours(1);
     let listed = list_tasks(client, &env.clock, first - margin, last + margin).await?;
-    listed.ok_or_else(|| unexpected_response("the task list"))
+    listed.ok_or_else(no_task_list)
 }
 
 /// The difference between the two sides.
@@ -142,10 +142,9 @@ fn compare(ours: &[Attempt], theirs: &[ListedTask]) -> Comparison {
     }
 }
 
-/// The error of a free call whose response cannot be used.
-pub(super) fn unexpected_response(to: &str) -> Error {
-    let message = format!("failed to read {to}: unexpected response from the provider");
-    let hint = "check [api] base_url and the network; the log above shows the response";
+fn no_task_list() -> Error {
+    let message = "failed to read the task list: the provider gave no usable response";
+    let hint = "the log above says why; run the same command again later";
     Error::new(ErrorKind::Account, message).with_hint(hint)
 }
 

@@ -7,7 +7,7 @@
 use tracing::warn;
 
 use super::gates::same_question;
-use super::report::{RunEnd, RunReport, RunState, renew_summary};
+use super::report::{RunEnd, RunReport, renew_summary};
 use super::run_mode::StartMode;
 use super::start::Start;
 use crate::error::{Error, Result};
@@ -26,7 +26,7 @@ pub(super) async fn done_already(
     if start.mode.start == StartMode::Continue {
         // The previous holder of the lock has published the snapshot.
         same_question(start.pipeline, &published.question)?;
-        return Ok(Some(already_published(start, published)));
+        return Ok(Some(already_published(start, published).await));
     }
     // A replay publishes the same run again, and replaces nothing. A time that has not come yet is that of a wrong clock.
     let (began, now) = (start.started_at, start.env.clock.now());
@@ -43,7 +43,7 @@ pub(super) async fn done_already(
         true => heal(start.store, formats, start.lock, published).await,
         false => Ok(Vec::new()),
     };
-    let mut end = already_published(start, published);
+    let mut end = already_published(start, published).await;
     match tidied {
         Ok(warnings) => {
             ledger.unmark_at_the_end(run)?;
@@ -71,8 +71,8 @@ pub(super) fn not_finished(error: &Error) -> String {
     format!("{warning}: {error}")
 }
 
-fn already_published(start: &Start<'_>, published: &Manifest) -> RunEnd {
-    let mut report = RunReport::of_manifest(published, RunState::AlreadyPublished);
+async fn already_published(start: &Start<'_>, published: &Manifest) -> RunEnd {
+    let mut report = RunReport::already_published(start.store, published).await;
     report.seconds = start.seconds();
     RunEnd {
         report,

@@ -92,8 +92,9 @@ async fn rebuild(start: &Start<'_>) -> Result<RunEnd> {
     }
     (env.on_progress)(Progress::Publishing {
         responses: gathered.attempts.archived.len() as u64,
+        flattened: 0,
     });
-    let publication = Publication::new(start, gathered, published, WhenDamaged::Refuse);
+    let publication = Publication::new(start, gathered, published, WhenDamaged::Refuse, None);
     let end = Box::pin(publication.publish(None)).await?;
     write_summary(ledger, &end.report, end.error.as_ref()).await;
     Ok(end)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tracing::{debug, info, warn};
 
+use super::ahead::{Ahead, flatten_during};
 use super::attempts::RunAttempts;
 use super::connect::{connect, credentials_for};
 use super::gates::{begins_today, same_kind_of_data, same_question, too_many_failed, with_date};
@@ -141,7 +142,7 @@ async fn published_already(
     {
         warnings = finish_interrupted(pipeline, env, store).await;
     }
-    let mut report = RunReport::of_manifest(manifest, RunState::AlreadyPublished);
+    let mut report = RunReport::already_published(store, manifest).await;
     report.warnings = warnings;
     report.seconds = (env.clock.now() - started_at).num_milliseconds() as f64 / 1000.0;
     Ok(RunEnd {
@@ -229,11 +230,10 @@ async fn work(
             refusals,
             ..open_report(start, &gathered, fetched.means)
         };
-        let error = with_date(error, pipeline);
         write_summary(ledger, &report, Some(&error)).await;
         return Ok(RunEnd {
             report,
-            error: Some(error),
+            error: Some(with_date(error, pipeline)),
         });
     }
     if fates.failed > 0 {
@@ -245,11 +245,20 @@ async fn work(
     }
     (env.on_progress)(Progress::Publishing {
         responses: gathered.attempts.archived.len() as u64,
+        flattened: fetched
+            .ahead
+            .as_ref()
+            .map_or(0, |ahead| ahead.found.responses()),
     });
-    let publication = Publication::new(start, gathered, published, WhenDamaged::AskAgain);
+    let publication = Publication::new(
+        start,
+        gathered,
+        published,
+        WhenDamaged::AskAgain,
+        fetched.ahead,
+    );
     let ended = Box::pin(publication.publish(fetched.means)).await;
     let mut end = ended.map_err(|error| with_date(error, pipeline))?;
-    end.error = end.error.map(|error| with_date(error, pipeline));
     end.report.refusals = refusals;
     write_summary(ledger, &end.report, end.error.as_ref()).await;
     // If something is left to clear, the next start does that first.
@@ -259,6 +268,7 @@ async fn work(
     if end.error.is_none() && is_tidy {
         ledger.unmark_at_the_end(&run)?;
     }
+    end.error = end.error.map(|error| with_date(error, pipeline));
     Ok(end)
 }
 
@@ -388,6 +398,8 @@ struct Fetched {
     means: Option<Means>,
     /// Why sending stopped early.
     stopped: Option<Error>,
+    /// The rows of responses that are flattened already.
+    ahead: Option<Ahead>,
 }
 
 /// Sends what is missing, and settles what it cost.
@@ -413,15 +425,18 @@ async fn fetch_missing(
         }
         Err(error) => {
             return Ok(Fetched {
-                means: None,
                 stopped: Some(error),
+                ..Fetched::default()
             });
         }
     };
-    let stopped = session.fetch(gathered, plan).await?;
+    let fetching =
+        async |gathered: &mut Gathered, completed| session.fetch(gathered, plan, &completed).await;
+    let (stopped, ahead) = flatten_during(start, gathered, fetching).await?;
     Ok(Fetched {
         means: Some(session.means),
-        stopped,
+        stopped: stopped?,
+        ahead,
     })
 }
 

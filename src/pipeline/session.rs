@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use parking_lot::Mutex;
+use tokio::sync::mpsc::UnboundedSender;
 use tracing::{debug, warn};
 
-use super::attempts::RunAttempts;
+use super::ahead::Completed;
+use super::attempts::{ArchivedBatch, RunAttempts};
 use super::connect::Connection;
 use super::evidence::{evidence, must_wait};
 use super::gates::over_budget;
@@ -83,11 +85,13 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Sends the plan and settles what it cost. Returns why sending stopped early, if it did.
+    /// Sends the plan and settles what it cost. Returns why sending stopped early, if it did. What is
+    /// archived is reported to `completed`.
     pub(super) async fn fetch(
         &self,
         gathered: &mut Gathered,
         mut plan: Plan,
+        completed: &UnboundedSender<Completed>,
     ) -> Result<Option<Error>> {
         // What an earlier start may have paid counts against the budget until the provider says
         // that it did not.
@@ -107,7 +111,7 @@ impl<'a> Session<'a> {
                 stopped = Some(error);
                 break;
             }
-            let ended_early = self.round(gathered, &plan).await;
+            let ended_early = self.round(gathered, &plan, completed).await;
             if plan.requests() > 0 {
                 stopped = ended_early;
             }
@@ -130,7 +134,12 @@ impl<'a> Session<'a> {
     }
 
     /// Sends one plan. Returns why sending stopped early, if it did.
-    async fn round(&self, gathered: &mut Gathered, plan: &Plan) -> Option<Error> {
+    async fn round(
+        &self,
+        gathered: &mut Gathered,
+        plan: &Plan,
+        completed: &UnboundedSender<Completed>,
+    ) -> Option<Error> {
         let Start { pipeline, env, .. } = self.start;
         let (targets, requests) = (plan.targets(), plan.requests());
         let max_cost = self.max_cost(plan);
@@ -160,6 +169,14 @@ impl<'a> Session<'a> {
             clock: &env.clock,
             random: Mutex::new(fastrand::Rng::with_seed(env.seed)),
             events: &|event| (env.on_progress)(Progress::Fetch(event)),
+            completed: &|attempt, targets| {
+                let (id, targets) = (attempt.id, targets.into());
+                // No one receives any more if flattening has failed.
+                let _ = completed.send(Completed {
+                    batch: ArchivedBatch { id, targets },
+                    attempt: attempt.clone(),
+                });
+            },
             stop: &env.stop,
             deadline: self.deadline,
             drain: pipeline.api.drain,

@@ -11,8 +11,9 @@ use object_store::path::Path;
 use object_store::{ClientConfigKey, ObjectStore, ObjectStoreExt as _, RetryConfig};
 use url::Url;
 
-use super::diagnosis::check_endpoint;
+use super::diagnosis::{NO_CREDENTIALS, check_endpoint};
 use super::download::Download;
+use super::patience::asks_metadata_service;
 use crate::error::{Context, Error, Result};
 
 /// The schemes of the URLs of buckets.
@@ -128,6 +129,9 @@ fn unreadable(error: object_store::Error) -> Error {
             "it does not exist",
             "correct [targets] paths or create the list; nothing was sent",
         ),
+        error if asks_metadata_service(error) => {
+            ("there are no credentials for it", NO_CREDENTIALS)
+        }
         object_store::Error::Unauthenticated { .. }
         | object_store::Error::PermissionDenied { .. } => (
             "access is denied",

@@ -68,6 +68,10 @@ fn alerts_are_in_the_report_the_lake_and_the_list_and_quiet_afterwards() {
     let spam = told.iter().filter(|alert| alert["rule"] == "spam");
     assert_eq!(spam.count(), 2, "{told:#?}");
     assert_eq!(report["warnings"], Value::Array(Vec::new()));
+    // A repeated start says the same, so that its metrics do.
+    let again = run(&site, "2026-11-12");
+    assert_eq!(again["state"], "already_published");
+    assert_eq!(again["alerts"], report["alerts"]);
     let date = report["snapshot"].as_str().unwrap();
     let stored = std::fs::read(site.lake().join(format!("_alerts/{date}.json"))).unwrap();
     let stored: Value = serde_json::from_slice(&stored).unwrap();
@@ -112,24 +116,34 @@ fn alerts_are_in_the_report_the_lake_and_the_list_and_quiet_afterwards() {
         }
     }
     // The page shows it, and what a list contains stays text.
-    let output = program()
-        .arg("report")
-        .arg(site.lake())
-        .args(["--snapshot", "2026-11-12"])
-        .output()
-        .unwrap();
-    let page = text(&output.stdout);
+    let shown = |site: &Site, date: &str| {
+        let output = site.program("report", &["--snapshot", date]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let page = shown(&site, "2026-11-12");
     assert!(page.contains("its spam score is in the band"), "{page}");
     assert!(page.contains("&lt;!channel&gt;") && !page.contains("<!channel>"));
     assert_eq!(site.problems(), [""; 0]);
     // The file is damaged: everything is told again, and the run is as good as before.
     std::fs::write(site.lake().join("_alerts/2026-11-13.json"), "{").unwrap();
+    assert!(
+        shown(&site, "2026-11-13")
+            .contains("cannot be read: failed to read _alerts/2026-11-13.json")
+    );
     assert_eq!(
         run(&site, "2026-11-14")["warnings"],
         Value::Array(Vec::new())
     );
     // Nothing can be written.
     std::fs::remove_dir_all(site.lake().join("_alerts")).unwrap();
+    // Without a list of what was told, the page goes by the pipeline file.
+    assert!(shown(&site, "2026-11-12").contains("its spam score is in the band"));
+    let silent = site.with("[alerts]\nenabled = false");
+    assert!(shown(&silent, "2026-11-12").contains("Alerts are switched off"));
+    let picky = silent.replaced("enabled = false", "off = [\"spam\"]");
+    assert!(!shown(&picky, "2026-11-12").contains("its spam score is in the band"));
+    let site = picky.replaced("off = [\"spam\"]", "off = []");
     std::fs::write(site.lake().join("_alerts"), "not a folder").unwrap();
     let report = run(&site, "2026-11-15");
     let warning = report["warnings"][0].as_str().unwrap();

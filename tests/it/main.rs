@@ -7,6 +7,7 @@
 )]
 
 mod absurd;
+mod alert_rules;
 mod alerts;
 mod altered;
 mod architecture;
@@ -48,6 +49,7 @@ mod notifying;
 mod on_the_way;
 mod operator;
 mod outside;
+mod overlapping;
 mod pipe;
 mod places;
 mod planning;

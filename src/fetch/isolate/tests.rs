@@ -44,13 +44,13 @@ impl Search {
         let mut batch = Vec::new();
         let mut rest: Vec<TargetId> = isolation.loose.drain(..).collect();
         rest.append(&mut isolation.fresh);
-        take(&mut rest, &mut batch, MAX_TARGETS, |target| target.0 / 40);
+        move_fitting(&mut rest, &mut batch, MAX_TARGETS, |target| target.0 / 40);
         isolation.loose = rest;
         let part = Part {
             targets: Vec::new(),
             left_out: Vec::new(),
             alone: false,
-            names: 0,
+            named_before: 0,
         };
         (!batch.is_empty()).then_some((batch, 0, part))
     }
@@ -74,7 +74,7 @@ impl Search {
                     targets: Vec::new(),
                     left_out: Vec::new(),
                     alone: false,
-                    names: 0,
+                    named_before: 0,
                 };
                 (targets, 0, part)
             });
@@ -84,7 +84,7 @@ impl Search {
             let roots: HashSet<u32> = batch.iter().map(|target| target.0 / 40).collect();
             assert!(batch.len() <= MAX_TARGETS && roots.len() <= MAX_ROOT_DOMAINS);
             took.sent += batch.len();
-            isolation.hold(number, part.left_out);
+            isolation.keep_left_out(number, part.left_out);
             let first_bad = batch.iter().position(|it| self.bad.contains(&it.0));
             match (first_bad, &batch[..]) {
                 (None, _) => {
@@ -94,13 +94,13 @@ impl Search {
                 }
                 (Some(_), &[alone]) => {
                     took.refused += 1;
-                    isolation.convicted(number, alone);
+                    isolation.refused_alone(number, alone);
                     assert!(convicted.insert(alone.0));
                 }
                 (at, _) => {
                     took.refused += 1;
                     let named = at.filter(|_| self.named);
-                    isolation.refused(number, batch, known, part.names, named);
+                    isolation.refused(number, batch, known, part.named_before, named);
                 }
             }
         }
@@ -192,6 +192,6 @@ fn what_is_left_out_of_a_request_that_never_ends_is_not_lost() {
     let part = isolation.next().unwrap();
     assert!(part.targets.len() > 800 && part.targets.len() < 1000);
     let left = 1000 - part.targets.len();
-    isolation.hold(1, part.left_out);
+    isolation.keep_left_out(1, part.left_out);
     assert_eq!(isolation.rest().count(), left);
 }
