@@ -52,13 +52,18 @@ pub async fn read(store: &Store, snapshot: NaiveDate) -> Result<Option<Alerts>> 
 /// No snapshot is published, or not on this date; a file of the snapshot is missing or damaged; the
 /// lake fails.
 pub async fn find(store: &Store, options: &AlertOptions) -> Result<Alerts> {
-    let published = snapshots(store).await?;
+    let mut published = snapshots(store).await?;
+    if options.snapshot.is_none() {
+        leave_out_damaged(store, &mut published).await;
+    }
     let manifest = chosen(store, &published, options.snapshot).await?;
     let snapshot = manifest.snapshot;
     let settings = &options.settings;
     let (earlier, mut not_read) = earlier(store, &published, &manifest, settings).await?;
     let mut findings = manifest_findings(&manifest, earlier.last(), settings);
     if published.last() == Some(&snapshot) {
+        // A date whose manifest cannot be read is not published.
+        published.retain(|date| !not_read.contains(date));
         let open = not_published(store, &published, snapshot, options.now).await?;
         findings.extend(night_findings(&open, &manifest, options.now, settings));
     }
@@ -93,6 +98,17 @@ pub async fn find(store: &Store, options: &AlertOptions) -> Result<Alerts> {
         [from, snapshot],
         (nights, not_read),
     ))
+}
+
+/// Leaves out the newest dates whose manifests cannot be read, unless none can: the alert `unpublished` of the one before
+/// names them.
+async fn leave_out_damaged(store: &Store, published: &mut Vec<NaiveDate>) {
+    for newest in (0..published.len()).rev() {
+        if Manifest::read(store, published[newest]).await.is_ok() {
+            published.truncate(newest + 1);
+            return;
+        }
+    }
 }
 
 /// The alerts as they are kept: those that are told before those that are quiet.

@@ -268,6 +268,38 @@ mod tests {
     }
 
     #[test]
+    fn whether_a_page_is_told_does_not_depend_on_the_size_of_its_numbers() {
+        for last in [
+            [4, 20, 20],
+            [43, 20, 20],
+            [44, 20, 20],
+            [4, 39, 20],
+            [4, 40, 20],
+        ] {
+            let told_at = |times: i64| {
+                let large = |page: Option<Figures>| {
+                    let [domains, backlinks, broken, pages, nofollow, spam] = page?;
+                    let times = |count: Option<i64>| Some(count? * times);
+                    let counts = [backlinks, broken, pages, nofollow].map(times);
+                    let [backlinks, broken, pages, nofollow] = counts;
+                    Some([domains, backlinks, broken, pages, nofollow, spam])
+                };
+                let mut nights = vec![large(page([4, 20, 20])); 8];
+                nights.push(large(page(last)));
+                rules(&nights, false)
+            };
+            // The last is the largest that a float represents exactly.
+            for times in [10_000_000, 25_000_000, 100_000_000_000, 1 << 44] {
+                assert_eq!(
+                    told_at(times),
+                    told_at(1),
+                    "{last:?}, {times} times as large"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn a_page_is_told_if_it_is_far_from_its_last_nights() {
         for (last, expected) in [
             ([4, 20, 29], vec![]),

@@ -9,7 +9,7 @@ use super::alert::{Finding, Subject};
 use super::rule::Rule;
 
 /// How many times as far an alert must go to be told again before its time.
-const WORSE: f64 = 2.0;
+pub(super) const WORSE: f64 = 2.0;
 /// The most entries that are remembered.
 const MOST: usize = 20_000;
 

@@ -157,7 +157,7 @@ fn refused_before(before: &RefusedBefore, text: &mut String) {
         let skipped = counted(before.skipped, "target");
         let _ = writeln!(
             text,
-            "  not asked for: {skipped} that the provider refused before; the last one is asked for again after {until}"
+            "  not asked for: {skipped} that the provider refused before; the last one not before {until}"
         );
     }
     if before.asked_again > 0 {

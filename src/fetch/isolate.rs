@@ -20,7 +20,7 @@
 //! them are paid for. Halving takes 10 and pays for 5.
 //!
 //! Refusals that name a target make this unnecessary: the named target is asked for alone, and the
-//! others together.
+//! others together. Names that are wrong more often than right no longer count.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::f64::consts::LN_2;
@@ -73,6 +73,12 @@ pub(super) struct Isolation<'a> {
     density: Density,
     /// How many requests were refused since the last one that has a response.
     in_a_row: u64,
+    /// Targets that a refusal has named and that have no end yet.
+    accused: HashSet<TargetId>,
+    /// How many named targets were returned when they were asked for alone.
+    named_wrongly: u64,
+    /// How many were refused.
+    named_rightly: u64,
 }
 
 /// The chance that a part is good, one in so many. At this chance, one paid response is worth about
@@ -83,6 +89,8 @@ const CHANCE: f64 = 16.0;
 const MAX_RISK: f64 = 0.01;
 /// So many loose targets fill requests as well as all would.
 const MANY_LOOSE: usize = 20 * MAX_TARGETS;
+/// How many more names may be wrong than right before names no longer count.
+const WRONG_NAMES: u64 = 2;
 /// A group is dense if refusals have named at least this many of its targets, and more than one for
 /// each [`DENSE_SHARE`] of its rest. It is halved although each refusal names a target: removing
 /// named targets one by one sends the rest once for each.
@@ -131,6 +139,9 @@ impl<'a> Isolation<'a> {
             left_out: HashMap::new(),
             density: Density::default(),
             in_a_row: 0,
+            accused: HashSet::new(),
+            named_wrongly: 0,
+            named_rightly: 0,
         }
     }
 
@@ -154,6 +165,9 @@ impl<'a> Isolation<'a> {
         let roots = targets.iter().map(|&target| (self.root_of)(target));
         self.density.returned(roots);
         self.in_a_row = 0;
+        if let &[alone] = targets {
+            self.named_wrongly += u64::from(self.accused.remove(&alone));
+        }
         if let Some(targets) = self.left_out.remove(&batch) {
             self.suspects.push_front(Suspects {
                 targets,
@@ -166,6 +180,7 @@ impl<'a> Isolation<'a> {
     /// Counts a target that was refused alone.
     pub(super) fn refused_alone(&mut self, batch: u32, target: TargetId) {
         self.density.refused((self.root_of)(target));
+        self.named_rightly += u64::from(self.accused.remove(&target));
         self.in_a_row += 1;
         self.set_aside(batch);
     }
@@ -199,10 +214,12 @@ impl<'a> Isolation<'a> {
         } else {
             suspects
         };
+        let named = named.filter(|_| self.named_wrongly <= self.named_rightly + WRONG_NAMES);
         if let Some(at) = named {
-            let targets = vec![targets.remove(at)];
+            let target = targets.remove(at);
+            self.accused.insert(target);
             self.suspects.push_front(Suspects {
-                targets,
+                targets: vec![target],
                 state: State::Refused,
                 named_before: 0,
             });

@@ -34,9 +34,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fate::Fate;
 use crate::fetch::Credentials;
 use crate::lake::{Manifest, Tally, check_tables, heal, is_untidy};
-use crate::ledger::{Ledger, RunRecord, refused_since, remember_refused};
+use crate::ledger::{Ledger, RefusedTarget, RunRecord, refused_before, remember_refused};
 use crate::store::Store;
-use crate::targets::TargetList;
+use crate::targets::{TargetId, TargetList};
 use crate::upkeep::open_snapshots;
 
 /// What a target may need on the disk at most: its share of the archive, of the sorted rows, and of the staged tables.
@@ -215,10 +215,10 @@ async fn work(
     }
 
     // What earlier starts paid for is never asked for again.
-    let mut gathered = gather(start, record, list).await?;
+    let (mut gathered, before) = gather(start, record, list).await?;
     let run = gathered.record.run.clone();
     let fetched = fetch_missing(start, &mut gathered, credentials).await?;
-    let refusals = remember(start, &gathered, fetched.means.as_ref()).await;
+    let refusals = remember(start, &gathered, before, fetched.means.as_ref()).await;
     // A replay needs the fates of targets that have no response.
     let unanswered = gathered.states.unanswered(&gathered.list);
     let written = ledger.write_unanswered(&run, &unanswered).await;
@@ -307,8 +307,15 @@ async fn record(start: &Start<'_>, published: Option<&Manifest>) -> Result<RunRe
     Ok(record)
 }
 
+/// The targets of the list that earlier runs found to be refused.
+type EarlierRefusals = Vec<(TargetId, RefusedTarget)>;
+
 /// Collects what earlier starts of the run, and earlier runs, have found out.
-async fn gather(start: &Start<'_>, record: RunRecord, mut list: TargetList) -> Result<Gathered> {
+async fn gather(
+    start: &Start<'_>,
+    record: RunRecord,
+    mut list: TargetList,
+) -> Result<(Gathered, EarlierRefusals)> {
     let Start {
         pipeline,
         env,
@@ -324,39 +331,39 @@ async fn gather(start: &Start<'_>, record: RunRecord, mut list: TargetList) -> R
         ..RunAttempts::default()
     };
     attempts.add_earlier(earlier.attempts, &list, &mut states, &env.clock);
-    skip_refused(start, &record, &list, &mut states).await?;
+    let before = refused_before(start.store, &record.question).await?;
+    let before = before.into_iter();
+    let before = before.filter_map(|refused| Some((list.find(&refused.target)?, refused)));
+    let before: EarlierRefusals = before.collect();
+    skip_refused(start, &before, &mut states);
     list.seal();
     let (list, rules) = (Arc::new(list), pipeline.targets.rules);
     ledger.write_target_list(&record.run, &list, rules).await?;
-    Ok(Gathered {
+    let gathered = Gathered {
         record,
         list,
         rules,
         states,
         attempts,
-    })
+    };
+    Ok((gathered, before))
 }
 
 /// Sets the fate of targets that the provider refused in earlier runs, so that they are not asked
-/// for.
-async fn skip_refused(
+/// for. If that leaves nothing to ask for, all are asked for: the targets are probably not the cause.
+fn skip_refused(
     start: &Start<'_>,
-    record: &RunRecord,
-    list: &TargetList,
+    before: &[(TargetId, RefusedTarget)],
     states: &mut TargetStates,
-) -> Result<()> {
+) {
     let pause = start.pipeline.targets.retry_refused_after;
-    if pause.is_zero() {
-        return Ok(());
-    }
     let since = start.started_at - pause;
-    let refused = refused_since(start.store, since, &record.question).await?;
+    let recent = |refused: &RefusedTarget| !pause.is_zero() && refused.refused_at >= since;
     let mut skipped = 0;
-    for refused in refused {
-        let target = list.find(&refused.target);
-        let Some(target) = target.filter(|id| states.of(*id).fate == Fate::Unsent) else {
+    for (target, refused) in before {
+        if states.of(*target).fate != Fate::Unsent || !recent(refused) {
             continue;
-        };
+        }
         let then = refused.refused_at.date_naive();
         let again = (refused.refused_at + pause).date_naive();
         let reason = format!(
@@ -368,29 +375,33 @@ async fn skip_refused(
             reason: Some(&reason),
             batch: None,
         };
-        states.set(&[target], state);
+        states.set(&[*target], state);
         skipped += 1;
     }
-    if skipped > 0 {
+    if states.reset_if_all_are_refused() {
+        info!("the provider refused every target of the list before: asking for all of them again");
+    } else if skipped > 0 {
         info!(
             skipped,
             "not asking for targets that the provider refused before"
         );
     }
-    Ok(())
 }
 
-/// Remembers the refused targets for later runs, and returns what it took to find them.
+/// Remembers the refused targets for later runs, and which of those before have a response now. Returns what it took to
+/// find them.
 async fn remember(
     start: &Start<'_>,
     gathered: &Gathered,
+    before: EarlierRefusals,
     means: Option<&Means>,
 ) -> Option<Refusals> {
     let (question, refused) = (&gathered.record.question, gathered.refused());
     let pause = start.pipeline.targets.retry_refused_after;
     let refusals = Refusals::of(gathered, &refused, pause, means);
     let snapshot = start.pipeline.snapshot;
-    let remembered = remember_refused(start.store, snapshot, refused, pause, question);
+    let returned = gathered.returned(before);
+    let remembered = remember_refused(start.store, snapshot, refused, returned, pause, question);
     if let Err(error) = remembered.await {
         warn!(%error, "failed to remember refused targets; the next run asks for them again");
     }

@@ -18,8 +18,36 @@ struct Search {
     /// Others that have lost their batch.
     company: u32,
     bad: HashSet<u32>,
-    /// Whether a refusal names the first bad target.
-    named: bool,
+    names: Names,
+}
+
+/// Which target of its request a refusal names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Names {
+    Nothing,
+    FirstBad,
+    First,
+    Last,
+    AnyGood,
+}
+
+impl Names {
+    /// The index of the named target.
+    fn of(self, batch: &[TargetId], bad: &HashSet<u32>) -> Option<usize> {
+        let is_bad = |target: &TargetId| bad.contains(&target.0);
+        match self {
+            Self::Nothing => None,
+            Self::FirstBad => batch.iter().position(is_bad),
+            Self::First => Some(0),
+            Self::Last => Some(batch.len() - 1),
+            Self::AnyGood => {
+                let good = (0..batch.len()).filter(|at| !is_bad(&batch[*at]));
+                let good: Vec<usize> = good.collect();
+                let seed = batch.iter().map(|target| u64::from(target.0)).sum();
+                fastrand::Rng::with_seed(seed).choice(good)
+            }
+        }
+    }
 }
 
 impl Search {
@@ -28,7 +56,7 @@ impl Search {
             targets,
             company: 0,
             bad: bad.into_iter().collect(),
-            named: false,
+            names: Names::Nothing,
         }
     }
 
@@ -99,7 +127,7 @@ impl Search {
                 }
                 (at, _) => {
                     took.refused += 1;
-                    let named = at.filter(|_| self.named);
+                    let named = at.and_then(|_| self.names.of(&batch, &self.bad));
                     isolation.refused(number, batch, known, part.named_before, named);
                 }
             }
@@ -173,7 +201,7 @@ fn neighbours_that_are_all_bad_are_found_with_few_requests() {
 fn a_batch_of_bad_targets_that_are_named_is_not_sent_once_for_each() {
     let named = |bad: u32| {
         let search = Search {
-            named: true,
+            names: Names::FirstBad,
             ..Search::of(1000, 0..bad)
         };
         search.run()
@@ -183,6 +211,25 @@ fn a_batch_of_bad_targets_that_are_named_is_not_sent_once_for_each() {
     assert_eq!((took.refused, took.paid), (100, 1));
     let took = named(1000);
     assert!(took.refused <= 2000 && took.sent < 150_000, "{took:?}");
+}
+
+#[test]
+fn names_that_are_wrong_cost_a_few_responses_and_then_no_longer_count() {
+    for names in [Names::First, Names::Last, Names::AnyGood] {
+        for (count, most) in [(1, 9), (5, 20), (50, 110)] {
+            for seed in 0..5 {
+                let bad = some(count, 1000, seed);
+                let unnamed = Search::of(1000, bad.clone()).run();
+                let search = Search {
+                    names,
+                    ..Search::of(1000, bad)
+                };
+                let took = search.run();
+                let case = format!("{names:?}, {count} bad, seed {seed}: {took:?}, {unnamed:?}");
+                assert!(took.paid <= most, "{case}");
+            }
+        }
+    }
 }
 
 #[test]
