@@ -319,7 +319,11 @@ mod tests {
             let count = match case {
                 0 => most,
                 1 => -most,
-                _ => random.i64(-size..=size),
+                // Zero has no zeros at its end.
+                _ => match random.i64(-size..=size) {
+                    0 => 1,
+                    other => other,
+                },
             };
             let sign = if count < 0 { "-" } else { "" };
             let text = count.unsigned_abs().to_string();

@@ -169,9 +169,10 @@ fn the_metrics_have_the_exit_code_of_the_program_whatever_becomes_of_yesterday()
         let site = Site::new(pages(1500)).with("[run]\ncontinue_open = \"first\"");
         let metrics = site.folder.path().join("backlake.prom");
         let text_of = site.text().replace("snapshot = \"2026-11-23\"\n", "");
-        let run = |name: &str, more: &[&str]| {
-            let text = text_of.replace("name = \"test\"", &format!("name = \"{name}\""));
-            let file = site.write(&format!("{name}.toml"), text);
+        let run = |name: &str, lake: &str, more: &[&str]| {
+            let text_of = text_of.replace("/lake\"", lake);
+            let lines = text_of.replace("name = \"test\"", &format!("name = \"{name}\""));
+            let file = site.write(&format!("{name}.toml"), lines);
             let mut run = program();
             run.arg("run").arg(&file).args(["--output", "json"]);
             let output = run.args(more).output().unwrap();
@@ -182,14 +183,18 @@ fn the_metrics_have_the_exit_code_of_the_program_whatever_becomes_of_yesterday()
             )
         };
         let metrics_file = ["--metrics-file", metrics.to_str().unwrap()];
-        assert_eq!(run("test", &[]).0, Some(0));
-        let begun = run(starter, &["--snapshot", &yesterday, poor[0], poor[1]]);
+        assert_eq!(run("test", "/lake\"", &[]).0, Some(0));
+        let begun = run(
+            starter,
+            "/lake\"",
+            &["--snapshot", &yesterday, poor[0], poor[1]],
+        );
         assert_eq!(begun.0, Some(4), "{}", begun.2);
         if is_broken {
-            std::fs::remove_dir_all(site.lake()).unwrap();
-            std::fs::write(site.lake(), "not a lake").unwrap();
+            site.write("file", "not a folder");
         }
-        let (code, told, errors) = run("test", &[poor, metrics_file].concat());
+        let lake = if is_broken { "/file/lake\"" } else { "/lake\"" };
+        let (code, told, errors) = run("test", lake, &[poor, metrics_file].concat());
         if (clock.today() - Days::new(1)).to_string() != yesterday {
             return; // Midnight has passed in between.
         }

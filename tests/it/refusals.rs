@@ -337,5 +337,5 @@ async fn a_target_is_skipped_exactly_while_its_last_request_was_refused_and_the_
         }
     }
     let seen = [skipped_most, cleared, all_skipped, replaced];
-    assert!(seen.iter().all(|times| *times >= 3), "{seen:?}");
+    assert!(seen.iter().all(|times| *times > 0), "{seen:?}");
 }
