@@ -1,8 +1,10 @@
-//! Shows whether the memory of a run grows with its batches: `cargo bench --bench run`.
+//! Shows whether the memory of a run grows with its batches, and how long after the last response it
+//! publishes: `cargo bench --bench run`. `-- wait` measures only the latter.
 //!
 //! Runs of 200 and 2,000 batches: full ones (1,000 targets of few domains) and batches of 100
 //! domains. Each run is a process of its own; the simulator stays in this one. The target list grows
 //! with the number of lines and is measured first; sort buffer and row groups grow to their bounds.
+//! Then 1,000 batches of 1,000 pages with 30 in flight, each response a second after its request.
 
 #![expect(
     clippy::expect_used,
@@ -13,10 +15,12 @@
 
 mod peak;
 
-use std::time::Instant;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use backlake::clock::Clock;
-use backlake::pipeline::{Overrides, Pipeline, Surroundings, plan, run};
+use backlake::fetch::{Event, Step};
+use backlake::pipeline::{Overrides, Pipeline, Progress, Surroundings, plan, run};
 use backlake::simulator::{Behaviour, LOGIN, PASSWORD, Simulator};
 
 use peak::{measure_in_a_child, peak_megabytes};
@@ -30,15 +34,24 @@ fn main() {
     if let Some(at) = args.iter().position(|arg| arg == "--measure") {
         return runtime.block_on(measure(&args[at + 1]));
     }
-    let simulator = runtime
-        .block_on(Simulator::start(Behaviour::default(), &Clock::system(), 0))
-        .expect("a simulator");
-    for (name, batches, a_batch) in [
-        ("100 domains", 200, 100),
-        ("100 domains", 2_000, 100),
-        ("1000 pages", 200, 1000),
-        ("1000 pages", 2_000, 1000),
+    let only_wait = args.iter().any(|arg| arg == "wait");
+    for (name, batches, a_batch, latency) in [
+        ("100 domains", 200, 100, Duration::ZERO),
+        ("100 domains", 2_000, 100, Duration::ZERO),
+        ("1000 pages", 200, 1000, Duration::ZERO),
+        ("1000 pages", 2_000, 1000, Duration::ZERO),
+        ("1000 pages after 1 s", 1_000, 1000, Duration::from_secs(1)),
     ] {
+        if only_wait && latency.is_zero() {
+            continue;
+        }
+        let behaviour = Behaviour {
+            latency,
+            ..Behaviour::default()
+        };
+        let simulator = runtime
+            .block_on(Simulator::start(behaviour, &Clock::system(), 0))
+            .expect("a simulator");
         let folder = tempfile::tempdir().expect("a folder");
         let list = folder.path().join("list.txt");
         let line = |n: usize| match a_batch {
@@ -73,8 +86,18 @@ async fn measure(text: &str) {
             .to_owned(),
         )
     };
+    let (received, published) = (Mutex::new(None), Mutex::new(None));
+    let on_progress = |progress: Progress| {
+        let moment = match progress {
+            Progress::Fetch(Event::Step(Step::Received(_))) => &received,
+            Progress::Manifested => &published,
+            _ => return,
+        };
+        *moment.lock().expect("a moment") = Some(Instant::now());
+    };
     let env = Surroundings {
         variable: &variable,
+        on_progress: &on_progress,
         ..Surroundings::of_process(&clock, 1)
     };
     plan(&pipeline, &env).await.expect("a plan");
@@ -84,13 +107,16 @@ async fn measure(text: &str) {
         .await
         .expect("a run");
     assert!(end.error.is_none(), "{:?}", end.error);
+    let moment = |of: Mutex<Option<Instant>>| of.into_inner().ok().flatten().expect("a moment");
+    let wait = moment(published) - moment(received);
     let report = end.report;
     println!(
-        "{} requests, {} items, {:.0} MB of Parquet, {:.1} s, peak {} MB, of which the list and its plan {list} MB",
+        "{} requests, {} items, {:.0} MB of Parquet, {:.1} s, published {:.1} s after the last response, peak {} MB, of which the list and its plan {list} MB",
         report.requests,
         report.items,
         report.bytes as f64 / 1e6,
         start.elapsed().as_secs_f64(),
+        wait.as_secs_f64(),
         peak_megabytes(),
     );
 }

@@ -48,6 +48,11 @@ impl Clock {
         }
     }
 
+    /// Whether time is simulated.
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.wall.is_some()
+    }
+
     /// The current time.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
@@ -89,12 +94,25 @@ impl Clock {
             clippy::disallowed_methods,
             reason = "this is the only place that may wait"
         )]
-        tokio::time::sleep(duration).await;
+        tokio::time::sleep(whole_milliseconds(duration)).await;
     }
 
     /// Runs `work` for at most `limit`; none if it does not finish in time.
     pub async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-        tokio::time::timeout(limit, work).await.ok()
+        tokio::time::timeout(whole_milliseconds(limit), work)
+            .await
+            .ok()
+    }
+}
+
+/// The runtime's timers end at whole milliseconds since its start. A part of one would make the end of a wait depend on
+/// where between two of them it begins, also in simulated time.
+fn whole_milliseconds(duration: Duration) -> Duration {
+    let down = Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    if down < duration {
+        down.saturating_add(Duration::from_millis(1))
+    } else {
+        down
     }
 }
 

@@ -46,7 +46,7 @@
 //! Publishing reads from the ledger alone. So an interrupted run continues, `replay` rebuilds a
 //! snapshot for free, and nothing that is archived is paid for twice.
 //!
-//! The shared vocabulary: [`clock`] (time comes from outside), [`contract`] (the schemas of the
+//! The shared vocabulary: `aside` (work beside the threads that wait), [`clock`] (time comes from outside), [`contract`] (the schemas of the
 //! tables), [`error`], [`fate`], [`files`] (opening never waits for a FIFO), [`money`], [`question`] (what a run asks,
 //! and of whom), [`secret`] (keeps credentials out of messages and the archive), [`stop`] and [`visible`] (foreign
 //! text is escaped before it is printed).
@@ -67,6 +67,7 @@ pub mod simulator;
 pub mod pipeline;
 pub mod cli;
 
+mod aside;
 pub mod clock;
 pub mod contract;
 pub mod error;

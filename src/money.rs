@@ -5,7 +5,7 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Mul, Sub, SubAssign};
 use std::str::FromStr;
 
-use rust_decimal::Decimal;
+use rust_decimal::{Decimal, RoundingStrategy};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The digits after the point that the lake stores: `decimal(18,6)`, a millionth of a dollar.
@@ -52,6 +52,13 @@ impl Usd {
     #[must_use]
     pub fn is_negative(self) -> bool {
         self.0 < Decimal::ZERO
+    }
+
+    /// The amount rounded up to whole cents: a budget of it covers the amount.
+    #[must_use]
+    pub fn up_to_cents(self) -> Self {
+        let up = RoundingStrategy::ToPositiveInfinity;
+        Self(self.0.round_dp_with_strategy(2, up))
     }
 
     /// The amount in cents, rounded half to even.

@@ -37,7 +37,7 @@ pub fn is_invisible(c: char) -> bool {
         )
 }
 
-/// Whether a terminal or a reader could take a character for something else than text.
+/// Whether a terminal or a reader could take a character for something other than text.
 fn is_deceptive(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || is_invisible(c)
 }

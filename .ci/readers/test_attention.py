@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from lakes import ROOT
-from test_report import Numbers, plain
+from test_report import CONTRAST, OVERFLOW, Numbers, browser, opened, plain  # noqa: F401 (browser is a fixture)
 
 # Among the simulated pages, several are attacked in these nights.
 NIGHTS = [f"2026-11-{day:02}" for day in range(1, 11)]
@@ -55,6 +55,21 @@ def test_the_report_shows_the_numbers_of_the_view(backlake, lake, connection):
             assert [plain(value) for value in values] == ["" if value is None else plain(value) for value in answer]
             shown += len(values)
     assert shown >= 4
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_browser_shows_what_needs_attention(backlake, lake, folder, browser, width, scheme):  # noqa: F811
+    page = folder / "attention.html"
+    backlake("report", lake, "--out", page)
+    tab, _ = opened(browser, page, width, scheme)
+    assert tab.locator(".attention li").count() >= 1
+    tab.evaluate("document.querySelectorAll('details').forEach((it) => { it.open = true; })")
+    for button in tab.query_selector_all("button.more"):
+        button.click()
+    assert tab.evaluate(OVERFLOW) == [width, []]
+    assert tab.evaluate(CONTRAST)[1] == []
+    tab.context.close()
 
 
 def test_a_lake_without_alerts_has_an_empty_view(backlake, folder, lake):

@@ -17,7 +17,7 @@ use super::state::{Alerts, stored, stored_before};
 use super::tell::{Patience, Telling, tell};
 use crate::error::{Context as _, Result};
 use crate::fate::Fate;
-use crate::history::{chosen, each_label, each_link, each_page, each_target_with};
+use crate::history::{MOST_VALUES, chosen, each_label, each_link, each_page, each_target_with};
 use crate::lake::{Manifest, snapshots};
 use crate::ledger::Ledger;
 use crate::provider::IndexSize;
@@ -26,8 +26,6 @@ use crate::upkeep::nights;
 
 /// The most alerts that are kept and told. A night with more has one cause.
 const MOST: usize = 1_000;
-/// The most values of a column of the list that are labels.
-const MOST_VALUES: usize = 200;
 
 /// Which alerts to look for.
 #[derive(Debug, Clone)]
@@ -54,13 +52,18 @@ pub async fn read(store: &Store, snapshot: NaiveDate) -> Result<Option<Alerts>> 
 /// No snapshot is published, or not on this date; a file of the snapshot is missing or damaged; the
 /// lake fails.
 pub async fn find(store: &Store, options: &AlertOptions) -> Result<Alerts> {
-    let published = snapshots(store).await?;
+    let mut published = snapshots(store).await?;
+    if options.snapshot.is_none() {
+        leave_out_damaged(store, &mut published).await;
+    }
     let manifest = chosen(store, &published, options.snapshot).await?;
     let snapshot = manifest.snapshot;
     let settings = &options.settings;
     let (earlier, mut not_read) = earlier(store, &published, &manifest, settings).await?;
     let mut findings = manifest_findings(&manifest, earlier.last(), settings);
     if published.last() == Some(&snapshot) {
+        // A date whose manifest cannot be read is not published.
+        published.retain(|date| !not_read.contains(date));
         let open = not_published(store, &published, snapshot, options.now).await?;
         findings.extend(night_findings(&open, &manifest, options.now, settings));
     }
@@ -72,9 +75,6 @@ pub async fn find(store: &Store, options: &AlertOptions) -> Result<Alerts> {
         let found = data.findings(store, settings).await?;
         findings.extend(found.0);
         labels = found.1;
-    }
-    if !settings.enabled {
-        findings.clear();
     }
     let before = stored_before(store, snapshot)
         .await
@@ -98,6 +98,17 @@ pub async fn find(store: &Store, options: &AlertOptions) -> Result<Alerts> {
         [from, snapshot],
         (nights, not_read),
     ))
+}
+
+/// Leaves out the newest dates whose manifests cannot be read, unless none can: the alert `unpublished` of the one before
+/// names them.
+async fn leave_out_damaged(store: &Store, published: &mut Vec<NaiveDate>) {
+    for newest in (0..published.len()).rev() {
+        if Manifest::read(store, published[newest]).await.is_ok() {
+            published.truncate(newest + 1);
+            return;
+        }
+    }
 }
 
 /// The alerts as they are kept: those that are told before those that are quiet.
@@ -302,7 +313,11 @@ impl Data {
             let sides = [of(0, dimension), of(1, dimension)];
             bursts(&self.series, dimension, sides, settings)
         });
-        Ok(found.collect())
+        let mut found: Vec<_> = found.collect();
+        // Links from one top-level domain are often from one country, too: a page is told once.
+        let mut told = HashSet::new();
+        found.retain(|finding| told.insert(finding.subject.clone()));
+        Ok(found)
     }
 }
 

@@ -4,13 +4,10 @@
 use std::collections::HashMap;
 
 use super::alert::{Finding, Subject};
-use super::judge::{Change, Point, slow, sudden};
-use super::pages::direction;
+use super::judge::{Change, Point, judge};
 use super::robust::median;
-use super::rule::Rule;
 use super::series::Series;
 use super::settings::AlertSettings;
-use super::words::{changed, changed_slowly};
 
 /// The fewest pages of a group. A smaller one says no more than its pages.
 const FEWEST: usize = 3;
@@ -65,12 +62,12 @@ pub fn group_findings(
 ) {
     let mut of_domains = Vec::new();
     for group in domains(series) {
-        of_domains.extend(judge(series, &group, settings));
+        of_domains.extend(finding(series, &group, settings));
     }
     fold(found, &mut of_domains);
     found.extend(of_domains);
     for group in labels.iter().filter(|group| group.rows.len() >= FEWEST) {
-        found.extend(judge(series, group, settings));
+        found.extend(finding(series, group, settings));
     }
 }
 
@@ -99,32 +96,20 @@ fn fold(found: &mut Vec<Finding>, of_domains: &mut [Finding]) {
     });
 }
 
-fn judge(series: &Series, group: &Group, settings: &AlertSettings) -> Option<Finding> {
+fn finding(series: &Series, group: &Group, settings: &AlertSettings) -> Option<Finding> {
     let points = points(series, &group.rows);
     let tonight = points.len().checked_sub(1)?;
-    let shifted = series.shifted(tonight);
-    let (rule, change, what, from) = match sudden(&points, shifted, settings) {
-        Some(change) => (
-            direction(&change, [Rule::DomainsLost, Rule::DomainsGained]),
-            change,
-            changed(&change, &group.subject),
-            series.recent(),
-        ),
-        None => {
-            let change = slow(&points, shifted, settings)?;
-            (
-                direction(&change, [Rule::SlowLoss, Rule::SlowGain]),
-                change,
-                changed_slowly(&change, &group.subject, tonight),
-                0..tonight,
-            )
-        }
+    let judged = judge(&points, series.shifted(tonight), settings)?;
+    let from = match judged.is_sudden {
+        true => series.recent(),
+        false => 0..tonight,
     };
-    if !settings.applies(rule) || has_one_cause(series, group, &change, from) {
+    let change = &judged.change;
+    if !settings.applies(judged.rule) || has_one_cause(series, group, change, from) {
         return None;
     }
     Some(Finding {
-        rule,
+        rule: judged.rule,
         subject: group.subject.clone(),
         detail: None,
         before: Some(change.then.round()),
@@ -132,7 +117,7 @@ fn judge(series: &Series, group: &Group, settings: &AlertSettings) -> Option<Fin
         magnitude: change.log.abs(),
         weight: (change.now - change.expected).abs(),
         pages: 0,
-        what,
+        what: judged.words(&group.subject, tonight),
     })
 }
 

@@ -1,8 +1,11 @@
 //! Judges one series of referring main domains: of a page, of a root domain, of a label.
 
+use super::alert::Subject;
 use super::robust::{between_quartiles, median};
+use super::rule::Rule;
 use super::series::RECENT;
 use super::settings::AlertSettings;
+use super::words::{changed, within};
 
 /// The smallest spread from night to night that is believed, on the scale of logarithms. A quiet
 /// series would otherwise alert at the first domain.
@@ -37,12 +40,54 @@ pub(super) struct Change {
     pub(super) log: f64,
 }
 
-/// The change of tonight against the median of the nights before it.
-pub(super) fn sudden(
+/// A change and the rule that tells it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Judged {
+    /// The rule.
+    pub(super) rule: Rule,
+    /// The change.
+    pub(super) change: Change,
+    /// Whether it happened within the last nights, and not over the whole window.
+    pub(super) is_sudden: bool,
+}
+
+impl Judged {
+    /// The change in words, after this many nights before tonight.
+    pub(super) fn words(&self, subject: &Subject, nights: usize) -> String {
+        let change = &self.change;
+        let what = changed(change.now, change.expected, subject);
+        match self.is_sudden {
+            true => what,
+            false => within(&what, nights),
+        }
+    }
+}
+
+/// The change that is worth telling, whether its rule applies or not: a sudden one, else a slow one.
+pub(super) fn judge(
     points: &[Option<Point>],
     shifted: f64,
     settings: &AlertSettings,
-) -> Option<Change> {
+) -> Option<Judged> {
+    let (change, is_sudden) = match sudden(points, shifted, settings) {
+        Some(change) => (change, true),
+        None => (slow(points, shifted, settings)?, false),
+    };
+    let rule = match (is_sudden, change.log < 0.0) {
+        (true, true) => Rule::DomainsLost,
+        (true, false) => Rule::DomainsGained,
+        (false, true) => Rule::SlowLoss,
+        (false, false) => Rule::SlowGain,
+    };
+    Some(Judged {
+        rule,
+        change,
+        is_sudden,
+    })
+}
+
+/// The change of tonight against the median of the nights before it.
+fn sudden(points: &[Option<Point>], shifted: f64, settings: &AlertSettings) -> Option<Change> {
     let (now, before) = points.split_last()?;
     let now = (*now)?;
     let recent = before[before.len().saturating_sub(RECENT)..]
@@ -68,11 +113,7 @@ pub(super) fn sudden(
 }
 
 /// The change over the whole window, a little every night.
-pub(super) fn slow(
-    points: &[Option<Point>],
-    shifted: f64,
-    settings: &AlertSettings,
-) -> Option<Change> {
+fn slow(points: &[Option<Point>], shifted: f64, settings: &AlertSettings) -> Option<Change> {
     let known: Vec<Point> = points.iter().flatten().copied().collect();
     points.last()?.as_ref()?;
     if known.len() < SLOW {

@@ -3,15 +3,14 @@
 use std::collections::HashSet;
 
 use super::alert::{Finding, Subject};
-use super::judge::{Change, Point, slow, sudden};
+use super::judge::{Change, Point, judge};
 use super::robust::median;
 use super::rule::Rule;
 use super::series::{Detail, Series};
 use super::settings::AlertSettings;
-use super::words::{changed, changed_slowly, percent};
+use super::words::percent;
+use crate::provider::SPAM_BANDS;
 
-/// The spam scores at which the provider's next band begins.
-const SPAM_BANDS: [f64; 2] = [31.0, 61.0];
 /// The smallest rise of a spam score.
 const SPAM_POINTS: f64 = 5.0;
 /// The fewest backlinks that broke.
@@ -114,20 +113,13 @@ impl Page<'_> {
     }
 
     fn domains(&self, points: &[Option<Point>], found: &mut Vec<Finding>) {
-        let (series, settings) = (self.series, self.settings);
-        let shifted = series.shifted(self.tonight);
-        if let Some(change) = sudden(points, shifted, settings) {
-            let rule = direction(&change, [Rule::DomainsLost, Rule::DomainsGained]);
-            if settings.applies(rule) {
-                let what = changed(&change, &self.subject());
-                found.push(self.changed(rule, &change, what));
-            }
-        } else if let Some(change) = slow(points, shifted, settings) {
-            let rule = direction(&change, [Rule::SlowLoss, Rule::SlowGain]);
-            if settings.applies(rule) {
-                let what = changed_slowly(&change, &self.subject(), points.len() - 1);
-                found.push(self.changed(rule, &change, what));
-            }
+        let shifted = self.series.shifted(self.tonight);
+        let Some(judged) = judge(points, shifted, self.settings) else {
+            return;
+        };
+        if self.settings.applies(judged.rule) {
+            let what = judged.words(&self.subject(), self.tonight);
+            found.push(self.changed(judged.rule, &judged.change, what));
         }
     }
 
@@ -158,7 +150,10 @@ impl Page<'_> {
     }
 
     fn spam(&self, found: &mut Vec<Finding>) {
-        let band = |score: f64| SPAM_BANDS.iter().filter(|first| score >= **first).count();
+        let band = |score: f64| {
+            let reached = SPAM_BANDS.iter().filter(|first| score >= **first as f64);
+            reached.count()
+        };
         let (Some(now), true) = (self.now(Detail::Spam), self.settings.applies(Rule::Spam)) else {
             return;
         };
@@ -241,11 +236,6 @@ impl Page<'_> {
     }
 }
 
-/// The rule for a loss, or the one for a gain.
-pub(super) fn direction(change: &Change, [loss, gain]: [Rule; 2]) -> Rule {
-    if change.log < 0.0 { loss } else { gain }
-}
-
 #[cfg(test)]
 mod tests {
     use chrono::{Days, NaiveDate};
@@ -275,6 +265,38 @@ mod tests {
         let absent = is_absent.then(|| TARGET.to_owned()).into_iter().collect();
         let found = page_findings(&series, &absent, &AlertSettings::default());
         found.into_iter().map(|finding| finding.rule).collect()
+    }
+
+    #[test]
+    fn whether_a_page_is_told_does_not_depend_on_the_size_of_its_numbers() {
+        for last in [
+            [4, 20, 20],
+            [43, 20, 20],
+            [44, 20, 20],
+            [4, 39, 20],
+            [4, 40, 20],
+        ] {
+            let told_at = |times: i64| {
+                let large = |page: Option<Figures>| {
+                    let [domains, backlinks, broken, pages, nofollow, spam] = page?;
+                    let times = |count: Option<i64>| Some(count? * times);
+                    let counts = [backlinks, broken, pages, nofollow].map(times);
+                    let [backlinks, broken, pages, nofollow] = counts;
+                    Some([domains, backlinks, broken, pages, nofollow, spam])
+                };
+                let mut nights = vec![large(page([4, 20, 20])); 8];
+                nights.push(large(page(last)));
+                rules(&nights, false)
+            };
+            // The last is the largest that a float represents exactly.
+            for times in [10_000_000, 25_000_000, 100_000_000_000, 1 << 44] {
+                assert_eq!(
+                    told_at(times),
+                    told_at(1),
+                    "{last:?}, {times} times as large"
+                );
+            }
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use chrono::NaiveDate;
 
 use super::alert::{Finding, Subject};
 use super::rule::Rule;
+use crate::lake::sql_text;
 
 /// The SQL behind a finding, over the nights from `from` to `to`.
 pub(super) fn sql(finding: &Finding, from: NaiveDate, to: NaiveDate) -> String {
@@ -16,19 +17,19 @@ pub(super) fn sql(finding: &Finding, from: NaiveDate, to: NaiveDate) -> String {
         } => {
             let page = format!(
                 "root_domain = {} AND target = {}",
-                quoted(root_domain),
-                quoted(target)
+                sql_text(root_domain),
+                sql_text(target)
             );
             of_page(finding, &page, &dates)
         }
         Subject::Domain(domain) => format!(
             "SELECT snapshot_date, count(*) AS pages, sum(referring_main_domains)::BIGINT AS referring_main_domains\nFROM pages\nWHERE matched AND root_domain = {} AND {dates}\nGROUP BY snapshot_date\nORDER BY snapshot_date;",
-            quoted(domain)
+            sql_text(domain)
         ),
         Subject::Label((column, value)) => format!(
             "WITH line AS (\n    SELECT DISTINCT snapshot_date, root_domain, target\n    FROM targets\n    WHERE fate <> 'invalid' AND labels[{}] = {} AND {dates}\n)\nSELECT snapshot_date, count(*) AS pages, sum(referring_main_domains)::BIGINT AS referring_main_domains\nFROM line JOIN pages USING (snapshot_date, root_domain, target)\nWHERE matched AND {dates}\nGROUP BY snapshot_date\nORDER BY snapshot_date;",
-            quoted(column),
-            quoted(value)
+            sql_text(column),
+            sql_text(value)
         ),
     }
 }
@@ -53,8 +54,8 @@ fn of_page(finding: &Finding, page: &str, dates: &str) -> String {
             let (dimension, key) = detail.split_once(' ').unwrap_or_default();
             return format!(
                 "SELECT snapshot_date, sum(links) FILTER (key = {})::BIGINT AS links, sum(links)::BIGINT AS all_links\nFROM breakdowns\nWHERE dimension = {} AND {page} AND {dates}\nGROUP BY snapshot_date\nORDER BY snapshot_date;",
-                quoted(key),
-                quoted(dimension)
+                sql_text(key),
+                sql_text(dimension)
             );
         }
         Rule::PageLost => {
@@ -70,11 +71,6 @@ fn of_page(finding: &Finding, page: &str, dates: &str) -> String {
     format!(
         "SELECT snapshot_date, {columns}\nFROM pages\nWHERE matched AND {page} AND {dates}\nORDER BY snapshot_date;"
     )
-}
-
-/// A text as SQL reads it.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 #[cfg(test)]

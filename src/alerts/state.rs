@@ -4,7 +4,8 @@ use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
 use super::alert::Alert;
-use super::tell::Memory;
+use super::rule::Rule;
+use super::tell::{Memory, WORSE};
 use crate::error::{Context as _, Error, Result};
 use crate::store::{Layout, Lock, Store};
 
@@ -34,6 +35,33 @@ impl Alerts {
     /// The alerts that are told for this snapshot.
     pub fn told(&self) -> impl Iterator<Item = &Alert> {
         self.alerts.iter().filter(|alert| !alert.quiet)
+    }
+
+    /// Whether these alerts of a snapshot, which was then replaced, have told an alert of the replacement, and it has not
+    /// become worse.
+    #[must_use]
+    pub fn have_told(&self, alert: &Alert) -> bool {
+        let is_same = |told: &Alert| {
+            let of = |alert: &Alert| {
+                // Labels are the subject only if there is no other.
+                let labels = (alert.target.is_none() && alert.root_domain.is_none())
+                    .then(|| alert.labels.clone());
+                // Several dates may be unpublished; only the text tells them apart.
+                let what = (alert.rule == Rule::Unpublished).then(|| alert.what.clone());
+                let (target, domain) = (alert.target.clone(), alert.root_domain.clone());
+                (
+                    alert.rule,
+                    target,
+                    domain,
+                    labels,
+                    what,
+                    alert.detail.clone(),
+                )
+            };
+            of(told) == of(alert)
+        };
+        self.told()
+            .any(|told| is_same(told) && alert.magnitude < told.magnitude * WORSE)
     }
 }
 

@@ -9,7 +9,7 @@ use super::alert::{Finding, Subject};
 use super::rule::Rule;
 
 /// How many times as far an alert must go to be told again before its time.
-const WORSE: f64 = 2.0;
+pub(super) const WORSE: f64 = 2.0;
 /// The most entries that are remembered.
 const MOST: usize = 20_000;
 
@@ -77,7 +77,7 @@ pub(super) fn tell(
         let goes_on = was.filter(|memory| Some(memory.seen) == last);
         let since = goes_on.map_or(tonight, |memory| memory.since);
         let is_quiet = was.filter(|memory| {
-            memory.told > quiet_since && finding.magnitude < WORSE * memory.magnitude
+            memory.told >= quiet_since && finding.magnitude < WORSE * memory.magnitude
         });
         let (told, magnitude) = match is_quiet {
             Some(memory) => (memory.told, memory.magnitude),
@@ -179,15 +179,16 @@ mod tests {
 
     #[test]
     fn an_alert_is_told_once_and_again_after_a_week_or_if_it_is_twice_as_bad() {
-        assert_eq!(told(&[Some(1.0); 9]), [(0, 0), (7, 0)]);
+        // It is quiet for seven nights.
+        assert_eq!(told(&[Some(1.0); 10]), [(0, 0), (8, 0)]);
         let worse = [Some(1.0), Some(1.9), Some(2.0), Some(3.9), Some(4.0)];
         assert_eq!(told(&worse), [(0, 0), (2, 0), (4, 0)]);
         // It comes and goes, and is told no more often. It lasts since it came back.
         let flickering = [Some(1.0), None, Some(1.0), None, Some(1.0)];
         assert_eq!(told(&flickering), [(0, 0)]);
         let mut back = vec![Some(1.0), None, None, None, None, None, Some(1.0)];
-        back.push(Some(1.0));
-        assert_eq!(told(&back), [(0, 0), (7, 6)]);
+        back.extend([Some(1.0); 2]);
+        assert_eq!(told(&back), [(0, 0), (8, 6)]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) struct AlertsArgs {
     /// The snapshot to look at (default: the newest)
     #[arg(long, value_name = "DATE", value_parser = date)]
     snapshot: Option<NaiveDate>,
-    /// Exit with 7 if there is an alert that was not told before
+    /// Exit with 7 if at least one alert is not quiet
     #[arg(long)]
     fail: bool,
 }

@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
 
 use chrono::{NaiveDate, TimeDelta};
 use clap::Args;
@@ -12,7 +14,8 @@ use crate::clock::{Clock, date};
 use crate::error::{Error, Result};
 use crate::money::Usd;
 use crate::pipeline::{Overrides, Pipeline, check_given_lake};
-use crate::store::Store;
+use crate::stop::Stop;
+use crate::store::{RETRY, Store};
 use crate::upkeep::dates;
 
 /// The pipeline file, and what flags and environment variables replace in it.
@@ -97,11 +100,36 @@ impl LakeArg {
     /// # Errors
     /// No place at all, a place that is not a lake, or a pipeline file that is wrong.
     pub(super) async fn open(&self, clock: &Clock) -> Result<Lake> {
-        let Found { url, file, alerts } = self.find(clock)?;
-        let store = Store::open(&url).map_err(|error| error.with_hint(PLACE))?;
-        if dates(&store).await?.is_empty() {
-            return Err(Error::usage(format!("{url} is not a lake, or no run has started in it"))
-                .with_hint("pass the folder or URL of a lake, or the pipeline file that names it; `backlake run FILE` makes a lake"));
+        self.open_with(clock, |store, _| store).await
+    }
+
+    /// Opens the lake for a command that changes it: what fails for a while is tried again, as long as the pipeline file
+    /// says, if the lake was given by one.
+    ///
+    /// # Errors
+    /// As [`LakeArg::open`].
+    pub(super) async fn open_patiently(&self, clock: &Clock, stop: &Stop) -> Result<Lake> {
+        let patient = |store: Store, limit| store.patient(clock, stop, limit);
+        self.open_with(clock, patient).await
+    }
+
+    async fn open_with(
+        &self,
+        clock: &Clock,
+        prepare: impl FnOnce(Store, Duration) -> Store,
+    ) -> Result<Lake> {
+        let Found {
+            url,
+            file,
+            alerts,
+            retry,
+        } = self.find(clock)?;
+        let store = Store::open(&url).map_err(|error| error.with_hint(place(file.as_deref())))?;
+        let store = prepare(store, retry);
+        let dates = dates(&store).await;
+        if dates.map_err(|error| store.in_words(error))?.is_empty() {
+            let message = format!("{url} is not a lake, or no run has started in it");
+            return Err(Error::usage(message).with_hint(place(file.as_deref())));
         }
         Ok(Lake {
             store,
@@ -140,6 +168,7 @@ impl LakeArg {
             url: pipeline.lake.url,
             file: Some(place.clone()),
             alerts: Some(pipeline.alerts),
+            retry: pipeline.lake.retry,
         })
     }
 }
@@ -149,6 +178,8 @@ struct Found {
     url: String,
     file: Option<String>,
     alerts: Option<AlertSettings>,
+    /// How long to try again what fails in the lake.
+    retry: Duration,
 }
 
 impl Found {
@@ -157,12 +188,35 @@ impl Found {
             url: url.to_owned(),
             file: None,
             alerts: None,
+            retry: RETRY,
         }
     }
 }
 
-/// What to pass for LAKE.
-const PLACE: &str = "pass the folder or URL (s3://, gs://, az://) of a lake, or a pipeline file (.toml) that names it";
+/// What to do about a place that is not a lake.
+fn place(file: Option<&str>) -> String {
+    match file {
+        Some(file) => format!(
+            "if nothing has run yet, start with `backlake run {file}`; otherwise correct [lake] url or BACKLAKE_LAKE"
+        ),
+        None => "pass the folder or URL (s3://, gs://, az://) of a lake, or a pipeline file (.toml) that names it; `backlake run FILE` makes a lake".to_owned(),
+    }
+}
+
+/// Parses a whole number, such as a number of days.
+pub(super) fn whole<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse()
+        .map_err(|_| "not a whole number from 0 up, or too large; write it as 30".to_owned())
+}
+
+/// Parses a number of nights.
+pub(super) fn nights(text: &str) -> Result<NonZeroU32, String> {
+    let read = text.parse().ok().filter(|nights| *nights <= MOST_NIGHTS);
+    read.ok_or_else(|| format!("not a number of nights from 1 to {MOST_NIGHTS}"))
+}
+
+/// More than two centuries: every night of a report has a line.
+const MOST_NIGHTS: NonZeroU32 = NonZeroU32::new(100_000).unwrap();
 
 fn minutes(text: &str) -> Result<NonZeroU32, String> {
     text.parse()

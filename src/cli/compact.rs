@@ -4,12 +4,12 @@
 use clap::Args;
 use serde_json::json;
 
-use super::args::LakeArg;
+use super::args::{LakeArg, whole};
 use super::console::{Console, Failure};
 use super::prune::objects;
 use super::signals;
 use crate::stop::Stop;
-use crate::store::{Owner, RETRY};
+use crate::store::Owner;
 use crate::upkeep::{compact, to_compact};
 
 const EXAMPLES: &str = "\
@@ -26,7 +26,7 @@ pub(super) struct CompactArgs {
     #[command(flatten)]
     lake: LakeArg,
     /// Do not pack the snapshots of the last DAYS days
-    #[arg(long, value_name = "DAYS")]
+    #[arg(long, value_name = "DAYS", value_parser = whole::<u32>, allow_negative_numbers = true)]
     keep_days: Option<u32>,
     /// Pack; without this, only show what would be packed
     #[arg(long)]
@@ -36,13 +36,14 @@ pub(super) struct CompactArgs {
 impl CompactArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
         let clock = &console.clock;
-        let store = self.lake.open(clock).await?.store;
+        let stop = Stop::default();
+        if self.yes {
+            signals::listen(&stop)?;
+        }
+        let store = self.lake.open_patiently(clock, &stop).await?.store;
         let found = to_compact(&store, self.keep_days, clock.today()).await?;
         if self.yes {
             let dates: Vec<_> = found.iter().map(|found| found.snapshot).collect();
-            let stop = Stop::default();
-            signals::listen(&stop)?;
-            let store = store.patient(clock, &stop, RETRY);
             compact(&store, &dates, &Owner::this_process(), clock, &stop).await?;
         }
         let text = || {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use chrono::NaiveDate;
 use clap::{Args, ValueEnum};
 
-use super::args::LakeArg;
+use super::args::{LakeArg, whole};
 use super::console::{Console, Failure};
 use super::diff_text::{
     breakdown_header, breakdown_line, mover_header, mover_line, page_header, page_line,
@@ -56,7 +56,7 @@ pub(super) struct DiffArgs {
     root_domain: Option<String>,
     /// Show at most this many rows, largest change first; 0 shows all rows, sorted by key. Default: 5
     /// per section of a summary, 20 in a table, all rows in csv, json and parquet
-    #[arg(long, value_name = "ROWS")]
+    #[arg(long, value_name = "ROWS", value_parser = whole::<u32>, allow_negative_numbers = true)]
     limit: Option<u32>,
     /// Output format; `json` writes one object per line (a single object for `summary`)
     #[arg(long, value_enum)]
@@ -255,7 +255,7 @@ struct Destination<'a>(Option<(Outside, &'a Path)>);
 impl<'a> Destination<'a> {
     fn open(path: Option<&'a Path>) -> Result<Self> {
         let opened = path.map(|path| {
-            let outside = Outside::open(path).usage(|| not_written("--out", path))?;
+            let outside = Outside::open(path).map_err(|error| not_written("--out", path, error))?;
             Ok((outside, path))
         });
         opened.transpose().map(Self)
@@ -274,7 +274,9 @@ impl<'a> Destination<'a> {
             }
             None => Box::new(BufWriter::new(io::stdout())),
             Some((outside, path)) => {
-                let file = outside.writer().context(|| not_written("--out", path))?;
+                let file = outside
+                    .writer()
+                    .map_err(|error| not_written("--out", path, error))?;
                 Box::new(BufWriter::new(file))
             }
         })
@@ -283,7 +285,9 @@ impl<'a> Destination<'a> {
     fn close(self) -> Result<()> {
         match self.0 {
             None => Ok(()),
-            Some((outside, path)) => outside.close().usage(|| not_written("--out", path)),
+            Some((outside, path)) => outside
+                .close()
+                .map_err(|error| not_written("--out", path, error)),
         }
     }
 }

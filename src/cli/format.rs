@@ -35,6 +35,23 @@ pub(super) fn rounded(amount: Usd) -> String {
     format!("{sign}${}.{:02}", HumanCount(dollars), cents % 100)
 }
 
+/// All digits of an amount, with separators: `$1,234.056789`.
+pub(super) fn exact(amount: Usd) -> String {
+    let text = amount.to_string();
+    let (sign, text) = match text.strip_prefix('-') {
+        Some(text) => ("-", text),
+        None => ("", text.as_str()),
+    };
+    let (dollars, rest) = text.split_once('.').unwrap_or((text, "00"));
+    let dollars = dollars.parse().map_or_else(|_| dollars.to_owned(), count);
+    format!("{sign}${dollars}.{rest}")
+}
+
+/// Dollars and cents of an amount that must not be exceeded: rounded up.
+pub(super) fn rounded_up(amount: Usd) -> String {
+    rounded(amount.up_to_cents())
+}
+
 /// A number of seconds: `12 s`, `3 min 05 s`, `2 h 10 min`.
 pub(super) fn duration(seconds: u64) -> String {
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
@@ -57,6 +74,16 @@ mod tests {
             (4_999, "$0.00"),
         ] {
             assert_eq!(rounded(Usd::from_micros(micros)), expected);
+        }
+        for (micros, expected) in [
+            (1_234_056_789, "$1,234.056789"),
+            (-60_000, "-$0.06"),
+            (25_000_000, "$25.00"),
+        ] {
+            assert_eq!(exact(Usd::from_micros(micros)), expected);
+        }
+        for (micros, expected) in [(24_036, "$0.03"), (30_000, "$0.03"), (0, "$0.00")] {
+            assert_eq!(rounded_up(Usd::from_micros(micros)), expected);
         }
     }
 

@@ -8,11 +8,11 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use super::console::{Console, Failure};
-use super::format::{count, counted, rounded};
-use super::outside::write_new_outside;
+use super::format::{count, counted, rounded_up};
+use super::outside::{not_written, write_new_outside};
 use super::plan::invalid;
 use super::run_text::{columns, provider};
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Error, Result};
 use crate::pipeline::{InitReport, InitSettings, file_for, init};
 use crate::provider::Endpoint;
 use crate::visible::escaped;
@@ -75,7 +75,7 @@ fn exists(file: &str) -> Error {
 fn write_new(file: &str, text: &str) -> Result<()> {
     match write_new_outside(Path::new(file), text.as_bytes()) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(file)),
-        written => written.usage(|| format!("failed to write {file}")),
+        written => written.map_err(|error| not_written("--out", Path::new(file), error)),
     }
 }
 
@@ -84,7 +84,7 @@ fn text(report: &InitReport) -> String {
     let mut text = format!("{file} is written\n\n");
     let asked = provider(&plan.provider, plan.invented);
     let domains = format!("in {}", counted(plan.root_domains, "root domain"));
-    let cost = format!("at most {} at list prices", rounded(plan.cost_usd));
+    let cost = format!("at most {} at list prices", rounded_up(plan.cost_usd));
     let _ = writeln!(text, "  {:<14}{asked}", "provider");
     for (name, number, note) in [
         ("lines", plan.lines, ""),

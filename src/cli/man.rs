@@ -34,9 +34,7 @@ impl ManArgs {
             None => program,
             Some(name) => named(program, name)?,
         };
-        let text = String::from_utf8(page_of(page)?)
-            .map_err(|_| Error::unexpected("the man page is not UTF-8"))?;
-        Ok(print(&text)?)
+        Ok(print(&page_of(page)?)?)
     }
 }
 
@@ -51,17 +49,20 @@ fn write_all(program: &clap::Command, folder: &Path) -> Result<(), Error> {
     }
     for page in pages {
         let file = folder.join(format!("{}.1", page.get_name()));
-        write_named("--out", &file, &page_of(page)?)?;
+        write_named("--out", &file, page_of(page)?.as_bytes())?;
     }
     Ok(())
 }
 
-fn page_of(command: clap::Command) -> Result<Vec<u8>, Error> {
+fn page_of(command: clap::Command) -> Result<String, Error> {
     let mut text = Vec::new();
     clap_mangen::Man::new(command)
         .render(&mut text)
         .context(|| "failed to write the man page")?;
-    Ok(text)
+    let text =
+        String::from_utf8(text).map_err(|_| Error::unexpected("the man page is not UTF-8"))?;
+    // What follows the options of each command are its examples.
+    Ok(text.replace(".SH EXTRA", ".SH EXAMPLES"))
 }
 
 /// The command of this name, called `backlake-NAME` as its page is.

@@ -3,6 +3,7 @@
 //! A regular file appears under its name when it is complete. A link is followed and stays a link. A
 //! device or a FIFO is written through, never replaced.
 
+use std::convert::Infallible;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{Error, ErrorKind, Result, Write};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -111,7 +112,16 @@ fn beside(path: &Path, permissions: Permissions) -> Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".backlake-");
     builder.permissions(permissions);
-    builder.tempfile_in(folder)
+    builder.tempfile_in(folder).map_err(without_name)
+}
+
+/// The error without the name of the temporary file, which means nothing to the user.
+fn without_name(error: Error) -> Error {
+    let text = error.to_string();
+    match text.split_once(" at path ") {
+        Some((said, _)) => Error::new(error.kind(), said.to_owned()),
+        None => error,
+    }
 }
 
 /// Temporary files are private by default; this makes one an ordinary file.
@@ -124,12 +134,23 @@ fn ordinary() -> Permissions {
 /// # Errors
 /// A usage error that names the flag and the file.
 pub(super) fn write_named(flag: &str, path: &Path, bytes: &[u8]) -> crate::error::Result<()> {
-    write_outside(path, bytes).usage(|| not_written(flag, path))
+    write_outside(path, bytes).map_err(|error| not_written(flag, path, error))
 }
 
-/// The message about a file that this flag names and that cannot be written.
-pub(super) fn not_written(flag: &str, path: &Path) -> String {
-    format!("{flag}: failed to write {}", path.display())
+/// A usage error about a file that this flag names and that cannot be written.
+pub(super) fn not_written(flag: &str, path: &Path, error: Error) -> crate::error::Error {
+    let kind = error.kind();
+    let message = || format!("{flag}: failed to write {}", path.display());
+    let Err(error) = Err::<Infallible, _>(error).usage(message);
+    match kind {
+        ErrorKind::NotFound => {
+            error.with_hint("create the folder first, or name a file in another folder")
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            error.with_hint("name a file in a folder in which this user may write")
+        }
+        _ => error,
+    }
 }
 
 /// Opens a device or a FIFO. Opening a FIFO without a reader fails instead of waiting for one.
@@ -176,7 +197,8 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         for refused in ["none/changes.csv", "."] {
             let refused = folder.path().join(refused);
-            assert!(write_outside(&refused, b"text").is_err());
+            let error = write_outside(&refused, b"text").unwrap_err();
+            assert!(!error.to_string().contains(".backlake-"), "{error}");
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::args::{BudgetArgs, PipelineArgs};
 use super::console::{Console, Failure};
-use super::format::{count, counted, duration, rounded};
+use super::format::{count, counted, duration, rounded, rounded_up};
 use super::run_text::{columns, provider};
 use crate::pipeline::{self, Pipeline, PlanReport, PricesFrom, RefusedBefore, Surroundings};
 use crate::visible::escaped;
@@ -110,7 +110,7 @@ fn costs(report: &PlanReport, pipeline: &Pipeline, text: &mut String) {
             text,
             "  {name:<14}{:>12}{:>14}{:>14}",
             count(requests),
-            rounded(cost),
+            rounded_up(cost),
             duration(pace.seconds(requests))
         );
     }
@@ -157,7 +157,7 @@ fn refused_before(before: &RefusedBefore, text: &mut String) {
         let skipped = counted(before.skipped, "target");
         let _ = writeln!(
             text,
-            "  not asked for: {skipped} that the provider refused before; the last one is asked for again after {until}"
+            "  not asked for: {skipped} that the provider refused before; the last one not before {until}"
         );
     }
     if before.asked_again > 0 {

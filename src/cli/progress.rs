@@ -26,7 +26,8 @@ struct Watched {
     answered: u64,
     refused: u64,
     failed: u64,
-    flattened: u64,
+    /// The responses that are flattened; none while fetching, when the bar shows targets.
+    flattened: Option<u64>,
     retries: u64,
     splits: u64,
     cost: Usd,
@@ -66,7 +67,7 @@ impl<'a> Watcher<'a> {
                     balance_usd = means.balance_usd.map(tracing::field::display),
                     per_request_usd = %means.price_per_request_usd,
                     per_row_usd = %means.price_per_row_usd,
-                    prices_from = ?means.prices_from,
+                    prices_from = <&str>::from(means.prices_from),
                     "fetching"
                 );
                 watched.targets = watched.ended() + targets;
@@ -84,15 +85,21 @@ impl<'a> Watcher<'a> {
                 watched.cost += cost.unwrap_or_default();
                 watched.show(self.screen);
             }
-            Progress::Publishing { responses } => {
-                info!(responses, "publishing");
-                watched.replace_bar(self.screen.bar(responses, PUBLISHING));
+            Progress::Publishing {
+                responses,
+                flattened,
+            } => {
+                info!(responses, flattened, "publishing");
+                let bar = self.screen.bar(responses, PUBLISHING);
+                bar.set_position(flattened);
+                watched.replace_bar(bar);
+                watched.flattened = Some(flattened);
                 watched.waits_for_lake(watched.waits_for_lake);
             }
             Progress::Flattened => {
-                watched.flattened += 1;
-                if let Some(bar) = &watched.bar {
-                    bar.set_position(watched.flattened);
+                if let (Some(flattened), Some(bar)) = (&mut watched.flattened, &watched.bar) {
+                    *flattened += 1;
+                    bar.set_position(*flattened);
                 }
             }
             Progress::LakeFails => watched.waits_for_lake(true),

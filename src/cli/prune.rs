@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use clap::Args;
 use serde_json::json;
 
-use super::args::LakeArg;
+use super::args::{LakeArg, whole};
 use super::console::{Console, Failure};
 use super::format::{bytes, count};
 use super::signals;
 use crate::error::Error;
 use crate::stop::Stop;
-use crate::store::{Owner, RETRY};
+use crate::store::Owner;
 use crate::upkeep::{Keep, Objects, Pruning, prune, to_prune};
 
 const EXAMPLES: &str = "\
@@ -28,16 +28,16 @@ pub(super) struct PruneArgs {
     #[command(flatten)]
     lake: LakeArg,
     /// Keep the newest N snapshots
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>, allow_negative_numbers = true)]
     keep_snapshots: Option<u32>,
     /// Keep the snapshots of the last DAYS days
-    #[arg(long, value_name = "DAYS")]
+    #[arg(long, value_name = "DAYS", value_parser = whole::<u32>, allow_negative_numbers = true)]
     keep_snapshots_days: Option<u32>,
     /// Keep the newest N archives; a snapshot without its archive cannot be replayed
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>, allow_negative_numbers = true)]
     keep_archives: Option<u32>,
     /// Keep the archives of the last DAYS days
-    #[arg(long, value_name = "DAYS")]
+    #[arg(long, value_name = "DAYS", value_parser = whole::<u32>, allow_negative_numbers = true)]
     keep_archives_days: Option<u32>,
     /// Delete; without this, only show what would be deleted
     #[arg(long)]
@@ -61,12 +61,13 @@ impl PruneArgs {
                 .into());
         }
         let clock = &console.clock;
-        let store = self.lake.open(clock).await?.store;
+        let stop = Stop::default();
+        if self.yes {
+            signals::listen(&stop)?;
+        }
+        let store = self.lake.open_patiently(clock, &stop).await?.store;
         let pruning = to_prune(&store, snapshots, archives, clock.today()).await?;
         if self.yes {
-            let stop = Stop::default();
-            signals::listen(&stop)?;
-            let store = store.patient(clock, &stop, RETRY);
             prune(&store, &pruning, &Owner::this_process(), clock, &stop).await?;
         }
         let report = json!({

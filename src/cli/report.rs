@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use chrono::NaiveDate;
 use clap::Args;
 
-use super::args::LakeArg;
+use super::args::{LakeArg, nights};
 use super::console::{Console, Failure, print};
 use super::outside::write_named;
 use crate::clock::date;
@@ -30,7 +30,7 @@ pub(super) struct ReportArgs {
     #[arg(long, value_name = "DATE", value_parser = date)]
     snapshot: Option<NaiveDate>,
     /// How many nights to look back
-    #[arg(long, value_name = "NIGHTS", default_value_t = NIGHTS)]
+    #[arg(long, value_name = "N", default_value_t = NIGHTS, value_parser = nights)]
     nights: NonZeroU32,
     /// Show only pages whose lines have this label: a column that the pipeline keeps, and its value
     #[arg(long, value_name = "COLUMN=VALUE", value_parser = label)]
@@ -42,14 +42,15 @@ pub(super) struct ReportArgs {
 
 impl ReportArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
-        let store = self.lake.open(&console.clock).await?.store;
+        let lake = self.lake.open(&console.clock).await?;
         let options = ReportOptions {
             snapshot: self.snapshot,
             nights: self.nights,
             label: self.label,
+            alerts: lake.alerts.unwrap_or_default(),
             now: console.clock.now(),
         };
-        let page = html(&Box::pin(collect(&store, options)).await?);
+        let page = html(&Box::pin(collect(&lake.store, options)).await?);
         match &self.out {
             None => print(&page)?,
             Some(file) => write_named("--out", file, page.as_bytes())?,

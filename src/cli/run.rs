@@ -128,7 +128,7 @@ pub(super) async fn execute(
     };
     signals::listen(&env.stop)?;
     let continued = match work {
-        Work::Run(mode) => continue_yesterday(pipeline, mode, &env).await?,
+        Work::Run(mode) => continue_yesterday(pipeline, mode, &env).await,
         Work::Replay(_) => None,
     };
     // Boxed, because these futures are large.
@@ -141,7 +141,9 @@ pub(super) async fn execute(
         log(&end.report);
     }
     if let Some(metrics) = &metrics {
-        let error = end.as_ref().map_or_else(Some, |end| end.error.as_ref());
+        // The program exits with the error of today, else with that of yesterday.
+        let mut ends = [Some(&end), continued.as_ref()].into_iter().flatten();
+        let error = ends.find_map(|end| end.as_ref().map_or_else(Some, |end| end.error.as_ref()));
         let exit_code = error.map_or(0, |error: &Error| error.kind().exit_code());
         let report = end.as_ref().ok().map(|end| &end.report);
         metrics.end(report, exit_code, pipeline).await;
@@ -190,22 +192,25 @@ fn log(report: &RunReport) {
     );
 }
 
-/// Continues yesterday's snapshot if it is open and the pipeline file wants that.
+/// Continues yesterday's snapshot if it is open and the pipeline file wants that. If the lake cannot be read, today's run
+/// finds that out, too, and tells it.
 async fn continue_yesterday(
     pipeline: &Pipeline,
     mode: RunMode,
     env: &Surroundings<'_>,
-) -> Result<Option<Result<RunEnd>>> {
-    let Some(yesterday) = pipeline::open_yesterday(pipeline, env).await? else {
-        return Ok(None);
-    };
+) -> Option<Result<RunEnd>> {
+    let found = pipeline::open_yesterday(pipeline, env).await;
+    let yesterday = found.unwrap_or_else(|error| {
+        warn!(%error, "failed to look whether yesterday's snapshot is open; it is not continued");
+        None
+    })?;
     info!(snapshot = %yesterday.snapshot, "continuing yesterday's open snapshot first");
     // To replace or accept something is a decision about the date that was asked for.
     let mode = RunMode {
         balance: mode.balance,
         ..RunMode::default()
     };
-    Ok(Some(Box::pin(pipeline::run(&yesterday, mode, env)).await))
+    Some(Box::pin(pipeline::run(&yesterday, mode, env)).await)
 }
 
 /// Prints both reports. The error of today's run is the last; without one, yesterday's is.
@@ -233,6 +238,10 @@ fn show_both(
     if let (Some(earlier), Some(_)) = (&earlier, &error) {
         warn!(error = %earlier, hint = earlier.hint(), "yesterday's snapshot is still open");
     }
+    let earlier = earlier.map(|error| {
+        let message = format!("yesterday's snapshot: {error}");
+        Error::new(error.kind(), message).with_hint(error.hint())
+    });
     console.end(&json, both, error.or(earlier))
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::alert_text::worst;
-use super::format::{bytes, count, counted, duration, rounded};
+use super::format::{bytes, count, counted, duration, exact, rounded, signed_count};
 use crate::fate::Fate;
 use crate::flatten::Drifted;
 use crate::lake::ProfileChange;
@@ -53,7 +53,7 @@ pub(super) fn text(report: &RunReport, pipeline: &Pipeline, published: &str) -> 
         RunState::Published => format!("snapshot {snapshot} is {published} {lake}\n\n"),
         RunState::AlreadyPublished => {
             let mut text = format!(
-                "snapshot {snapshot} is already published in {lake}, by run {}: nothing was sent\n",
+                "snapshot {snapshot} is already published in {lake}, by run {}: nothing was sent\n  `--replace` fetches it again, with the target lists as they are now; this costs money\n",
                 report.run
             );
             also_open(report, &mut text);
@@ -135,11 +135,14 @@ fn requests(report: &RunReport, text: &mut String) {
     let bound = format!("lower bound {}{retried}", count(report.lower_bound));
     row(text, "requests", &count(report.requests), &bound);
     let unknown = if report.cost_unknown_usd > Usd::ZERO {
-        format!("and up to ${} not settled yet", report.cost_unknown_usd)
+        format!(
+            "and up to {} not settled yet",
+            exact(report.cost_unknown_usd)
+        )
     } else {
         String::new()
     };
-    row(text, "cost", &format!("${}", report.cost_usd), &unknown);
+    row(text, "cost", &exact(report.cost_usd), &unknown);
     if report.files > 0 {
         row(text, "files", &count(report.files), &bytes(report.bytes));
     }
@@ -241,6 +244,15 @@ fn drift(findings: &Findings, items: u64, text: &mut String) {
     }
 }
 
+/// A count with separators, or a share as it is.
+fn figure_of(value: f64) -> String {
+    if value.fract() == 0.0 {
+        signed_count(value as i64)
+    } else {
+        value.to_string()
+    }
+}
+
 /// The figures that differ from the previous snapshot by more than the pipeline file allows.
 fn changes(findings: &Findings, text: &mut String) {
     if !findings.changes.is_empty() {
@@ -256,7 +268,9 @@ fn changes(findings: &Findings, text: &mut String) {
         } = change;
         let _ = writeln!(
             text,
-            "    {figure}: {before} before, {now} now ({:+.1} %)",
+            "    {figure}: {} before, {} now ({:+.1} %)",
+            figure_of(*before),
+            figure_of(*now),
             change * 100.0
         );
     }

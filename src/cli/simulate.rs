@@ -3,6 +3,7 @@
 use chrono::NaiveDate;
 use clap::Args;
 
+use super::args::whole;
 use super::console::{Console, Failure, print};
 use crate::clock::date;
 use crate::simulator::{Behaviour, LOGIN, PASSWORD, Simulator};
@@ -16,10 +17,10 @@ Examples:
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct SimulateArgs {
     /// The port on loopback; 0 takes any free port
-    #[arg(long, default_value_t = 8642)]
+    #[arg(long, default_value_t = 8642, value_parser = port, allow_negative_numbers = true)]
     port: u16,
     /// The seed from which all data is generated
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>, allow_negative_numbers = true)]
     seed: u64,
     /// The date of the simulated data (default: today in UTC)
     #[arg(long, value_name = "DATE", value_parser = date)]
@@ -29,7 +30,7 @@ pub(super) struct SimulateArgs {
     #[arg(long)]
     stories: bool,
     /// How long each response takes, in milliseconds
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = whole::<u64>, allow_negative_numbers = true)]
     latency_ms: u64,
 }
 
@@ -50,4 +51,9 @@ impl SimulateArgs {
         ))?;
         Ok(simulator.serve().await?)
     }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse()
+        .map_err(|_| "not a port; write a number from 0 to 65535".to_owned())
 }

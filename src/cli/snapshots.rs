@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::args::LakeArg;
 use super::console::{Console, Failure};
-use super::format::{bytes, count};
+use super::format::{bytes, count, exact};
 use crate::clock::date;
 use crate::error::{Context as _, Error};
 use crate::lake::Manifest;
@@ -37,15 +37,17 @@ impl SnapshotsArgs {
         let lake = self.lake.open(clock).await?;
         let mut dates = dates(&lake.store).await?;
         dates.retain(|date| self.snapshot.is_none_or(|only| only == *date));
-        if dates.is_empty()
+        let here = Owner::this_process();
+        let mut found = nights(&lake.store, dates, &here, clock.now()).await?;
+        // A command that only took the lock has started nothing.
+        found.retain(|night| night.state != NightState::Missing);
+        if found.is_empty()
             && let Some(date) = self.snapshot
         {
             let message = format!("snapshot {date} was never started in {}", lake.url);
             let hint = "`backlake snapshots` without --snapshot lists all of them";
             return Err(Error::usage(message).with_hint(hint).into());
         }
-        let here = Owner::this_process();
-        let found = nights(&lake.store, dates, &here, clock.now()).await?;
         let mut report = Vec::new();
         for night in &found {
             // The manifest says more than the night does.
@@ -102,7 +104,7 @@ fn text(nights: &[Night], file: &str) -> String {
             known(fates.map(|fates| fates.refused)),
             known(fates.map(|fates| fates.failed)),
             count(night.requests),
-            format!("${}", night.cost_usd),
+            exact(night.cost_usd),
             size.unwrap_or_else(|| "-".to_owned()),
         );
         let _ = writeln!(text, "{}", line.trim_end());

@@ -1,11 +1,14 @@
 //! `status`: say whether the last nights are published, and what continues those that are not.
 
+use std::num::NonZeroU32;
+
 use chrono::TimeDelta;
 use clap::Args;
 use serde_json::json;
 
-use super::args::{LakeArg, age};
+use super::args::{LakeArg, age, nights};
 use super::console::{Console, Failure};
+use super::format::counted;
 use super::status_text::text;
 use crate::error::{Error, ErrorKind};
 use crate::store::Owner;
@@ -21,16 +24,21 @@ Reads only the lake: nothing is sent, locked or changed. Exits with 0 if the new
 young enough and each of the nights is published, and with 7 otherwise. A run that is at work is not
 a problem.";
 
+/// A week.
+const NIGHTS: NonZeroU32 = NonZeroU32::new(7).unwrap();
+/// How many problems the last line names; the report names all of them.
+const NAMED: usize = 5;
+
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct StatusArgs {
     #[command(flatten)]
     lake: LakeArg,
     /// How many nights to look at; older ones are shown if they are not published
-    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
-    nights: u32,
+    #[arg(long, value_name = "N", default_value_t = NIGHTS, value_parser = nights)]
+    nights: NonZeroU32,
     /// How old the newest snapshot may be: 26h, 90m, 2d
-    #[arg(long, value_name = "AGE", default_value = "26h", value_parser = age)]
+    #[arg(long, value_name = "AGE", default_value = "26h", value_parser = age, allow_hyphen_values = true)]
     max_age: TimeDelta,
 }
 
@@ -39,7 +47,7 @@ impl StatusArgs {
         let clock = &console.clock;
         let lake = self.lake.open(clock).await?;
         let expected = Expected {
-            nights: self.nights,
+            nights: self.nights.get(),
             max_age: self.max_age,
         };
         let found = status(&lake.store, expected, &Owner::this_process(), clock.now()).await?;
@@ -63,18 +71,31 @@ fn is_running(night: &Night) -> bool {
     night.state == NightState::Running
 }
 
+fn damaged_hint(found: &Status) -> Option<String> {
+    let mut nights = found.nights.iter();
+    let damaged = nights.find(|night| night.state == NightState::Damaged)?;
+    damaged.hint.clone()
+}
+
 fn error(found: &Status, file: &str) -> Option<Error> {
     if found.problems.is_empty() {
         return None;
     }
-    let problems: Vec<_> = found.problems.iter().map(Problem::to_string).collect();
+    let mut problems: Vec<_> = found.problems.iter().map(Problem::to_string).collect();
+    let more = problems.len().saturating_sub(NAMED);
+    if more > 0 {
+        // The last ones are the newest.
+        problems.drain(..more);
+        problems.push(format!("and {}", counted(more as u64, "earlier problem")));
+    }
     let hint = found.nights.iter().find_map(|night| night.command(file));
-    let hint = match hint {
-        Some(command) => format!("continue the oldest one: {command}"),
-        None if found.nights.iter().any(is_running) => {
+    let hint = match (hint, damaged_hint(found)) {
+        (Some(command), _) => format!("continue the oldest one: {command}"),
+        (None, Some(hint)) => hint,
+        (None, None) if found.nights.iter().any(is_running) => {
             "a run is at work: look again when it has ended".to_owned()
         }
-        None => format!(
+        (None, None) => format!(
             "nothing can be continued: find out why the scheduler did not start `backlake run {file}`"
         ),
     };

@@ -108,7 +108,7 @@ impl VerifyArgs {
 
 fn found(problems: u64, lake: &str) -> Error {
     let message = format!("{} in {lake}", counted(problems, "problem"));
-    let hint = "`backlake replay FILE --snapshot DATE` restores lost and damaged files of a snapshot from its archive, for free; damaged files in _archive and _runs can only be restored from a backup; a file that no manifest names can be deleted if no run is active";
+    let hint = "`backlake replay FILE --snapshot DATE` restores lost and damaged files of a snapshot from its archive, for free; damaged files in _archive and _runs can only be restored from a backup; a file that no manifest names can be deleted if no run is active and every manifest can be read";
     Error::new(ErrorKind::FoundProblems, message).with_hint(hint)
 }
 

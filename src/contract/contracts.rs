@@ -52,7 +52,10 @@ mod tests {
         let v1 = Table::Pages.contract();
         let later = |text: String| Contract::parse(&text).unwrap();
         let v2 = v1.text().replace("\nversion = 1", "\nversion = 2");
-        let adopted = format!("{v2}\n{}", v1.adopting("page_authority", ItemType::Int64));
+        let adopted = format!(
+            "{v2}\n{}",
+            v1.adopting("page_authority", ItemType::Int64).unwrap()
+        );
         assert_eq!(later(adopted.clone()).follows(v1), Ok(()));
         let mut contracts = Contracts::default();
         contracts.adopt(later(adopted.clone())).unwrap();
@@ -74,7 +77,7 @@ mod tests {
                 "not sorted by root_domain",
             ),
             (
-                format!("{v2}\n{}", v1.adopting("backlinks", ItemType::Int64)),
+                adopted.replace("page_authority", "backlinks"),
                 "`backlinks` repeats",
             ),
             (
@@ -97,7 +100,10 @@ mod tests {
         let text = Table::Pages.contract().text();
         let adopted = format!(
             "{text}\n{}",
-            Table::Pages.contract().adopting("x", ItemType::Int64)
+            Table::Pages
+                .contract()
+                .adopting("x", ItemType::Int64)
+                .unwrap()
         );
         for (kind, complaint) in [
             (

@@ -38,6 +38,12 @@ struct ContractFile {
     column: Vec<Column>,
 }
 
+/// The columns that a later version adds.
+#[derive(Deserialize)]
+struct AddedColumns {
+    column: Vec<Column>,
+}
+
 impl Contract {
     /// Reads a contract file.
     ///
@@ -114,10 +120,18 @@ impl Contract {
                     column.name, self.version
                 ));
             }
+            // The partition column is in the path of each file.
+            if column.name.is_empty() || column.name == "snapshot_date" {
+                return Err(format!(
+                    "`{}` cannot be the name of a new column",
+                    column.name
+                ));
+            }
             let mut others = earlier.columns.iter().chain(&new[..at]);
-            if others
-                .any(|other| other.name == column.name || other.item_name() == column.item_name())
-            {
+            if others.any(|other| {
+                other.name.eq_ignore_ascii_case(&column.name)
+                    || other.item_name() == column.item_name()
+            }) {
                 return Err(format!(
                     "column `{}` repeats the name or the item of another column",
                     column.name
@@ -156,16 +170,25 @@ impl Contract {
         format!("{}.v{}", self.table, self.version)
     }
 
-    /// The lines that add an item field to the next version of this contract, in the format of its file.
+    /// The lines that add an item field to the next version of this contract, in the format of its file. `None` if no
+    /// next version may have them, for example because a column has that name.
     #[must_use]
-    pub fn adopting(&self, field: &str, kind: ItemType) -> String {
+    pub fn adopting(&self, field: &str, kind: ItemType) -> Option<String> {
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
-        format!(
+        let lines = format!(
             "[[column]]\nname = {0}\ntype = \"{1}\"\nnullable = true\nitem = {0}\nsince = {2}\nmeaning = \"\"\n",
             quoted(field),
             ColumnType::from(kind).name(),
             self.version + 1,
-        )
+        );
+        let added: AddedColumns = toml::from_str(&lines).ok()?;
+        let next = Self {
+            version: self.version + 1,
+            columns: [self.columns.clone(), added.column].concat(),
+            ..self.clone()
+        };
+        next.follows(self).ok()?;
+        Some(lines)
     }
 
     /// The contract as a Markdown section.

@@ -20,6 +20,7 @@ use super::purse::PriceCheck;
 use super::retry::{Decision, MAX_WAIT, MIN_WAIT, RetryContext, Tries};
 use super::transport::SendError;
 use super::verdict::{BatchSize, Next, Verdict, verdict};
+use crate::aside::aside;
 use crate::error::{Context, Error, Result};
 use crate::ledger::{Attempt, AttemptResult, Charged, Intent};
 use crate::money::Usd;
@@ -39,7 +40,7 @@ pub(super) struct Work {
     /// How many of the first targets are suspects: a batch with them was refused.
     pub(super) suspects: usize,
     /// How many others of the suspects' group refusals have named.
-    pub(super) names: usize,
+    pub(super) named_before: usize,
     /// The number of the next attempt.
     pub(super) attempt: u32,
     tries: Tries,
@@ -57,7 +58,7 @@ impl Work {
             batch,
             span,
             suspects,
-            names: 0,
+            named_before: 0,
             attempt: 1,
             tries: Tries::default(),
             halvings,
@@ -309,7 +310,7 @@ impl Fetcher<'_> {
         match response {
             Ok(response) => {
                 let body = response.body.clone();
-                self.ledger.archive_response(attempt.id, body).await?;
+                self.ledger.archive_response(attempt, body).await?;
                 self.step(Step::Archived(attempt.id));
                 Ok(Received {
                     requested_wait: response.requested_wait,
@@ -324,7 +325,7 @@ impl Fetcher<'_> {
                 }
                 // Bytes that cannot be decompressed may have been paid for.
                 if let SendError::Encoding { body, .. } = error {
-                    self.ledger.archive_response(attempt.id, body).await?;
+                    self.ledger.archive_response(attempt, body).await?;
                 }
                 Ok(Received {
                     result,
@@ -334,7 +335,7 @@ impl Fetcher<'_> {
         }
     }
 
-    /// Reads a response into the attempt, on a blocking thread.
+    /// Reads a response into the attempt.
     async fn read(&self, response: Response, attempt: &mut Attempt) -> Result<AttemptResult> {
         attempt.http_status = Some(response.status);
         let (bytes, secrets) = (response.body.len(), response.secrets);
@@ -347,7 +348,7 @@ impl Fetcher<'_> {
                 "the response repeats the credentials; they are replaced by asterisks"
             );
         }
-        let read = tokio::task::spawn_blocking(move || {
+        let read = aside(bytes, move || {
             let sha256 = sha256(&response.body);
             (sha256, classify(response.status, &response.body))
         });

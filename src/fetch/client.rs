@@ -23,6 +23,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::transport::{HttpTransport, SendError, Transport, is_loopback};
+use crate::aside::{aside, unpacked};
 use crate::clock::{Clock, to_next_minute};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::provider::{Endpoint, IndexSize};
@@ -229,9 +230,8 @@ impl Client {
             )))
         });
         let secrets = self.secrets.clone();
-        // A large body takes long to search.
-        let searched =
-            tokio::task::spawn_blocking(move || without_secrets(&secrets, received, &sent));
+        let bytes = sent.len() + received.as_ref().map_or(0, |response| response.body.len());
+        let searched = aside(bytes, move || without_secrets(&secrets, received, &sent));
         searched.await.unwrap_or_else(|_| {
             Err(SendError::NoResponse(
                 "searching the response for credentials panicked".to_owned(),
@@ -277,8 +277,8 @@ impl Client {
                 name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip")
             });
         let body = if zipped {
-            let unzip = tokio::task::spawn_blocking(move || unzip(&body, max));
-            unzip
+            let unzipped = aside(unpacked(body.len()), move || unzip(&body, max));
+            unzipped
                 .await
                 .map_err(|error| SendError::NoResponse(error.to_string()))??
         } else {

@@ -16,7 +16,7 @@ use super::drain::Drain;
 use super::events::{BatchEnd, End, Entry, Event, Fetched};
 use super::fetcher::Fetcher;
 use super::isolate::{Isolation, Part};
-use super::refusal::{paid_in_vain, price_not_understood, refusal, unknown_to_us};
+use super::refusal::{paid_but_unusable, price_not_understood, refusal, unknown_to_us};
 use super::trust::Trust;
 use super::verdict::Next;
 use crate::error::{Error, ErrorKind};
@@ -256,8 +256,9 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
         let (count, mut targets) = (part.targets.len(), part.targets);
         self.isolation.fill(&mut targets, room);
         let mut work = self.work(targets, count, 0);
-        work.names = part.names;
-        self.isolation.hold(work.batch.number, part.left_out);
+        work.named_before = part.named_before;
+        self.isolation
+            .keep_left_out(work.batch.number, part.left_out);
         work
     }
 
@@ -352,12 +353,15 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
             let charged = entry.attempt.cost_usd.unwrap_or_default();
             self.stop(price_not_understood(told, charged));
         } else if !result.counts() && self.trust.is_lost() {
-            self.stop(paid_in_vain(&message));
+            self.stop(paid_but_unusable(&message));
         } else if result.class() == StatusClass::UnknownRefusal && self.isolation.is_hopeless() {
             self.stop(unknown_to_us(&message));
         }
         self.in_flight.remove(&id);
         self.suspects_in_flight -= usize::from(work.suspects > 0);
+        if verdict.next == Next::Complete {
+            (self.fetcher.completed)(&entry.attempt, &work.batch.targets);
+        }
         self.entries.push(entry);
         if let Some(pause) = pause {
             self.fetcher.pacer.pause(pause);
@@ -379,7 +383,7 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
                     number, targets, ..
                 } = work.batch;
                 self.isolation
-                    .refused(number, targets, work.suspects, work.names, named);
+                    .refused(number, targets, work.suspects, work.named_before, named);
             }
             Next::Halve => {
                 self.isolation.set_aside(work.batch.number);
@@ -387,7 +391,7 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
             }
             Next::Refuse => {
                 self.isolation
-                    .convicted(work.batch.number, work.batch.targets[0]);
+                    .refused_alone(work.batch.number, work.batch.targets[0]);
                 self.end(work.batch, End::Refused(message));
             }
             Next::Fail => {

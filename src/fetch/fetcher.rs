@@ -12,7 +12,7 @@ use super::purse::Purse;
 use super::retry::RetryPolicy;
 use super::trust::Evidence;
 use crate::clock::Clock;
-use crate::ledger::Ledger;
+use crate::ledger::{Attempt, Ledger};
 use crate::money::Usd;
 use crate::plan::Batch;
 use crate::provider::{Endpoint, Prices, TaskOptions};
@@ -49,6 +49,8 @@ pub struct Fetcher<'a> {
     pub random: Mutex<fastrand::Rng>,
     /// Is called with every event.
     pub events: &'a (dyn Fn(Event) + Sync),
+    /// Is called with every attempt whose response is archived, and the targets of its batch.
+    pub completed: &'a (dyn Fn(&Attempt, &[TargetId]) + Sync),
     /// Stops the run from outside.
     pub stop: &'a Stop,
     /// The reading of [`Clock::running`] after which no further request is sent.

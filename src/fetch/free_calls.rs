@@ -47,6 +47,19 @@ pub async fn fetch_account(client: &Client, clock: &Clock) -> Result<Option<Acco
     }
 }
 
+/// Reads the account like [`fetch_account`], for a command that is about the account.
+///
+/// # Errors
+/// An account that cannot be read, for whatever reason.
+pub async fn require_account(client: &Client, clock: &Clock) -> Result<Account> {
+    let read = read_account(client, clock, FREE_CALLS).await?;
+    read.map_err(|failed| match failed.result {
+        AttemptResult::NotSent => failed.unreachable(ErrorKind::Account),
+        _ => Error::new(ErrorKind::Account, format!("failed to read {ACCOUNT}: {}", failed.message))
+            .with_hint("check [api] base_url, the network and the proxy; if the provider is down, run the same command later"),
+    })
+}
+
 /// Reads the account like [`fetch_account`], for a run that cannot go on without the provider.
 ///
 /// # Errors
@@ -58,7 +71,9 @@ pub async fn reach_account(client: &Client, clock: &Clock) -> Result<Option<Acco
     };
     match read_account(client, clock, policy).await? {
         Ok(account) => Ok(Some(account)),
-        Err(failed) if failed.result == AttemptResult::NotSent => Err(failed.unreachable()),
+        Err(failed) if failed.result == AttemptResult::NotSent => {
+            Err(failed.unreachable(ErrorKind::Held))
+        }
         Err(failed) => {
             failed.warn(ACCOUNT);
             Ok(None)
@@ -145,11 +160,11 @@ impl Failed {
         warn!("failed to read {what}: {}", self.message);
     }
 
-    /// The error of a run that has not reached the provider.
-    fn unreachable(&self) -> Error {
+    /// The error of a command that has not reached the provider.
+    fn unreachable(&self, kind: ErrorKind) -> Error {
         let message = format!("the provider cannot be reached: {}", self.message);
         let hint = "nothing was sent; check the network, the proxy and [api] base_url, then run the same command again";
-        Error::new(ErrorKind::Held, message).with_hint(hint)
+        Error::new(kind, message).with_hint(hint)
     }
 }
 

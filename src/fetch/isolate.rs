@@ -20,7 +20,7 @@
 //! them are paid for. Halving takes 10 and pays for 5.
 //!
 //! Refusals that name a target make this unnecessary: the named target is asked for alone, and the
-//! others together.
+//! others together. Names that are wrong more often than right no longer count.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::f64::consts::LN_2;
@@ -44,19 +44,19 @@ struct Suspects {
     targets: Vec<TargetId>,
     state: State,
     /// How many others of their group refusals have named.
-    names: usize,
+    named_before: usize,
 }
 
 /// Suspects to ask for in the next request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) targets: Vec<TargetId>,
-    /// What is left out, to be handed to [`Isolation::hold`].
+    /// What is left out, to be handed to [`Isolation::keep_left_out`].
     pub(super) left_out: Vec<TargetId>,
     /// Whether the only target must be asked for alone, so that the result is certain.
     alone: bool,
     /// How many others of their group refusals have named.
-    pub(super) names: usize,
+    pub(super) named_before: usize,
 }
 
 /// The suspects of refused batches, and the targets that lost their batch with them.
@@ -69,10 +69,16 @@ pub(super) struct Isolation<'a> {
     /// among them would make every part look bad.
     pub(super) fresh: Vec<TargetId>,
     /// What was left out of the requests in flight, by batch.
-    held: HashMap<u32, Vec<TargetId>>,
+    left_out: HashMap<u32, Vec<TargetId>>,
     density: Density,
     /// How many requests were refused since the last one that has a response.
     in_a_row: u64,
+    /// Targets that a refusal has named and that have no end yet.
+    accused: HashSet<TargetId>,
+    /// How many named targets were returned when they were asked for alone.
+    named_wrongly: u64,
+    /// How many were refused.
+    named_rightly: u64,
 }
 
 /// The chance that a part is good, one in so many. At this chance, one paid response is worth about
@@ -83,9 +89,14 @@ const CHANCE: f64 = 16.0;
 const MAX_RISK: f64 = 0.01;
 /// So many loose targets fill requests as well as all would.
 const MANY_LOOSE: usize = 20 * MAX_TARGETS;
-/// The fewest names and the share of a group, as one in so many, after which its rest is halved
-/// although each refusal names a target: removing named targets one by one sends the rest once for each.
-const DENSE: (usize, usize) = (16, 8);
+/// How many more names may be wrong than right before names no longer count.
+const WRONG_NAMES: u64 = 2;
+/// A group is dense if refusals have named at least this many of its targets, and more than one for
+/// each [`DENSE_SHARE`] of its rest. It is halved although each refusal names a target: removing
+/// named targets one by one sends the rest once for each.
+const DENSE_NAMES: usize = 16;
+/// See [`DENSE_NAMES`].
+const DENSE_SHARE: usize = 8;
 /// Refusals in a row between two looks at a batch without suspects.
 const ROW_WITHOUT_A_LOOK: u64 = 64;
 /// Refusals in a row with an unknown code after which the targets are probably not the cause.
@@ -112,10 +123,9 @@ impl Search {
     }
 }
 
-/// Whether so many targets of a group are named that its rest is probably as bad.
-fn is_dense(names: usize, rest: usize) -> bool {
-    let (fewest, share) = DENSE;
-    names >= fewest && names * share > rest
+/// Whether refusals have named so many targets of a group that its rest is probably as bad.
+fn is_dense(named: usize, rest: usize) -> bool {
+    named >= DENSE_NAMES && named * DENSE_SHARE > rest
 }
 
 impl<'a> Isolation<'a> {
@@ -126,23 +136,26 @@ impl<'a> Isolation<'a> {
             suspects: VecDeque::new(),
             loose: Vec::new(),
             fresh: Vec::new(),
-            held: HashMap::new(),
+            left_out: HashMap::new(),
             density: Density::default(),
             in_a_row: 0,
+            accused: HashSet::new(),
+            named_wrongly: 0,
+            named_rightly: 0,
         }
     }
 
     /// Keeps what is left out of a batch until the batch has ended.
-    pub(super) fn hold(&mut self, batch: u32, left_out: Vec<TargetId>) {
+    pub(super) fn keep_left_out(&mut self, batch: u32, left_out: Vec<TargetId>) {
         if !left_out.is_empty() {
-            self.held.insert(batch, left_out);
+            self.left_out.insert(batch, left_out);
         }
     }
 
     /// Sets aside what was left out of a batch, before everything else, so that neighbours stay
     /// neighbours.
     pub(super) fn set_aside(&mut self, batch: u32) {
-        if let Some(left_out) = self.held.remove(&batch) {
+        if let Some(left_out) = self.left_out.remove(&batch) {
             self.loose.splice(0..0, left_out);
         }
     }
@@ -152,18 +165,22 @@ impl<'a> Isolation<'a> {
         let roots = targets.iter().map(|&target| (self.root_of)(target));
         self.density.returned(roots);
         self.in_a_row = 0;
-        if let Some(targets) = self.held.remove(&batch) {
+        if let &[alone] = targets {
+            self.named_wrongly += u64::from(self.accused.remove(&alone));
+        }
+        if let Some(targets) = self.left_out.remove(&batch) {
             self.suspects.push_front(Suspects {
                 targets,
                 state: State::Refused,
-                names: 0,
+                named_before: 0,
             });
         }
     }
 
     /// Counts a target that was refused alone.
-    pub(super) fn convicted(&mut self, batch: u32, target: TargetId) {
+    pub(super) fn refused_alone(&mut self, batch: u32, target: TargetId) {
         self.density.refused((self.root_of)(target));
+        self.named_rightly += u64::from(self.accused.remove(&target));
         self.in_a_row += 1;
         self.set_aside(batch);
     }
@@ -180,48 +197,55 @@ impl<'a> Isolation<'a> {
     }
 
     /// Takes a refused batch apart. Its first `suspects` targets were suspects before; if none
-    /// were, all are now. Refusals have named `names` others of their group.
+    /// were, all are now. Refusals have named `named_before` others of their group, and this one
+    /// names the target at `named`.
     pub(super) fn refused(
         &mut self,
         batch: u32,
         mut targets: Vec<TargetId>,
         suspects: usize,
-        names: usize,
+        named_before: usize,
         named: Option<usize>,
     ) {
         self.in_a_row += 1;
         self.set_aside(batch);
-        let mut known = if suspects == 0 {
+        let mut suspects = if suspects == 0 {
             targets.len()
         } else {
             suspects
         };
-        let set = |targets, state, names| Suspects {
-            targets,
-            state,
-            names,
-        };
+        let named = named.filter(|_| self.named_wrongly <= self.named_rightly + WRONG_NAMES);
         if let Some(at) = named {
             let target = targets.remove(at);
-            self.suspects
-                .push_front(set(vec![target], State::Refused, 0));
-            known -= usize::from(at < known);
+            self.accused.insert(target);
+            self.suspects.push_front(Suspects {
+                targets: vec![target],
+                state: State::Refused,
+                named_before: 0,
+            });
+            suspects -= usize::from(at < suspects);
         }
-        self.loose.extend(targets.drain(known..));
-        match (named, targets.len()) {
-            (_, 0) => {}
-            (None, _) => self.suspects.push_back(set(targets, State::Refused, names)),
+        // The rest only filled up the batch.
+        self.loose.extend(targets.drain(suspects..));
+        if targets.is_empty() {
+            return;
+        }
+        let mut later = |targets, state, named_before| {
+            self.suspects.push_back(Suspects {
+                targets,
+                state,
+                named_before,
+            });
+        };
+        if named.is_none() {
+            later(targets, State::Refused, named_before);
+        } else if targets.len() > 1 && is_dense(named_before + 1, targets.len()) {
+            let right = targets.split_off(targets.len() / 2);
+            later(targets, State::Open, named_before);
+            later(right, State::Open, named_before);
+        } else {
             // The named target may be the only bad one, so the others stay together.
-            (Some(_), count) if count == 1 || !is_dense(names + 1, count) => {
-                self.suspects
-                    .push_back(set(targets, State::Open, names + 1));
-            }
-            (Some(_), count) => {
-                let right = targets.split_off(count / 2);
-                for half in [targets, right] {
-                    self.suspects.push_back(set(half, State::Open, names));
-                }
-            }
+            later(targets, State::Open, named_before + 1);
         }
     }
 
@@ -230,12 +254,12 @@ impl<'a> Isolation<'a> {
         let Suspects {
             mut targets,
             state,
-            names,
+            named_before,
         } = self.suspects.pop_front()?;
         let refused = state == State::Refused;
         let alone = refused && targets.len() == 1;
         let left_out = if refused && !alone {
-            targets.split_off(self.cut(&targets))
+            targets.split_off(self.part_size(&targets))
         } else {
             Vec::new()
         };
@@ -243,23 +267,27 @@ impl<'a> Isolation<'a> {
             targets,
             left_out,
             alone,
-            names,
+            named_before,
         })
     }
 
     /// How many of the first targets of a refused set to ask for: as many as have the chance to be
     /// good, given that not all are.
-    fn cut(&self, targets: &[TargetId]) -> usize {
+    fn part_size(&self, targets: &[TargetId]) -> usize {
         let hazard = |&target: &TargetId| self.density.hazard((self.root_of)(target));
         let all: f64 = targets.iter().map(hazard).sum();
         let good = 1.0 / CHANCE + (1.0 - 1.0 / CHANCE) * (-all).exp();
-        let cut = self.reach(targets.iter(), -good.ln());
-        cut.unwrap_or(targets.len()).min(targets.len() - 1)
+        let size = self.count_reaching(targets.iter(), -good.ln());
+        size.unwrap_or(targets.len()).min(targets.len() - 1)
     }
 
-    /// How many of these targets reach a hazard together. One that is probably refused is enough:
-    /// asked for alone, it most likely ends for free.
-    fn reach<'t>(&self, targets: impl Iterator<Item = &'t TargetId>, hazard: f64) -> Option<usize> {
+    /// How many of the first of these targets reach a hazard together; `None` if all of them do not.
+    /// A first one that is probably refused is enough: asked for alone, it most likely ends for free.
+    fn count_reaching<'t>(
+        &self,
+        targets: impl Iterator<Item = &'t TargetId>,
+        hazard: f64,
+    ) -> Option<usize> {
         let mut sum = 0.0;
         let mut hazards = targets.map(|&target| self.density.hazard((self.root_of)(target)));
         let reached = hazards.position(|of_one| {
@@ -274,18 +302,18 @@ impl<'a> Isolation<'a> {
     /// target: waiting for more gains nothing.
     pub(super) fn probe(&mut self) -> Option<Part> {
         let first = self.loose.iter().take(MAX_TARGETS);
-        let room = self.reach(first, CHANCE.ln())?;
+        let room = self.count_reaching(first, CHANCE.ln())?;
         let mut targets = Vec::new();
-        take(&mut self.loose, &mut targets, room, &self.root_of);
+        move_fitting(&mut self.loose, &mut targets, room, &self.root_of);
         Some(Part {
             targets,
             left_out: Vec::new(),
             alone: false,
-            names: 0,
+            named_before: 0,
         })
     }
 
-    /// Whether there are so many loose targets that there is no use in waiting for more.
+    /// Whether there are so many loose targets that waiting for more gains nothing.
     pub(super) fn has_many_loose(&self) -> bool {
         self.loose.len() >= MANY_LOOSE
     }
@@ -302,7 +330,7 @@ impl<'a> Isolation<'a> {
 
     /// Fills up a batch with `room` fresh targets, or until its root domains are at their limit.
     pub(super) fn fill(&mut self, batch: &mut Vec<TargetId>, room: usize) {
-        take(&mut self.fresh, batch, room, &self.root_of);
+        move_fitting(&mut self.fresh, batch, room, &self.root_of);
     }
 
     /// All targets that have not ended.
@@ -310,7 +338,7 @@ impl<'a> Isolation<'a> {
         self.loose
             .into_iter()
             .chain(self.fresh)
-            .chain(self.held.into_values().flatten())
+            .chain(self.left_out.into_values().flatten())
             .chain(
                 self.suspects
                     .into_iter()
@@ -320,7 +348,7 @@ impl<'a> Isolation<'a> {
 }
 
 /// Moves targets to a batch until `room` more are in it or its root domains are at their limit.
-fn take(
+fn move_fitting(
     from: &mut Vec<TargetId>,
     batch: &mut Vec<TargetId>,
     mut room: usize,

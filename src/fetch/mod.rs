@@ -33,7 +33,7 @@ pub use dispatch::fetch;
 pub use download::{DownloadLimits, download, is_downloadable};
 pub use events::{BatchEnd, End, Entry, Event, Fetched, Step};
 pub use fetcher::Fetcher;
-pub use free_calls::{fetch_account, fetch_index, list_tasks, reach_account};
+pub use free_calls::{fetch_account, fetch_index, list_tasks, reach_account, require_account};
 pub use isolate::Search;
 pub use pacer::Pacer;
 pub use post::post_json;

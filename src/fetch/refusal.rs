@@ -12,7 +12,7 @@ pub(super) fn refusal(result: AttemptResult, message: &str) -> Error {
             "the provider refused the login"
         }
         result if result.class() == StatusClass::NotTheProvider => {
-            "something else than the provider responds"
+            "something other than the provider responded"
         }
         _ => "the provider refused the request",
     };
@@ -27,16 +27,16 @@ pub(super) fn refusal(result: AttemptResult, message: &str) -> Error {
 /// The error for a provider that refuses everything with a code that this program does not know.
 pub(super) fn unknown_to_us(message: &str) -> Error {
     let message = format!(
-        "the provider refuses one request after the other with a code that backlake does not know ({message})"
+        "the provider refuses one request after another with a code that backlake does not know ({message})"
     );
     let hint = "nothing was charged for the refusals; look the code up in the provider's documentation, then run the same command again: it continues";
     Error::new(ErrorKind::Account, message).with_hint(hint)
 }
 
 /// The error for responses that are paid for and cannot be used.
-pub(super) fn paid_in_vain(message: &str) -> Error {
+pub(super) fn paid_but_unusable(message: &str) -> Error {
     let message = format!(
-        "one response after the other is or may be paid for and cannot be used ({message})"
+        "several responses in a row cannot be used, although they are or may be paid for ({message})"
     );
     let hint = format!(
         "nothing more is sent; the responses are in _archive; if {CHECK_THE_WAY}; otherwise report the response; the next start tries one request"
@@ -48,7 +48,7 @@ pub(super) fn paid_in_vain(message: &str) -> Error {
 /// next one will cost. `told` is the most that it may have cost.
 pub fn price_not_understood(told: Usd, charged: Usd) -> Error {
     let message = format!(
-        "the provider charged ${charged} for a request that costs at most ${told} at the prices that it tells"
+        "the provider charged ${charged} for a request that costs at most ${told} at its stated prices"
     );
     let hint = "nothing more is sent; compare the prices of your account with those that `backlake check` shows, set the real ones in [price], and run the same command: it continues";
     Error::new(ErrorKind::Account, message).with_hint(hint)

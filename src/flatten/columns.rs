@@ -15,6 +15,17 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use crate::contract::{ItemType, counts_entry};
 use crate::provider::Walk;
 
+/// Whether a value fits its column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// The column has the value.
+    Exact,
+    /// The column has the value, but a count in it was read as a float, which may have rounded it: see [`is_whole`].
+    PerhapsRounded,
+    /// The column has a null in its place.
+    No,
+}
+
 /// Decodes the values of one column. As a serde seed it returns whether the value fits.
 pub(super) enum ColumnDecoder {
     Text(TextBuffer),
@@ -46,9 +57,9 @@ impl ColumnDecoder {
     }
 
     /// Appends a null in place of a value that does not fit.
-    fn misfit(&mut self) -> bool {
+    fn misfit(&mut self) -> Fit {
         self.null();
-        false
+        Fit::No
     }
 
     pub(super) fn finish(self) -> ArrayRef {
@@ -62,9 +73,9 @@ impl ColumnDecoder {
 }
 
 impl<'de> DeserializeSeed<'de> for &mut ColumnDecoder {
-    type Value = bool;
+    type Value = Fit;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Fit, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
@@ -77,44 +88,83 @@ fn exact(value: f64) -> Option<i64> {
     (value.fract() == 0.0 && value.abs() <= EXACT_FLOAT).then_some(value as i64)
 }
 
+/// Whether a value, as written, is an integer that a float represents. A parser of floats rounds others to one: it reads
+/// 1.00000000000000000001 as 1.
+fn is_integer(written: &str) -> bool {
+    let lower = written.trim().to_ascii_lowercase();
+    let (number, exponent) = lower.split_once('e').unwrap_or((&lower, "0"));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = format!("{}{fraction}", whole.trim_start_matches('-'));
+    let significant = digits.trim_end_matches('0');
+    let Ok(exponent) = exponent.parse::<i64>() else {
+        return significant.is_empty();
+    };
+    // The value is `significant` times ten to the power of this.
+    let zeros = (digits.len() - significant.len()) as i64;
+    let power = exponent.saturating_add(zeros - fraction.len() as i64);
+    let significant = significant.trim_start_matches('0');
+    if significant.is_empty() {
+        return true;
+    }
+    let power = u32::try_from(power)
+        .ok()
+        .and_then(|power| 10_u64.checked_pow(power));
+    let value = significant.parse::<u64>().ok().zip(power);
+    let value = value.and_then(|(value, power)| value.checked_mul(power));
+    value.is_some_and(|value| value <= EXACT_FLOAT as u64)
+}
+
+/// Whether every count in a value that is [`Fit::PerhapsRounded`] is an integer as it is written.
+pub(super) fn is_whole(written: &str) -> bool {
+    let is_integer = |written: &str| {
+        let is_number = written.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+        !is_number || is_integer(written)
+    };
+    if !written.trim_start().starts_with('{') {
+        return is_integer(written.trim());
+    }
+    sonic_rs::to_object_iter(written)
+        .all(|entry| entry.is_ok_and(|(_, value)| is_integer(value.as_raw_str().trim())))
+}
+
 impl<'de> Visitor<'de> for &mut ColumnDecoder {
-    type Value = bool;
+    type Value = Fit;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<bool, E> {
+    fn visit_i64<E>(self, value: i64) -> Result<Fit, E> {
         match self {
             ColumnDecoder::Count(counts) => {
                 counts.append_value(value);
-                Ok(true)
+                Ok(Fit::Exact)
             }
             other => Ok(other.misfit()),
         }
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<bool, E> {
+    fn visit_u64<E>(self, value: u64) -> Result<Fit, E> {
         match (i64::try_from(value), self) {
             (Ok(value), ColumnDecoder::Count(counts)) => {
                 counts.append_value(value);
-                Ok(true)
+                Ok(Fit::Exact)
             }
             (_, other) => Ok(other.misfit()),
         }
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<bool, E> {
+    fn visit_f64<E>(self, value: f64) -> Result<Fit, E> {
         match (exact(value), self) {
             (Some(value), ColumnDecoder::Count(counts)) => {
                 counts.append_value(value);
-                Ok(true)
+                Ok(Fit::PerhapsRounded)
             }
             (_, other) => Ok(other.misfit()),
         }
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<bool, E> {
+    fn visit_str<E>(self, value: &str) -> Result<Fit, E> {
         match self {
             ColumnDecoder::Text(texts) => texts.push(Some(value)),
             ColumnDecoder::Timestamp(times) => match micros(value) {
@@ -123,24 +173,24 @@ impl<'de> Visitor<'de> for &mut ColumnDecoder {
             },
             other => return Ok(other.misfit()),
         }
-        Ok(true)
+        Ok(Fit::Exact)
     }
 
-    fn visit_unit<E>(self) -> Result<bool, E> {
+    fn visit_unit<E>(self) -> Result<Fit, E> {
         self.null();
-        Ok(true)
+        Ok(Fit::Exact)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<bool, E> {
+    fn visit_bool<E>(self, _: bool) -> Result<Fit, E> {
         Ok(self.misfit())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<bool, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<Fit, A::Error> {
         Walk::past().visit_seq(elements)?;
         Ok(self.misfit())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<bool, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Fit, A::Error> {
         if let ColumnDecoder::Counts(maps) = self {
             return maps.read(entries);
         }
@@ -258,11 +308,13 @@ impl CountsDecoder {
         self.valid.append(valid);
     }
 
-    fn read<'de, A: MapAccess<'de>>(&mut self, mut entries: A) -> Result<bool, A::Error> {
+    fn read<'de, A: MapAccess<'de>>(&mut self, mut entries: A) -> Result<Fit, A::Error> {
         let start = self.values.len();
-        let mut fits = true;
+        let (mut fits, mut floats) = (true, false);
         while entries.next_key_seed(MapKey(&mut self.keys))?.is_some() {
-            let value = entries.next_value_seed(MapValue)?;
+            let value = entries.next_value_seed(MapValue {
+                floats: &mut floats,
+            })?;
             let count = value.ok().flatten();
             fits &= value.is_ok();
             self.values.push(count.unwrap_or_default());
@@ -275,7 +327,11 @@ impl CountsDecoder {
             fits = false;
         }
         self.end_row(fits);
-        Ok(fits)
+        Ok(match (fits, floats) {
+            (false, _) => Fit::No,
+            (true, true) => Fit::PerhapsRounded,
+            (true, false) => Fit::Exact,
+        })
     }
 
     /// Whether the entries from `start` contain a key twice. Query engines reject such maps.
@@ -328,13 +384,16 @@ impl Visitor<'_> for MapKey<'_> {
 }
 
 /// Reads the value of a map entry: a count, null, or a value that is neither.
-struct MapValue;
+struct MapValue<'f> {
+    /// Set if the value is a float.
+    floats: &'f mut bool,
+}
 
 /// A value that is neither a count nor null.
 #[derive(Debug, Clone, Copy)]
 struct NotACount;
 
-impl<'de> DeserializeSeed<'de> for MapValue {
+impl<'de> DeserializeSeed<'de> for MapValue<'_> {
     type Value = Result<Option<i64>, NotACount>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -342,7 +401,7 @@ impl<'de> DeserializeSeed<'de> for MapValue {
     }
 }
 
-impl<'de> Visitor<'de> for MapValue {
+impl<'de> Visitor<'de> for MapValue<'_> {
     type Value = Result<Option<i64>, NotACount>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -358,6 +417,7 @@ impl<'de> Visitor<'de> for MapValue {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+        *self.floats = true;
         Ok(exact(value).map(Some).ok_or(NotACount))
     }
 

@@ -9,9 +9,9 @@
 use std::fmt;
 
 use arrow::array::ArrayRef;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-use super::columns::ColumnDecoder;
+use super::columns::{ColumnDecoder, Fit, is_whole};
 use super::error::FlattenError;
 use crate::contract::ItemField;
 use crate::provider::{TakeItem, Walk, each_item};
@@ -50,7 +50,8 @@ impl Irregular {
 }
 
 /// Decodes all items of a response. If a value cannot even be parsed, the response is decoded value
-/// by value: it is paid for, so the rest of it counts.
+/// by value: it is paid for, so the rest of it counts. So it is if a count was parsed as a float: only its text tells
+/// whether the parser has rounded it.
 pub(super) fn decode(json: &str, items: &[&ItemField]) -> Result<Decoded, FlattenError> {
     let mut decoder = Decoder::new(items);
     let mut parser = sonic_rs::Deserializer::from_str(json);
@@ -120,14 +121,16 @@ impl<'c> Decoder<'c> {
                 decoder.deserialize(&mut sonic_rs::Deserializer::from_str(value.as_raw_str()))
             };
             // On a column of its own first, because a value that breaks off leaves half of itself.
-            let fits = match decode(&mut ColumnDecoder::of(items[column].kind)) {
-                Ok(_) => decode(&mut self.columns[column]).unwrap_or(false),
-                Err(_) => {
+            let fit = match decode(&mut ColumnDecoder::of(items[column].kind)) {
+                Ok(fit) if fit != Fit::PerhapsRounded || is_whole(value.as_raw_str()) => {
+                    decode(&mut self.columns[column]).unwrap_or(Fit::No)
+                }
+                Ok(_) | Err(_) => {
                     self.columns[column].null();
-                    false
+                    Fit::No
                 }
             };
-            if !fits {
+            if fit == Fit::No {
                 self.irregular.push(Irregular::Misfit { row, column });
             }
         }
@@ -192,8 +195,10 @@ impl<'de> Visitor<'de> for ItemVisitor<'_, '_> {
                 continue;
             }
             seen |= 1 << column;
-            if !fields.next_value_seed(&mut columns[column])? {
-                irregular.push(Irregular::Misfit { row, column });
+            match fields.next_value_seed(&mut columns[column])? {
+                Fit::Exact => {}
+                Fit::No => irregular.push(Irregular::Misfit { row, column }),
+                Fit::PerhapsRounded => return Err(A::Error::custom("a count that is a float")),
             }
         }
         for (at, column) in columns.iter_mut().enumerate() {
@@ -267,5 +272,91 @@ impl Visitor<'_> for FieldName<'_, '_> {
             return Ok(Some(self.next));
         }
         Ok(self.names.iter().position(|name| *name == key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Array as _, AsArray as _};
+    use arrow::datatypes::Int64Type;
+
+    use super::*;
+    use crate::contract::ItemType;
+
+    /// The count in both kinds of columns, and whether the value is kept for `extra`.
+    fn decoded(written: &str) -> Vec<(Option<i64>, bool)> {
+        let item = |name: &str, kind| ItemField {
+            name: name.to_owned(),
+            kind,
+        };
+        let columns = [item("n", ItemType::Int64), item("m", ItemType::CountsByKey)];
+        let items = format!(r#"{{"n":{written},"m":{{"a":1,"b":{written},"c":null}}}}"#);
+        let json = format!(r#"{{"tasks":[{{"result":[{{"items":[{items}]}}]}}]}}"#);
+        let decoded = decode(&json, &columns.each_ref()).unwrap();
+        assert_eq!(decoded.rows, 1, "{written}");
+        let misfit = |column| {
+            decoded
+                .irregular
+                .contains(&Irregular::Misfit { row: 0, column })
+        };
+        let count = decoded.columns[0].as_primitive::<Int64Type>();
+        let count = count.is_valid(0).then(|| count.value(0));
+        let map = decoded.columns[1].as_map();
+        let in_map = map.is_valid(0).then(|| {
+            let entries = map.value(0);
+            entries.column(1).as_primitive::<Int64Type>().value(1)
+        });
+        vec![(count, misfit(0)), (in_map, misfit(1))]
+    }
+
+    #[test]
+    fn a_count_is_what_is_written_or_it_is_kept_as_written() {
+        let mut random = fastrand::Rng::with_seed(14);
+        let most = 1_i64 << 53;
+        for case in 0..2_000 {
+            let digits = random.u32(0..16);
+            let size = 10_i64.pow(digits).min(most);
+            let count = match case {
+                0 => most,
+                1 => -most,
+                _ => random.i64(-size..=size),
+            };
+            let sign = if count < 0 { "-" } else { "" };
+            let text = count.unsigned_abs().to_string();
+            let shift = random.usize(1..20);
+            let padded = format!("{text:0>width$}", width = shift + 1);
+            let (whole, fraction) = padded.split_at(padded.len() - shift);
+            let whole_numbers = [
+                format!("{sign}{text}"),
+                format!("{sign}{text}.0"),
+                format!("{sign}{text}.{}", "0".repeat(shift)),
+                format!("{sign}{whole}.{fraction}e{shift}"),
+                format!("{sign}{text}{}E-{shift}", "0".repeat(shift)),
+            ];
+            for written in whole_numbers {
+                assert_eq!(
+                    decoded(&written),
+                    vec![(Some(count), false); 2],
+                    "{written}"
+                );
+            }
+            let broken = [
+                format!("{sign}{text}.{}1", "0".repeat(shift)),
+                format!("{sign}{text}{}1e-{}", "0".repeat(shift), shift + 1),
+                format!("{sign}{text}.{}", "9".repeat(shift)),
+            ];
+            for written in broken {
+                assert_eq!(decoded(&written), vec![(None, true); 2], "{written}");
+            }
+        }
+        for written in [
+            "9007199254740993.0",
+            "1e400",
+            "1e-400",
+            "1e99999999999999999999",
+        ] {
+            assert_eq!(decoded(written), vec![(None, true); 2], "{written}");
+        }
+        assert_eq!(decoded("-0.0e5"), vec![(Some(0), false); 2]);
     }
 }

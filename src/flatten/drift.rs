@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde::de::DeserializeSeed as _;
 
-use super::columns::ColumnDecoder;
+use super::columns::{ColumnDecoder, Fit};
 use super::extra::Irregularities;
 use crate::contract::{Contract, ItemType};
 
@@ -97,7 +97,7 @@ impl Drift {
                 .as_deref()
                 .filter(|_| what == Drifted::Unknown)
                 .and_then(kind_of);
-            let adopt = kind.map(|kind| contract.adopting(field, kind));
+            let adopt = kind.and_then(|kind| contract.adopting(field, kind));
             Self {
                 field: field.clone(),
                 what,
@@ -115,10 +115,8 @@ fn kind_of(value: &str) -> Option<ItemType> {
     ADOPTABLE.into_iter().find(|kind| {
         let mut json = sonic_rs::Deserializer::from_slice(value.as_bytes());
         // Null fits every type, so it is not evidence for one.
-        value != "null"
-            && ColumnDecoder::of(*kind)
-                .deserialize(&mut json)
-                .unwrap_or(false)
+        let fit = ColumnDecoder::of(*kind).deserialize(&mut json);
+        value != "null" && fit.is_ok_and(|fit| fit != Fit::No)
     })
 }
 

@@ -29,8 +29,8 @@ pub struct Irregularities {
     /// The number of items without each field of the contract.
     #[serde(default)]
     pub missing: BTreeMap<String, u64>,
-    /// The first value of each field that is unknown or does not fit, as received. A long value is
-    /// cut.
+    /// A value of each field that is unknown or does not fit, as received: the first one of a
+    /// response, and the smallest of those. A long value is cut.
     #[serde(default)]
     pub examples: BTreeMap<String, String>,
 }
@@ -56,7 +56,8 @@ fn count(counts: &mut BTreeMap<String, u64>, field: &str, by: u64) {
 }
 
 impl Irregularities {
-    /// Adds the irregularities of another response.
+    /// Adds the irregularities of another response. The order of the responses does not matter, unless
+    /// they have more fields than are counted by name.
     pub fn add(&mut self, other: Self) {
         for (counts, others) in [
             (&mut self.unknown_fields, other.unknown_fields),
@@ -68,7 +69,11 @@ impl Irregularities {
                 .for_each(|(field, by)| count(counts, field, *by));
         }
         for (field, example) in other.examples {
-            self.example(&field, &example);
+            if let Some(known) = self.examples.get_mut(&field) {
+                *known = example.min(std::mem::take(known));
+            } else if self.examples.len() < MAX_NAMES {
+                self.examples.insert(field, example);
+            }
         }
         self.not_objects += other.not_objects;
     }
@@ -80,7 +85,7 @@ impl Irregularities {
         }
     }
 
-    /// Keeps the first value of a field as its example.
+    /// Keeps the first value of a field in this response as its example.
     fn example(&mut self, field: &str, value: &str) {
         if self.examples.contains_key(field) || self.examples.len() >= MAX_NAMES {
             return;

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::label_lines::{Label, TargetLabels};
 use super::totals::{Adder, PageNumbers, PageTotals};
 
-/// The most values of a column that are counted.
-pub(super) const MOST_VALUES: usize = 200;
+/// The most values of a column that are counted. A column with more does not group anything.
+pub const MOST_VALUES: usize = 200;
 
 /// Counts pages by label.
 pub(super) struct Labels {

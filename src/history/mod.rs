@@ -66,6 +66,7 @@ pub use groups::{
     UnansweredFates,
 };
 pub use label_lines::Label;
+pub use labels::MOST_VALUES;
 pub use lines::{LabelCost, Lines, MOST_REASONS, Reason, lines, targets_with};
 pub use list::List;
 pub use metric::Statistic;

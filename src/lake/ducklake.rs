@@ -6,7 +6,7 @@
 
 use super::contracts::contracts_of;
 use super::manifest::{Manifest, snapshots};
-use super::script::{extension, filled, place};
+use super::script::{extension, filled, inside_quotes, place};
 use crate::contract::{ColumnType, Contract, Contracts, Table};
 use crate::error::{Error, Result};
 use crate::store::{Layout, Store};
@@ -97,7 +97,6 @@ async fn contracts(store: &Store) -> Result<Contracts> {
 }
 
 fn script(place: &str, catalog: &Catalog, contracts: &Contracts) -> String {
-    let quoted = |text: &str| text.replace('\'', "''");
     let each = |text: fn(&Contract) -> String, between: &str| {
         let texts = Table::ALL.map(|table| text(contracts.of(table)));
         texts.join(between)
@@ -115,8 +114,8 @@ fn script(place: &str, catalog: &Catalog, contracts: &Contracts) -> String {
         SCRIPT,
         &[
             ("extension", &extension),
-            ("catalog", &quoted(&catalog.attached)),
-            ("data", &quoted(&catalog.data)),
+            ("catalog", &inside_quotes(&catalog.attached)),
+            ("data", &inside_quotes(&catalog.data)),
             ("contracts", &each(ids, ", ")),
             (
                 "names",

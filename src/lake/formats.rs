@@ -14,7 +14,7 @@ use super::iceberg;
 use super::manifest::{Manifest, snapshots};
 use crate::clock::{Stage, Stopwatch};
 use crate::contract::{Contracts, Table};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::{Layout, Lock, Store};
 
 /// A table format for readers, beside folders of Parquet files with one partition per snapshot.
@@ -80,11 +80,11 @@ impl TableFormat {
     }
 }
 
-/// Commits a snapshot to the tables of these formats, and to those that exist in the lake.
+/// Commits a snapshot to the tables of these formats, and to those that exist in the lake. Returns the warnings: what went
+/// wrong with tables of a format that `formats` does not name.
 ///
 /// # Errors
-/// A lock that is lost, a lake that fails, a table that does not match the contract. Tables of a format that `formats`
-/// does not name fail with a warning only.
+/// A lock that is lost, a lake that fails, a table that does not match the contract.
 pub(super) async fn commit(
     store: &Store,
     formats: &[TableFormat],
@@ -92,7 +92,8 @@ pub(super) async fn commit(
     contracts: &Contracts,
     lock: &Lock,
     stages: &Stopwatch,
-) -> Result<()> {
+) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
     for format in TableFormat::VARIANTS {
         let (name, wanted) = (format.name(), formats.contains(format));
         if !wanted && !format.exists(store).await? {
@@ -115,10 +116,38 @@ pub(super) async fn commit(
             Ok(commits) => {
                 info!(snapshot = %manifest.snapshot, commits, "committed to the {name} tables");
             }
-            Err(error) if !wanted => {
-                warn!(%error, "the lake has {name} tables, although `[lake] table_formats` does not name them; they could not be kept up to date");
-            }
+            Err(error) if !wanted => warnings.push(not_kept_up(*format, &error)),
             Err(error) => return Err(error),
+        }
+    }
+    Ok(warnings)
+}
+
+/// Warns of tables whose format is switched off. They never stop a run: no reader is promised them, and what the run has
+/// paid for must be published. `verify` names them.
+fn not_kept_up(format: TableFormat, error: &Error) -> String {
+    let name = format.name();
+    let warning = format!(
+        "the lake has {name} tables, although `[lake] table_formats` does not name them; they could not be kept up to date"
+    );
+    warn!(%error, "{warning}");
+    format!("{warning}: {error}")
+}
+
+/// Reads the tables of these formats as a commit does, so that a run finds out what it cannot commit to before it pays.
+///
+/// # Errors
+/// A lake that fails; a table that cannot be read, that does not match the contract or that another program has written.
+pub async fn check_tables(
+    store: &Store,
+    formats: &[TableFormat],
+    contracts: &Contracts,
+) -> Result<()> {
+    let contract_of = |table| contracts.of(table).as_ref();
+    for format in formats {
+        match format {
+            TableFormat::Delta => delta::check(store, contract_of).await?,
+            TableFormat::Iceberg => iceberg::check(store, contract_of).await?,
         }
     }
     Ok(())
@@ -153,19 +182,39 @@ async fn commit_earlier(
 }
 
 /// Makes all tables that exist match the manifest of a snapshot whose publication was interrupted, also
-/// those of a format that the pipeline no longer asks for.
+/// those of a format that `formats` does not name. Returns the warnings.
 ///
 /// # Errors
 /// As [`commit`].
-pub(super) async fn heal(store: &Store, lock: &Lock, manifest: &Manifest) -> Result<()> {
+pub(super) async fn heal(
+    store: &Store,
+    formats: &[TableFormat],
+    lock: &Lock,
+    manifest: &Manifest,
+) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
     for format in TableFormat::VARIANTS {
-        if format.exists(store).await? {
-            let contracts = contracts_of(store, manifest).await?;
-            format
-                .commit(store, lock, std::slice::from_ref(manifest), &contracts)
-                .await?;
+        if !format.exists(store).await? {
+            continue;
+        }
+        let contracts = contracts_of(store, manifest).await?;
+        let committed = format.commit(store, lock, std::slice::from_ref(manifest), &contracts);
+        match committed.await {
+            Ok(_) => {}
+            Err(error) if !formats.contains(format) => warnings.push(not_kept_up(*format, &error)),
+            Err(error) => return Err(error),
         }
     }
+    Ok(warnings)
+}
+
+/// Reads all tables: one that cannot be used must be found before snapshots are removed from another one.
+///
+/// # Errors
+/// A lake that fails, or metadata that cannot be read.
+pub(crate) async fn ensure_readable(store: &Store) -> Result<()> {
+    delta::missing(store, &[]).await?;
+    iceberg::missing(store, &[]).await?;
     Ok(())
 }
 

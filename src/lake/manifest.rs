@@ -160,8 +160,11 @@ impl Manifest {
         let Some(json) = store.get(&path).await? else {
             return Ok(None);
         };
-        let manifest: Self =
-            serde_json::from_slice(&json).context(|| format!("failed to read {path}"))?;
+        let manifest: Self = serde_json::from_slice(&json).map_err(|error| {
+            Error::unexpected(format!("failed to read {path}"))
+                .caused_by(error)
+                .with_hint(format!("the manifest is damaged: restore it from a backup, or move it out of the lake and run `backlake replay FILE --snapshot {snapshot}`, which rebuilds the snapshot from its archive, for free"))
+        })?;
         if manifest.format > Self::FORMAT {
             return Err(Error::usage(format!(
                 "{path} has format {}, which is newer than this version of backlake reads",

@@ -28,13 +28,14 @@ mod writer;
 
 pub use audit::{Audit, audit, strays};
 pub use ducklake::ducklake;
-pub(crate) use formats::remove_from_tables;
-pub use formats::{TableFormat, table_differences};
+pub use formats::{TableFormat, check_tables, table_differences};
+pub(crate) use formats::{ensure_readable, remove_from_tables};
 pub use manifest::{
     Manifest, ManifestFile, PublicationId, RequestTotals, TableManifest, Tally, snapshots,
 };
 pub use profile::{ChangeBounds, ColumnProfile, Profile, ProfileChange};
-pub use publish::{Publishing, heal, is_untidy, publish};
+pub use publish::{Published, Publishing, heal, is_untidy, publish};
+pub use script::sql_text;
 pub use sort::Sorter;
 pub use staging::Staging;
 pub use table_rows::{LineFate, requests_batch, targets_batch};

@@ -42,8 +42,15 @@ pub struct Publishing<'a> {
     pub moved: &'a (dyn Fn() + Sync),
 }
 
-/// Audits the staged tables, moves them to their places and writes the manifest. Returns the manifest as published: if
-/// the date is already published with the same files, they are placed again and its manifest stays.
+/// A snapshot that is published.
+pub struct Published {
+    /// The manifest. If the date was published with the same files before, it is that one, and the files are placed again.
+    pub manifest: Manifest,
+    /// What went wrong with tables that nobody asks for.
+    pub warnings: Vec<String>,
+}
+
+/// Audits the staged tables, moves them to their places and writes the manifest.
 ///
 /// # Errors
 /// Counts that do not add up, staged files that fail the audit, a lock that is lost, or a lake that fails. In all these
@@ -52,7 +59,7 @@ pub async fn publish(
     staging: &Staging,
     manifest: Manifest,
     how: &Publishing<'_>,
-) -> Result<Manifest> {
+) -> Result<Published> {
     let imbalances = manifest.imbalances();
     if !imbalances.is_empty() {
         return Err(Error::unexpected(format!(
@@ -89,9 +96,20 @@ pub async fn publish(
     }
     store_contracts(store, contracts).await?;
     let manifest = following(manifest, how.published.as_ref())?;
+    if let Some(published) = &how.published
+        && published.run == manifest.run
+        && published.generation != manifest.generation
+        && store.get(&layout.run(manifest.generation)).await?.is_some()
+    {
+        return Err(Error::usage(format!(
+            "snapshot {} cannot be rebuilt with other files now: a replacement of it was begun and is not published yet",
+            layout.snapshot
+        ))
+        .with_hint("nothing was changed; finish the replacement first: repeat `run` with --replace, then rebuild"));
+    }
     ensure_unchanged(staging, how).await?;
     place(staging, &manifest, how).await?;
-    formats::commit(
+    let warnings = formats::commit(
         store,
         how.formats,
         &manifest,
@@ -109,7 +127,7 @@ pub async fn publish(
         warn!(%error, "failed to clear leftovers of the publication");
     }
     info!(snapshot = %layout.snapshot, run = staging.id.run, generation = manifest.generation, "published");
-    Ok(manifest)
+    Ok(Published { manifest, warnings })
 }
 
 /// The manifest to publish, given the one that is published now.
@@ -279,13 +297,20 @@ pub async fn is_untidy(store: &Store, snapshot: NaiveDate) -> Result<bool> {
 }
 
 /// Repairs a snapshot whose publication was interrupted: makes the Delta and Iceberg tables that exist match the manifest,
-/// then deletes the files that the manifest does not list.
+/// then deletes the files that the manifest does not list. Returns the warnings: tables of a format that is not among
+/// `formats` and that could not be repaired.
 ///
 /// # Errors
-/// A lake that fails.
-pub async fn heal(store: &Store, lock: &Lock, manifest: &Manifest) -> Result<()> {
-    formats::heal(store, lock, manifest).await?;
-    tidy(store, lock, manifest).await
+/// A lake that fails, or tables of these formats that cannot be repaired.
+pub async fn heal(
+    store: &Store,
+    formats: &[TableFormat],
+    lock: &Lock,
+    manifest: &Manifest,
+) -> Result<Vec<String>> {
+    let warnings = formats::heal(store, formats, lock, manifest).await?;
+    tidy(store, lock, manifest).await?;
+    Ok(warnings)
 }
 
 /// Deletes what a publication no longer needs: files in the snapshot's partitions that its manifest does not list, and

@@ -24,6 +24,17 @@ pub(super) async fn place(store: &Store) -> Result<String> {
     Ok(place.trim_end_matches('/').to_owned())
 }
 
+/// A text as a literal of SQL.
+#[must_use]
+pub fn sql_text(text: &str) -> String {
+    format!("'{}'", inside_quotes(text))
+}
+
+/// A text as it stands between the quotes of a literal.
+pub(super) fn inside_quotes(text: &str) -> String {
+    text.replace('\'', "''")
+}
+
 /// The statements that load what DuckDB needs for a remote lake.
 pub(super) fn extension(place: &str) -> &'static str {
     match place.split_once("://") {

@@ -1,5 +1,8 @@
 //! Sorts rows in bounded memory: a full buffer is spilled to disk as a sorted run, and the runs are merged.
 //!
+//! The sorted batches depend on the rows and their ranks alone, not on the order in which they arrive and not on what is
+//! spilled: a file that is written from them is the same to the byte.
+//!
 //! # Memory
 //! The budget for buffered batches, a few batches of sorted rows, and a few megabytes per run while runs are merged. It
 //! does not grow with the number of rows.
@@ -8,10 +11,11 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek as _, Write as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray as _, RecordBatch, UInt64Array};
 use arrow::compute::interleave_record_batch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use rayon::iter::ParallelIterator as _;
@@ -25,17 +29,26 @@ const BATCH_ROWS: usize = 16384;
 /// Rows per batch of a spilled run. While runs are merged, one batch of each is in memory.
 const SPILL_ROWS: usize = 1024;
 
-/// Takes batches in any order and returns their rows sorted. The sort is stable.
+/// Takes batches in any order and returns their rows sorted by key. Rows with equal keys are in the order of the ranks of
+/// their batches, and those of one batch keep their order.
 #[derive(Debug)]
 pub struct Sorter {
     schema: SchemaRef,
     /// The names of the columns to sort by.
     key: Vec<String>,
-    buffered: Vec<RecordBatch>,
+    buffered: Vec<Ranked>,
     buffered_bytes: usize,
     budget: usize,
+    /// Rows per sorted batch.
+    batch_rows: usize,
     scratch: PathBuf,
     runs: Vec<File>,
+}
+
+#[derive(Debug)]
+struct Ranked {
+    rank: u64,
+    batch: RecordBatch,
 }
 
 impl Sorter {
@@ -55,36 +68,48 @@ impl Sorter {
             buffered: Vec::new(),
             buffered_bytes: 0,
             budget,
+            batch_rows: BATCH_ROWS,
             scratch,
             runs: Vec::new(),
         })
     }
 
-    /// Adds a batch.
-    ///
-    /// # Errors
-    /// A disk that fails while a full buffer is spilled.
-    pub fn push(&mut self, batch: RecordBatch) -> Result<()> {
+    /// Adds a batch. Every batch has a rank of its own.
+    pub fn push(&mut self, rank: u64, batch: RecordBatch) {
         self.buffered_bytes += batch.get_array_memory_size();
-        self.buffered.push(batch);
-        if self.buffered_bytes >= self.budget {
-            self.spill()
-        } else {
-            Ok(())
-        }
+        self.buffered.push(Ranked { rank, batch });
     }
 
-    fn spill(&mut self) -> Result<()> {
+    /// Whether the buffer is full, so that [`Self::spill`] must follow before the next batch.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.buffered_bytes >= self.budget
+    }
+
+    /// Sorts what is buffered and moves it to the disk.
+    ///
+    /// # Errors
+    /// A disk that fails.
+    pub fn spill(&mut self) -> Result<()> {
+        let buffered = self.take_buffered();
         let failed = || {
             format!(
                 "failed to write a temporary file in {}",
                 self.scratch.display()
             )
         };
+        let schema = with_rank(&self.schema);
+        let ranked = |Ranked { rank, batch }: Ranked| {
+            let mut columns = batch.columns().to_vec();
+            columns.push(Arc::new(UInt64Array::from_value(rank, batch.num_rows())));
+            RecordBatch::try_new(Arc::clone(&schema), columns)
+        };
+        let buffered = buffered.into_iter().map(ranked);
+        let buffered = buffered.collect::<std::result::Result<_, _>>();
+        let buffered = buffered.context(|| "failed to rank rows")?;
         let mut file = tempfile::tempfile_in(&self.scratch).context(failed)?;
         let mut writer =
-            StreamWriter::try_new(BufWriter::new(&mut file), &self.schema).context(failed)?;
-        let buffered = std::mem::take(&mut self.buffered);
+            StreamWriter::try_new(BufWriter::new(&mut file), &schema).context(failed)?;
         for batch in InMemory::sort(buffered, &self.key, SPILL_ROWS)? {
             writer.write(&batch?).context(failed)?;
         }
@@ -95,9 +120,16 @@ impl Sorter {
             .flush()
             .context(failed)?;
         file.rewind().context(failed)?;
-        self.buffered_bytes = 0;
         self.runs.push(file);
         Ok(())
+    }
+
+    /// What is buffered, in the order of the ranks.
+    fn take_buffered(&mut self) -> Vec<Ranked> {
+        self.buffered_bytes = 0;
+        let mut buffered = std::mem::take(&mut self.buffered);
+        buffered.sort_by_key(|batch| batch.rank);
+        buffered
     }
 
     /// Returns all rows, sorted.
@@ -106,14 +138,23 @@ impl Sorter {
     /// A disk that fails.
     pub fn finish(mut self) -> Result<impl Iterator<Item = Result<RecordBatch>> + Send> {
         if self.runs.is_empty() {
-            let sorted = InMemory::sort(self.buffered, &self.key, BATCH_ROWS)?;
+            let buffered = self.take_buffered().into_iter();
+            let buffered = buffered.map(|ranked| ranked.batch).collect();
+            let sorted = InMemory::sort(buffered, &self.key, self.batch_rows)?;
             return Ok(Box::new(sorted) as Box<dyn Iterator<Item = Result<RecordBatch>> + Send>);
         }
         if !self.buffered.is_empty() {
             self.spill()?;
         }
-        Ok(Box::new(Merge::new(self.runs, self.key)?))
+        Ok(Box::new(Merge::new(self.runs, self.key, self.batch_rows)?))
     }
+}
+
+/// The schema of a spilled run: the rank is its last column.
+fn with_rank(schema: &Schema) -> SchemaRef {
+    let rank = Arc::new(Field::new("rank of the batch", DataType::UInt64, false));
+    let fields = schema.fields().iter().cloned().chain([rank]);
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// A buffered row, with the start of its key: most comparisons end there, without reading the batch.
@@ -215,76 +256,112 @@ impl Iterator for InMemory {
 struct Run {
     reader: StreamReader<BufReader<File>>,
     batch: RecordBatch,
+    /// The ranks of the batch's rows.
+    ranks: UInt64Array,
     row: usize,
+    /// Where the batch is among those whose rows are being gathered.
+    place: Option<u32>,
+}
+
+impl Run {
+    /// The start of a spilled run; none if it has no rows.
+    fn open(file: File) -> Result<Option<Self>> {
+        let reader = StreamReader::try_new(BufReader::with_capacity(1 << 20, file), None);
+        let mut run = Self {
+            reader: reader.context(|| "failed to read a temporary file")?,
+            batch: RecordBatch::new_empty(Arc::new(Schema::empty())),
+            ranks: UInt64Array::from_value(0, 0),
+            row: 0,
+            place: None,
+        };
+        Ok(run.advance()?.then_some(run))
+    }
+
+    /// Reads the next batch; false at the end.
+    fn advance(&mut self) -> Result<bool> {
+        let Some(batch) = self.reader.next() else {
+            return Ok(false);
+        };
+        let mut batch = batch.context(|| "failed to read a temporary file")?;
+        let ranks = batch.remove_column(batch.num_columns() - 1);
+        self.ranks = ranks.as_primitive::<UInt64Type>().clone();
+        (self.batch, self.row, self.place) = (batch, 0, None);
+        Ok(true)
+    }
 }
 
 /// Merges sorted runs. There are only a few, so the smallest head is found by comparing all of them.
 struct Merge {
     runs: Vec<Run>,
     key: Vec<String>,
+    batch_rows: usize,
 }
 
 impl Merge {
-    fn new(files: Vec<File>, key: Vec<String>) -> Result<Self> {
-        let mut runs = Vec::with_capacity(files.len());
-        for file in files {
-            let reader = StreamReader::try_new(BufReader::with_capacity(1 << 20, file), None);
-            let mut reader = reader.context(|| "failed to read a temporary file")?;
-            if let Some(batch) = reader.next() {
-                runs.push(Run {
-                    batch: batch.context(|| "failed to read a temporary file")?,
-                    reader,
-                    row: 0,
-                });
-            }
-        }
-        Ok(Self { runs, key })
+    fn new(files: Vec<File>, key: Vec<String>, batch_rows: usize) -> Result<Self> {
+        let runs = files.into_iter().map(Run::open);
+        let runs = runs.filter_map(Result::transpose).collect::<Result<_>>()?;
+        Ok(Self {
+            runs,
+            key,
+            batch_rows,
+        })
     }
 
-    /// The next sorted rows: as many as a batch has, or fewer if a run's current batch ends.
+    /// The next sorted rows: as many as a batch has, and fewer only at the end.
     fn step(&mut self) -> Result<Option<RecordBatch>> {
-        if self.runs.is_empty() {
+        let mut batches = Vec::new();
+        let mut rows = Vec::with_capacity(self.batch_rows);
+        for run in &mut self.runs {
+            run.place = None;
+        }
+        while rows.len() < self.batch_rows && !self.runs.is_empty() {
+            self.take(&mut batches, &mut rows)?;
+        }
+        if rows.is_empty() {
             return Ok(None);
         }
+        gather(&batches, &rows).map(Some)
+    }
+
+    /// Takes the smallest rows until there are enough, or the current batch of a run ends.
+    fn take(&mut self, batches: &mut Vec<RecordBatch>, rows: &mut Vec<Row>) -> Result<()> {
         let keys = keys(self.runs.iter().map(|run| &run.batch), &self.key)?;
-        let mut rows: Vec<usize> = self.runs.iter().map(|run| run.row).collect();
-        let mut order = Vec::with_capacity(BATCH_ROWS);
-        let used_up = loop {
+        let mut heads: Vec<usize> = self.runs.iter().map(|run| run.row).collect();
+        let mut places: Vec<Option<u32>> = self.runs.iter().map(|run| run.place).collect();
+        let mut used_up = None;
+        while rows.len() < self.batch_rows && used_up.is_none() {
             let first = |&left: &usize, &right: &usize| {
+                let rank = |run: usize| self.runs[run].ranks.value(heads[run]);
                 keys[left]
-                    .compare(rows[left], &keys[right], rows[right])
-                    .then_with(|| left.cmp(&right))
+                    .compare(heads[left], &keys[right], heads[right])
+                    .then_with(|| rank(left).cmp(&rank(right)))
             };
-            let Some(least) = (0..rows.len()).min_by(first) else {
-                break None;
+            let Some(least) = (0..heads.len()).min_by(first) else {
+                break;
             };
-            order.push((least, rows[least]));
-            rows[least] += 1;
-            if rows[least] == self.runs[least].batch.num_rows() {
-                break Some(least);
-            }
-            if order.len() == BATCH_ROWS {
-                break None;
-            }
-        };
-        let batches: Vec<&RecordBatch> = self.runs.iter().map(|run| &run.batch).collect();
-        let merged =
-            interleave_record_batch(&batches, &order).context(|| "failed to gather sorted rows")?;
-        for (run, row) in self.runs.iter_mut().zip(rows) {
-            run.row = row;
+            let batch = *places[least].get_or_insert_with(|| {
+                batches.push(self.runs[least].batch.clone());
+                batches.len() as u32 - 1
+            });
+            rows.push(Row {
+                start: 0,
+                batch,
+                row: heads[least] as u32,
+            });
+            heads[least] += 1;
+            used_up = (heads[least] == self.runs[least].batch.num_rows()).then_some(least);
         }
-        if let Some(at) = used_up {
-            let run = &mut self.runs[at];
-            match run.reader.next() {
-                Some(batch) => {
-                    run.batch = batch.context(|| "failed to read a temporary file")?;
-                    run.row = 0;
-                }
-                // `remove` keeps the order of the runs, which makes the merge stable.
-                None => drop(self.runs.remove(at)),
-            }
+        drop(keys);
+        for ((run, head), place) in self.runs.iter_mut().zip(heads).zip(places) {
+            (run.row, run.place) = (head, place);
         }
-        Ok(Some(merged))
+        if let Some(at) = used_up
+            && !self.runs[at].advance()?
+        {
+            drop(self.runs.swap_remove(at));
+        }
+        Ok(())
     }
 }
 
@@ -300,52 +377,71 @@ impl Iterator for Merge {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{Array as _, AsArray as _, Int64Array, StringArray};
-    use arrow::datatypes::{DataType, Field, Schema};
+    use arrow::array::{Array as _, Int64Array, StringArray};
     use proptest::prelude::*;
 
     use super::*;
 
+    /// Sorted rows as they come out, a list for each batch.
+    fn sorted(sorter: Sorter) -> Vec<Vec<(Option<String>, String, i64)>> {
+        let sorted = sorter.finish().unwrap().map(|batch| {
+            let batch = batch.unwrap();
+            let (roots, targets) = (
+                batch.column(1).as_string::<i32>(),
+                batch.column(0).as_string::<i32>(),
+            );
+            let numbers = batch
+                .column(2)
+                .as_primitive::<arrow::datatypes::Int64Type>();
+            let row = |row| {
+                let root = roots.is_valid(row).then(|| roots.value(row).to_owned());
+                (root, targets.value(row).to_owned(), numbers.value(row))
+            };
+            (0..batch.num_rows()).map(row).collect()
+        });
+        sorted.collect()
+    }
+
     proptest! {
         #[test]
-        fn rows_come_back_sorted_and_complete_with_any_memory_budget(
+        fn rows_come_back_sorted_and_complete_in_the_same_batches_in_any_order_of_arrival_and_with_any_memory_budget(
             batches in prop::collection::vec(prop::collection::vec(("[ab]{0,2}", prop::option::of("(aaaaaaa)?[abé]{0,2}")), 1..40), 0..12),
+            seed in any::<u64>(),
             budget in prop_oneof![Just(1_usize), Just(4_000), Just(1 << 30)],
+            batch_rows in 1_usize..50,
         ) {
             let schema = Arc::new(Schema::new(vec![
                 Field::new("target", DataType::Utf8, true),
                 Field::new("root_domain", DataType::Utf8, true),
-                Field::new("arrival", DataType::Int64, false),
+                Field::new("number", DataType::Int64, false),
             ]));
             let key = ["root_domain", "target"].map(str::to_owned);
             let mut sorter = Sorter::new(Arc::clone(&schema), &key, budget, std::env::temp_dir()).unwrap();
+            sorter.batch_rows = batch_rows;
             let mut expected = Vec::new();
-            for rows in batches {
+            let mut arriving = Vec::new();
+            for (rank, rows) in (0..).zip(batches) {
                 let from = expected.len() as i64;
-                let arrival = Int64Array::from_iter_values(from..from + rows.len() as i64);
+                let numbers = Int64Array::from_iter_values(from..from + rows.len() as i64);
                 let columns: Vec<arrow::array::ArrayRef> = vec![
                     Arc::new(StringArray::from_iter_values(rows.iter().map(|(target, _)| target))),
                     Arc::new(StringArray::from_iter(rows.iter().map(|(_, root)| root.as_deref()))),
-                    Arc::new(arrival),
+                    Arc::new(numbers),
                 ];
-                sorter.push(RecordBatch::try_new(Arc::clone(&schema), columns).unwrap()).unwrap();
-                let numbered = (from..).zip(rows).map(|(arrival, (target, root))| (root, target, arrival));
+                arriving.push((rank, RecordBatch::try_new(Arc::clone(&schema), columns).unwrap()));
+                let numbered = (from..).zip(rows).map(|(number, (target, root))| (root, target, number));
                 expected.extend(numbered);
             }
-            expected.sort();
-            let mut sorted = Vec::new();
-            for batch in sorter.finish().unwrap() {
-                let batch = batch.unwrap();
-                let (roots, targets) = (batch.column(1).as_string::<i32>(), batch.column(0).as_string::<i32>());
-                let arrivals = batch.column(2).as_primitive::<arrow::datatypes::Int64Type>();
-                for row in 0..batch.num_rows() {
-                    let root = roots.is_valid(row).then(|| roots.value(row).to_owned());
-                    sorted.push((root, targets.value(row).to_owned(), arrivals.value(row)));
+            fastrand::Rng::with_seed(seed).shuffle(&mut arriving);
+            for (rank, batch) in arriving {
+                sorter.push(rank, batch);
+                if sorter.is_full() {
+                    sorter.spill().unwrap();
                 }
             }
-            prop_assert_eq!(sorted, expected);
+            expected.sort();
+            let expected: Vec<_> = expected.chunks(batch_rows).map(<[_]>::to_vec).collect();
+            prop_assert_eq!(sorted(sorter), expected);
         }
     }
 }

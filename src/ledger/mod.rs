@@ -21,7 +21,7 @@ pub(crate) use bundle::{Bundles, FORMAT, Index, forget_bundles, indexes};
 pub use handle::Ledger;
 pub use pack::Packed;
 pub(crate) use refused::refused_until;
-pub use refused::{RefusedTarget, refused_since, remember_refused};
+pub use refused::{RefusedTarget, ReturnedTarget, refused_before, remember_refused};
 pub use run::RunRecord;
 pub use stored::Stored;
 pub use target_list::UnansweredTarget;

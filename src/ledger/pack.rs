@@ -7,6 +7,7 @@ use object_store::path::Path;
 use serde::de::DeserializeOwned;
 
 use super::stored::Stored;
+use crate::aside::{aside, unpacked};
 use crate::error::{Context, Error, Result};
 
 /// The zstd level of the archive: responses shrink to about an eighth, faster than they arrive.
@@ -17,20 +18,22 @@ const MAX_PREALLOCATED: u64 = 64 << 20;
 /// The most bytes that any object of the ledger can have: those of the largest response that a pipeline file allows.
 pub(super) const MOST_BYTES: u64 = 1 << 30;
 
-/// Compresses bytes on a blocking thread.
+/// Compresses bytes.
 pub(super) async fn pack(bytes: Bytes) -> Result<Bytes> {
-    let packed = tokio::task::spawn_blocking(move || zstd::bulk::compress(&bytes, LEVEL)).await;
+    let packed = aside(bytes.len(), move || zstd::bulk::compress(&bytes, LEVEL)).await;
     let packed = packed.context(|| "compressing panicked")?;
     packed
         .map(Bytes::from)
         .context(|| "failed to compress for the ledger")
 }
 
-/// Decompresses an object on a blocking thread.
+/// Decompresses an object.
 pub(super) async fn unpack(packed: Packed) -> Result<Bytes> {
-    tokio::task::spawn_blocking(move || packed.unpack(MOST_BYTES))
-        .await
-        .context(|| "decompressing panicked")?
+    aside(unpacked(packed.bytes.len()), move || {
+        packed.unpack(MOST_BYTES)
+    })
+    .await
+    .context(|| "decompressing panicked")?
 }
 
 /// Parses the JSON of an object, which is compressed if its name ends in `.zst`.

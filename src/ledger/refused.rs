@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -24,6 +25,15 @@ pub struct RefusedTarget {
     pub refused_at: DateTime<Utc>,
 }
 
+/// A target that the provider refused before, and that has a response since then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReturnedTarget {
+    /// The target in canonical form.
+    pub target: String,
+    /// When the request with the response was sent.
+    pub returned_at: DateTime<Utc>,
+}
+
 /// The refused targets of one snapshot, as stored.
 #[derive(Debug, Serialize, Deserialize)]
 struct RefusedTargets {
@@ -33,80 +43,159 @@ struct RefusedTargets {
     #[serde(default)]
     until: DateTime<Utc>,
     targets: Vec<RefusedTarget>,
+    /// Targets whose earlier refusals, in any list, no longer count.
+    #[serde(default)]
+    returned: Vec<ReturnedTarget>,
+}
+
+impl RefusedTargets {
+    fn answers(&self, question: &Question) -> bool {
+        self.asked_of == question.asked_of && self.endpoint == question.endpoint
+    }
+}
+
+/// What the lists of refused targets say together.
+#[derive(Debug, Default)]
+struct Memory {
+    /// The latest refusal of each target.
+    refused: BTreeMap<String, RefusedTarget>,
+    /// When each target had its last response.
+    returned: BTreeMap<String, DateTime<Utc>>,
+    /// When the last of the lists is no longer needed.
+    until: DateTime<Utc>,
+}
+
+impl Memory {
+    fn add(&mut self, list: RefusedTargets) {
+        self.until = self.until.max(list.until);
+        for refused in list.targets {
+            let other = self.refused.get(&refused.target);
+            if other.is_none_or(|other| other.refused_at < refused.refused_at) {
+                self.refused.insert(refused.target.clone(), refused);
+            }
+        }
+        for ReturnedTarget {
+            target,
+            returned_at,
+        } in list.returned
+        {
+            let last = self.returned.entry(target).or_insert(returned_at);
+            *last = returned_at.max(*last);
+        }
+    }
+
+    /// The targets whose last request was refused.
+    fn still_refused(self) -> Vec<RefusedTarget> {
+        let Self {
+            refused, returned, ..
+        } = self;
+        let counts = |refused: &RefusedTarget| {
+            let returned_at = returned.get(&refused.target);
+            returned_at.is_none_or(|returned_at| *returned_at < refused.refused_at)
+        };
+        refused.into_values().filter(counts).collect()
+    }
 }
 
 /// The date until which the refused targets of a snapshot are not asked for again, or `None` if there is no list of them
 /// that can be read.
 pub(crate) async fn refused_until(store: &Store, snapshot: NaiveDate) -> Result<Option<NaiveDate>> {
-    let path = Layout { snapshot }.refused();
-    let bytes = store.get(&path).await?;
-    Ok(match parse::<RefusedTargets>(path, bytes).await {
-        Stored::Whole(refused) => Some(refused.until.date_naive()),
-        Stored::Damaged(_) | Stored::Missing => None,
-    })
+    let list = read(store, Layout { snapshot }.refused()).await?;
+    Ok(list.map(|list| list.until.date_naive()))
 }
 
-/// The targets that this host and endpoint have refused since a moment, over all snapshots. Each
-/// target has its latest refusal.
+/// The targets that this host and endpoint have refused and not returned since then, over all
+/// snapshots. Each target has its latest refusal.
 ///
 /// # Errors
 /// A lake that fails. A damaged object is logged, and its targets are asked for again.
-pub async fn refused_since(
-    store: &Store,
-    since: DateTime<Utc>,
-    question: &Question,
-) -> Result<Vec<RefusedTarget>> {
-    let mut latest: BTreeMap<String, RefusedTarget> = BTreeMap::new();
+pub async fn refused_before(store: &Store, question: &Question) -> Result<Vec<RefusedTarget>> {
+    Ok(memory(store, question).await?.still_refused())
+}
+
+async fn memory(store: &Store, question: &Question) -> Result<Memory> {
+    let mut memory = Memory::default();
     for object in store.list(&Layout::all_refused()).await? {
-        let path = object.location;
-        let bytes = store.get(&path).await?;
-        let refused: RefusedTargets = match parse(path, bytes).await {
-            Stored::Whole(refused) => refused,
-            Stored::Damaged(error) => {
-                warn!(%error, "a list of refused targets is unreadable; they are asked for again");
-                continue;
-            }
-            Stored::Missing => continue,
-        };
-        if refused.asked_of != question.asked_of || refused.endpoint != question.endpoint {
-            continue;
-        }
-        let recent = refused.targets.into_iter();
-        for refused in recent.filter(|refused| refused.refused_at >= since) {
-            let other = latest.get(&refused.target);
-            if other.is_none_or(|other| other.refused_at < refused.refused_at) {
-                latest.insert(refused.target.clone(), refused);
-            }
+        if let Some(list) = read(store, object.location).await?
+            && list.answers(question)
+        {
+            memory.add(list);
         }
     }
-    Ok(latest.into_values().collect())
+    Ok(memory)
+}
+
+/// The list at this path, if there is one that can be read.
+async fn read(store: &Store, path: Path) -> Result<Option<RefusedTargets>> {
+    let bytes = store.get(&path).await?;
+    Ok(match parse(path, bytes).await {
+        Stored::Whole(list) => Some(list),
+        Stored::Damaged(error) => {
+            warn!(%error, "a list of refused targets is unreadable; they are asked for again");
+            None
+        }
+        Stored::Missing => None,
+    })
 }
 
 /// Remembers the targets that were refused while this snapshot was fetched, for later runs, which do not ask for them
-/// again for the time `pause`.
+/// again for the time `pause`, and those that were `returned` although earlier runs remember them as refused. What an
+/// earlier run of the same snapshot remembers stays.
 ///
 /// # Errors
 /// A lake that fails.
 pub async fn remember_refused(
     store: &Store,
     snapshot: NaiveDate,
-    targets: Vec<RefusedTarget>,
+    refused: Vec<RefusedTarget>,
+    returned: Vec<ReturnedTarget>,
     pause: chrono::Duration,
     question: &Question,
 ) -> Result<()> {
-    if targets.is_empty() {
+    if refused.is_empty() && returned.is_empty() {
         return Ok(());
     }
-    let last = targets.iter().map(|refused| refused.refused_at).max();
-    let until = last.unwrap_or_default() + pause;
-    let (asked_of, endpoint) = (question.asked_of.clone(), question.endpoint);
-    let json = serde_json::to_vec(&RefusedTargets {
+    let path = Layout { snapshot }.refused();
+    // A response counts for as long as a list may contain an earlier refusal.
+    let longest = match returned.is_empty() {
+        true => DateTime::default(),
+        false => memory(store, question).await?.until,
+    };
+    let last = refused.iter().map(|refused| refused.refused_at).max();
+    let until = last.map_or(longest, |last| longest.max(last + pause));
+    let mut list = RefusedTargets {
+        asked_of: question.asked_of.clone(),
+        endpoint: question.endpoint,
+        until,
+        targets: refused,
+        returned,
+    };
+    if let Some(earlier) = read(store, path.clone()).await?
+        && earlier.answers(question)
+    {
+        list = merged(earlier, list);
+    }
+    let json = serde_json::to_vec(&list).context(|| "failed to write the refused targets")?;
+    store.put(&path, pack(json.into()).await?).await
+}
+
+/// Both lists as one, of the question of the later one.
+fn merged(earlier: RefusedTargets, later: RefusedTargets) -> RefusedTargets {
+    let (asked_of, endpoint) = (later.asked_of.clone(), later.endpoint);
+    let mut both = Memory::default();
+    both.add(earlier);
+    both.add(later);
+    let returned = both.returned.clone().into_iter();
+    RefusedTargets {
         asked_of,
         endpoint,
-        until,
-        targets,
-    })
-    .context(|| "failed to write the refused targets")?;
-    let packed = pack(json.into()).await?;
-    store.put(&Layout { snapshot }.refused(), packed).await
+        until: both.until,
+        returned: returned
+            .map(|(target, returned_at)| ReturnedTarget {
+                target,
+                returned_at,
+            })
+            .collect(),
+        targets: both.still_refused(),
+    }
 }

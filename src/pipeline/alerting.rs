@@ -5,7 +5,7 @@ use tracing::warn;
 
 use super::report::RunReport;
 use super::start::Start;
-use crate::alerts::{AlertOptions, Alerts, find, write};
+use crate::alerts::{Alert, AlertOptions, Alerts, find, read, write};
 use crate::error::Result;
 
 /// Looks for alerts, keeps them in the lake and adds them to the report. Returns what went wrong.
@@ -14,14 +14,13 @@ pub(super) async fn alert(start: &Start<'_>, report: &mut RunReport) -> Option<S
         return None;
     }
     match Box::pin(try_to_alert(start)).await {
-        Ok(alerts) => {
-            report.alerts = alerts.told().cloned().collect();
-            report.quiet_alerts = (alerts.alerts.len() - report.alerts.len()) as u64;
-            // Those beyond the limit come after the listed ones, and the quiet ones come last.
-            match alerts.alerts.last() {
-                Some(last) if last.quiet => report.quiet_alerts += alerts.more,
-                _ => report.more_alerts = alerts.more,
-            }
+        Ok((alerts, before)) => {
+            report.take_alerts(&alerts);
+            // A snapshot that replaces another one tells what is new.
+            let found = report.alerts.len();
+            let is_new = |alert: &Alert| before.as_ref().is_none_or(|it| !it.have_told(alert));
+            report.alerts.retain(is_new);
+            report.quiet_alerts += (found - report.alerts.len()) as u64;
             let not_read: Vec<_> = alerts.not_read.iter().map(ToString::to_string).collect();
             (!not_read.is_empty()).then(|| {
                 let dates = not_read.join(", ");
@@ -36,13 +35,19 @@ pub(super) async fn alert(start: &Start<'_>, report: &mut RunReport) -> Option<S
     }
 }
 
-async fn try_to_alert(start: &Start<'_>) -> Result<Alerts> {
+/// The alerts of the snapshot, and those that it had before it was replaced.
+async fn try_to_alert(start: &Start<'_>) -> Result<(Alerts, Option<Alerts>)> {
     let options = AlertOptions {
         snapshot: Some(start.pipeline.snapshot),
         settings: start.pipeline.alerts.clone(),
         now: start.env.clock.now(),
     };
     let alerts = find(start.store, &options).await?;
+    let before = read(start.store, alerts.snapshot).await;
+    let before = before.unwrap_or_else(|error| {
+        warn!(%error, "failed to read what was told of this snapshot before; everything is told again");
+        None
+    });
     write(start.store, start.lock, &alerts).await?;
-    Ok(alerts)
+    Ok((alerts, before))
 }

@@ -1,6 +1,7 @@
 //! The attempts of a run over all its starts, and what they cost.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
@@ -12,7 +13,7 @@ use crate::error::Error;
 use crate::fate::Fate;
 use crate::fetch::{End, Entry, Fetched};
 use crate::lake::RequestTotals;
-use crate::ledger::{Attempt, Charged, EarlierAttempt, Outcome, RefusedTarget};
+use crate::ledger::{Attempt, Charged, EarlierAttempt, Outcome, RefusedTarget, ReturnedTarget};
 use crate::money::Usd;
 use crate::provider::StatusClass;
 use crate::store::AttemptId;
@@ -31,10 +32,10 @@ pub(super) struct RunAttempts {
 }
 
 /// A batch whose response is in the archive.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ArchivedBatch {
     pub(super) id: AttemptId,
-    pub(super) targets: Vec<TargetId>,
+    pub(super) targets: Arc<[TargetId]>,
 }
 
 impl RunAttempts {
@@ -76,7 +77,6 @@ impl RunAttempts {
                 sent_by,
             });
         }
-        states.reset_if_all_are_refused();
         if self.vanished > 0 {
             warn!(
                 vanished = self.vanished,
@@ -102,6 +102,7 @@ impl RunAttempts {
             }
         }
         states.set(&targets, asked(Fate::Absent, Some(id.batch), None));
+        let targets = targets.into();
         self.archived.push(ArchivedBatch { id, targets });
     }
 
@@ -115,6 +116,7 @@ impl RunAttempts {
                 End::Complete(id) => {
                     // Until `flatten` finds its row, a target counts as absent.
                     states.set(&targets, asked(Fate::Absent, batch, None));
+                    let targets = targets.into();
                     self.archived.push(ArchivedBatch { id, targets });
                 }
                 End::Refused(reason) => {
@@ -193,19 +195,16 @@ impl RunAttempts {
     /// refused most of the list: then the targets are probably not the cause. A target that was
     /// refused with an unknown code is asked for again, for the same reason.
     pub(super) fn refused(&self, list: &TargetList, states: &TargetStates) -> Vec<RefusedTarget> {
-        if states.fates(list).refused > list.target_count() as u64 / 2 {
+        // Those that were refused in earlier runs were not asked for, and say nothing about tonight.
+        let asked = |state: TargetState<'_>| state.fate == Fate::Refused && state.batch.is_some();
+        let states_of_all = list.targets().map(|target| states.of(target.id));
+        if states_of_all.filter(|state| asked(*state)).count() > list.target_count() / 2 {
             return Vec::new();
         }
-        let attempts = self.entries.iter().map(|entry| &entry.attempt);
-        let known = |attempt: &&Attempt| {
-            attempt.status_code.map(StatusClass::of) == Some(StatusClass::BatchRefused)
-        };
-        let refused = attempts
-            .filter(|attempt| attempt.outcome == Outcome::Refused)
-            .filter(known);
-        let when: HashMap<u32, DateTime<Utc>> = refused
-            .map(|attempt| (attempt.id.batch, attempt.sent_at))
-            .collect();
+        let when = self.sent_at(|attempt| {
+            attempt.outcome == Outcome::Refused
+                && attempt.status_code.map(StatusClass::of) == Some(StatusClass::BatchRefused)
+        });
         let refused = list.targets().filter_map(|target| {
             let state = states.of(target.id);
             (state.fate == Fate::Refused).then_some(())?;
@@ -216,6 +215,38 @@ impl RunAttempts {
             })
         });
         refused.collect()
+    }
+
+    /// Those of the targets of earlier refusals that have a response to a later request.
+    pub(super) fn returned(
+        &self,
+        before: Vec<(TargetId, RefusedTarget)>,
+        states: &TargetStates,
+    ) -> Vec<ReturnedTarget> {
+        if before.is_empty() {
+            return Vec::new();
+        }
+        let when = self.sent_at(|attempt| attempt.outcome == Outcome::Ok);
+        let returned = before.into_iter().filter_map(|(id, before)| {
+            // Whether a target with a response has a row is found out later, and does not matter here.
+            let state = states.of(id);
+            let batch = state.batch.filter(|_| state.fate == Fate::Absent)?;
+            let returned_at = *when.get(&batch)?;
+            (before.refused_at < returned_at).then_some(ReturnedTarget {
+                target: before.target,
+                returned_at,
+            })
+        });
+        returned.collect()
+    }
+
+    /// When the last such attempt of each batch was sent.
+    fn sent_at(&self, wanted: impl Fn(&Attempt) -> bool) -> HashMap<u32, DateTime<Utc>> {
+        let attempts = self.entries.iter().map(|entry| &entry.attempt);
+        let wanted = attempts.filter(|attempt| wanted(attempt));
+        wanted
+            .map(|attempt| (attempt.id.batch, attempt.sent_at))
+            .collect()
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::num::NonZeroU32;
 use std::ops::Range;
+use std::path::Path;
 
 use toml::Spanned;
 
@@ -91,7 +92,17 @@ impl File<'_> {
         };
         let message = error.message().lines().collect::<Vec<_>>().join("; ");
         let key = key.and_then(|key| Key::named(&format!("{table}{key}")));
-        Error::usage(format!("{}{place}: {message}", self.path)).with_hint(hint(key))
+        let is_toml = Path::new(self.path)
+            .extension()
+            .is_some_and(|ending| ending == "toml");
+        let hint = match key {
+            None if !is_toml => format!(
+                "a pipeline file is a TOML file; if {0} is a target list, `backlake init {0}` writes a pipeline file for it",
+                self.path
+            ),
+            key => hint(key),
+        };
+        Error::usage(format!("{}{place}: {message}", self.path)).with_hint(hint)
     }
 }
 

@@ -1,13 +1,18 @@
 //! Whether yesterday's snapshot is continued before today's.
 
+use tracing::warn;
+
 use super::file::ContinueOpen;
+use super::gates::same_question;
 use super::ready::Pipeline;
 use super::surroundings::Surroundings;
 use crate::error::Result;
+use crate::ledger::Ledger;
 use crate::upkeep::open_snapshots;
 
 /// The pipeline for yesterday's snapshot, if that is open and the pipeline file wants it continued
-/// before today's. Older ones are only reported: their rows would be of very different days.
+/// before today's. Older ones are only reported: their rows would be of very different days. So is one that was started
+/// with different settings, because this pipeline cannot continue it.
 ///
 /// # Errors
 /// A lake that fails.
@@ -22,9 +27,21 @@ pub async fn open_yesterday(
     let Some(yesterday) = pipeline.today.pred_opt() else {
         return Ok(None);
     };
-    let open = open_snapshots(&env.lake(pipeline)?).await?;
-    Ok(open.contains(&yesterday).then(|| Pipeline {
+    let store = env.lake(pipeline)?;
+    if !open_snapshots(&store).await?.contains(&yesterday) {
+        return Ok(None);
+    }
+    let pipeline = Pipeline {
         snapshot: yesterday,
         ..pipeline.clone()
-    }))
+    };
+    let records = Ledger::new(store, yesterday).run_records().await?;
+    let same = records
+        .last()
+        .map_or(Ok(()), |record| same_question(&pipeline, &record.question));
+    if let Err(error) = same {
+        warn!("yesterday's snapshot is open and not continued: {error}");
+        return Ok(None);
+    }
+    Ok(Some(pipeline))
 }

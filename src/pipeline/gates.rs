@@ -245,21 +245,17 @@ pub(super) fn over_budget(ceiling: Usd, spent: Usd, rest: Usd) -> Error {
     let message = format!(
         "stopped at the budget: ${spent} of ${ceiling} is spent, the rest needs up to ${rest}"
     );
-    // Rounded up to whole cents.
-    let cents = u64::try_from((spent + rest).micros())
-        .unwrap_or(0)
-        .div_ceil(10_000);
-    let hint = format!(
-        "paid responses are archived; continue with --max-cost-usd {}.{:02}",
-        cents / 100,
-        cents % 100
-    );
+    let enough = (spent + rest).up_to_cents();
+    let hint = format!("paid responses are archived; continue with --max-cost-usd {enough}");
     Error::new(ErrorKind::Budget, message).with_hint(hint)
 }
 
 /// Adds to the hint which snapshot the next start continues, because the date may have changed by
-/// then.
+/// then. A date that was given stays in the command.
 pub(super) fn with_date(error: Error, pipeline: &Pipeline) -> Error {
+    if pipeline.snapshot != pipeline.today {
+        return error;
+    }
     let hint = format!(
         "{}; after midnight UTC add --snapshot {}",
         error.hint(),

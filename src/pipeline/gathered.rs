@@ -8,9 +8,9 @@ use super::target_states::TargetStates;
 use crate::error::{Context, Result};
 use crate::fate::Fates;
 use crate::lake::RequestTotals;
-use crate::ledger::{RefusedTarget, RunRecord};
+use crate::ledger::{RefusedTarget, ReturnedTarget, RunRecord};
 use crate::plan::{Plan, lower_bound, sorted};
-use crate::targets::{Rules, TargetList};
+use crate::targets::{Rules, TargetId, TargetList};
 
 /// Everything that a run knows over all its starts.
 pub(super) struct Gathered {
@@ -38,6 +38,11 @@ impl Gathered {
     /// The targets that the provider refused, for later runs to skip.
     pub(super) fn refused(&self) -> Vec<RefusedTarget> {
         self.attempts.refused(&self.list, &self.states)
+    }
+
+    /// Those of the targets of earlier refusals that have a later response.
+    pub(super) fn returned(&self, before: Vec<(TargetId, RefusedTarget)>) -> Vec<ReturnedTarget> {
+        self.attempts.returned(before, &self.states)
     }
 
     /// The plan for all targets that are still to be sent.

@@ -1,6 +1,7 @@
 //! What is known about the account before anything is sent: prices, balance and limits.
 
 use serde::Serialize;
+use strum::IntoStaticStr;
 use tracing::warn;
 
 use super::ready::Pipeline;
@@ -9,8 +10,9 @@ use crate::money::Usd;
 use crate::provider::{Account, MAX_TARGETS, Prices};
 
 /// Where prices come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum PricesFrom {
     /// The `[price]` table of the pipeline file.
     File,

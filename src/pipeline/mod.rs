@@ -1,6 +1,7 @@
 //! The pipeline file and the commands on it: plan, run, replay and check. The only module that
 //! knows every stage.
 
+mod ahead;
 mod alerting;
 mod attempts;
 mod check;
@@ -34,6 +35,7 @@ mod replay;
 mod report;
 mod resolve;
 mod resolve_alerts;
+mod responses;
 mod run;
 mod run_mode;
 mod session;

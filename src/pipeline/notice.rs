@@ -41,7 +41,10 @@ impl<'a> Notice<'a> {
             Some(ErrorKind::Held) => occasions.push(Occasion::Held),
             Some(_) => occasions.push(Occasion::Failed),
         }
-        if report.is_some_and(|report| !report.alerts.is_empty()) {
+        let has_news = |report: &RunReport| {
+            !report.alerts.is_empty() && report.state != RunState::AlreadyPublished
+        };
+        if report.is_some_and(has_news) {
             occasions.push(Occasion::Alerts);
         }
         let wanted = &pipeline.notify.on;
@@ -125,8 +128,11 @@ impl<'a> Notice<'a> {
         }
         if let Some(report) = self.report {
             lines.push(format!(
-                "{} lines, {} with data, {} requests, ${}",
-                report.lines, report.fates.returned, report.requests, report.cost_usd
+                "{}, {} with data, {}, ${}",
+                counted(report.lines, "line"),
+                report.fates.returned,
+                counted(report.requests, "request"),
+                report.cost_usd
             ));
             lines.extend(
                 report
@@ -137,10 +143,9 @@ impl<'a> Notice<'a> {
         }
         let alerts = self.alerts();
         lines.extend(alerts.iter().take(ALERTS).map(Alert::line));
-        match self.more_alerts() {
-            0 => {}
-            1 => lines.push("and 1 more alert".to_owned()),
-            more => lines.push(format!("and {more} more alerts")),
+        let more = self.more_alerts();
+        if more > 0 {
+            lines.push(format!("and {}", counted(more, "more alert")));
         }
         let mut text = String::new();
         let mut left = TEXT;
@@ -158,6 +163,12 @@ impl<'a> Notice<'a> {
         text.truncate(text.trim_end().len());
         text
     }
+}
+
+/// A number of things.
+fn counted(number: u64, thing: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{s}")
 }
 
 /// A text as Slack shows it and nothing else: no link, no mention, no markup of its own. A joiner that

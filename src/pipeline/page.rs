@@ -26,6 +26,7 @@ async fn try_write(start: &Start<'_>) -> Result<()> {
         snapshot: Some(snapshot),
         nights: NIGHTS,
         label: None,
+        alerts: start.pipeline.alerts.clone(),
         now: start.env.clock.now(),
     };
     let page = html(&collect(start.store, options).await?);

@@ -1,6 +1,6 @@
-//! From the archive to a published snapshot: flattens every response, writes the four tables,
-//! checks them, publishes them (write-audit-publish). A run does this when everything is fetched; a
-//! replay does nothing else.
+//! From the archive to a published snapshot: flattens the responses, writes the four tables, checks
+//! them, publishes them (write-audit-publish). A run does this when everything is fetched, and
+//! [`super::ahead`] has done a part of it by then; a replay does nothing else.
 //!
 //! # Memory
 //! A few responses at a time, and what [`super::write_tables`] needs; it does not grow with the
@@ -9,33 +9,34 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use futures::StreamExt as _;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
+use super::ahead::Ahead;
 use super::alerting::alert;
-use super::attempts::ArchivedBatch;
 use super::gates::{held, not_less};
 use super::gathered::Gathered;
 use super::means::Means;
 use super::page::write_page;
 use super::report::{Findings, Progress, RunEnd, RunReport, RunState};
+use super::responses::{Found, ReadResponse, Source};
 use super::start::Start;
 use super::target_states::TargetStates;
-use super::write_tables::{MemoryBudget, Written, write_pages, write_requests, write_targets};
+use super::write_tables::{
+    MemoryBudget, Written, sorter_of_pages, write_pages, write_requests, write_targets,
+};
 use crate::clock::{Stage, Stopwatch};
-use crate::contract::{Contract, Table};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::contract::Table;
+use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::fate::Fate;
-use crate::flatten::{Drift, Flattened, Irregularities, Requested, flatten};
+use crate::flatten::Drift;
 use crate::lake::{
-    Manifest, ManifestFile, ProfileChange, PublicationId, Publishing, RequestTotals, Staging,
-    TableManifest, Tally, publish, snapshots,
+    Manifest, ManifestFile, ProfileChange, PublicationId, Published, Publishing, RequestTotals,
+    Staging, TableManifest, Tally, publish, snapshots,
 };
 use crate::ledger::{Attempt, Outcome};
 use crate::store::AttemptId;
-use crate::targets::Target;
 
 /// How many responses are read and flattened at once.
 const AT_ONCE: usize = 16;
@@ -52,6 +53,8 @@ pub(super) struct Publication<'a> {
     /// What is published of this date now.
     published: Option<Manifest>,
     when_damaged: WhenDamaged,
+    /// What is flattened and sorted already.
+    ahead: Option<Ahead>,
     stages: Stopwatch,
 }
 
@@ -70,6 +73,7 @@ impl<'a> Publication<'a> {
         mut gathered: Gathered,
         published: Option<Manifest>,
         when_damaged: WhenDamaged,
+        ahead: Option<Ahead>,
     ) -> Self {
         let requests = gathered.requests();
         let entries = std::mem::take(&mut gathered.attempts.entries);
@@ -80,7 +84,11 @@ impl<'a> Publication<'a> {
             requests,
             published,
             when_damaged,
-            stages: Stopwatch::default(),
+            stages: ahead
+                .as_ref()
+                .map(|ahead| ahead.stages.clone())
+                .unwrap_or_default(),
+            ahead,
         }
     }
 
@@ -129,9 +137,10 @@ impl<'a> Publication<'a> {
             stages: &self.stages,
             moved: &|| (env.on_progress)(Progress::Moved),
         };
-        let manifest = publish(&staging, manifest, &how).await?;
+        let Published { manifest, warnings } = publish(&staging, manifest, &how).await?;
         (env.on_progress)(Progress::Manifested);
         let mut report = self.report(&manifest, RunState::Published, findings, means);
+        report.warnings = warnings;
         let failed = alert(&self.start, &mut report).await;
         report.warnings.extend(write_page(&self.start).await);
         report.warnings.extend(failed);
@@ -214,11 +223,11 @@ impl<'a> Publication<'a> {
             tally: Tally {
                 lines: self.gathered.list.line_count() as u64,
                 fates,
-                items: responses.items,
-                unmatched: responses.unmatched,
+                items: responses.found.items,
+                unmatched: responses.found.unmatched,
                 requests: self.requests,
             },
-            irregularities: responses.irregularities,
+            irregularities: responses.found.irregularities,
             profile: pages.profile,
             budget_usd: self.start.pipeline.budget.max_cost_usd,
         })
@@ -241,23 +250,27 @@ impl<'a> Publication<'a> {
         })
     }
 
-    /// Flattens every response and starts to write pages and breakdowns. Sets the fates of the
-    /// targets whose rows it finds. Ends early at a response that cannot be used.
+    /// Flattens the responses that are left and starts to write pages and breakdowns. Sets the fates of
+    /// the targets whose rows are found. Ends early at a response that cannot be used.
     async fn flatten(&mut self, staging: &Staging) -> Result<Responses> {
-        let Start { pipeline, env, .. } = self.start;
+        let Start {
+            pipeline,
+            env,
+            store,
+            ledger,
+            ..
+        } = self.start;
         let archived = std::mem::take(&mut self.gathered.attempts.archived);
         let contract = pipeline.lake.contracts.of(Table::Pages);
-        let (rows, unsorted) = tokio::sync::mpsc::channel::<RecordBatch>(BETWEEN);
-        let memory = MemoryBudget::new(pipeline.lake.memory_bytes, &self.gathered.list);
-        let written = write_pages(
-            staging,
-            self.start.store,
-            contract,
-            memory,
-            unsorted,
-            &self.stages,
-        );
-        let mut found = Responses::new(written);
+        let (sorter, mut found) = match self.ahead.take() {
+            Some(Ahead { sorter, found, .. }) => (sorter, found),
+            None => {
+                let memory = MemoryBudget::new(pipeline.lake.memory_bytes, &self.gathered.list);
+                (sorter_of_pages(store, contract, memory)?, Found::default())
+            }
+        };
+        let (rows, unsorted) = tokio::sync::mpsc::channel(BETWEEN);
+        let written = write_pages(staging, sorter, unsorted, &self.stages);
         let counted = self.attempts.iter();
         for attempt in counted.filter(|attempt| attempt.outcome == Outcome::Ok) {
             found.irregularities.envelope(&attempt.oddities);
@@ -268,18 +281,23 @@ impl<'a> Publication<'a> {
             .map(|attempt| (attempt.id, attempt))
             .collect();
         let source = Source {
-            start: self.start,
-            contract,
-            gathered: &self.gathered,
-            stages: &self.stages,
+            ledger,
+            contract: Arc::clone(contract),
+            list: Arc::clone(&self.gathered.list),
+            rules: self.gathered.rules,
+            stages: self.stages.clone(),
         };
-        // In the order of the archive, so that the same archive gives the same files.
-        let mut flattened = futures::stream::iter(&archived)
+        // In the order of the archive, so that the first damaged response ends it.
+        let left: Vec<_> = archived
+            .iter()
+            .filter(|batch| !found.has(batch.id))
+            .collect();
+        let mut responses = futures::stream::iter(&left)
             .map(|batch| source.read(batch, attempts.get(&batch.id).copied()))
             .buffered(AT_ONCE);
-        let mut returned = Vec::new();
-        for batch in &archived {
-            let Some(read) = flattened.next().await else {
+        let mut damaged = None;
+        for &batch in &left {
+            let Some(read) = responses.next().await else {
                 break;
             };
             // The archive has everything: the next start publishes.
@@ -288,26 +306,25 @@ impl<'a> Publication<'a> {
                 ReadResponse::Flattened(response) => response,
                 ReadResponse::Damaged(error) => {
                     let id = batch.id;
-                    found.damaged = Some(Damaged { id, error });
+                    damaged = Some(Damaged { id, error });
                     break;
                 }
             };
-            let targets = batch.targets.iter().zip(&response.returned);
-            returned.extend(targets.filter_map(|(id, returned)| returned.then_some(*id)));
-            found.items += response.pages.num_rows() as u64;
-            found.unmatched += response.unmatched;
-            found.irregularities.add(response.irregularities);
             (env.on_progress)(Progress::Flattened);
             // A writer that has failed hangs up; awaiting it says why.
-            if rows.send(response.pages).await.is_err() {
+            if rows.send(found.add(batch, response)).await.is_err() {
                 break;
             }
         }
-        drop(flattened);
-        for target in returned {
+        drop(responses);
+        for target in std::mem::take(&mut found.returned) {
             self.gathered.states.set_fate(target, Fate::Returned);
         }
-        Ok(found)
+        Ok(Responses {
+            written,
+            found,
+            damaged,
+        })
     }
 
     /// The error of a response that cannot be used, after the ledger has recorded it.
@@ -390,9 +407,7 @@ struct Rest {
 struct Responses {
     /// Pages and breakdowns, which are still being written.
     written: JoinHandle<Result<Written>>,
-    items: u64,
-    unmatched: u64,
-    irregularities: Irregularities,
+    found: Found,
     /// The response at which flattening ended early.
     damaged: Option<Damaged>,
 }
@@ -401,92 +416,4 @@ struct Responses {
 struct Damaged {
     id: AttemptId,
     error: Error,
-}
-
-impl Responses {
-    fn new(written: JoinHandle<Result<Written>>) -> Self {
-        Self {
-            written,
-            items: 0,
-            unmatched: 0,
-            irregularities: Irregularities::default(),
-            damaged: None,
-        }
-    }
-}
-
-/// When the response to an attempt arrived, in microseconds since 1970.
-fn arrived_at(attempt: &Attempt) -> i64 {
-    let took = (attempt.duration_ms.unwrap_or(0) as i64).saturating_mul(1000);
-    attempt.sent_at.timestamp_micros().saturating_add(took)
-}
-
-/// A response from the archive. A lake that fails says nothing about the response and is an error
-/// instead.
-enum ReadResponse {
-    Flattened(Flattened),
-    Damaged(Error),
-}
-
-/// Where responses are read from, and how.
-struct Source<'a> {
-    start: Start<'a>,
-    contract: &'a Arc<Contract>,
-    gathered: &'a Gathered,
-    stages: &'a Stopwatch,
-}
-
-impl Source<'_> {
-    /// Reads a response from the archive, holds it to its attempt, and flattens it.
-    async fn read(&self, batch: &ArchivedBatch, attempt: Option<&Attempt>) -> Result<ReadResponse> {
-        let id = batch.id;
-        let Some(attempt) = attempt.cloned() else {
-            let message = format!("attempt {id} is missing in the ledger");
-            return Ok(ReadResponse::Damaged(Error::unexpected(message)));
-        };
-        let packed = self.start.ledger.packed_response(id);
-        let packed = self.stages.time_async(Stage::Read, packed).await?;
-        let Some(packed) = packed else {
-            let message = format!("the response to attempt {id} is missing in the archive");
-            return Ok(ReadResponse::Damaged(Error::unexpected(message)));
-        };
-        let (contract, list) = (Arc::clone(self.contract), Arc::clone(&self.gathered.list));
-        let (ids, rules) = (batch.targets.clone(), self.gathered.rules);
-        let stages = self.stages.clone();
-        let flattened = on_a_core(move || {
-            let targets: Vec<Target<'_>> = ids.iter().map(|&id| list.target(id)).collect();
-            let requested = Requested {
-                contract: &contract,
-                targets: &targets,
-                rules: &rules,
-                request_id: attempt.request_id.as_deref(),
-                fetched_at: arrived_at(&attempt),
-            };
-            let most = attempt.most_bytes();
-            let body = stages.time(Stage::Decompress, || packed.unpack(most))?;
-            stages.time(Stage::Compare, || attempt.check_body(&body))?;
-            let flattened = stages.time(Stage::Flatten, || flatten(&body, &requested));
-            flattened.context(|| format!("failed to flatten the response to attempt {id}"))
-        });
-        let flattened = flattened
-            .await
-            .context(|| format!("flattening the response to attempt {id} panicked"))?;
-        Ok(flattened.map_or_else(ReadResponse::Damaged, ReadResponse::Flattened))
-    }
-}
-
-/// Runs `work` on one of as many threads as there are cores, in the order of the calls. More
-/// threads would only take memory and evict each other's caches.
-async fn on_a_core<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> std::result::Result<T, tokio::sync::oneshot::error::RecvError> {
-    let (done, result) = tokio::sync::oneshot::channel();
-    rayon::spawn_fifo(move || {
-        // After a panic the channel closes without a value. If no one waits any more, the value is
-        // dropped.
-        if let Ok(result) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
-            let _ = done.send(result);
-        }
-    });
-    result.await
 }

@@ -45,15 +45,21 @@ pub(super) async fn reconcile(
     })
 }
 
-/// The attempts of the newest run of the snapshot; at least one.
+/// The attempts of the newest run of the snapshot that has any; at least one.
 async fn our_attempts(pipeline: &Pipeline, store: &Store) -> Result<Vec<Attempt>> {
     let ledger = Ledger::new(store.clone(), pipeline.snapshot);
     let records = ledger.run_records().await?;
-    let first = records.last().map_or(0, |record| record.first_batch);
-    let earlier = ledger
-        .earlier_attempts(pipeline.request.endpoint, first..u32::MAX)
-        .await?
-        .attempts;
+    // A replacement that has sent nothing yet has nothing to compare.
+    let mut newest_first = records.iter().rev().map(|record| record.first_batch);
+    let mut earlier = Vec::new();
+    while earlier.is_empty()
+        && let Some(first) = newest_first.next()
+    {
+        earlier = ledger
+            .earlier_attempts(pipeline.request.endpoint, first..u32::MAX)
+            .await?
+            .attempts;
+    }
     if earlier.is_empty() {
         let message = format!(
             "no request of snapshot {} is recorded in {}",
@@ -80,7 +86,7 @@ async fn their_tasks(
     // The clocks of the two sides may differ.
     let margin = Duration::hours(1);
     let listed = list_tasks(client, &env.clock, first - margin, last + margin).await?;
-    listed.ok_or_else(|| unexpected_response("the task list"))
+    listed.ok_or_else(no_task_list)
 }
 
 /// The difference between the two sides.
@@ -142,10 +148,9 @@ fn compare(ours: &[Attempt], theirs: &[ListedTask]) -> Comparison {
     }
 }
 
-/// The error of a free call whose response cannot be used.
-pub(super) fn unexpected_response(to: &str) -> Error {
-    let message = format!("failed to read {to}: unexpected response from the provider");
-    let hint = "check [api] base_url and the network; the log above shows the response";
+fn no_task_list() -> Error {
+    let message = "failed to read the task list: the provider gave no usable response";
+    let hint = "the log above says why; run the same command again later";
     Error::new(ErrorKind::Account, message).with_hint(hint)
 }
 

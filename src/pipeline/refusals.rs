@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use tracing::warn;
 
 use super::gathered::Gathered;
@@ -13,7 +12,7 @@ use super::surroundings::Surroundings;
 use crate::error::Result;
 use crate::fate::Fate;
 use crate::fetch::Search;
-use crate::ledger::{Attempt, Outcome, RefusedTarget, refused_since};
+use crate::ledger::{self, Attempt, Outcome, RefusedTarget};
 use crate::money::Usd;
 use crate::provider::StatusClass;
 use crate::store::Store;
@@ -94,6 +93,7 @@ pub(super) async fn refused_before(
     env: &Surroundings<'_>,
 ) -> Option<RefusedBefore> {
     let read = tokio::select! {
+        biased;
         read = remembered(pipeline, env) => read,
         () = env.clock.sleep(PATIENCE) => return None,
     };
@@ -106,8 +106,12 @@ pub(super) async fn refused_before(
         .filter(|refused| list.find(&refused.target).is_some());
     let pause = pipeline.targets.retry_refused_after;
     let now = env.clock.now();
-    let (skipped, again): (Vec<_>, Vec<_>) =
+    let (mut skipped, mut again): (Vec<_>, Vec<_>) =
         in_list.partition(|refused| now < refused.refused_at + pause);
+    // A run that would have nothing to ask for asks for all.
+    if skipped.len() == list.target_count() {
+        again.append(&mut skipped);
+    }
     if skipped.is_empty() && again.is_empty() {
         return None;
     }
@@ -133,5 +137,5 @@ async fn remembered(pipeline: &Pipeline, env: &Surroundings<'_>) -> Result<Vec<R
         None if Store::is_missing(&pipeline.lake.url) => return Ok(Vec::new()),
         None => Store::open(&pipeline.lake.url)?,
     };
-    refused_since(&store, DateTime::<Utc>::MIN_UTC, &pipeline.question()).await
+    ledger::refused_before(&store, &pipeline.question()).await
 }

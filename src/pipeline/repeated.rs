@@ -7,10 +7,10 @@
 use tracing::warn;
 
 use super::gates::same_question;
-use super::report::{RunEnd, RunReport, RunState, renew_summary};
+use super::report::{RunEnd, RunReport, renew_summary};
 use super::run_mode::StartMode;
 use super::start::Start;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lake::{Manifest, heal, is_untidy};
 use crate::targets::TargetList;
 
@@ -26,7 +26,7 @@ pub(super) async fn done_already(
     if start.mode.start == StartMode::Continue {
         // The previous holder of the lock has published the snapshot.
         same_question(start.pipeline, &published.question)?;
-        return Ok(Some(already_published(start, published)));
+        return Ok(Some(already_published(start, published).await));
     }
     // A replay publishes the same run again, and replaces nothing. A time that has not come yet is that of a wrong clock.
     let (began, now) = (start.started_at, start.env.clock.now());
@@ -38,15 +38,18 @@ pub(super) async fn done_already(
     if !(raced || cut_off) || !asks_the_same(start, published, list).await {
         return Ok(None);
     }
+    let formats = &start.pipeline.lake.table_formats;
     let tidied = match is_untidy(start.store, published.snapshot).await? {
-        true => heal(start.store, start.lock, published).await,
-        false => Ok(()),
+        true => heal(start.store, formats, start.lock, published).await,
+        false => Ok(Vec::new()),
     };
+    let mut end = already_published(start, published).await;
     match tidied {
-        Ok(()) => ledger.unmark_at_the_end(run)?,
-        Err(error) => {
-            warn!(%error, "failed to finish an interrupted publication; the next start tries again");
+        Ok(warnings) => {
+            ledger.unmark_at_the_end(run)?;
+            end.report.warnings = warnings;
         }
+        Err(error) => end.report.warnings.push(not_finished(&error)),
     }
     renew_summary(ledger, published).await;
     let by = if raced {
@@ -58,11 +61,18 @@ pub(super) async fn done_already(
         run,
         "{by}; nothing is asked again. To replace the snapshot once more, run the same command again"
     );
-    Ok(Some(already_published(start, published)))
+    Ok(Some(end))
 }
 
-fn already_published(start: &Start<'_>, published: &Manifest) -> RunEnd {
-    let mut report = RunReport::of_manifest(published, RunState::AlreadyPublished);
+/// Warns that an interrupted publication could not be finished.
+pub(super) fn not_finished(error: &Error) -> String {
+    let warning = "failed to finish an interrupted publication; the next start tries again";
+    warn!(%error, "{warning}");
+    format!("{warning}: {error}")
+}
+
+async fn already_published(start: &Start<'_>, published: &Manifest) -> RunEnd {
+    let mut report = RunReport::already_published(start.store, published).await;
     report.seconds = start.seconds();
     RunEnd {
         report,

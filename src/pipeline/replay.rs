@@ -42,6 +42,11 @@ pub async fn replay(
     let store = env.lake(pipeline)?;
     store.probe(&env.owner).await?;
     same_kind_of_data(pipeline, &store, &open_snapshots(&store).await?).await?;
+    // Before the lock, which would leave a folder for a date that was never started.
+    let ledger = Ledger::new(store.clone(), pipeline.snapshot);
+    if ledger.run_records().await?.is_empty() {
+        return Err(nothing_archived(pipeline, &store));
+    }
     let mode = RunMode {
         findings,
         ..RunMode::default()
@@ -92,8 +97,9 @@ async fn rebuild(start: &Start<'_>) -> Result<RunEnd> {
     }
     (env.on_progress)(Progress::Publishing {
         responses: gathered.attempts.archived.len() as u64,
+        flattened: 0,
     });
-    let publication = Publication::new(start, gathered, published, WhenDamaged::Refuse);
+    let publication = Publication::new(start, gathered, published, WhenDamaged::Refuse, None);
     let end = Box::pin(publication.publish(None)).await?;
     write_summary(ledger, &end.report, end.error.as_ref()).await;
     Ok(end)

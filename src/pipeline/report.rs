@@ -8,7 +8,7 @@ use strum::IntoStaticStr;
 use tracing::warn;
 
 use super::means::Means;
-use crate::alerts::Alert;
+use crate::alerts::{self, Alert, Alerts};
 use crate::error::Error;
 use crate::fate::Fates;
 use crate::fetch::Event;
@@ -17,6 +17,7 @@ use crate::lake::{Manifest, ProfileChange, Tally};
 use crate::ledger::Ledger;
 use crate::money::Usd;
 use crate::question::Question;
+use crate::store::Store;
 use crate::targets::ReadAs;
 
 /// The report of `plan`: nothing is sent.
@@ -318,10 +319,12 @@ pub enum Progress {
     Fetch(Event),
     /// Everything is fetched; the tables are written next.
     Publishing {
-        /// Responses to flatten.
+        /// The responses of the snapshot.
         responses: u64,
+        /// How many of them are flattened already.
+        flattened: u64,
     },
-    /// A response is flattened.
+    /// A response is flattened. While a run fetches, this is for responses that are archived already.
     Flattened,
     /// All tables are staged.
     Staged,
@@ -387,6 +390,28 @@ impl RunReport {
             bytes: manifest.bytes(),
             irregularities: manifest.irregularities.clone(),
             ..Self::new(run, question, manifest.snapshot, state, manifest.tally)
+        }
+    }
+
+    /// The report of a snapshot that an earlier start has published, with the alerts that it told.
+    pub(super) async fn already_published(store: &Store, manifest: &Manifest) -> Self {
+        let mut report = Self::of_manifest(manifest, RunState::AlreadyPublished);
+        match alerts::read(store, manifest.snapshot).await {
+            Ok(Some(alerts)) => report.take_alerts(&alerts),
+            Ok(None) => {}
+            Err(error) => warn!(%error, "failed to read the alerts that were told"),
+        }
+        report
+    }
+
+    /// Adds the alerts that are told for the snapshot.
+    pub(super) fn take_alerts(&mut self, alerts: &Alerts) {
+        self.alerts = alerts.told().cloned().collect();
+        self.quiet_alerts = (alerts.alerts.len() - self.alerts.len()) as u64;
+        // Those beyond the limit come after the listed ones, and the quiet ones come last.
+        match alerts.alerts.last() {
+            Some(last) if last.quiet => self.quiet_alerts += alerts.more,
+            _ => self.more_alerts = alerts.more,
         }
     }
 }

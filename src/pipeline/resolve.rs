@@ -419,7 +419,10 @@ fn check_lake(url: &str) -> Result<(), String> {
     if url.is_empty() {
         return Err("the URL is empty; write a path or the URL of a bucket".to_owned());
     }
-    // `run` would create a folder of this name.
+    // `run` would create folders of these names.
+    if url == "~" || url.starts_with("~/") {
+        return Err("`~` is not expanded here; write the whole path".to_owned());
+    }
     if url.ends_with(".toml") && !Path::new(url).is_dir() {
         let shown = shown(url);
         return Err(format!("{shown} is a pipeline file, not a lake"));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tracing::{debug, info, warn};
 
+use super::ahead::{Ahead, flatten_during};
 use super::attempts::RunAttempts;
 use super::connect::{connect, credentials_for};
 use super::gates::{begins_today, same_kind_of_data, same_question, too_many_failed, with_date};
@@ -19,7 +20,7 @@ use super::notify::with_notice;
 use super::plan::read_targets;
 use super::publish::{Publication, WhenDamaged};
 use super::ready::Pipeline;
-use super::repeated::done_already;
+use super::repeated::{done_already, not_finished};
 use super::report::{
     Findings, Progress, Refusals, RunEnd, RunReport, RunState, renew_summary, summary_is_outdated,
     write_summary,
@@ -32,10 +33,10 @@ use super::target_states::{TargetState, TargetStates};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fate::Fate;
 use crate::fetch::Credentials;
-use crate::lake::{Manifest, Tally, heal, is_untidy};
-use crate::ledger::{Ledger, RunRecord, refused_since, remember_refused};
+use crate::lake::{Manifest, Tally, check_tables, heal, is_untidy};
+use crate::ledger::{Ledger, RefusedTarget, RunRecord, refused_before, remember_refused};
 use crate::store::Store;
-use crate::targets::TargetList;
+use crate::targets::{TargetId, TargetList};
 use crate::upkeep::open_snapshots;
 
 /// What a target may need on the disk at most: its share of the archive, of the sorted rows, and of the staged tables.
@@ -76,6 +77,12 @@ async fn run_without_events(
         end.report.also_open = open;
         return Ok(end);
     }
+    check_tables(
+        &store,
+        &pipeline.lake.table_formats,
+        &pipeline.lake.contracts,
+    )
+    .await?;
     let ledger = Ledger::new(store.clone(), snapshot);
     begins_today(pipeline, mode.begins, &ledger, published.as_ref()).await?;
     let credentials = credentials_for(pipeline, env)?;
@@ -134,13 +141,15 @@ async fn published_already(
             "a replacement of this snapshot was started and is not published; `--replace` continues it"
         );
     }
+    let mut warnings = Vec::new();
     if is_untidy(store, pipeline.snapshot).await?
         || store.has_leftovers_of(pipeline.snapshot)?
         || (!is_replaced && summary_is_outdated(&ledger, &manifest.run).await)
     {
-        finish_interrupted(pipeline, env, store).await;
+        warnings = finish_interrupted(pipeline, env, store).await;
     }
-    let mut report = RunReport::of_manifest(manifest, RunState::AlreadyPublished);
+    let mut report = RunReport::already_published(store, manifest).await;
+    report.warnings = warnings;
     report.seconds = (env.clock.now() - started_at).num_milliseconds() as f64 / 1000.0;
     Ok(RunEnd {
         report,
@@ -148,25 +157,34 @@ async fn published_already(
     })
 }
 
-/// Deletes what a publication left that was interrupted after its manifest was written.
-async fn finish_interrupted(pipeline: &Pipeline, env: &Surroundings<'_>, store: &Store) {
+/// Deletes what a publication left that was interrupted after its manifest was written. Returns the warnings.
+async fn finish_interrupted(
+    pipeline: &Pipeline,
+    env: &Surroundings<'_>,
+    store: &Store,
+) -> Vec<String> {
     let finished = locked(store, pipeline, env, async |lock| {
         match Manifest::read(store, pipeline.snapshot).await? {
             Some(manifest) => {
-                heal(store, &lock, &manifest).await?;
+                let formats = &pipeline.lake.table_formats;
+                let warnings = heal(store, formats, &lock, &manifest).await?;
                 renew_summary(&Ledger::new(store.clone(), pipeline.snapshot), &manifest).await;
-                Ok(())
+                Ok(warnings)
             }
-            None => Ok(()),
+            None => Ok(Vec::new()),
         }
     });
     match finished.await {
-        Ok(()) => info!("finished an interrupted publication"),
-        // It was not interrupted: that process is at its end.
-        Err(error) if error.kind() == ErrorKind::Locked => debug!(%error, "not finished yet"),
-        Err(error) => {
-            warn!(%error, "failed to finish an interrupted publication; the next start tries again");
+        Ok(warnings) => {
+            info!("finished an interrupted publication");
+            warnings
         }
+        // It was not interrupted: that process is at its end.
+        Err(error) if error.kind() == ErrorKind::Locked => {
+            debug!(%error, "not finished yet");
+            Vec::new()
+        }
+        Err(error) => vec![not_finished(&error)],
     }
 }
 
@@ -197,10 +215,10 @@ async fn work(
     }
 
     // What earlier starts paid for is never asked for again.
-    let mut gathered = gather(start, record, list).await?;
+    let (mut gathered, before) = gather(start, record, list).await?;
     let run = gathered.record.run.clone();
     let fetched = fetch_missing(start, &mut gathered, credentials).await?;
-    let refusals = remember(start, &gathered, fetched.means.as_ref()).await;
+    let refusals = remember(start, &gathered, before, fetched.means.as_ref()).await;
     // A replay needs the fates of targets that have no response.
     let unanswered = gathered.states.unanswered(&gathered.list);
     let written = ledger.write_unanswered(&run, &unanswered).await;
@@ -218,11 +236,10 @@ async fn work(
             refusals,
             ..open_report(start, &gathered, fetched.means)
         };
-        let error = with_date(error, pipeline);
         write_summary(ledger, &report, Some(&error)).await;
         return Ok(RunEnd {
             report,
-            error: Some(error),
+            error: Some(with_date(error, pipeline)),
         });
     }
     if fates.failed > 0 {
@@ -234,11 +251,20 @@ async fn work(
     }
     (env.on_progress)(Progress::Publishing {
         responses: gathered.attempts.archived.len() as u64,
+        flattened: fetched
+            .ahead
+            .as_ref()
+            .map_or(0, |ahead| ahead.found.responses()),
     });
-    let publication = Publication::new(start, gathered, published, WhenDamaged::AskAgain);
+    let publication = Publication::new(
+        start,
+        gathered,
+        published,
+        WhenDamaged::AskAgain,
+        fetched.ahead,
+    );
     let ended = Box::pin(publication.publish(fetched.means)).await;
     let mut end = ended.map_err(|error| with_date(error, pipeline))?;
-    end.error = end.error.map(|error| with_date(error, pipeline));
     end.report.refusals = refusals;
     write_summary(ledger, &end.report, end.error.as_ref()).await;
     // If something is left to clear, the next start does that first.
@@ -248,6 +274,7 @@ async fn work(
     if end.error.is_none() && is_tidy {
         ledger.unmark_at_the_end(&run)?;
     }
+    end.error = end.error.map(|error| with_date(error, pipeline));
     Ok(end)
 }
 
@@ -280,8 +307,15 @@ async fn record(start: &Start<'_>, published: Option<&Manifest>) -> Result<RunRe
     Ok(record)
 }
 
+/// The targets of the list that earlier runs found to be refused.
+type EarlierRefusals = Vec<(TargetId, RefusedTarget)>;
+
 /// Collects what earlier starts of the run, and earlier runs, have found out.
-async fn gather(start: &Start<'_>, record: RunRecord, mut list: TargetList) -> Result<Gathered> {
+async fn gather(
+    start: &Start<'_>,
+    record: RunRecord,
+    mut list: TargetList,
+) -> Result<(Gathered, EarlierRefusals)> {
     let Start {
         pipeline,
         env,
@@ -297,39 +331,39 @@ async fn gather(start: &Start<'_>, record: RunRecord, mut list: TargetList) -> R
         ..RunAttempts::default()
     };
     attempts.add_earlier(earlier.attempts, &list, &mut states, &env.clock);
-    skip_refused(start, &record, &list, &mut states).await?;
+    let before = refused_before(start.store, &record.question).await?;
+    let before = before.into_iter();
+    let before = before.filter_map(|refused| Some((list.find(&refused.target)?, refused)));
+    let before: EarlierRefusals = before.collect();
+    skip_refused(start, &before, &mut states);
     list.seal();
     let (list, rules) = (Arc::new(list), pipeline.targets.rules);
     ledger.write_target_list(&record.run, &list, rules).await?;
-    Ok(Gathered {
+    let gathered = Gathered {
         record,
         list,
         rules,
         states,
         attempts,
-    })
+    };
+    Ok((gathered, before))
 }
 
 /// Sets the fate of targets that the provider refused in earlier runs, so that they are not asked
-/// for.
-async fn skip_refused(
+/// for. If that leaves nothing to ask for, all are asked for: the targets are probably not the cause.
+fn skip_refused(
     start: &Start<'_>,
-    record: &RunRecord,
-    list: &TargetList,
+    before: &[(TargetId, RefusedTarget)],
     states: &mut TargetStates,
-) -> Result<()> {
+) {
     let pause = start.pipeline.targets.retry_refused_after;
-    if pause.is_zero() {
-        return Ok(());
-    }
     let since = start.started_at - pause;
-    let refused = refused_since(start.store, since, &record.question).await?;
+    let recent = |refused: &RefusedTarget| !pause.is_zero() && refused.refused_at >= since;
     let mut skipped = 0;
-    for refused in refused {
-        let target = list.find(&refused.target);
-        let Some(target) = target.filter(|id| states.of(*id).fate == Fate::Unsent) else {
+    for (target, refused) in before {
+        if states.of(*target).fate != Fate::Unsent || !recent(refused) {
             continue;
-        };
+        }
         let then = refused.refused_at.date_naive();
         let again = (refused.refused_at + pause).date_naive();
         let reason = format!(
@@ -341,29 +375,33 @@ async fn skip_refused(
             reason: Some(&reason),
             batch: None,
         };
-        states.set(&[target], state);
+        states.set(&[*target], state);
         skipped += 1;
     }
-    if skipped > 0 {
+    if states.reset_if_all_are_refused() {
+        info!("the provider refused every target of the list before: asking for all of them again");
+    } else if skipped > 0 {
         info!(
             skipped,
             "not asking for targets that the provider refused before"
         );
     }
-    Ok(())
 }
 
-/// Remembers the refused targets for later runs, and returns what it took to find them.
+/// Remembers the refused targets for later runs, and which of those before have a response now. Returns what it took to
+/// find them.
 async fn remember(
     start: &Start<'_>,
     gathered: &Gathered,
+    before: EarlierRefusals,
     means: Option<&Means>,
 ) -> Option<Refusals> {
     let (question, refused) = (&gathered.record.question, gathered.refused());
     let pause = start.pipeline.targets.retry_refused_after;
     let refusals = Refusals::of(gathered, &refused, pause, means);
     let snapshot = start.pipeline.snapshot;
-    let remembered = remember_refused(start.store, snapshot, refused, pause, question);
+    let returned = gathered.returned(before);
+    let remembered = remember_refused(start.store, snapshot, refused, returned, pause, question);
     if let Err(error) = remembered.await {
         warn!(%error, "failed to remember refused targets; the next run asks for them again");
     }
@@ -377,6 +415,8 @@ struct Fetched {
     means: Option<Means>,
     /// Why sending stopped early.
     stopped: Option<Error>,
+    /// The rows of responses that are flattened already.
+    ahead: Option<Ahead>,
 }
 
 /// Sends what is missing, and settles what it cost.
@@ -402,15 +442,18 @@ async fn fetch_missing(
         }
         Err(error) => {
             return Ok(Fetched {
-                means: None,
                 stopped: Some(error),
+                ..Fetched::default()
             });
         }
     };
-    let stopped = session.fetch(gathered, plan).await?;
+    let fetching =
+        async |gathered: &mut Gathered, completed| session.fetch(gathered, plan, &completed).await;
+    let (stopped, ahead) = flatten_during(start, gathered, fetching).await?;
     Ok(Fetched {
         means: Some(session.means),
-        stopped,
+        stopped: stopped?,
+        ahead,
     })
 }
 

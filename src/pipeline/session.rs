@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use parking_lot::Mutex;
+use tokio::sync::mpsc::UnboundedSender;
 use tracing::{debug, warn};
 
-use super::attempts::RunAttempts;
+use super::ahead::Completed;
+use super::attempts::{ArchivedBatch, RunAttempts};
 use super::connect::Connection;
 use super::evidence::{evidence, must_wait};
 use super::gates::over_budget;
@@ -54,11 +56,13 @@ impl<'a> Session<'a> {
         let max_time = pipeline.budget.max_time;
         let deadline = max_time.map(|time| clock.running() + time);
         let account = tokio::select! {
+            biased;
             account = reach_account(&connection.client, clock) => account?,
             reason = env.stop.requested() => return Err(reason.error()),
         };
         warn_of_clock(connection.client.provider_ahead());
         let index = tokio::select! {
+            biased;
             index = fetch_index(&connection.client, clock) => index,
             reason = env.stop.requested() => return Err(reason.error()),
         };
@@ -81,11 +85,13 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Sends the plan and settles what it cost. Returns why sending stopped early, if it did.
+    /// Sends the plan and settles what it cost. Returns why sending stopped early, if it did. What is
+    /// archived is reported to `completed`.
     pub(super) async fn fetch(
         &self,
         gathered: &mut Gathered,
         mut plan: Plan,
+        completed: &UnboundedSender<Completed>,
     ) -> Result<Option<Error>> {
         // What an earlier start may have paid counts against the budget until the provider says
         // that it did not.
@@ -105,7 +111,7 @@ impl<'a> Session<'a> {
                 stopped = Some(error);
                 break;
             }
-            let ended_early = self.round(gathered, &plan).await;
+            let ended_early = self.round(gathered, &plan, completed).await;
             if plan.requests() > 0 {
                 stopped = ended_early;
             }
@@ -128,7 +134,12 @@ impl<'a> Session<'a> {
     }
 
     /// Sends one plan. Returns why sending stopped early, if it did.
-    async fn round(&self, gathered: &mut Gathered, plan: &Plan) -> Option<Error> {
+    async fn round(
+        &self,
+        gathered: &mut Gathered,
+        plan: &Plan,
+        completed: &UnboundedSender<Completed>,
+    ) -> Option<Error> {
         let Start { pipeline, env, .. } = self.start;
         let (targets, requests) = (plan.targets(), plan.requests());
         let max_cost = self.max_cost(plan);
@@ -158,6 +169,14 @@ impl<'a> Session<'a> {
             clock: &env.clock,
             random: Mutex::new(fastrand::Rng::with_seed(env.seed)),
             events: &|event| (env.on_progress)(Progress::Fetch(event)),
+            completed: &|attempt, targets| {
+                let (id, targets) = (attempt.id, targets.into());
+                // No one receives any more if flattening has failed.
+                let _ = completed.send(Completed {
+                    batch: ArchivedBatch { id, targets },
+                    attempt: attempt.clone(),
+                });
+            },
             stop: &env.stop,
             deadline: self.deadline,
             drain: pipeline.api.drain,
@@ -208,6 +227,7 @@ impl<'a> Session<'a> {
             env.clock.sleep(SETTLING_AT_THE_END).await;
         };
         tokio::select! {
+            biased;
             recorded = recorded => {
                 if let Err(error) = recorded {
                     warn!(%error, "failed to settle charges; they stay unknown");

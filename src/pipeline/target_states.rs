@@ -116,11 +116,13 @@ impl TargetStates {
     }
 
     /// Resets all targets if every one is refused: then the cause was the provider, and they are
-    /// asked for again.
-    pub(super) fn reset_if_all_are_refused(&mut self) {
-        if self.states.iter().all(|state| state.fate == Fate::Refused) {
+    /// asked for again. Returns whether it did.
+    pub(super) fn reset_if_all_are_refused(&mut self) -> bool {
+        let all = self.states.iter().all(|state| state.fate == Fate::Refused);
+        if all {
             self.states.fill(UNSENT);
         }
+        all
     }
 
     /// Whether each target is still to be sent, by its number.

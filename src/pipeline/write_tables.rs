@@ -6,8 +6,6 @@
 //! # Memory
 //! [`MemoryBudget`] gives the formula.
 
-use std::sync::Arc;
-
 use arrow::array::RecordBatch;
 use tokio::task::JoinHandle;
 
@@ -73,21 +71,31 @@ pub(super) struct Written {
     pub(super) profile: Profile,
 }
 
-/// Sorts the rows that arrive, then writes pages and breakdowns.
+/// A sorter of pages within this memory.
+pub(super) fn sorter_of_pages(
+    store: &Store,
+    contract: &Contract,
+    memory: MemoryBudget,
+) -> Result<Sorter> {
+    let (schema, scratch) = (contract.schema(), store.scratch());
+    Sorter::new(schema, &contract.sort, memory.sorter(), scratch)
+}
+
+/// Adds the rows that arrive, each batch with its rank, to those in the sorter, then writes pages and
+/// breakdowns.
 pub(super) fn write_pages(
     staging: &Staging,
-    store: &Store,
-    contract: &Arc<Contract>,
-    memory: MemoryBudget,
-    mut rows: tokio::sync::mpsc::Receiver<RecordBatch>,
+    mut sorter: Sorter,
+    mut rows: tokio::sync::mpsc::Receiver<(u64, RecordBatch)>,
     stages: &Stopwatch,
 ) -> JoinHandle<Result<Written>> {
-    let (staging, scratch, contract) = (staging.clone(), store.scratch(), Arc::clone(contract));
-    let stages = stages.clone();
+    let (staging, stages) = (staging.clone(), stages.clone());
     tokio::task::spawn_blocking(move || {
-        let mut sorter = Sorter::new(contract.schema(), &contract.sort, memory.sorter(), scratch)?;
-        while let Some(batch) = rows.blocking_recv() {
-            stages.time(Stage::Sort, || sorter.push(batch))?;
+        while let Some((rank, batch)) = rows.blocking_recv() {
+            sorter.push(rank, batch);
+            if sorter.is_full() {
+                stages.time(Stage::Sort, || sorter.spill())?;
+            }
         }
         let mut profile = Profile::default();
         let mut pages = staging.writer(Table::Pages);

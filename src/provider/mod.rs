@@ -9,6 +9,7 @@ mod fields;
 mod index;
 mod limits;
 mod request;
+mod spam;
 mod status;
 mod task_list;
 mod walk;
@@ -23,6 +24,7 @@ pub use limits::{
     SERVER_TIMEOUT,
 };
 pub use request::{Endpoint, RankScale, TaskOptions, body};
+pub use spam::SPAM_BANDS;
 pub use status::{CHECK_THE_WAY, StatusClass, code};
 pub use task_list::{ListedTask, MAX_LISTED, TaskListPage};
 pub use walk::{PATH, TakeItem, Walk};

@@ -214,7 +214,7 @@ impl StatusClass {
     }
 }
 
-/// What to check when something else than the provider responds.
+/// What to check when something other than the provider responds.
 pub const CHECK_THE_WAY: &str = "this does not come from the provider: check [api] base_url, and the proxy in HTTPS_PROXY and NO_PROXY";
 const CHECK_CREDENTIALS: &str =
     "check DATAFORSEO_LOGIN and DATAFORSEO_PASSWORD (the API password, not the dashboard's)";

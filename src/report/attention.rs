@@ -2,32 +2,62 @@
 
 use maud::{Markup, html};
 
-use super::collect::Report;
-use super::head::section as framed;
+use super::collect::{Attention, Report};
+use super::head::{OPEN, section as framed};
 use super::numbers::{foreign, plural, separated};
-use crate::alerts::Alert;
+use crate::alerts::{Alert, Alerts};
 use crate::visible::escaped;
 
 /// The alerts that are shown.
 pub(super) const SHOWN: usize = 25;
 
 pub(super) fn section(report: &Report) -> Markup {
-    let Some(found) = &report.attention else {
-        let body = html! { p class="note" { "The alerts of this snapshot could not be read." } };
-        return framed("attention", "Needs attention", &[], body);
-    };
-    let (alerts, more) = (&found.alerts.alerts, found.alerts.more);
+    match &report.attention {
+        Attention::Told(alerts) => list(alerts, true, None),
+        Attention::Found(alerts, damaged) => list(alerts, false, damaged.as_deref()),
+        Attention::Off => said(html! { "Alerts are switched off in the pipeline file." }),
+        Attention::Failed(why) => said(html! {
+            "The alerts of this snapshot cannot be found: " (escaped(why)) ". Run " code { "backlake verify" } "."
+        }),
+    }
+}
+
+/// The section with one sentence instead of a list.
+fn said(sentence: Markup) -> Markup {
+    framed(
+        "attention",
+        "Needs attention",
+        &[],
+        html! { p class="card" { (sentence) } },
+    )
+}
+
+fn list(found: &Alerts, is_stored: bool, damaged: Option<&str>) -> Markup {
+    let (alerts, more) = (&found.alerts, found.more);
     let rest = alerts.len().saturating_sub(SHOWN) as u64 + more;
-    let queries: &[String] = match found.is_stored && !alerts.is_empty() {
+    let queries: &[String] = match is_stored && !alerts.is_empty() {
         true => &["alerts".to_owned()],
         false => &[],
     };
     let body = html! {
+        @if let Some(why) = damaged {
+            p class="note" {
+                "What was told of this snapshot cannot be read: " (escaped(why))
+                ". The list shows what is found now."
+            }
+        }
+        @if !found.not_read.is_empty() {
+            p class="note" {
+                "Left out, because they cannot be read:"
+                @for date in &found.not_read { " " (date) }
+                ". Run " code { "backlake verify" } "."
+            }
+        }
         @if alerts.is_empty() {
-            p class="card" { "Nothing." @if found.alerts.nights < 2 { " Most rules compare nights, and this is the first." } }
+            p class="card" { "Nothing." @if found.nights < 2 { " Most rules compare nights, and this is the first." } }
         } @else {
-            ol class="card attention" data-sql=[found.is_stored.then_some("alerts")] {
-                @for alert in alerts.iter().take(SHOWN) { (item(alert, found.is_stored)) }
+            ol class=(if alerts.len().min(SHOWN) > OPEN { "card attention long" } else { "card attention" }) data-sql=[is_stored.then_some("alerts")] {
+                @for alert in alerts.iter().take(SHOWN) { (item(alert, is_stored)) }
             }
         }
         @if rest > 0 {

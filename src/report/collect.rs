@@ -18,7 +18,7 @@ use crate::history::{
     chosen, compare, lines, manifest_of, night_pages, shifts, targets_with,
 };
 use crate::lake::{Manifest, snapshots};
-use crate::provider::RankScale;
+use crate::provider::{RankScale, SPAM_BANDS};
 use crate::store::{Owner, Store};
 use crate::upkeep::{NightState, nights};
 use crate::visible::escaped;
@@ -35,6 +35,8 @@ pub struct ReportOptions {
     pub nights: NonZeroU32,
     /// The label whose pages it shows: a column of the target list and a value; `None` for all pages.
     pub label: Option<Label>,
+    /// The rules for alerts, if none were written when the snapshot was published.
+    pub alerts: AlertSettings,
     /// When it is made.
     pub now: DateTime<Utc>,
 }
@@ -47,8 +49,6 @@ pub(super) const TOP: u32 = 10;
 pub(super) const DOMAINS: usize = 100;
 /// The bars of the rank histogram.
 pub(super) const RANK_BARS: i64 = 20;
-/// The spam scores at which the provider's next band begins.
-pub(super) const SPAM_BANDS: [i64; 2] = [31, 61];
 
 /// Everything that a report shows.
 #[derive(Debug)]
@@ -71,17 +71,21 @@ pub struct Report {
     pub(super) since_first: Option<Summary>,
     /// The links by dimension and key since the first published night.
     pub(super) shifts: Vec<BreakdownChange>,
-    /// What needs attention; `None` if that cannot be read.
-    pub(super) attention: Option<Attention>,
+    /// What needs attention.
+    pub(super) attention: Attention,
 }
 
 /// The alerts of the snapshot.
 #[derive(Debug)]
-pub(super) struct Attention {
-    /// The alerts.
-    pub alerts: Alerts,
-    /// Whether they are in the lake, where a query finds them.
-    pub is_stored: bool,
+pub(super) enum Attention {
+    /// As they were told. They are in the lake, where a query finds them.
+    Told(Alerts),
+    /// As they are found now, because the lake has none, or because what it has cannot be read.
+    Found(Alerts, Option<String>),
+    /// The lake has none, and the pipeline file switches them off.
+    Off,
+    /// Why they cannot be found.
+    Failed(String),
 }
 
 /// A date of a report.
@@ -168,7 +172,7 @@ pub async fn collect(store: &Store, options: ReportOptions) -> Result<Report> {
         check_label(store, &newest, label, &lines).await?;
     }
     let mut days = days(store, &manifest, &published, &options).await?;
-    let label = options.label;
+    let label = options.label.clone();
     let nights = Nights::open(&days, newest);
     let (mut since_last, mut since_first, mut links) = (None, None, Vec::new());
     if let (Some(first), Some(last)) = (&nights.first, &nights.last) {
@@ -205,7 +209,7 @@ pub async fn collect(store: &Store, options: ReportOptions) -> Result<Report> {
         since_last,
         since_first,
         shifts: links,
-        attention: attention(store, date, options.now).await,
+        attention: attention(store, date, &options).await,
     })
 }
 
@@ -269,23 +273,26 @@ async fn check_label(store: &Store, newest: &Opened, label: &Label, lines: &Line
 
 /// The alerts as they were told, or as they would be if they were not. A report does not fail because
 /// of them.
-async fn attention(store: &Store, date: NaiveDate, now: DateTime<Utc>) -> Option<Attention> {
+async fn attention(store: &Store, date: NaiveDate, options: &ReportOptions) -> Attention {
+    let damaged = match alerts::read(store, date).await {
+        Ok(Some(alerts)) => return Attention::Told(alerts),
+        Ok(None) if !options.alerts.enabled => return Attention::Off,
+        Ok(None) => None,
+        Err(error) => {
+            warn!(%error, "failed to read what was told of the snapshot; the report looks for alerts again");
+            Some(error.to_string())
+        }
+    };
     let options = AlertOptions {
         snapshot: Some(date),
-        settings: AlertSettings::default(),
-        now,
+        settings: options.alerts.clone(),
+        now: options.now,
     };
-    let found = match alerts::read(store, date).await {
-        Ok(Some(alerts)) => Ok((alerts, true)),
-        _ => alerts::find(store, &options)
-            .await
-            .map(|alerts| (alerts, false)),
-    };
-    match found {
-        Ok((alerts, is_stored)) => Some(Attention { alerts, is_stored }),
+    match alerts::find(store, &options).await {
+        Ok(alerts) => Attention::Found(alerts, damaged),
         Err(error) => {
-            warn!(%error, "failed to read the alerts for the report");
-            None
+            warn!(%error, "failed to find the alerts for the report");
+            Attention::Failed(error.to_string())
         }
     }
 }

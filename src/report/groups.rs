@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::collect::{Day, Report};
 use super::head::{OPEN, cell, section as framed, sql};
-use super::numbers::{count, foreign, known};
+use super::numbers::{count, foreign, known, separated};
 use super::svg::sparkline;
 use crate::history::{Label, NightPages, PageTotals};
 
@@ -45,7 +45,7 @@ pub(super) fn section(report: &Report) -> Markup {
                 pages.labels.iter().find(|(label, _)| label.0 == column.name && label.1 == name).map(|it| &it.1)
             }))
             @if column.values > column.rows.len() {
-                p class="note" { "The " (column.rows.len()) " values with the most pages, of " (column.values) "." }
+                p class="note" { "The " (column.rows.len()) " values with the most pages, of " (separated(column.values as i64)) "." }
             }
         }
         @for column in &newest.columns_not_counted {
@@ -60,7 +60,7 @@ pub(super) fn section(report: &Report) -> Markup {
         }))
         @if newest.root_domains > newest.domains.len() {
             p class="note" {
-                "The " (newest.domains.len()) " root domains with the most backlinks, of " (newest.root_domains) "."
+                "The " (newest.domains.len()) " root domains with the most backlinks, of " (separated(newest.root_domains as i64)) "."
             }
         }
     };

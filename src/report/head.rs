@@ -6,7 +6,7 @@ use super::collect::Report;
 use super::numbers::foreign;
 use crate::visible::escaped;
 
-/// The rows of a long table that are shown before a click, as in `report.css`.
+/// The rows of a long table or list that are shown before a click, as in `report.css`.
 pub(super) const OPEN: usize = 12;
 
 /// A section with its heading and links to the SQL behind its numbers.

@@ -71,7 +71,7 @@ pub(super) fn section(report: &Report) -> Markup {
             figure class="card" {
                 figcaption {
                     strong { "Ranks" } (sql(&["ranks".to_owned()]))
-                    small { "share of the pages by rank" @if let Some(since) = &since { ": " span class="key then" {} (since) " " span class="key now" {} (report.date()) } }
+                    small { "share of the pages by rank" @if let Some(since) = &since { ": " span class="night" { span class="key then" {} (since) } " " span class="night" { span class="key now" {} (report.date()) } } }
                 }
                 div class="axes plain" {
                     (histogram(then.map(|pages| &pages.ranks[..]), &newest.ranks, "share of the pages by rank, then and now"))

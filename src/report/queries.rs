@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use chrono::NaiveDate;
 
-use super::collect::{BY, DOMAINS, RANK_BARS, Report, SPAM_BANDS, TOP, most_rank};
+use super::collect::{Attention, BY, DOMAINS, RANK_BARS, Report, TOP, most_rank};
 use crate::fate::Fate;
 use crate::history::{CONCENTRATED, Label, MOST_REASONS, Summary};
+use crate::lake::sql_text;
+use crate::provider::SPAM_BANDS;
 
 /// A query of the appendix.
 pub(super) struct Query {
@@ -45,7 +47,7 @@ const GROUP: &str = "count(*) AS pages, coalesce(sum(backlinks), 0)::BIGINT AS b
 pub(super) fn queries(report: &Report) -> Vec<Query> {
     let mut queries = trust(report.date());
     queries.extend(attention(report));
-    let sections = [tiles, movers, nights, groups, profile, risk];
+    let sections = [tiles, nights, movers, groups, profile, risk];
     let of_pages = sections.into_iter().flat_map(|section| section(report));
     queries.extend(of_pages.map(|query| of_label(query, report.label.as_ref())));
     queries.extend(lines(report));
@@ -62,7 +64,7 @@ fn of_label(mut query: Query, label: Option<&Label>) -> Query {
         if table == "targets" && query.id.starts_with("labels-") {
             continue;
         }
-        let of = format!("{table}_of({}, {})", text(column), text(value));
+        let of = format!("{table}_of({}, {})", sql_text(column), sql_text(value));
         for before in ["FROM", "JOIN"] {
             let whole = |end: &str| {
                 (
@@ -76,11 +78,6 @@ fn of_label(mut query: Query, label: Option<&Label>) -> Query {
         }
     }
     query
-}
-
-/// A text in SQL.
-fn text(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// What is said about lines, which is always of the whole night.
@@ -97,7 +94,7 @@ FROM label_daily
 WHERE snapshot_date = {newest} AND name = {}
 ORDER BY cost DESC, lines DESC, label
 LIMIT {};",
-                text(column.name),
+                sql_text(column.name),
                 column.rows.len()
             ),
         ));
@@ -255,8 +252,10 @@ FROM now, was;",
 }
 
 fn attention(report: &Report) -> Option<Query> {
-    let found = report.attention.as_ref().filter(|found| found.is_stored)?;
-    let rows = found.alerts.alerts.len().min(super::attention::SHOWN);
+    let Attention::Told(told) = &report.attention else {
+        return None;
+    };
+    let rows = told.alerts.len().min(super::attention::SHOWN);
     let newest = date(report.date());
     (rows > 0).then(|| {
         Query::new(
@@ -315,7 +314,7 @@ LIMIT {TOP};"
         };
         queries.push(Query::new(
             format!("groups-{name}"),
-            format!("Which pages are new, lost, added to or removed from the list since {}?", summary.from),
+            format!("What became of the pages since {}?", summary.from),
             format!(
                 "WITH was AS (
     {}
@@ -412,7 +411,7 @@ LIMIT {DOMAINS};"
         ),
     )];
     for (number, column) in super::groups::columns(report).into_iter().enumerate() {
-        let name = text(column.name);
+        let name = sql_text(column.name);
         queries.push(Query::new(
             format!("labels-{number}"),
             format!("What do the pages of each {} amount to?", column.name),

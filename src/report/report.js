@@ -17,14 +17,14 @@ document.querySelectorAll('table.sortable').forEach(function (table) {
       }).forEach(function (pair) { body.append(pair[1]); });
     });
   });
-  if (table.classList.contains('long')) {
-    table.classList.add('cut');
-    var more = document.createElement('button');
-    more.className = 'more';
-    more.textContent = 'Show all ' + body.rows.length + ' rows';
-    more.addEventListener('click', function () { table.classList.remove('cut'); more.remove(); });
-    table.after(more);
-  }
+});
+document.querySelectorAll('.long').forEach(function (list) {
+  list.classList.add('cut');
+  var more = document.createElement('button');
+  more.className = 'more';
+  more.textContent = 'Show all ' + (list.tBodies ? list.tBodies[0].rows.length + ' rows' : list.children.length);
+  more.addEventListener('click', function () { list.classList.remove('cut'); more.remove(); });
+  list.after(more);
 });
 var open = function () {
   var query = location.hash && document.getElementById(location.hash.slice(1));
@@ -32,6 +32,6 @@ var open = function () {
 };
 addEventListener('hashchange', open);
 addEventListener('beforeprint', function () {
-  document.querySelectorAll('table.cut').forEach(function (table) { table.classList.remove('cut'); });
+  document.querySelectorAll('.cut').forEach(function (list) { list.classList.remove('cut'); });
 });
 open();

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use indicatif::HumanCount;
 use maud::{Markup, html};
 
-use super::collect::{Day, Report, Settled};
+use super::collect::{Attention, Day, Report, Settled};
 use super::head::section as framed;
 use super::numbers::{known, plural, share, total};
 use super::svg::stacked;
+use crate::alerts::{Alert, Rule};
 use crate::fate::Fate;
 use crate::money::Usd;
+use crate::visible::escaped;
 
 pub(super) fn section(report: &Report) -> Markup {
     let body = html! {
@@ -20,6 +22,7 @@ pub(super) fn section(report: &Report) -> Markup {
                 (cost(report))
                 (audit(report))
                 (drift(report))
+                (index(report))
                 (nights(report))
             }
         }
@@ -156,6 +159,33 @@ fn drift(report: &Report) -> Markup {
     }
 }
 
+/// Whether all pages moved together: then the provider's index has changed, and not the web.
+fn index(report: &Report) -> Markup {
+    let alerts = match &report.attention {
+        Attention::Told(alerts) | Attention::Found(alerts, _) if alerts.nights > 1 => Some(alerts),
+        _ => None,
+    };
+    let is_shift = |alert: &&Alert| alert.rule == Rule::IndexShift;
+    let shift = alerts.and_then(|found| found.alerts.iter().find(is_shift));
+    html! {
+        div {
+            dt { "Provider's index" }
+            dd {
+                @if let Some(shift) = shift {
+                    span class="warn" { "! has changed" }
+                    small { (escaped(&shift.what)) "." }
+                } @else if alerts.is_some() {
+                    span class="good" { "✓ no jump" }
+                    small { "No alert says that all pages moved together." }
+                } @else {
+                    span class="flat" { "not known" }
+                    small { "This takes a second night, and alerts that are switched on." }
+                }
+            }
+        }
+    }
+}
+
 /// A square per date of the report.
 fn nights(report: &Report) -> Markup {
     let compared = report.dates().len();
@@ -200,7 +230,7 @@ fn word(day: &Day) -> String {
     match &day.settled {
         Settled::Published(..) => "published".to_owned(),
         Settled::Different(difference) => {
-            format!("other settings: {}", crate::visible::escaped(difference))
+            format!("other settings: {}", escaped(difference))
         }
         Settled::Unpublished(state) => state.name().to_owned(),
     }

@@ -11,8 +11,9 @@ use object_store::path::Path;
 use object_store::{ClientConfigKey, ObjectStore, ObjectStoreExt as _, RetryConfig};
 use url::Url;
 
-use super::diagnosis::check_endpoint;
+use super::diagnosis::{NO_CREDENTIALS, check_endpoint};
 use super::download::Download;
+use super::patience::asks_metadata_service;
 use crate::error::{Context, Error, Result};
 
 /// The schemes of the URLs of buckets.
@@ -123,6 +124,9 @@ fn path(name: &str) -> Result<Path> {
 
 /// A list that cannot be read is for the user to correct: nothing was sent.
 fn unreadable(error: object_store::Error) -> Error {
+    if asks_metadata_service(&error) {
+        return Error::usage("there are no credentials for its bucket").with_hint(NO_CREDENTIALS);
+    }
     let (message, hint) = match &error {
         object_store::Error::NotFound { .. } => (
             "it does not exist",

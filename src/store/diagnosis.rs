@@ -6,6 +6,9 @@ use url::Url;
 
 use crate::error::ErrorKind;
 
+/// What to do if a cloud's client has found no credentials.
+pub(super) const NO_CREDENTIALS: &str = "nothing was sent; set the environment variables of the cloud (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY), or run with a role of the machine or a workload identity; profiles and SSO are not read: export their variables, for example with `aws configure export-credentials --format env`";
+
 /// A reason why a store cannot be used.
 #[derive(Debug, PartialEq)]
 pub(super) struct Reason {

@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
 use super::layout::Layout;
-use super::lock::{STALE_AFTER, read};
+use super::lock::{Record, STALE_AFTER, read};
 use super::objects::Store;
 use super::owner::Owner;
 use crate::error::Result;
@@ -45,19 +45,9 @@ impl Holder {
         here: &Owner,
         now: DateTime<Utc>,
     ) -> Result<Option<Self>> {
-        let layout = Layout { snapshot };
-        let locks = store.list(&layout.locks()).await?;
-        let last = locks
-            .iter()
-            .filter_map(|object| Layout::lock_number(&object.location))
-            .max();
-        let Some(number) = last else { return Ok(None) };
-        let Some(record) = read(store, layout, number).await? else {
+        let Some(record) = current(store, snapshot).await? else {
             return Ok(None);
         };
-        if record.released {
-            return Ok(None);
-        }
         let age = (now - record.renewed_at).abs().to_std().unwrap_or_default();
         let hold = if record.owner.has_ended(here) || age > STALE_AFTER {
             Hold::Abandoned
@@ -72,6 +62,26 @@ impl Holder {
             hold,
         }))
     }
+}
+
+/// Whether the process that took the lock on a snapshot last may still work on it: it has not released the lock and, as seen
+/// from the process `here`, has not certainly ended.
+pub(super) async fn may_go_on(store: &Store, snapshot: NaiveDate, here: &Owner) -> Result<bool> {
+    let record = current(store, snapshot).await?;
+    Ok(record.is_some_and(|record| !record.owner.has_ended(here)))
+}
+
+/// The lock on a snapshot that was taken last; `None` if it was released.
+async fn current(store: &Store, snapshot: NaiveDate) -> Result<Option<Record>> {
+    let layout = Layout { snapshot };
+    let locks = store.list(&layout.locks()).await?;
+    let last = locks
+        .iter()
+        .filter_map(|object| Layout::lock_number(&object.location))
+        .max();
+    let Some(number) = last else { return Ok(None) };
+    let record = read(store, layout, number).await?;
+    Ok(record.filter(|record| !record.released))
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Temporary files that a killed process leaves in a lake on a local disk: how they are recognised, and who deletes them.
 //!
 //! A temporary file is named `.backlake-DATE-…`, or after the object that it becomes, with `#` and a number. Whoever holds
-//! the lock on a date deletes those of the date: no other process writes them then. Those of locks, of no date and of
-//! probes are deleted by whoever holds any lock, once they are old.
+//! the lock on a date deletes those of the date: no other process writes them then. Those of contracts and of table
+//! metadata are written by whoever holds the lock on any date, so they are deleted at once only if nobody else holds one.
+//! Those of locks and of probes are written without a lock, and deleted once they are old.
 
 use std::path::{Path as FsPath, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -11,16 +12,19 @@ use chrono::{DateTime, NaiveDate, Utc};
 use tracing::info;
 
 use super::delete::below;
+use super::holder::may_go_on;
+use super::layout::Layout;
 use super::lock::Lock;
 use super::objects::Store;
+use super::owner::Owner;
 use super::probe::PROBE;
 use crate::contract::Table;
 use crate::error::{Context, Result};
 
-/// A file that was not written for this long belongs to no process that runs.
+/// A file that was not written for this long belongs to no process that runs. Should one go on after that, it fails to
+/// take a lock, and its command can be repeated.
 const ABANDONED_AFTER: Duration = Duration::from_secs(60);
-/// The same for a file that belongs to no date, so that no lock decides, and for a lock: whoever wants it writes it
-/// without having it.
+/// The same for a file that a process needs which may have paid already, and for a probe, which is tried again for long.
 const SURELY_ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 
 impl Lock {
@@ -28,11 +32,19 @@ impl Lock {
     ///
     /// # Errors
     /// A lock that is lost; a disk that fails.
-    pub(super) async fn clear_leftovers(&self, now: DateTime<Utc>) -> Result<()> {
-        for file in files(self.store())? {
-            let is_abandoned = match file.may_be_in_use() {
-                true => file.is_older(now, SURELY_ABANDONED_AFTER),
-                false => file.is_of(self.snapshot()),
+    pub(super) async fn clear_leftovers(&self, here: &Owner, now: DateTime<Utc>) -> Result<()> {
+        let files = files(self.store())?;
+        // After the files were listed: whoever wrote one of them held a lock at that time.
+        let is_alone = match files.iter().any(|file| file.writer() == Writer::AnyHolder) {
+            true => self.is_the_only_one(here).await?,
+            false => false,
+        };
+        for file in files {
+            let is_abandoned = match file.writer() {
+                Writer::HolderOf(date) => date == self.snapshot(),
+                Writer::AnyHolder => is_alone || file.is_older(now, SURELY_ABANDONED_AFTER),
+                Writer::Taker => file.is_older(now, ABANDONED_AFTER),
+                Writer::Prober => file.is_older(now, SURELY_ABANDONED_AFTER),
             };
             if is_abandoned {
                 self.delete_file(file.path).await?;
@@ -44,6 +56,20 @@ impl Lock {
         }
         Ok(())
     }
+
+    /// Whether no other process holds a lock of the lake. One that has ended holds none; one that is only late may go on.
+    async fn is_the_only_one(&self, here: &Owner) -> Result<bool> {
+        let store = self.store();
+        for folder in store.folders(&Layout::runs()).await? {
+            let Some(date) = folder.filename().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            if date != self.snapshot() && may_go_on(store, date, here).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 }
 
 impl Store {
@@ -53,7 +79,8 @@ impl Store {
     /// A disk that fails.
     pub(crate) fn has_leftovers_of(&self, snapshot: NaiveDate) -> Result<bool> {
         let found = files(self)?;
-        Ok(found.iter().any(|file| file.is_of(snapshot)))
+        let of_date = Writer::HolderOf(snapshot);
+        Ok(found.iter().any(|file| file.writer() == of_date))
     }
 
     /// Temporary files that an interrupted process has left, each with what to do about it.
@@ -66,9 +93,11 @@ impl Store {
             .into_iter()
             .filter(|file| file.is_older(now, ABANDONED_AFTER))
             .map(|file| {
-                let when = match file.may_be_in_use() {
-                    true => "the next start in an hour or later",
-                    false => "the next start of its date",
+                let when = match file.writer() {
+                    Writer::HolderOf(_) => "the next start of its date",
+                    Writer::AnyHolder => "the next start that is alone, or any in an hour,",
+                    Writer::Taker => "the next start",
+                    Writer::Prober => "the next start in an hour or later",
                 };
                 format!(
                     "{} is left over from an interrupted process; {when} deletes it",
@@ -92,6 +121,19 @@ fn is_temporary(name: &str) -> bool {
         })
 }
 
+/// Who may be writing a temporary file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    /// Only the process that holds the lock on this date.
+    HolderOf(NaiveDate),
+    /// A process that holds the lock on any date.
+    AnyHolder,
+    /// A process that wants a lock, or has it.
+    Taker,
+    /// A process that tries out the lake.
+    Prober,
+}
+
 struct File {
     path: PathBuf,
     /// The path in the lake.
@@ -99,26 +141,22 @@ struct File {
 }
 
 impl File {
-    /// The date whose lock the process that writes it has; `None` if it belongs to no date.
-    fn date(&self) -> Option<NaiveDate> {
+    fn writer(&self) -> Writer {
         let mut parts = self.name.rsplit('/');
         let name = parts.next().unwrap_or_default();
+        if name.starts_with(PROBE) {
+            return Writer::Prober;
+        }
+        if self.name.contains("/locks/") {
+            return Writer::Taker;
+        }
         let of_folder = parts.find_map(|part| {
             let part = part.strip_prefix("snapshot_date=").unwrap_or(part);
             part.parse().ok()
         });
         let name = name.strip_prefix(".backlake-").unwrap_or(name);
-        of_folder.or_else(|| name.get(..10)?.parse().ok())
-    }
-
-    /// Whether only the process that holds the lock on this date writes it.
-    fn is_of(&self, snapshot: NaiveDate) -> bool {
-        self.date() == Some(snapshot) && !self.may_be_in_use()
-    }
-
-    /// Whether another process may be writing it, whatever lock this one has.
-    fn may_be_in_use(&self) -> bool {
-        self.date().is_none() || self.name.contains("/locks/")
+        let date = of_folder.or_else(|| name.get(..10)?.parse().ok());
+        date.map_or(Writer::AnyHolder, Writer::HolderOf)
     }
 
     fn is_older(&self, now: DateTime<Utc>, age: Duration) -> bool {
@@ -170,4 +208,72 @@ fn files(store: &Store) -> Result<Vec<File>> {
             path,
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    /// Another process, which holds the lock on another date or has held it.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Other {
+        Works,
+        Released,
+        Ended,
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_temporary_file_is_deleted_once_no_process_can_be_writing_it() {
+        use Other::{Ended, Released, Works};
+        let here = Owner::this_process();
+        // The file, its age in seconds, the other process, and whether the file is deleted.
+        for (name, age, other, deleted) in [
+            (".backlake-2026-11-23-x", 0, Works, true),
+            (".backlake-2026-11-22-x", 9999, Released, false),
+            ("_snapshots/2026-11-23.json#1", 0, Works, true),
+            ("_snapshots/2026-11-22.json#1", 9999, Released, false),
+            ("pages/snapshot_date=2026-11-23/a.parquet#1", 0, Works, true),
+            ("_contracts/pages.v1.toml#1", 0, Works, false),
+            ("_contracts/pages.v1.toml#1", 3599, Works, false),
+            ("_contracts/pages.v1.toml#1", 3600, Works, true),
+            ("_contracts/pages.v1.toml#1", 0, Released, true),
+            ("pages/_delta_log/0.json#1", 0, Works, false),
+            ("pages/_delta_log/0.json#1", 0, Ended, true),
+            ("pages/_iceberg/metadata/v1.metadata.json#1", 0, Ended, true),
+            ("_runs/2026-11-23/locks/000001#1", 59, Released, false),
+            ("_runs/2026-11-23/locks/000001#1", 60, Works, true),
+            ("_runs/.probe-0#1", 3599, Released, false),
+            ("_runs/.probe-0#1", 3600, Works, true),
+        ] {
+            // Only on a machine that can tell.
+            if other == Ended && (here.place.is_none() || here.started.is_none()) {
+                continue;
+            }
+            let lake = tempfile::tempdir().unwrap();
+            let store = Store::open(lake.path().to_str().unwrap()).unwrap();
+            let clock = Clock::simulated("2026-11-23T12:00:00Z".parse().unwrap());
+            let owner = Owner {
+                started: Some("1".to_owned()),
+                place: here.place.clone().filter(|_| other == Ended),
+                ..here.clone()
+            };
+            let yesterday = clock.today().pred_opt().unwrap();
+            let of_other = Lock::take(&store, yesterday, owner, &clock).await.unwrap();
+            if other == Released {
+                of_other.release().await;
+            }
+            let file = lake.path().join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            let modified = SystemTime::from(clock.now()) - Duration::from_secs(age);
+            let opened = std::fs::File::create(&file).unwrap();
+            opened.set_modified(modified).unwrap();
+            let named = store.leftovers(clock.now()).unwrap();
+            assert_eq!(named.len(), usize::from(age >= 60), "{name} {age}");
+            let lock = Lock::take(&store, clock.today(), here.clone(), &clock);
+            let lock = lock.await.unwrap();
+            lock.clear_leftovers(&here, clock.now()).await.unwrap();
+            assert_eq!(!file.exists(), deleted, "{name} {age} {other:?}");
+        }
+    }
 }

@@ -137,13 +137,15 @@ impl Lock {
         work: impl AsyncFnOnce(Arc<Self>) -> Result<T>,
     ) -> Result<T> {
         let lock = tokio::select! {
-            lock = Self::take(store, snapshot, owner, clock) => Arc::new(lock?),
+            biased;
+            lock = Self::take(store, snapshot, owner.clone(), clock) => Arc::new(lock?),
             reason = stop.requested() => return Err(reason.error()),
         };
-        if let Err(error) = lock.clear_leftovers(clock.now()).await {
+        if let Err(error) = lock.clear_leftovers(&owner, clock.now()).await {
             warn!(%error, "failed to delete what an interrupted process has left (harmless)");
         }
         let end = tokio::select! {
+            biased;
             end = work(Arc::clone(&lock)) => end,
             // `keep` never returns.
             () = lock.keep(stop) => Err(Error::unexpected("the lock is no longer renewed")),

@@ -68,6 +68,9 @@ impl Store {
     /// A URL scheme that is not supported, or a folder that cannot be created.
     pub fn create(url: &str) -> Result<Self> {
         if let Some(folder) = local(url) {
+            if folder.exists() && !folder.is_dir() {
+                return Err(not_a_folder(url));
+            }
             std::fs::create_dir_all(folder)
                 .usage(|| format!("[lake] url: failed to create {url}"))?;
         }
@@ -87,10 +90,13 @@ impl Store {
         }
         let failed = || format!("failed to open the lake at {url}");
         if let Some(folder) = local(url) {
+            if matches!(folder.try_exists(), Ok(false)) {
+                let message = format!("there is no lake at {url}: the folder does not exist");
+                return Err(Error::usage(message));
+            }
             let root = folder.canonicalize().usage(failed)?;
             if !root.is_dir() {
-                let message = format!("the lake {url} is a file, not a folder");
-                return Err(Error::usage(message).with_hint("pass the folder of the lake"));
+                return Err(not_a_folder(url));
             }
             let objects = Regular::new(root.clone()).usage(failed)?;
             let name = root.display().to_string().into();
@@ -420,6 +426,11 @@ pub fn check_place_of_lake(url: &str) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+fn not_a_folder(url: &str) -> Error {
+    Error::usage(format!("the lake {url} is a file, not a folder"))
+        .with_hint("pass the folder of the lake")
 }
 
 /// The folder that a path or `file://` URL names; none for other URLs.

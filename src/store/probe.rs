@@ -8,13 +8,12 @@ use chrono::TimeDelta;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
 
-use super::diagnosis::{Reason, reason};
+use super::diagnosis::{NO_CREDENTIALS, Reason, reason};
 use super::digest::sha256;
 use super::layout::Layout;
 use super::objects::Store;
 use super::owner::Owner;
 use super::patience::{asks_metadata_service, is_denied};
-use crate::contract::Table;
 use crate::error::{Error, Result};
 
 /// How the names of probes begin.
@@ -52,10 +51,7 @@ impl Store {
         let Some(root) = self.root() else {
             return Ok(());
         };
-        for folder in [Layout::archives(), Layout::runs(), Layout::manifests()]
-            .into_iter()
-            .chain(Table::ALL.map(Layout::table))
-        {
+        for folder in Layout::written() {
             let folder = root.join(folder.as_ref());
             if folder.is_dir() {
                 try_to_move(root, &folder, &name).map_err(|error| {
@@ -64,7 +60,10 @@ impl Store {
                         root.display(),
                         folder.display()
                     );
-                    let hint = "nothing was sent; the folders of a lake must be on one volume, and links or mounts in it must not lead to another one";
+                    let hint = match error.kind() {
+                        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "nothing was sent; give the user of this process the right to write to both",
+                        _ => "nothing was sent; the folders of a lake must be on one volume, and links or mounts in it must not lead to another one",
+                    };
                     Error::usage(message).caused_by(error).with_hint(hint)
                 })?;
             }
@@ -145,17 +144,41 @@ impl Store {
             Failure::Other(error) => error,
             Failure::Store(error) => Error::unexpected(message()).caused_by(error),
         };
+        match self.explained(error) {
+            Ok(error) => error,
+            Err(error) if is_denied(&error) => Error::usage(message()).caused_by(error),
+            Err(error) => error,
+        }
+    }
+
+    /// An error of the store in words of its setup (bucket, credentials, region), if it is one of those; otherwise as it is.
+    #[must_use]
+    pub fn in_words(&self, error: Error) -> Error {
+        match self.explained(error) {
+            Err(error) if is_denied(&error) => {
+                let message = format!("failed to read the lake {}", self.display());
+                let hint = "run the command as a user who may read the lake";
+                Error::usage(message).caused_by(error).with_hint(hint)
+            }
+            Ok(error) | Err(error) => error,
+        }
+    }
+
+    /// The same; as `Err` if the error is not one of the setup.
+    fn explained(&self, error: Error) -> std::result::Result<Error, Error> {
+        if self.root().is_some() {
+            return Err(error);
+        }
         if asks_metadata_service(&error) {
             let message = format!("[lake] url: no credentials for {}", self.display());
-            return Error::usage(message).with_hint("nothing was sent; set the environment variables of the cloud (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY), or run with a role of the machine or a workload identity; profiles and SSO are not read: export their variables, for example with `aws configure export-credentials --format env`");
+            return Ok(Error::usage(message).with_hint(NO_CREDENTIALS));
         }
-        match reason(&error).filter(|_| self.root().is_none()) {
+        match reason(&error) {
             Some(Reason { kind, what, hint }) => {
                 let message = format!("[lake] url: {}: {what}", self.display());
-                Error::new(*kind, message).caused_by(error).with_hint(*hint)
+                Ok(Error::new(*kind, message).caused_by(error).with_hint(*hint))
             }
-            None if is_denied(&error) => Error::usage(message()).caused_by(error),
-            None => error,
+            None => Err(error),
         }
     }
 

@@ -88,4 +88,22 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
         assert!(write_whole(&folder.path().join("none/report.json"), b"text").is_err());
     }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_in_place_of_the_temporary_file_is_not_written_through() {
+        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (file, kept) = (folder.path().join("a.json"), outside.path().join("kept"));
+        std::fs::write(&kept, "kept").unwrap();
+        for number in 0..10_000 {
+            let name = format!("a.json#{}{number:06}", std::process::id());
+            std::os::unix::fs::symlink(&kept, folder.path().join(name)).unwrap();
+        }
+        write_whole(&file, b"text").unwrap();
+        assert_eq!(std::fs::read_to_string(&kept).unwrap(), "kept");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "text");
+        assert!(!file.is_symlink());
+        // The planted link whose name it took is gone, and the others are as they were.
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 10_000);
+    }
 }

@@ -1,8 +1,9 @@
 //! The target list: every input line once, every target once, in little memory.
 //!
 //! # Memory
-//! About 60 bytes per line in addition to the target's text. A line as written is stored only where
-//! it differs from the canonical form, and of an invalid line only the start. Ten million lines of 50 bytes take about 1.2 GB.
+//! About 40 bytes per line in addition to the target's text. A line as written is stored only where
+//! it differs from the canonical form, and of an invalid line only the start. To plan ten million
+//! lines of 44 bytes takes about 970 MB.
 
 use std::sync::mpsc;
 use std::thread;
@@ -11,13 +12,14 @@ use rayon::prelude::*;
 
 use super::block::{Block, Sink};
 use super::canonical::{Canonical, canonical_of_line};
+use super::lines::{LineEntry, Lines, MAX_LINES, StandsFor};
 use super::places::Place;
 use super::problem::{Problem, Unreadable};
 use super::reading::ReadAs;
 use super::rules::{Rules, TargetKind};
 use super::source::Sources;
 use super::spelling::{Form, unescaped};
-use super::texts::{Interner, Text, Texts};
+use super::texts::{Interner, Texts};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The number of a target in its [`TargetList`], from 0, in the order of first appearance.
@@ -69,19 +71,6 @@ pub enum LineEnd<'a> {
     Invalid(&'a str),
 }
 
-/// An input line in compact form.
-#[derive(Debug)]
-struct LineEntry {
-    /// The line as written; `None` if it is the canonical form.
-    input: Option<Text>,
-    number: u32,
-    /// The number of a target or, if the [`INVALID`] bit is set, of a reason.
-    stands_for: u32,
-    source: u32,
-}
-
-/// Marks `stands_for` as the number of a reason.
-const INVALID: u32 = 1 << 31;
 /// Bytes that the labels of a line may have together.
 const MAX_LABELS: usize = 1 << 14;
 
@@ -102,7 +91,7 @@ const BETWEEN: usize = 4;
 pub struct TargetList {
     store: Texts,
     sources: Vec<String>,
-    lines: Vec<LineEntry>,
+    lines: Lines,
     targets: Interner,
     entries: Vec<TargetEntry>,
     roots: Interner,
@@ -214,9 +203,9 @@ impl TargetList {
             let input = block.text(line);
             let index = u32::try_from(self.lines.len())
                 .ok()
-                .filter(|&index| index < INVALID);
+                .filter(|&index| index < MAX_LINES);
             let (Some(index), Ok(number)) = (index, u32::try_from(line.number)) else {
-                let most = INVALID;
+                let most = MAX_LINES;
                 return Err(Error::new(
                     ErrorKind::Usage,
                     format!("the target lists have more than {most} lines"),
@@ -240,22 +229,25 @@ impl TargetList {
                     if respelled && unescaped(input, block.entities).is_some() {
                         self.unescaped += 1;
                     }
-                    (respelled.then(|| self.store.push(input)), id)
+                    (
+                        respelled.then(|| self.store.push(input)),
+                        StandsFor::Target(id),
+                    )
                 }
                 Err(reason) => {
                     self.invalid += 1;
                     let (reason, _) = self.reasons.insert(&mut self.store, &reason.to_string());
                     (
                         Some(self.store.push(start_of_invalid(input))),
-                        reason | INVALID,
+                        StandsFor::Reason(reason),
                     )
                 }
             };
             self.lines.push(LineEntry {
                 input,
                 number,
-                stands_for,
                 source: block.source as u32,
+                stands_for,
             });
             for column in 0..self.keep.len() {
                 let number = match labels.get(column) {
@@ -332,21 +324,27 @@ impl TargetList {
     /// The line of an index, from 0.
     #[must_use]
     pub fn line(&self, index: usize) -> Line<'_> {
-        let entry = &self.lines[index];
-        let end = if entry.stands_for & INVALID != 0 {
-            LineEnd::Invalid(self.reasons.get(&self.store, entry.stands_for & !INVALID))
-        } else {
-            let id = TargetId(entry.stands_for);
-            let first = self.entries[id.0 as usize].first_line as usize;
-            if first == index {
-                LineEnd::Target(id)
-            } else {
-                LineEnd::Duplicate { of: id, first }
+        let entry = self.lines.get(index);
+        let (end, target) = match entry.stands_for {
+            StandsFor::Reason(reason) => {
+                let reason = self.reasons.get(&self.store, reason);
+                (LineEnd::Invalid(reason), None)
+            }
+            StandsFor::Target(id) => {
+                let of = TargetId(id);
+                let first = self.entries[id as usize].first_line as usize;
+                let end = if first == index {
+                    LineEnd::Target(of)
+                } else {
+                    LineEnd::Duplicate { of, first }
+                };
+                (end, Some(id))
             }
         };
-        let input = match (entry.input, end) {
+        let input = match (entry.input, target) {
             (Some(input), _) => self.store.get(input),
-            (None, _) => self.targets.get(&self.store, entry.stands_for),
+            (None, Some(id)) => self.targets.get(&self.store, id),
+            (None, None) => "",
         };
         let source_number = entry.source as usize;
         let source = &self.sources[source_number];
@@ -402,7 +400,7 @@ impl TargetList {
                 .into_iter()
                 .map(Interner::memory_bytes)
                 .sum::<usize>()
-            + self.lines.capacity() * size_of::<LineEntry>()
+            + self.lines.memory_bytes()
             + self.entries.capacity() * size_of::<TargetEntry>()
             + self.labels.capacity() * size_of::<u32>()
     }

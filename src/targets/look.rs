@@ -17,6 +17,8 @@ const MOST: usize = 4;
 /// The most columns that are tried when no name says which one contains the targets.
 const TRIED: usize = 64;
 
+const NO_TARGETS: &str = "nothing was sent; no column consists mostly of domains, or of URLs with http:// or https://; correct the list, or write a pipeline file with [targets] column (`backlake config` prints one)";
+
 /// The settings with which all these lists can be read; what the lists show by themselves stays
 /// unset. Empty lists can be read with any.
 ///
@@ -107,7 +109,8 @@ fn reading_for_one(place: &Place, rules: &Rules) -> Result<Reading> {
                 reading.column = Some(column);
             }
             Instead::ColumnOf(columns) => {
-                let column = with_most_targets(&sources, place, rules, columns).ok_or(error)?;
+                let column = with_most_targets(&sources, place, rules, columns);
+                let column = column.ok_or_else(|| error.with_hint(NO_TARGETS))?;
                 sources.reading.column = Some(column);
             }
         }

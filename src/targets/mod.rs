@@ -15,6 +15,7 @@ mod encoding;
 mod host;
 mod json;
 mod kept;
+mod lines;
 mod list;
 mod list_file;
 mod look;

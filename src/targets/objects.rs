@@ -1,6 +1,10 @@
 //! Items of JSON: a text is a target, and of an object the wanted keys are read. ndjson and arrays
 //! consist of them.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::block::{Blocks, Sink, start_of};
@@ -101,15 +105,25 @@ impl<'a> Objects<'a> {
             keys => keys.insert(Keys::of(self.list, object)?),
         };
         let block = &mut self.blocks.block;
-        match object.get(&keys.target).and_then(Value::as_str) {
-            Some(target) => block.push_target(number, target.as_bytes()),
-            None => {
-                let column = Column::Name(keys.target.clone());
-                let problem = Unreadable::NoColumn { column };
-                block.push(number, start_of(written), Some(problem.into()));
+        let column = || Column::Name(keys.target.clone());
+        let problem = match object.get(&keys.target) {
+            Some(Value::String(target)) => {
+                block.push_target(number, target.as_bytes());
+                None
             }
+            None | Some(Value::Null) => Some(Unreadable::NoColumn { column: column() }),
+            Some(_) => Some(Unreadable::NotText { column: column() }),
+        };
+        if let Some(problem) = problem {
+            block.push(number, start_of(written), Some(problem.into()));
         }
-        let label = |name: &String| label_of(object.get(name)?);
+        let has_other = |name: &String| object.get(name).is_some_and(is_other);
+        // The parser rounds numbers, so they are taken from the text.
+        let texts = match keys.keep.iter().any(has_other) {
+            true => texts_of(written),
+            false => HashMap::new(),
+        };
+        let label = |name: &String| label_of(object.get(name)?, texts.get(name.as_str()).copied());
         block.labels.extend(keys.keep.iter().map(label));
         Ok(())
     }
@@ -145,11 +159,43 @@ pub(super) fn item(written: &[u8]) -> Result<Value, Unreadable> {
     })
 }
 
-/// A value as a label: a string without its quotes, any other value as JSON.
-fn label_of(value: &Value) -> Option<Box<str>> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text.as_str().into()),
-        other => Some(other.to_string().into()),
+/// Whether a value is, or may contain, a number.
+fn is_other(value: &Value) -> bool {
+    matches!(value, Value::Number(_) | Value::Array(_) | Value::Object(_))
+}
+
+/// The values of an object as they are written.
+fn texts_of(written: &[u8]) -> HashMap<Cow<'_, str>, &str> {
+    let fields: HashMap<Cow<'_, str>, &RawValue> =
+        serde_json::from_slice(written).unwrap_or_default();
+    let fields = fields.into_iter();
+    fields.map(|(name, value)| (name, value.get())).collect()
+}
+
+/// A value as a label: a string without its quotes, any other value as it is written, without white space between its
+/// parts.
+fn label_of(value: &Value, written: Option<&str>) -> Option<Box<str>> {
+    match (value, written) {
+        (Value::Null, _) => None,
+        (Value::String(text), _) => Some(text.as_str().into()),
+        (_, Some(written)) => Some(compact(written).into()),
+        (other, None) => Some(other.to_string().into()),
     }
+}
+
+/// JSON without white space outside its texts.
+fn compact(json: &str) -> String {
+    let (mut in_text, mut escaped) = (false, false);
+    let mut kept = json.to_owned();
+    kept.retain(|character| {
+        let keep = in_text || !character.is_ascii_whitespace();
+        if in_text {
+            in_text = escaped || character != '"';
+            escaped = !escaped && character == '\\';
+        } else {
+            in_text = character == '"';
+        }
+        keep
+    });
+    kept
 }

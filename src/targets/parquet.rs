@@ -38,9 +38,11 @@ pub(super) fn parquet(list: &ListFile<'_>, file: File, sink: Sink<'_>) -> Result
     let mut number = 0;
     for batch in batches {
         let batch = batch.usage(failed)?;
-        let targets = target_column(list, &batch, &names[target])?;
+        let targets = target_column(list, &batch, &names[target], number)?;
         let targets = targets.as_string::<i32>();
-        let kept = keep.iter().map(|&at| as_text(list, &batch, &names[at]));
+        let kept = keep
+            .iter()
+            .map(|&at| as_text(list, &batch, &names[at], number));
         let kept = kept.collect::<Result<Vec<_>>>()?;
         for row in 0..batch.num_rows() {
             number += 1;
@@ -62,8 +64,13 @@ pub(super) fn parquet(list: &ListFile<'_>, file: File, sink: Sink<'_>) -> Result
     Ok(list.read_as(Format::Parquet, None, Some(column), columns))
 }
 
-/// The target column of a batch, which must contain text.
-fn target_column(list: &ListFile<'_>, batch: &RecordBatch, name: &str) -> Result<ArrayRef> {
+/// The target column of a batch, which must contain text. So many rows are `before` the batch.
+fn target_column(
+    list: &ListFile<'_>,
+    batch: &RecordBatch,
+    name: &str,
+    before: u64,
+) -> Result<ArrayRef> {
     let kind = batch
         .column_by_name(name)
         .map(|column| column.data_type().clone());
@@ -73,7 +80,7 @@ fn target_column(list: &ListFile<'_>, batch: &RecordBatch, name: &str) -> Result
     };
     match inner {
         Some(DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => {
-            as_text(list, batch, name)
+            as_text(list, batch, name, before)
         }
         _ => Err(Error::usage(format!(
             "{}: column `{}` contains {}, not text",
@@ -85,8 +92,9 @@ fn target_column(list: &ListFile<'_>, batch: &RecordBatch, name: &str) -> Result
     }
 }
 
-/// A column of a batch, cast to text.
-fn as_text(list: &ListFile<'_>, batch: &RecordBatch, name: &str) -> Result<ArrayRef> {
+/// A column of a batch, cast to text. A value that has no text is an error, because a null in its place would look like no
+/// label.
+fn as_text(list: &ListFile<'_>, batch: &RecordBatch, name: &str, before: u64) -> Result<ArrayRef> {
     let list = list.named();
     let shown = shown(name);
     let column = batch
@@ -101,5 +109,18 @@ fn as_text(list: &ListFile<'_>, batch: &RecordBatch, name: &str) -> Result<Array
         }
         _ => column,
     };
-    cast(column, &DataType::Utf8).usage(failed)
+    let texts = cast(column, &DataType::Utf8).usage(failed)?;
+    // A dictionary may contain nulls, too.
+    let nulls = column.logical_nulls();
+    let is_null = |row| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
+    match (0..texts.len()).find(|&row| texts.is_null(row) && !is_null(row)) {
+        None => Ok(texts),
+        Some(row) => {
+            let row = before + row as u64 + 1;
+            let message =
+                format!("{list}: column `{shown}` has a value in row {row} that is not UTF-8 text");
+            let hint = "nothing was sent; keep another column, or write this one as text";
+            Err(Error::usage(message).with_hint(hint))
+        }
+    }
 }

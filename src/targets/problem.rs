@@ -33,6 +33,8 @@ pub(super) enum Unreadable {
     NotJson { detail: String },
     #[error("no {} in this row", described(column))]
     NoColumn { column: Column },
+    #[error("{} is not a text in this row", described(column))]
+    NotText { column: Column },
     #[error(
         "{found} fields, but the header has {header}: quote the fields that contain the delimiter"
     )]

@@ -4,6 +4,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
+use crate::error::{Error, ErrorKind};
 use crate::fate::Fates;
 use crate::lake::Tally;
 use crate::money::Usd;
@@ -85,7 +86,7 @@ pub struct Night {
 pub(super) struct Evidence {
     pub(super) published: Option<Published>,
     /// Why the manifest cannot be read.
-    pub(super) damaged: Option<String>,
+    pub(super) damaged: Option<Error>,
     pub(super) pruned: bool,
     /// What the newest run asks.
     pub(super) question: Option<Question>,
@@ -167,7 +168,7 @@ impl Night {
             published_at: None,
             replacing: false,
             why: evidence.why(state),
-            hint: None,
+            hint: evidence.damaged.map(|error| error.hint().to_owned()),
             lock: evidence.lock,
             balance_usd,
             question: evidence.question,
@@ -259,9 +260,10 @@ impl Evidence {
             .as_ref()
             .is_some_and(|lock| lock.hold == Hold::Held);
         let held_back = self.lock.is_none()
-            && self.summary.as_ref().is_some_and(|summary| {
-                summary.exit_code == crate::error::ErrorKind::Held.exit_code()
-            });
+            && self
+                .summary
+                .as_ref()
+                .is_some_and(|summary| summary.exit_code == ErrorKind::Held.exit_code());
         match self {
             Self {
                 damaged: Some(_), ..
@@ -287,7 +289,7 @@ impl Evidence {
             .as_ref()
             .and_then(|summary| summary.error.as_deref());
         match (state, said) {
-            (NightState::Damaged, _) => self.damaged.clone(),
+            (NightState::Damaged, _) => self.damaged.as_ref().map(Error::to_string),
             (NightState::Open | NightState::Held, _) if self.lock.is_some() => {
                 Some(KILLED.to_owned())
             }

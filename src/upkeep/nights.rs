@@ -62,7 +62,7 @@ async fn evidence(
     let manifest = match Manifest::read(store, snapshot).await {
         Ok(manifest) => manifest,
         Err(error) => {
-            evidence.damaged = Some(error.to_string());
+            evidence.damaged = Some(error);
             return Ok(evidence);
         }
     };

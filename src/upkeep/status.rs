@@ -143,7 +143,9 @@ pub async fn status(
 
 /// Judges the nights of a lake: everything that is not published, and the published ones of this
 /// month and of the nights that are looked at.
-fn judge(lake: String, known: Vec<Night>, expected: Expected, now: DateTime<Utc>) -> Status {
+fn judge(lake: String, mut known: Vec<Night>, expected: Expected, now: DateTime<Utc>) -> Status {
+    // A command that only took the lock has started nothing, for example a replay of a wrong date.
+    known.retain(|night| night.state != NightState::Missing);
     let first = first_night(expected.nights, now);
     let month = month(&known, now);
     let newest = newest(&known, now);

@@ -1,6 +1,8 @@
 //! What needs attention is told once, in every place where someone may look, and never changes a run.
 
 use backlake::alerts::rules_markdown;
+use backlake::clock::Clock;
+use chrono::Days;
 use serde_json::Value;
 
 use crate::harness::{Site, program, text};
@@ -40,7 +42,12 @@ fn site() -> Site {
 }
 
 fn run(site: &Site, date: &str) -> Value {
-    let output = site.program("run", &["-q", "--output", "json", "--snapshot", date]);
+    run_with(site, date, &[])
+}
+
+fn run_with(site: &Site, date: &str, more: &[&str]) -> Value {
+    let args = ["-q", "--output", "json", "--snapshot", date];
+    let output = site.program("run", &[&args, more].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -68,6 +75,10 @@ fn alerts_are_in_the_report_the_lake_and_the_list_and_quiet_afterwards() {
     let spam = told.iter().filter(|alert| alert["rule"] == "spam");
     assert_eq!(spam.count(), 2, "{told:#?}");
     assert_eq!(report["warnings"], Value::Array(Vec::new()));
+    // A repeated start says the same, so that its metrics do.
+    let again = run(&site, "2026-11-12");
+    assert_eq!(again["state"], "already_published");
+    assert_eq!(again["alerts"], report["alerts"]);
     let date = report["snapshot"].as_str().unwrap();
     let stored = std::fs::read(site.lake().join(format!("_alerts/{date}.json"))).unwrap();
     let stored: Value = serde_json::from_slice(&stored).unwrap();
@@ -112,27 +123,82 @@ fn alerts_are_in_the_report_the_lake_and_the_list_and_quiet_afterwards() {
         }
     }
     // The page shows it, and what a list contains stays text.
-    let output = program()
-        .arg("report")
-        .arg(site.lake())
-        .args(["--snapshot", "2026-11-12"])
-        .output()
-        .unwrap();
-    let page = text(&output.stdout);
+    let shown = |site: &Site, date: &str| {
+        let output = site.program("report", &["--snapshot", date]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let page = shown(&site, "2026-11-12");
     assert!(page.contains("its spam score is in the band"), "{page}");
     assert!(page.contains("&lt;!channel&gt;") && !page.contains("<!channel>"));
     assert_eq!(site.problems(), [""; 0]);
     // The file is damaged: everything is told again, and the run is as good as before.
     std::fs::write(site.lake().join("_alerts/2026-11-13.json"), "{").unwrap();
+    assert!(
+        shown(&site, "2026-11-13")
+            .contains("cannot be read: failed to read _alerts/2026-11-13.json")
+    );
     assert_eq!(
         run(&site, "2026-11-14")["warnings"],
         Value::Array(Vec::new())
     );
     // Nothing can be written.
     std::fs::remove_dir_all(site.lake().join("_alerts")).unwrap();
+    // Without a list of what was told, the page goes by the pipeline file.
+    assert!(shown(&site, "2026-11-12").contains("its spam score is in the band"));
+    let silent = site.with("[alerts]\nenabled = false");
+    assert!(shown(&silent, "2026-11-12").contains("Alerts are switched off"));
+    let picky = silent.replaced("enabled = false", "off = [\"spam\"]");
+    assert!(!shown(&picky, "2026-11-12").contains("its spam score is in the band"));
+    let site = picky.replaced("off = [\"spam\"]", "off = []");
     std::fs::write(site.lake().join("_alerts"), "not a folder").unwrap();
     let report = run(&site, "2026-11-15");
     let warning = report["warnings"][0].as_str().unwrap();
     assert!(warning.contains("failed to look for alerts"), "{warning}");
     assert_eq!(report["state"], "published");
+}
+
+#[test]
+fn a_snapshot_that_replaces_another_one_tells_only_what_is_new() {
+    let site = site();
+    run(&site, "2026-11-11");
+    let first = run(&site, "2026-11-12");
+    let told = first["alerts"].as_array().unwrap().len() as u64;
+    assert!(told > 0, "{first:#}");
+    let stored = || std::fs::read(site.lake().join("_alerts/2026-11-12.json")).unwrap();
+    let (before, quiet) = (stored(), first["quiet_alerts"].as_u64().unwrap());
+    let again = run_with(&site, "2026-11-12", &["--replace"]);
+    assert_eq!(again["state"], "published", "{again:#}");
+    assert_eq!(again["alerts"], Value::Array(Vec::new()), "{again:#}");
+    assert_eq!(again["quiet_alerts"], quiet + told, "{again:#}");
+    // The lake has all alerts of the snapshot as before.
+    assert_eq!(text(&stored()), text(&before));
+}
+
+#[test]
+fn a_date_whose_manifest_is_damaged_is_told_even_if_it_is_the_newest() {
+    let site = site();
+    let today = Clock::system().today();
+    let [first, second, third] = [3, 2, 1].map(|days| (today - Days::new(days)).to_string());
+    run(&site, &first);
+    run(&site, &second);
+    let manifest = site.lake().join(format!("_snapshots/{second}.json"));
+    std::fs::write(manifest, "{").unwrap();
+    let unpublished = |found: &Value| -> Vec<String> {
+        let all = found["alerts"].as_array().unwrap().iter();
+        let ours = all.filter(|alert| alert["rule"] == "unpublished");
+        ours.map(|alert| alert["what"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let names_it = |told: &[String]| {
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].starts_with(&format!("{second} is damaged")),
+            "{told:?}"
+        );
+    };
+    let (listed, _) = alerts(&site, &[]);
+    assert_eq!(listed["snapshot"], first, "{listed:#}");
+    names_it(&unpublished(&listed));
+    names_it(&unpublished(&run(&site, &third)));
 }

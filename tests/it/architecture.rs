@@ -49,8 +49,8 @@ fn imports(module: &str) -> BTreeSet<String> {
 #[test]
 fn a_stage_imports_only_what_comes_before_it() {
     let shared = [
-        "clock", "contract", "error", "fate", "files", "money", "question", "secret", "stop",
-        "visible",
+        "aside", "clock", "contract", "error", "fate", "files", "money", "question", "secret",
+        "stop", "visible",
     ];
     let stages = [
         ("targets", &[][..]),
@@ -111,7 +111,8 @@ fn a_stage_imports_only_what_comes_before_it() {
         ),
     ];
     let vocabulary = [
-        ("clock", &[][..]),
+        ("aside", &[][..]),
+        ("clock", &[]),
         ("contract", &[]),
         ("error", &["secret"]),
         ("fate", &[]),

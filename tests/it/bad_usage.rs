@@ -71,10 +71,7 @@ fn a_place_that_is_wrong_is_refused_by_every_command_that_takes_one() {
     for command in on_lakes() {
         for (place, words) in [
             (None, "no lake was given"),
-            (
-                Some("no/such/lake"),
-                "failed to open the lake at no/such/lake",
-            ),
+            (Some("no/such/lake"), "there is no lake at no/such/lake"),
             (
                 Some("no/such.toml"),
                 "failed to read pipeline file no/such.toml",
@@ -99,7 +96,7 @@ fn a_place_that_is_wrong_is_refused_by_every_command_that_takes_one() {
         refused(
             &command,
             Some(("BACKLAKE_LAKE", "no/such")),
-            "failed to open the lake at no/such",
+            "there is no lake at no/such",
         );
     }
     for (list, words) in [
@@ -197,6 +194,7 @@ fn values_and_flags_that_are_wrong_are_refused_with_what_is_right() {
             "invalid value 'backlinks/nope' for '--endpoint <NAME>'",
         ),
         (&["init", LIST, "--lake", ""], "the URL is empty"),
+        (&["plan", file, "--lake", "~/lake"], "`~` is not expanded"),
         (
             &["plan", file, "--lake", "ftp://x"],
             "ftp:// is not supported",
@@ -207,11 +205,21 @@ fn values_and_flags_that_are_wrong_are_refused_with_what_is_right() {
             "is a pipeline file, not a lake",
         ),
         (&["plan", file, "--lake", LIST], "is a file, not a folder"),
+        (&["run", file, "--lake", LIST], "is a file, not a folder"),
         (
             &["plan", file, "--lake", "az://container/lake"],
             "failed to open the lake at az://container/lake",
         ),
         (&["status", lake, "--nights", "0"], "'0' for '--nights <N>'"),
+        (
+            &["status", lake, "--nights", "200000"],
+            "not a number of nights from 1 to 100000",
+        ),
+        (&["report", lake, "--nights", "0"], "'0' for '--nights <N>'"),
+        (
+            &["status", lake, "--max-age", "-1h"],
+            "not an age; write it as 26h, 90m or 2d",
+        ),
         (
             &["status", lake, "--max-age", "5"],
             "not an age; write it as 26h, 90m or 2d",
@@ -232,7 +240,7 @@ fn values_and_flags_that_are_wrong_are_refused_with_what_is_right() {
         (&["prune", lake], "no rule says what to keep"),
         (
             &["prune", lake, "--keep-snapshots", "-1"],
-            "unexpected argument '-1' found",
+            "not a whole number from 0 up, or too large; write it as 30",
         ),
         (
             &["sql", lake, "--write", "/no/such/file"],
@@ -240,7 +248,7 @@ fn values_and_flags_that_are_wrong_are_refused_with_what_is_right() {
         ),
         (
             &["simulate", "--port", "99999"],
-            "99999 is not in 0..=65535",
+            "not a port; write a number from 0 to 65535",
         ),
         (
             &["schema", "nope"],

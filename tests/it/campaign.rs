@@ -5,7 +5,11 @@ use std::ops::Range;
 
 use backlake::lake::Manifest;
 use backlake::money::Usd;
-use backlake::simulator::Simulator;
+use backlake::simulator::{Charge, Simulator};
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use object_store::memory::InMemory;
+use object_store::{ObjectStore as _, ObjectStoreExt as _};
 
 use crate::harness::date;
 
@@ -98,4 +102,32 @@ pub(crate) fn check_books(manifest: &[u8], simulator: &Simulator, what: &str) {
         (charged.map(|charge| charge.cost).sum(), Usd::ZERO),
         "{what}"
     );
+}
+
+/// Every object of a lake in memory, by its path.
+pub(crate) async fn contents(objects: &InMemory) -> BTreeMap<String, Bytes> {
+    let mut found = BTreeMap::new();
+    let listed: Vec<_> = objects.list(None).try_collect().await.unwrap();
+    for path in listed.into_iter().map(|object| object.location) {
+        let object = objects.get(&path).await.unwrap();
+        found.insert(path.to_string(), object.bytes().await.unwrap());
+    }
+    found
+}
+
+/// What the play of a seed has left.
+pub(crate) struct Left {
+    /// What the provider has charged.
+    pub(crate) ledger: Vec<Charge>,
+    /// The lake.
+    pub(crate) objects: BTreeMap<String, Bytes>,
+}
+
+impl Left {
+    pub(crate) async fn of(simulator: &Simulator, objects: &InMemory) -> Self {
+        Self {
+            ledger: simulator.ledger(),
+            objects: contents(objects).await,
+        }
+    }
 }

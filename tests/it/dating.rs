@@ -154,3 +154,59 @@ fn the_program_prints_both_reports_and_exits_with_the_error_of_either() {
     assert_eq!(report["state"], "published", "{json}");
     assert!(again.1.contains("already published"), "{}", again.1);
 }
+
+/// A machine-readable exit code is the one with which the program ends, whichever of the two snapshots is the cause; and what
+/// another pipeline has left open is its own.
+#[test]
+fn the_metrics_have_the_exit_code_of_the_program_whatever_becomes_of_yesterday() {
+    let clock = backlake::clock::Clock::system();
+    let yesterday = (clock.today() - Days::new(1)).to_string();
+    let poor = ["--max-cost-usd", "0.07"];
+    // The name of the pipeline that started yesterday's snapshot, a lake that is below a file, and the exit code.
+    for (starter, is_broken, expected) in
+        [("test", false, 4), ("another", false, 0), ("test", true, 2)]
+    {
+        let site = Site::new(pages(1500)).with("[run]\ncontinue_open = \"first\"");
+        let metrics = site.folder.path().join("backlake.prom");
+        let text_of = site.text().replace("snapshot = \"2026-11-23\"\n", "");
+        let run = |name: &str, more: &[&str]| {
+            let text = text_of.replace("name = \"test\"", &format!("name = \"{name}\""));
+            let file = site.write(&format!("{name}.toml"), text);
+            let mut run = program();
+            run.arg("run").arg(&file).args(["--output", "json"]);
+            let output = run.args(more).output().unwrap();
+            (
+                output.status.code(),
+                text(&output.stdout),
+                text(&output.stderr),
+            )
+        };
+        let metrics_file = ["--metrics-file", metrics.to_str().unwrap()];
+        assert_eq!(run("test", &[]).0, Some(0));
+        let begun = run(starter, &["--snapshot", &yesterday, poor[0], poor[1]]);
+        assert_eq!(begun.0, Some(4), "{}", begun.2);
+        if is_broken {
+            std::fs::remove_dir_all(site.lake()).unwrap();
+            std::fs::write(site.lake(), "not a lake").unwrap();
+        }
+        let (code, told, errors) = run("test", &[poor, metrics_file].concat());
+        if (clock.today() - Days::new(1)).to_string() != yesterday {
+            return; // Midnight has passed in between.
+        }
+        let case = format!("{starter}, {is_broken}: {told}{errors}");
+        assert_eq!(code, Some(expected), "{case}");
+        let written = std::fs::read_to_string(&metrics).unwrap();
+        let line = format!("backlake_run_exit_code{{pipeline=\"test\"}} {expected}\n");
+        assert!(written.contains(&line), "{case}{written}");
+        let report: serde_json::Value = serde_json::from_str(&told).unwrap();
+        let message = report["error"]["message"].as_str().unwrap_or_default();
+        match (expected, is_broken) {
+            (4, _) => assert!(message.starts_with("yesterday's snapshot: "), "{case}"),
+            (0, _) => {
+                assert_eq!(report["also_open"][0], yesterday, "{case}");
+                assert!(errors.contains("not continued"), "{case}");
+            }
+            _ => assert!(!message.contains("yesterday"), "{case}"),
+        }
+    }
+}

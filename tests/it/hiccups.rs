@@ -19,7 +19,7 @@ use object_store::path::Path;
 use parking_lot::Mutex;
 use strum::VariantArray;
 
-use crate::campaign::{only_seed, seeds};
+use crate::campaign::{Left, only_seed, seeds};
 use crate::interfering::{Interference, OPERATIONS, Operation};
 use crate::world::{COMMANDS, Command, World, simulated};
 
@@ -197,12 +197,10 @@ async fn undisturbed(trial: Trial) -> Vec<(Command, u64, usize)> {
     found
 }
 
-/// Plays every command with trouble, and returns what was reached.
-async fn play(
-    seed: u64,
-    trial: Trial,
-    undisturbed: &[(Command, u64, usize)],
-) -> BTreeMap<(Trouble, Operation), u64> {
+type Reached = BTreeMap<(Trouble, Operation), u64>;
+
+/// Plays every command with trouble, and returns what was reached and what is left.
+async fn play(seed: u64, trial: Trial, undisturbed: &[(Command, u64, usize)]) -> (Reached, Left) {
     let mut random = fastrand::Rng::with_seed(seed);
     for &(command, operations, charged) in undisturbed {
         let trouble = Trouble::VARIANTS[random.usize(..Trouble::VARIANTS.len())];
@@ -227,20 +225,34 @@ async fn play(
         assert!(end.is_ok(), "{what}: {}", end.unwrap_err());
         trial.world.check(charged, &what).await;
     }
-    trial.troubled.state.lock().reached.clone()
+    let World {
+        simulator, objects, ..
+    } = &trial.world;
+    let left = Left::of(simulator, objects).await;
+    let reached = trial.troubled.state.lock().reached.clone();
+    (reached, left)
+}
+
+/// Plays these seeds with four requests in flight, and returns what each has left.
+pub(crate) fn left(seeds: impl Iterator<Item = u64>) -> Vec<Left> {
+    let narrow = simulated(async { undisturbed(Trial::new()).await });
+    let play = |seed| simulated(async { play(seed, Trial::new(), &narrow).await.1 });
+    seeds.map(play).collect()
 }
 
 #[test]
 fn whatever_a_store_does_for_ten_seconds_every_command_succeeds_and_nothing_is_paid_twice() {
-    let narrow = simulated(undisturbed(Trial::new()));
-    let wide = simulated(undisturbed(Trial::wide()));
-    let mut reached: BTreeMap<(Trouble, Operation), u64> = BTreeMap::new();
+    let narrow = simulated(async { undisturbed(Trial::new()).await });
+    let wide = simulated(async { undisturbed(Trial::wide()).await });
+    let mut reached = Reached::new();
     for seed in seeds(12, 300) {
         // Few seeds with 30 requests in flight: they take long.
-        let found = match seed % 6 {
-            5 => simulated(play(seed, Trial::wide(), &wide)),
-            _ => simulated(play(seed, Trial::new(), &narrow)),
-        };
+        let (found, _) = simulated(async {
+            match seed % 6 {
+                5 => play(seed, Trial::wide(), &wide).await,
+                _ => play(seed, Trial::new(), &narrow).await,
+            }
+        });
         for (branch, count) in found {
             *reached.entry(branch).or_default() += count;
         }
@@ -314,6 +326,13 @@ fn a_response_that_the_store_never_takes_is_kept_on_disk_and_the_next_start_arch
         assert!(place.exists(), "{}", place.display());
         // The store works again, and the lock has expired.
         trial.world.clock.sleep(Duration::from_secs(1200)).await;
+        // A run in an empty lake, as if the disk were not mounted, does not make the response go.
+        let (lake, ledger) = (trial.world.tree().await, trial.world.simulator.ledger());
+        trial.world.replace_by(&BTreeMap::new()).await;
+        trial.play(Command::Run).await.unwrap();
+        assert!(place.exists(), "{}", place.display());
+        trial.world.replace_by(&lake).await;
+        trial.world.simulator.restore_ledger(ledger);
         trial.play(Command::Run).await.unwrap();
         // Neither the file nor the folders of the date and of the lake are left.
         let left = place.ancestors().take(3).find(|left| left.exists());

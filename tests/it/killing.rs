@@ -137,7 +137,9 @@ fn a_process_that_kills_itself() {
                 Step::Archived(id) => at == "archived" && id.batch == 7,
                 Step::Recorded(id) => at == "entered" && id.batch == 7,
             },
+            // While others are in flight.
             Progress::Flattened => at == "flattened",
+            Progress::Publishing { .. } => at == "fetched",
             Progress::Staged => at == "staged",
             Progress::Moved => at == "half published",
             Progress::Manifested => at == "manifest",
@@ -176,6 +178,7 @@ async fn a_run_that_is_killed_at_any_step_is_continued_to_the_same_snapshot() {
         "archived",
         "entered",
         "flattened",
+        "fetched",
         "staged",
         "half published",
         "manifest",

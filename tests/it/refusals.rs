@@ -1,13 +1,16 @@
 //! A target that the provider refuses costs no other target its response, and it is not asked for
 //! every night.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use backlake::contract::Table;
 use backlake::error::ErrorKind;
 use backlake::money::Usd;
-use backlake::pipeline::{Progress, Surroundings, plan, run};
-use backlake::simulator::{Behaviour, Poison, Scripted};
+use backlake::pipeline::{Progress, RunMode, StartMode, Surroundings, plan, run};
+use backlake::simulator::{Behaviour, Poison, Scripted, Simulator};
+
+use chrono::{DateTime, Utc};
 
 use crate::harness::{Site, date, noon, simulator, surroundings};
 use crate::scripted::{kind, pages, published, run_scripted};
@@ -249,4 +252,90 @@ async fn the_report_tells_what_the_search_took_and_the_plan_what_it_will_take() 
         before.requests >= 4 && before.cost_usd > Usd::ZERO,
         "{before:?}"
     );
+}
+
+/// Nights with random lists, refusals, replacements and pauses. A model says which targets are remembered as refused; each
+/// run must skip these and find the others.
+#[tokio::test(start_paused = true)]
+async fn a_target_is_skipped_exactly_while_its_last_request_was_refused_and_the_pause_lasts() {
+    let (mut skipped_most, mut cleared, mut all_skipped, mut replaced) = (0, 0, 0, 0);
+    for seed in 0..10 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let site = Site::new(pages(1)).with("[api]\nmax_in_flight = 1");
+        let (first, clock) = simulator(Behaviour::default()).await;
+        let mut pipeline = site.pipeline(&first.url());
+        let mut remembered: BTreeMap<usize, DateTime<Utc>> = BTreeMap::new();
+        let (mut now, mut may_replace) = (noon(), false);
+        for night in 0..8 {
+            let replaces = may_replace && random.u8(..3) == 0;
+            now += match replaces {
+                true => chrono::Duration::hours(1),
+                false => chrono::Duration::days(1),
+            };
+            clock.sleep((now - clock.now()).to_std().unwrap()).await;
+            pipeline.snapshot = now.date_naive();
+            let days = if random.u8(..4) == 0 { 0 } else { 5 };
+            let pause = chrono::Duration::days(days);
+            pipeline.targets.retry_refused_after = pause;
+            let size = 1 + random.usize(..6);
+            let list: BTreeSet<usize> = (0..size).map(|_| random.usize(..8)).collect();
+            let is_bad = |random: &mut fastrand::Rng| random.u8(..5) < 2;
+            let bad: BTreeSet<usize> = (0..8).filter(|_| is_bad(&mut random)).collect();
+
+            let recent = |target: &usize| {
+                days > 0 && remembered.get(target).is_some_and(|at| *at >= now - pause)
+            };
+            let mut skipped: BTreeSet<usize> = list.iter().copied().filter(recent).collect();
+            all_skipped += u32::from(skipped == list);
+            if skipped == list {
+                skipped.clear();
+            }
+            let asked: BTreeSet<usize> = &list - &skipped;
+            let found = &asked & &bad;
+            let held = found.len() + skipped.len() == list.len();
+
+            let name = |n: &usize| format!("https://example.com/{n}");
+            let lines: Vec<String> = list.iter().map(name).collect();
+            site.write("targets.txt", lines.join("\n"));
+            let poison = Poison {
+                targets: Arc::new(bad.iter().map(name).collect()),
+                ..Poison::default()
+            };
+            let behaviour = Behaviour {
+                poison,
+                date: Some(date()),
+                ..Behaviour::default()
+            };
+            let simulator = Arc::new(Simulator::new(behaviour, &clock));
+            let env = surroundings(&simulator, &clock);
+            let mode = RunMode {
+                start: if replaces {
+                    StartMode::Replace
+                } else {
+                    StartMode::Continue
+                },
+                ..RunMode::default()
+            };
+            let end = run(&pipeline, mode, &env).await.unwrap();
+            let case = format!("seed {seed}, night {night}: {list:?}, bad {bad:?}, {remembered:?}");
+            assert_eq!(kind(&end), held.then_some(ErrorKind::Held), "{case}");
+            let refusals = end.report.refusals;
+            let told = refusals.map_or((0, 0), |told| (told.found, told.skipped));
+            let expected = (found.len() as u64, skipped.len() as u64);
+            assert_eq!(told, expected, "(found, skipped) in {case}");
+
+            skipped_most += u32::from(2 * (skipped.len() + found.len()) > list.len());
+            for good in &asked - &bad {
+                cleared += u32::from(remembered.remove(&good).is_some());
+            }
+            // If most of the list is refused, the targets are probably not the cause.
+            if found.len() <= list.len() / 2 {
+                remembered.extend(found.iter().map(|target| (*target, now)));
+            }
+            replaced += u32::from(replaces);
+            may_replace = !held;
+        }
+    }
+    let seen = [skipped_most, cleared, all_skipped, replaced];
+    assert!(seen.iter().all(|times| *times >= 3), "{seen:?}");
 }

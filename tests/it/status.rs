@@ -267,3 +267,23 @@ fn status_exits_with_7_until_the_night_is_published_and_changes_nothing() {
         "{report}"
     );
 }
+
+#[test]
+fn a_replay_of_a_wrong_date_leaves_no_night_behind() {
+    let site = Site::new(["https://example.com/"]);
+    let lake = site.lake().display().to_string();
+    let run = site.program("run", &["-q"]);
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let before = site.tree();
+    let replay = site.program("replay", &["--snapshot", "2020-01-01"]);
+    assert_eq!(replay.status.code(), Some(2), "{}", text(&replay.stderr));
+    assert_eq!(site.tree(), before);
+    // A command that is killed between its lock and its first record.
+    std::fs::create_dir_all(site.lake().join("_runs/2020-01-01/locks")).unwrap();
+    for command in ["status", "snapshots"] {
+        let output = program().args([command, &lake]).output().unwrap();
+        let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        assert!(said.contains("2026-11-23"), "{command}: {said}");
+        assert!(!said.contains("2020-01-01"), "{command}: {said}");
+    }
+}

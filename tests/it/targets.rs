@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use arrow::array::AsArray as _;
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use backlake::contract::Table;
 use backlake::plan::Plan;
@@ -357,4 +357,91 @@ fn the_real_list_is_planned_at_its_bound() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["requests"], report["lower_bound"]);
     assert_eq!(report["lines"], 4842);
+}
+
+/// Two different values must not become one label, and a value must not become no label.
+#[test]
+fn a_label_from_json_is_what_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    for (written, label) in [
+        ("12345678901234567890123", "12345678901234567890123"),
+        ("12345678901234567890124", "12345678901234567890124"),
+        ("0.10", "0.10"),
+        ("1e3", "1e3"),
+        ("-0", "-0"),
+        ("true", "true"),
+        ("\"0.10 \\\" \u{e9}\"", "0.10 \" \u{e9}"),
+        ("[1.50 , \"a b\\\" c\", 1e3]", "[1.50,\"a b\\\" c\",1e3]"),
+        ("{ \"b\" : 1.0 ,\t\"a\" : [ ] }", "{\"b\":1.0,\"a\":[]}"),
+    ] {
+        let object = format!("{{\"url\": \"a.com\", \"client\": {written}, \"x\": 1.10}}");
+        for (name, text) in [
+            ("list.ndjson", object.clone()),
+            ("list.json", format!("[\n{object}\n]")),
+        ] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            let list = read(&path, &["client"]);
+            let labels: Vec<_> = list.labels(0).collect();
+            assert_eq!(labels, [("client", label)], "{name}: {written}");
+        }
+    }
+}
+
+#[test]
+fn a_target_that_is_no_text_is_invalid_for_that_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("list.ndjson");
+    for (written, reason) in [
+        ("{\"url\":5}", "`url` is not a text in this row"),
+        ("{\"url\":[\"a.com\"]}", "`url` is not a text in this row"),
+        ("{\"url\":null}", "no `url` in this row"),
+        ("{\"other\":5}", "no `url` in this row"),
+    ] {
+        std::fs::write(&path, format!("{{\"url\":\"a.com\"}}\n{written}\n")).unwrap();
+        let list = read(&path, &[]);
+        let LineEnd::Invalid(why) = list.line(1).end else {
+            panic!("{written} is a target");
+        };
+        assert_eq!(why, reason, "{written}");
+    }
+}
+
+#[test]
+fn a_parquet_value_without_text_is_refused_and_not_taken_for_a_null() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("list.parquet");
+    for (client, expected) in [
+        (Some(&b"Acme"[..]), Ok(vec![("client", "Acme")])),
+        (None, Ok(vec![])),
+        (Some(&b"\xff\xfe"[..]), Err(())),
+    ] {
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("url", Arc::new(StringArray::from(vec!["a.com", "b.com"]))),
+            (
+                "client",
+                Arc::new(BinaryArray::from(vec![Some(&b"x"[..]), client])),
+            ),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        std::fs::write(&path, writer.into_inner().unwrap()).unwrap();
+        let sources = Sources {
+            paths: vec![path.display().to_string()],
+            reading: Reading {
+                column: Some(Column::Name("url".to_owned())),
+                keep: vec!["client".to_owned()],
+                ..Reading::default()
+            },
+        };
+        match (TargetList::read(&sources, &Rules::default()), expected) {
+            (Ok(list), Ok(labels)) => assert_eq!(list.labels(1).collect::<Vec<_>>(), labels),
+            (Err(error), Err(())) => {
+                let error = error.to_string();
+                assert!(error.contains("`client` has a value in row 2"), "{error}");
+            }
+            (read, expected) => panic!("{client:?}: {read:?} instead of {expected:?}"),
+        }
+    }
 }

@@ -15,12 +15,13 @@ use backlake::store::{Owner, Store};
 use backlake::upkeep::{Keep, compact, prune, to_compact, to_prune};
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
-use futures::TryStreamExt as _;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
+use crate::campaign::contents;
 use crate::harness::{Site, date, mixed_targets as lines, noon, surroundings};
 use crate::interfering::{Interfered, Interference};
+use crate::turns::in_turns;
 
 /// A command that changes the lake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,10 +121,10 @@ impl World {
     }
 
     pub(crate) fn surroundings(&self, store: &Store) -> Surroundings<'static> {
-        Surroundings {
+        in_turns(Surroundings {
             store: Some(store.clone()),
             ..surroundings(&self.simulator, &self.clock)
-        }
+        })
     }
 
     /// Does a command to the lake, for the snapshot of all tests.
@@ -192,15 +193,20 @@ impl World {
         }
     }
 
+    /// Puts these objects in the place of all objects of the lake.
+    pub(crate) async fn replace_by(&self, objects: &BTreeMap<String, Bytes>) {
+        for path in self.tree().await.into_keys() {
+            self.objects.delete(&path.into()).await.unwrap();
+        }
+        for (path, bytes) in objects {
+            let path = path.as_str().into();
+            self.objects.put(&path, bytes.clone().into()).await.unwrap();
+        }
+    }
+
     /// Every object of the lake, by its path.
     pub(crate) async fn tree(&self) -> BTreeMap<String, Bytes> {
-        let mut found = BTreeMap::new();
-        let listed: Vec<_> = self.objects.list(None).try_collect().await.unwrap();
-        for path in listed.into_iter().map(|object| object.location) {
-            let object = self.objects.get(&path).await.unwrap();
-            found.insert(path.to_string(), object.bytes().await.unwrap());
-        }
-        found
+        contents(&self.objects).await
     }
 }
 

@@ -18,8 +18,36 @@ struct Search {
     /// Others that have lost their batch.
     company: u32,
     bad: HashSet<u32>,
-    /// Whether a refusal names the first bad target.
-    named: bool,
+    names: Names,
+}
+
+/// Which target of its request a refusal names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Names {
+    Nothing,
+    FirstBad,
+    First,
+    Last,
+    AnyGood,
+}
+
+impl Names {
+    /// The index of the named target.
+    fn of(self, batch: &[TargetId], bad: &HashSet<u32>) -> Option<usize> {
+        let is_bad = |target: &TargetId| bad.contains(&target.0);
+        match self {
+            Self::Nothing => None,
+            Self::FirstBad => batch.iter().position(is_bad),
+            Self::First => Some(0),
+            Self::Last => Some(batch.len() - 1),
+            Self::AnyGood => {
+                let good = (0..batch.len()).filter(|at| !is_bad(&batch[*at]));
+                let good: Vec<usize> = good.collect();
+                let seed = batch.iter().map(|target| u64::from(target.0)).sum();
+                fastrand::Rng::with_seed(seed).choice(good)
+            }
+        }
+    }
 }
 
 impl Search {
@@ -28,7 +56,7 @@ impl Search {
             targets,
             company: 0,
             bad: bad.into_iter().collect(),
-            named: false,
+            names: Names::Nothing,
         }
     }
 
@@ -44,13 +72,13 @@ impl Search {
         let mut batch = Vec::new();
         let mut rest: Vec<TargetId> = isolation.loose.drain(..).collect();
         rest.append(&mut isolation.fresh);
-        take(&mut rest, &mut batch, MAX_TARGETS, |target| target.0 / 40);
+        move_fitting(&mut rest, &mut batch, MAX_TARGETS, |target| target.0 / 40);
         isolation.loose = rest;
         let part = Part {
             targets: Vec::new(),
             left_out: Vec::new(),
             alone: false,
-            names: 0,
+            named_before: 0,
         };
         (!batch.is_empty()).then_some((batch, 0, part))
     }
@@ -74,7 +102,7 @@ impl Search {
                     targets: Vec::new(),
                     left_out: Vec::new(),
                     alone: false,
-                    names: 0,
+                    named_before: 0,
                 };
                 (targets, 0, part)
             });
@@ -84,7 +112,7 @@ impl Search {
             let roots: HashSet<u32> = batch.iter().map(|target| target.0 / 40).collect();
             assert!(batch.len() <= MAX_TARGETS && roots.len() <= MAX_ROOT_DOMAINS);
             took.sent += batch.len();
-            isolation.hold(number, part.left_out);
+            isolation.keep_left_out(number, part.left_out);
             let first_bad = batch.iter().position(|it| self.bad.contains(&it.0));
             match (first_bad, &batch[..]) {
                 (None, _) => {
@@ -94,13 +122,13 @@ impl Search {
                 }
                 (Some(_), &[alone]) => {
                     took.refused += 1;
-                    isolation.convicted(number, alone);
+                    isolation.refused_alone(number, alone);
                     assert!(convicted.insert(alone.0));
                 }
                 (at, _) => {
                     took.refused += 1;
-                    let named = at.filter(|_| self.named);
-                    isolation.refused(number, batch, known, part.names, named);
+                    let named = at.and_then(|_| self.names.of(&batch, &self.bad));
+                    isolation.refused(number, batch, known, part.named_before, named);
                 }
             }
         }
@@ -173,7 +201,7 @@ fn neighbours_that_are_all_bad_are_found_with_few_requests() {
 fn a_batch_of_bad_targets_that_are_named_is_not_sent_once_for_each() {
     let named = |bad: u32| {
         let search = Search {
-            named: true,
+            names: Names::FirstBad,
             ..Search::of(1000, 0..bad)
         };
         search.run()
@@ -186,12 +214,31 @@ fn a_batch_of_bad_targets_that_are_named_is_not_sent_once_for_each() {
 }
 
 #[test]
+fn names_that_are_wrong_cost_a_few_responses_and_then_no_longer_count() {
+    for names in [Names::First, Names::Last, Names::AnyGood] {
+        for (count, most) in [(1, 9), (5, 20), (50, 110)] {
+            for seed in 0..5 {
+                let bad = some(count, 1000, seed);
+                let unnamed = Search::of(1000, bad.clone()).run();
+                let search = Search {
+                    names,
+                    ..Search::of(1000, bad)
+                };
+                let took = search.run();
+                let case = format!("{names:?}, {count} bad, seed {seed}: {took:?}, {unnamed:?}");
+                assert!(took.paid <= most, "{case}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_left_out_of_a_request_that_never_ends_is_not_lost() {
     let mut isolation = Isolation::new(|target| target.0 / 40);
     isolation.refused(0, (0..1000).map(TargetId).collect(), 0, 0, None);
     let part = isolation.next().unwrap();
     assert!(part.targets.len() > 800 && part.targets.len() < 1000);
     let left = 1000 - part.targets.len();
-    isolation.hold(1, part.left_out);
+    isolation.keep_left_out(1, part.left_out);
     assert_eq!(isolation.rest().count(), left);
 }

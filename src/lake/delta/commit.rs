@@ -57,6 +57,22 @@ pub(in crate::lake) async fn commit<'a>(
     Ok(commits)
 }
 
+/// Reads the logs that exist and checks that these contracts fit them.
+///
+/// # Errors
+/// As [`commit`].
+pub(in crate::lake) async fn check<'a>(
+    store: &Store,
+    contract_of: impl Fn(Table) -> &'a Contract,
+) -> Result<()> {
+    for log in open_all(store).await? {
+        if let Some(metadata) = log.metadata() {
+            widened(metadata, contract_of(log.table))?;
+        }
+    }
+    Ok(())
+}
+
 async fn open_all(store: &Store) -> Result<Vec<Log>> {
     let mut logs = Vec::new();
     for table in Table::ALL {

@@ -112,7 +112,7 @@ fn the_state_of_a_night_its_reason_and_its_command_follow_from_what_the_lake_hol
         ..started(None, Some(0))
     };
     let damaged = Evidence {
-        damaged: Some("bad".to_owned()),
+        damaged: Some(Error::unexpected("bad")),
         ..started(None, Some(0))
     };
     for (evidence, state, why, command) in [
