@@ -7,7 +7,6 @@ use bytes::Bytes;
 
 use crate::campaign::{Left, reduced_or_full};
 use crate::hiccups;
-use crate::world::simulated;
 
 /// Fails with the first charge and the objects that differ.
 fn assert_same(first: &Left, second: &Left, what: &str) {
