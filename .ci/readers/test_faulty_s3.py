@@ -124,7 +124,8 @@ def play(chain, plans, expected):
         chain.proxy.plan_for_next(plan)
         done = chain.start(*chain.args(command))
         what = f"{chain.name}: {command} with {plan}: exit {done.returncode}\n{done.stderr[-6000:]}"
-        assert chain.proxy.has_begun, what
+        # How many requests a command sends differs a little: how often it renews its lock depends on the time it takes.
+        assert chain.proxy.has_begun or not done.returncode, what
         assert not any(words in done.stderr for words in FALSE), what
         codes[done.returncode, plan.fault if plan else ""] += 1
         if done.returncode:

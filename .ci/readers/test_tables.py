@@ -1,5 +1,5 @@
-"""Iceberg tables and DuckLake catalogs of a lake, in the hands of their readers: DuckDB, pyiceberg, polars, DuckLake in a
-DuckDB file, in SQLite and in PostgreSQL. After each change of the lake, every one of them reads what the manifests list.
+"""Iceberg tables and DuckLake catalogs of a lake, in the hands of their readers: DuckDB, pyiceberg, polars, Spark,
+DuckLake in a DuckDB file, in SQLite and in PostgreSQL. After each change of the lake, every one of them reads what the manifests list.
 
 What the Parquet files contain is compared with the provider's responses in test_matrix.
 """
@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 
 import duckdb
 import pytest
@@ -22,7 +21,7 @@ from facts import facts
 
 FIRST, SECOND, THIRD = "2026-11-22", "2026-11-23", "2026-11-24"
 CATALOGS = ["file", "sqlite", "postgres"]
-LINES = [line for n in range(900) for line in (f"site{n}.com", f"https://page{n % 70}.org/some/long/path/to/a/page/{n}")]
+LINES = [line for n in range(300) for line in (f"site{n}.com", f"https://page{n % 70}.org/some/long/path/to/a/page/{n}")]
 FORMATS = 'table_formats = ["delta", "iceberg"]'
 
 
@@ -84,18 +83,22 @@ class Lake:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 
-    def check(self, dates, catalogs=CATALOGS):
-        """Every reader reads these dates, and the lake is sound."""
+    def check(self, dates, catalogs=CATALOGS, engines=("duckdb", "pyiceberg", "polars"), before=(), after=(), stale=None):
+        """Every reader reads these dates, and the lake is sound. Returns the answers to more questions, which are asked before
+        and after that; they may use a script of an earlier time, `stale`.
+        """
         self.backlake("verify", self.url, env=self.env)
         truth = self.truth(dates)
-        questions = [{"engine": engine, "do": "facts"} for engine in ("duckdb", "pyiceberg", "polars")]
+        questions = [{"engine": engine, "do": "facts"} for engine in engines]
         # The second time, a script finds nothing to do: rows would be counted twice.
         questions += [{"engine": "ducklake", "do": "facts", "script": kind} for kind in catalogs for _ in range(2)]
-        answers = self.ask(*questions, scripts=self.scripts())
-        for question, answer in zip(questions, answers):
+        answers = self.ask(*before, *questions, *after, scripts=self.scripts() | ({"stale": stale} if stale else {}))
+        end = len(before) + len(questions)
+        for question, answer in zip(questions, answers[len(before):end]):
             for name in TABLES:
                 assert not difference(answer[name], truth[name]), (question, name)
                 assert answer[name].keys() == set(dates), (question, name)
+        return answers[:len(before)] + answers[end:]
 
 
 @pytest.fixture(scope="module")
@@ -110,35 +113,32 @@ def test_every_reader_follows_each_change_of_a_lake(lake, measured):
     lake.run(FIRST)
     lake.run(SECOND)
     lake.run(SECOND)
-    lake.check([FIRST, SECOND])
-    version, = lake.ask({"engine": "pyiceberg", "do": "snapshots", "table": "pages"})
+    snapshots = {"engine": "pyiceberg", "do": "snapshots", "table": "pages"}
+    version, = lake.check([FIRST, SECOND], after=[snapshots])
     assert [summary["operation"] for _, summary in version] == ["append", "append"], version
     assert version[1][1]["backlake.date"] == SECOND and version[1][1]["backlake.generation"] == "1"
-    before = lake.manifest(FIRST)["tables"]["pages"]["rows"]
+    first_rows = lake.manifest(FIRST)["tables"]["pages"]["rows"]
 
     lake.run(SECOND, "--replace")
-    lake.check([FIRST, SECOND])
-    found, in_catalog = lake.ask({"engine": "pyiceberg", "do": "snapshots", "table": "pages"},
-                                 {"engine": "ducklake", "do": "snapshots", "script": "file"}, scripts=lake.scripts())
+    # Before the replaced date was published, and after it: what is in between names files that are gone, and has expired.
+    (first, _), (gone, _) = version
+    rows = [{"engine": engine, "do": "rows", "table": "pages", "at": at, "may_fail": at == gone}
+            for at in (first, gone) for engine in ("pyiceberg", "duckdb")]
+    sql, iceberg = f"snapshot_date = DATE '{FIRST}'", f"snapshot_date == '{FIRST}'"
+    scans = [{"engine": "duckdb", "do": "files", "table": "pages", "where": sql},
+             {"engine": "pyiceberg", "do": "files", "table": "pages", "where": iceberg},
+             {"engine": "pyiceberg", "do": "files", "table": "pages", "where": "target > 'zz'"},
+             {"engine": "ducklake", "do": "files", "table": "pages", "where": sql, "script": "file"}]
+    in_ducklake = {"engine": "ducklake", "do": "snapshots", "script": "file"}
+    found, in_catalog, *answers = lake.check([FIRST, SECOND], after=[snapshots, in_ducklake, *rows, *scans])
+    times, pruned = answers[:4], answers[4:]
     assert [summary["operation"] for _, summary in found] == ["append", "overwrite"], found
     # Publications and the replacement were one DuckLake snapshot each, besides the empty one of a new catalog.
     assert len(in_catalog) == 3, in_catalog
-    # Before the replaced date was published, and after it: what is in between names files that are gone, and has expired.
-    gone = version[1][0]
-    times = lake.ask({"engine": "pyiceberg", "do": "rows", "table": "pages", "at": found[0][0]},
-                     {"engine": "duckdb", "do": "rows", "table": "pages", "at": found[0][0]},
-                     {"engine": "pyiceberg", "do": "rows", "table": "pages", "at": gone, "may_fail": True},
-                     {"engine": "duckdb", "do": "rows", "table": "pages", "at": gone, "may_fail": True})
-    assert times[:2] == [before, before], times
+    assert times[:2] == [first_rows, first_rows], times
     assert all("error" in answer for answer in times[2:]), times
 
     files = {name: sum(len(lake.manifest(date)["tables"][name]["files"]) for date in (FIRST, SECOND)) for name in TABLES}
-    sql, iceberg = f"snapshot_date = DATE '{FIRST}'", f"snapshot_date == '{FIRST}'"
-    pruned = lake.ask({"engine": "duckdb", "do": "files", "table": "pages", "where": sql},
-                      {"engine": "pyiceberg", "do": "files", "table": "pages", "where": iceberg},
-                      {"engine": "pyiceberg", "do": "files", "table": "pages", "where": "target > 'zz'"},
-                      {"engine": "ducklake", "do": "files", "table": "pages", "where": sql, "script": "file"},
-                      scripts=lake.scripts())
     assert files["pages"] == 2 and pruned[1:3] == [[1, 2], [0, 2]], pruned
     assert pruned[0][0] == 1 and pruned[3][0] == 1, pruned
 
@@ -149,9 +149,11 @@ def test_every_reader_follows_each_change_of_a_lake(lake, measured):
     lake.file = lake.pipeline(f'{FORMATS}\ncontracts = ["{contract}"]')
     stale = lake.scripts()["file"]
     lake.run(THIRD)
-    refused, = lake.ask({"engine": "ducklake", "do": "facts", "script": "file", "may_fail": True}, scripts={"file": stale})
+    refused, past = lake.check([FIRST, SECOND, THIRD], engines=("duckdb", "pyiceberg", "polars", "spark"), stale=stale,
+                               before=[{"engine": "ducklake", "do": "facts", "script": "stale", "may_fail": True}],
+                               after=[{"engine": "spark", "do": "rows", "table": "pages", "at": first}])
     assert "write it again with backlake sql --ducklake" in refused["error"], refused
-    lake.check([FIRST, SECOND, THIRD])
+    assert past == first_rows
 
     lake.backlake("prune", lake.url, "--keep-snapshots", "1", "--yes", env=lake.env)
     lake.check([THIRD])
@@ -191,42 +193,65 @@ def test_two_writers_in_a_bucket_lose_no_commit(backlake, tables_python, folder,
     lake.check([FIRST, SECOND, THIRD], ["file"])
 
 
-def test_a_publication_that_is_killed_is_whole_for_every_reader_once_it_is_repeated(backlake, tables_python, folder):
-    """Killed as soon as the first of these objects exists: the data is there, and the tables do not list it."""
+@pytest.fixture(scope="module")
+def kill_at(folder):
+    """A program that kills another at one of its file operations."""
+    subprocess.run(["cc", "-O1", "-o", folder / "kill_at", ROOT / "tests/it/kill_at.c"], check=True)
+    return folder / "kill_at"
+
+
+def test_a_killed_publication_is_whole_for_every_reader_once_it_is_repeated(backlake, tables_python, folder, kill_at):
+    """Killed when the data is there and no table lists it, and when only one of the tables does."""
     folder = folder / "killed"
     folder.mkdir()
     lake = Lake(backlake, tables_python, folder)
     lake.run(FIRST)
-    kills = 0
-    for object in ("pages/_delta_log/00000000000000000001.json", "pages/_iceberg/metadata/v2.metadata.json"):
-        writer = lake.backlake.start("run", lake.file, "--snapshot", SECOND)
-        while writer.poll() is None and not pathlib.Path(lake.url, object).exists():
-            time.sleep(0.0005)
-        writer.kill()
-        writer.communicate()
-        kills += writer.returncode != 0
+    delta, iceberg = "pages/_delta_log/00000000000000000001.json", "pages/_iceberg/metadata/v2.metadata.json"
+    for when, file in [("before", delta), ("after", iceberg)]:
+        killed = subprocess.run([kill_at, lake.url, f"/{file}", when, folder / "operations", backlake.binary, "run", lake.file,
+                                 "--snapshot", SECOND], **backlake.options(), capture_output=True, timeout=120)
+        assert killed.returncode == 137, killed.stderr
+        assert pathlib.Path(lake.url, file).exists() == (when == "after"), file
+        assert list(pathlib.Path(lake.url, f"pages/snapshot_date={SECOND}").glob("*.parquet"))
+        assert not pathlib.Path(lake.url, f"_snapshots/{SECOND}.json").exists()
     lake.run(SECOND)
     lake.check([FIRST, SECOND], ["file"])
-    assert kills > 0, "no publication was killed in time"
 
 
-EXAMPLES = re.findall(r"^```(python iceberg|sql ducklake)\n(.*?)^```$", (ROOT / "docs/lake.md").read_text(), re.DOTALL | re.MULTILINE)
+def examples(document, *languages):
+    """The blocks of a document in these languages, in its order."""
+    blocks = re.findall(r"^```([^\n]*)\n(.*?)^```$", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
+    return [(language, code) for language, code in blocks if language in languages]
 
 
 def test_the_examples_in_the_documentation_work(backlake, tables_python, folder):
-    """As they are, on a lake in the folder `lake`. Extensions are loaded before, because examples would download them."""
+    """As they are, on a lake in the folder `lake`, over two nights. A catalog follows when its program runs again."""
     folder = folder / "examples"
     folder.mkdir()
     lake = Lake(backlake, tables_python, folder)
-    lake.run(SECOND)
-    assert [kind for kind, _ in EXAMPLES] == ["python iceberg", "python iceberg", "sql ducklake"], EXAMPLES
-    lake.check([SECOND], ["file"])
-    for kind, example in EXAMPLES:
-        code = example if kind == "python iceberg" else f"import duckdb\nprint(duckdb.sql({example!r}).fetchall())"
-        setup = "import sys; sys.path.insert(0, sys.argv[1]); from extensions import load; import duckdb; load(duckdb.default_connection())"
-        done = subprocess.run([tables_python, "-c", f"{setup}\n{code}", SCRIPTS], cwd=folder, capture_output=True, text=True, timeout=120)
+    (_, readme), = examples("README.md", "python lines")
+    (_, catalog), = examples("docs/lake.md", "python catalog")
+    programs = examples("docs/lake.md", "python iceberg", "python spark", "sql ducklake")
+    assert [kind for kind, _ in programs] == ["python iceberg", "python iceberg", "python spark", "sql ducklake"], programs
+
+    def results(*wanted):
+        done = subprocess.run([tables_python, SCRIPTS / "examples.py"], input=json.dumps(wanted), cwd=folder, capture_output=True,
+                              text=True, timeout=300)
         assert done.returncode == 0, done.stderr
-        assert kind == "python iceberg" or SECOND in done.stdout or "2026, 11, 23" in done.stdout, done.stdout
+        return json.loads(done.stdout.splitlines()[-1])
+
+    lake.run(FIRST)
+    results(("python", catalog))
+    lake.run(SECOND)
+    lake.check([FIRST, SECOND], ["file"])
+    counts = {name: sum(lake.manifest(date)["tables"][name]["rows"] for date in (FIRST, SECOND)) for name in TABLES}
+    counted = f"{catalog}\nfound = {{name: catalog.load_table(f'links.{{name}}').scan().count() for name in {TABLES}}}\n" \
+              f"assert found == {counts}, found"
+    # Registered for the second night, and once more, which changes nothing.
+    lines, *_, found = results(("lines", readme), ("python", catalog), ("python", counted),
+                               *((kind.split()[0], code) for kind, code in programs))
+    assert len(lines) == 7 and all(count == counts["pages"] for _, count in lines), (counts, lines)
+    assert [date for date, *_ in found] == [FIRST, SECOND], found
 
 
 def test_a_catalog_of_an_earlier_ducklake_is_refused_and_stays_as_it_is(backlake, tables_python, folder):

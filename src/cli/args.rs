@@ -206,7 +206,7 @@ fn place(file: Option<&str>) -> String {
 /// Parses a whole number, such as a number of days.
 pub(super) fn whole<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse()
-        .map_err(|_| "not a whole number, or too large; write it as 30".to_owned())
+        .map_err(|_| "not a whole number from 0 up, or too large; write it as 30".to_owned())
 }
 
 /// Parses a number of nights.

@@ -17,7 +17,7 @@ Examples:
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct SimulateArgs {
     /// The port on loopback; 0 takes any free port
-    #[arg(long, default_value_t = 8642, value_parser = whole::<u16>, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 8642, value_parser = port, allow_negative_numbers = true)]
     port: u16,
     /// The seed from which all data is generated
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>, allow_negative_numbers = true)]
@@ -51,4 +51,9 @@ impl SimulateArgs {
         ))?;
         Ok(simulator.serve().await?)
     }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse()
+        .map_err(|_| "not a port; write a number from 0 to 65535".to_owned())
 }

@@ -310,7 +310,7 @@ impl Fetcher<'_> {
         match response {
             Ok(response) => {
                 let body = response.body.clone();
-                self.ledger.archive_response(attempt.id, body).await?;
+                self.ledger.archive_response(attempt, body).await?;
                 self.step(Step::Archived(attempt.id));
                 Ok(Received {
                     requested_wait: response.requested_wait,
@@ -325,7 +325,7 @@ impl Fetcher<'_> {
                 }
                 // Bytes that cannot be decompressed may have been paid for.
                 if let SendError::Encoding { body, .. } = error {
-                    self.ledger.archive_response(attempt.id, body).await?;
+                    self.ledger.archive_response(attempt, body).await?;
                 }
                 Ok(Received {
                     result,

@@ -28,10 +28,19 @@ LIMIT 1;
 
 -- The files that the catalog lists, and the tables that they belong to.
 CREATE OR REPLACE TEMP TABLE backlake_listed AS
-SELECT file.data_file_id AS id, file.table_id, file.path, file.record_count, file.file_size_bytes
+SELECT file.data_file_id AS id, file.table_id, of_table.table_name, file.path, file.record_count, file.file_size_bytes
 FROM __ducklake_metadata_backlake.ducklake_data_file AS file
 JOIN __ducklake_metadata_backlake.ducklake_table AS of_table ON of_table.table_id = file.table_id
-WHERE file.end_snapshot IS NULL AND of_table.end_snapshot IS NULL AND of_table.table_name IN ({names});
+JOIN __ducklake_metadata_backlake.ducklake_schema AS of_schema ON of_schema.schema_id = of_table.schema_id
+WHERE file.end_snapshot IS NULL AND of_table.end_snapshot IS NULL AND of_schema.end_snapshot IS NULL
+    AND of_schema.schema_name = 'main' AND of_table.table_name IN ({names});
+SELECT CASE WHEN true THEN error(
+    'the table main.' || table_name || ' of this catalog has files of something else than the lake {place}, such as ' || path
+    || ': nothing was changed; use a catalog of its own'
+) END AS problem
+FROM backlake_listed
+WHERE NOT starts_with(path, '{lake}/' || table_name || '/')
+LIMIT 1;
 CREATE OR REPLACE TEMP TABLE backlake_gone AS
 SELECT * FROM backlake_listed WHERE path NOT IN (SELECT path FROM backlake_published);
 {new}

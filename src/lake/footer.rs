@@ -7,6 +7,7 @@ use parquet::file::metadata::{
 };
 use parquet::file::statistics::Statistics;
 
+use super::manifest::ManifestFile;
 use crate::error::{Context, Error, Result};
 use crate::store::Store;
 
@@ -15,11 +16,29 @@ const FOOTER_BYTES: u64 = 64 << 10;
 /// The characters of a string that are kept, as in Spark and delta-rs.
 const TEXT_CHARS: usize = 32;
 
-/// The footer of a file of this size.
+/// The footer of a published file, for a table of this format.
 ///
 /// # Errors
-/// A lake that fails, or a file that is not Parquet.
-pub(super) async fn read_footer(store: &Store, path: &Path, bytes: u64) -> Result<ParquetMetaData> {
+/// A lake that fails, or a file that is not Parquet or differs from the manifest.
+pub(super) async fn read_footer(
+    store: &Store,
+    file: &ManifestFile,
+    format: &str,
+) -> Result<ParquetMetaData> {
+    let path = Path::from(file.path.as_str());
+    let footer = footer_of(store, &path, file.bytes).await?;
+    let rows = footer.file_metadata().num_rows();
+    if rows as u64 != file.rows {
+        let message = format!("{path} has {rows} rows, the manifest says {}", file.rows);
+        return Err(Error::unexpected(message).with_hint(format!(
+            "the snapshot was not committed to the {format} table; run `backlake verify` to audit it"
+        )));
+    }
+    Ok(footer)
+}
+
+/// The footer of a file of this size.
+async fn footer_of(store: &Store, path: &Path, bytes: u64) -> Result<ParquetMetaData> {
     let failed = || format!("failed to read the footer of {path}");
     let mut decoder = ParquetMetaDataPushDecoder::try_new(bytes)
         .context(failed)?

@@ -134,6 +134,25 @@ fn not_kept_up(format: TableFormat, error: &Error) -> String {
     format!("{warning}: {error}")
 }
 
+/// Reads the tables of these formats as a commit does, so that a run finds out what it cannot commit to before it pays.
+///
+/// # Errors
+/// A lake that fails; a table that cannot be read, that does not match the contract or that another program has written.
+pub async fn check_tables(
+    store: &Store,
+    formats: &[TableFormat],
+    contracts: &Contracts,
+) -> Result<()> {
+    let contract_of = |table| contracts.of(table).as_ref();
+    for format in formats {
+        match format {
+            TableFormat::Delta => delta::check(store, contract_of).await?,
+            TableFormat::Iceberg => iceberg::check(store, contract_of).await?,
+        }
+    }
+    Ok(())
+}
+
 /// Commits the other published snapshots that the tables of a format lack.
 async fn commit_earlier(
     store: &Store,
@@ -187,6 +206,16 @@ pub(super) async fn heal(
         }
     }
     Ok(warnings)
+}
+
+/// Reads all tables: one that cannot be used must be found before snapshots are removed from another one.
+///
+/// # Errors
+/// A lake that fails, or metadata that cannot be read.
+pub(crate) async fn ensure_readable(store: &Store) -> Result<()> {
+    delta::missing(store, &[]).await?;
+    iceberg::missing(store, &[]).await?;
+    Ok(())
 }
 
 /// Removes snapshots from all tables that list them. `at` is the time of deletion.

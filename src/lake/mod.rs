@@ -28,8 +28,8 @@ mod writer;
 
 pub use audit::{Audit, audit, strays};
 pub use ducklake::ducklake;
-pub(crate) use formats::remove_from_tables;
-pub use formats::{TableFormat, table_differences};
+pub use formats::{TableFormat, check_tables, table_differences};
+pub(crate) use formats::{ensure_readable, remove_from_tables};
 pub use manifest::{
     Manifest, ManifestFile, PublicationId, RequestTotals, TableManifest, Tally, snapshots,
 };

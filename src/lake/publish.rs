@@ -96,6 +96,17 @@ pub async fn publish(
     }
     store_contracts(store, contracts).await?;
     let manifest = following(manifest, how.published.as_ref())?;
+    if let Some(published) = &how.published
+        && published.run == manifest.run
+        && published.generation != manifest.generation
+        && store.get(&layout.run(manifest.generation)).await?.is_some()
+    {
+        return Err(Error::usage(format!(
+            "snapshot {} cannot be rebuilt with other files now: a replacement of it was begun and is not published yet",
+            layout.snapshot
+        ))
+        .with_hint("nothing was changed; finish the replacement first: repeat `run` with --replace, then rebuild"));
+    }
     ensure_unchanged(staging, how).await?;
     place(staging, &manifest, how).await?;
     let warnings = formats::commit(

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::attempt::Attempt;
 use super::handle::Ledger;
 use super::pack::{Packed, pack, unpack};
 use super::stored::Stored;
@@ -14,15 +15,12 @@ impl Ledger {
     ///
     /// # Errors
     /// A lake that fails for longer. Then the response is kept on the local disk, and the error says where.
-    pub async fn archive_response(&self, id: AttemptId, body: Bytes) -> Result<()> {
+    pub async fn archive_response(&self, attempt: &Attempt, body: Bytes) -> Result<()> {
         let packed = pack(body).await?;
-        match self
-            .store
-            .put(&self.layout.response(id), packed.clone())
-            .await
-        {
+        let path = self.layout.response(attempt.id);
+        match self.store.put(&path, packed.clone()).await {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.spill(id, packed, error).await),
+            Err(error) => Err(self.spill(attempt, packed, error).await),
         }
     }
 

@@ -1,24 +1,29 @@
 //! The spill folder: where paid responses wait on the local disk if the lake cannot take them for long.
 //!
 //! It is the last resort. A response that is spilled is put into the archive by the next start of the same run on this
-//! machine, before anything is asked again.
+//! machine, before anything is asked again. Its file is named after the tag of its attempt, because the numbers of attempts
+//! alone are those of every run. A lake that does not know the run, for example an empty one because the disk is not
+//! mounted, never makes a response go.
 
 use std::path::{Path as FsPath, PathBuf};
 
 use bytes::Bytes;
 use tracing::{info, warn};
 
+use super::attempt::{Attempt, Intent};
 use super::handle::Ledger;
+use super::stored::Stored;
 use crate::error::{Context, Error, Result, advice};
 use crate::store::{AttemptId, Layout, write_whole};
 
 impl Ledger {
     /// Keeps a packed response in the spill folder, and returns the error that says where.
-    pub(super) async fn spill(&self, id: AttemptId, packed: Bytes, cause: Error) -> Error {
+    pub(super) async fn spill(&self, attempt: &Attempt, packed: Bytes, cause: Error) -> Error {
         let Some(folder) = self.spill_folder() else {
             return cause;
         };
-        let file = folder.join(name(id));
+        let id = attempt.id;
+        let file = folder.join(name(&attempt.tag));
         let written = write(folder, file.clone(), packed).await;
         let message = format!("the lake does not take the response to attempt {id}");
         let advice = advice(&cause).unwrap_or("resolve what the lake says");
@@ -55,22 +60,26 @@ impl Ledger {
         private(&folder).context(|| unreadable(&folder))?;
         for file in files {
             let file = file.context(|| unreadable(&folder))?.path();
-            let Some(id) = file
+            let Some(spilled) = file
                 .file_name()
-                .and_then(|name| Layout::attempt_of(name.to_str()?))
+                .and_then(|name| Spilled::parse(name.to_str()?))
             else {
                 continue;
             };
-            let (path, intent) = (self.layout.response(id), self.layout.intent(id));
-            // A response that no intent of this run asked for, or that has arrived after all, changes nothing.
-            let wanted =
-                self.store.get(&intent).await?.is_some() && self.store.get(&path).await?.is_none();
-            if wanted {
-                let packed = std::fs::read(&file).context(|| unreadable(&folder))?;
-                self.store.put(&path, packed.into()).await?;
-                info!(attempt = %id, "put a response that was kept on the local disk into the archive");
-            } else {
-                warn!(file = %file.display(), "a response that was kept on the local disk is not needed; deleting it");
+            let path = self.layout.response(spilled.id);
+            match self.need(&spilled).await? {
+                Need::Wanted => {
+                    let packed = std::fs::read(&file).context(|| unreadable(&folder))?;
+                    self.store.put(&path, packed.into()).await?;
+                    info!(attempt = %spilled.id, "put a response that was kept on the local disk into the archive");
+                }
+                Need::Not => {
+                    warn!(file = %file.display(), "a response that was kept on the local disk is not needed; deleting it");
+                }
+                Need::Unknown => {
+                    warn!(file = %file.display(), "a paid response is kept on the local disk, but the lake does not know its run {}; if this is the right lake, delete the file", spilled.run);
+                    continue;
+                }
             }
             std::fs::remove_file(&file).context(|| unreadable(&folder))?;
         }
@@ -81,10 +90,44 @@ impl Ledger {
         Ok(())
     }
 
-    /// Whether the response to an attempt is in the spill folder.
+    /// Whether the lake needs a spilled response.
+    async fn need(&self, spilled: &Spilled<'_>) -> Result<Need> {
+        let intent = self.read::<Intent>(self.layout.intent(spilled.id)).await?;
+        let is_asked_for = match intent {
+            Stored::Whole(intent) => name(&intent.tag) == spilled.name,
+            // Only the targets are lost with it.
+            Stored::Damaged(_) => true,
+            Stored::Missing => false,
+        };
+        if is_asked_for {
+            let arrived = self.store.get(&self.layout.response(spilled.id)).await?;
+            return Ok(if arrived.is_none() {
+                Need::Wanted
+            } else {
+                Need::Not
+            });
+        }
+        // Pruning deletes the intents of a run, and then its record.
+        let records = self.run_records().await?;
+        let is_known = records.iter().any(|record| record.run == spilled.run);
+        Ok(if is_known || self.is_pruned().await? {
+            Need::Not
+        } else {
+            Need::Unknown
+        })
+    }
+
+    /// Whether a response to an attempt with this id is in the spill folder.
     pub(super) fn is_spilled(&self, id: AttemptId) -> bool {
-        self.spill_folder()
-            .is_some_and(|folder| folder.join(name(id)).exists())
+        let files = self
+            .spill_folder()
+            .and_then(|folder| std::fs::read_dir(folder).ok());
+        let mut names = files.into_iter().flatten().flatten();
+        names.any(|file| {
+            let name = file.file_name();
+            let spilled = name.to_str().and_then(Spilled::parse);
+            spilled.is_some_and(|spilled| spilled.id == id)
+        })
     }
 
     fn spill_folder(&self) -> Option<PathBuf> {
@@ -100,8 +143,34 @@ fn unreadable(folder: &FsPath) -> String {
     )
 }
 
-fn name(id: AttemptId) -> String {
-    format!("{id}.json.zst")
+/// The name of the file of the response to an attempt with this tag.
+fn name(tag: &str) -> String {
+    format!("{}.json.zst", tag.replace('/', "."))
+}
+
+/// A response in the spill folder.
+struct Spilled<'a> {
+    name: &'a str,
+    run: &'a str,
+    id: AttemptId,
+}
+
+impl<'a> Spilled<'a> {
+    fn parse(name: &'a str) -> Option<Self> {
+        let (run, id) = name.split_once('.')?;
+        let id = Layout::attempt_of(id)?;
+        Some(Self { name, run, id })
+    }
+}
+
+/// What a spilled response is to the lake.
+enum Need {
+    /// The response that an attempt lacks.
+    Wanted,
+    /// Nothing: it has arrived after all, or its run was pruned.
+    Not,
+    /// Of a run that the lake does not know.
+    Unknown,
 }
 
 async fn write(folder: PathBuf, file: PathBuf, packed: Bytes) -> Result<()> {

@@ -10,6 +10,7 @@ use super::report::CheckReport;
 use super::surroundings::Surroundings;
 use crate::error::Result;
 use crate::fetch::require_account;
+use crate::lake::check_tables;
 
 /// How far a check goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,12 +31,17 @@ pub async fn check(
     scope: CheckScope,
     env: &Surroundings<'_>,
 ) -> Result<CheckReport> {
-    let store = env.lake(pipeline)?;
     // Someone waits for the answer.
-    store
-        .patient(&env.clock, &env.stop, Duration::ZERO)
-        .probe(&env.owner)
-        .await?;
+    let store = env
+        .lake(pipeline)?
+        .patient(&env.clock, &env.stop, Duration::ZERO);
+    store.probe(&env.owner).await?;
+    check_tables(
+        &store,
+        &pipeline.lake.table_formats,
+        &pipeline.lake.contracts,
+    )
+    .await?;
     let connection = connect(pipeline, &credentials_for(pipeline, env)?, env).await?;
     let account = require_account(&connection.client, &env.clock).await?;
     // Prices that a run would refuse are a reason for the check to fail, too.

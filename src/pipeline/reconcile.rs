@@ -45,15 +45,21 @@ pub(super) async fn reconcile(
     })
 }
 
-/// The attempts of the newest run of the snapshot; at least one.
+/// The attempts of the newest run of the snapshot that has any; at least one.
 async fn our_attempts(pipeline: &Pipeline, store: &Store) -> Result<Vec<Attempt>> {
     let ledger = Ledger::new(store.clone(), pipeline.snapshot);
     let records = ledger.run_records().await?;
-    let first = records.last().map_or(0, |record| record.first_batch);
-    let earlier = ledger
-        .earlier_attempts(pipeline.request.endpoint, first..u32::MAX)
-        .await?
-        .attempts;
+    // A replacement that has sent nothing yet has nothing to compare.
+    let mut newest_first = records.iter().rev().map(|record| record.first_batch);
+    let mut earlier = Vec::new();
+    while earlier.is_empty()
+        && let Some(first) = newest_first.next()
+    {
+        earlier = ledger
+            .earlier_attempts(pipeline.request.endpoint, first..u32::MAX)
+            .await?
+            .attempts;
+    }
     if earlier.is_empty() {
         let message = format!(
             "no request of snapshot {} is recorded in {}",

@@ -93,6 +93,7 @@ pub(super) async fn refused_before(
     env: &Surroundings<'_>,
 ) -> Option<RefusedBefore> {
     let read = tokio::select! {
+        biased;
         read = remembered(pipeline, env) => read,
         () = env.clock.sleep(PATIENCE) => return None,
     };

@@ -42,6 +42,11 @@ pub async fn replay(
     let store = env.lake(pipeline)?;
     store.probe(&env.owner).await?;
     same_kind_of_data(pipeline, &store, &open_snapshots(&store).await?).await?;
+    // Before the lock, which would leave a folder for a date that was never started.
+    let ledger = Ledger::new(store.clone(), pipeline.snapshot);
+    if ledger.run_records().await?.is_empty() {
+        return Err(nothing_archived(pipeline, &store));
+    }
     let mode = RunMode {
         findings,
         ..RunMode::default()

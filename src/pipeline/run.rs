@@ -33,7 +33,7 @@ use super::target_states::{TargetState, TargetStates};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fate::Fate;
 use crate::fetch::Credentials;
-use crate::lake::{Manifest, Tally, heal, is_untidy};
+use crate::lake::{Manifest, Tally, check_tables, heal, is_untidy};
 use crate::ledger::{Ledger, RefusedTarget, RunRecord, refused_before, remember_refused};
 use crate::store::Store;
 use crate::targets::{TargetId, TargetList};
@@ -77,6 +77,12 @@ async fn run_without_events(
         end.report.also_open = open;
         return Ok(end);
     }
+    check_tables(
+        &store,
+        &pipeline.lake.table_formats,
+        &pipeline.lake.contracts,
+    )
+    .await?;
     let ledger = Ledger::new(store.clone(), snapshot);
     begins_today(pipeline, mode.begins, &ledger, published.as_ref()).await?;
     let credentials = credentials_for(pipeline, env)?;

@@ -56,11 +56,13 @@ impl<'a> Session<'a> {
         let max_time = pipeline.budget.max_time;
         let deadline = max_time.map(|time| clock.running() + time);
         let account = tokio::select! {
+            biased;
             account = reach_account(&connection.client, clock) => account?,
             reason = env.stop.requested() => return Err(reason.error()),
         };
         warn_of_clock(connection.client.provider_ahead());
         let index = tokio::select! {
+            biased;
             index = fetch_index(&connection.client, clock) => index,
             reason = env.stop.requested() => return Err(reason.error()),
         };
@@ -225,6 +227,7 @@ impl<'a> Session<'a> {
             env.clock.sleep(SETTLING_AT_THE_END).await;
         };
         tokio::select! {
+            biased;
             recorded = recorded => {
                 if let Err(error) = recorded {
                     warn!(%error, "failed to settle charges; they stay unknown");

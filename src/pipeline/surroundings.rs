@@ -88,6 +88,7 @@ pub(super) async fn locked<T>(
         work,
     );
     tokio::select! {
+        biased;
         end = held => end,
         // It never ends.
         () = store.watch(tell) => Err(Error::unexpected("the lake is no longer watched")),

@@ -124,14 +124,14 @@ fn path(name: &str) -> Result<Path> {
 
 /// A list that cannot be read is for the user to correct: nothing was sent.
 fn unreadable(error: object_store::Error) -> Error {
+    if asks_metadata_service(&error) {
+        return Error::usage("there are no credentials for its bucket").with_hint(NO_CREDENTIALS);
+    }
     let (message, hint) = match &error {
         object_store::Error::NotFound { .. } => (
             "it does not exist",
             "correct [targets] paths or create the list; nothing was sent",
         ),
-        error if asks_metadata_service(error) => {
-            ("there are no credentials for it", NO_CREDENTIALS)
-        }
         object_store::Error::Unauthenticated { .. }
         | object_store::Error::PermissionDenied { .. } => (
             "access is denied",

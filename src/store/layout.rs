@@ -118,6 +118,22 @@ impl Layout {
         Path::from("_staging")
     }
 
+    /// The folders that a run writes to. A lake has those of formats only if it has tables of them.
+    pub(super) fn written() -> impl Iterator<Item = Path> {
+        let folders = [
+            Self::archives(),
+            Self::runs(),
+            Self::manifests(),
+            Self::all_staged(),
+            Path::from("_contracts"),
+        ];
+        let of_tables = [Self::table, Self::delta_log, Self::iceberg_folder];
+        let of_tables = of_tables
+            .into_iter()
+            .flat_map(|folder| Table::ALL.map(folder));
+        folders.into_iter().chain(of_tables)
+    }
+
     /// The folder of everything a run stages.
     pub(crate) fn staging_root(self) -> Path {
         Path::from(format!("_staging/{}", self.snapshot))

@@ -137,6 +137,7 @@ impl Lock {
         work: impl AsyncFnOnce(Arc<Self>) -> Result<T>,
     ) -> Result<T> {
         let lock = tokio::select! {
+            biased;
             lock = Self::take(store, snapshot, owner.clone(), clock) => Arc::new(lock?),
             reason = stop.requested() => return Err(reason.error()),
         };
@@ -144,6 +145,7 @@ impl Lock {
             warn!(%error, "failed to delete what an interrupted process has left (harmless)");
         }
         let end = tokio::select! {
+            biased;
             end = work(Arc::clone(&lock)) => end,
             // `keep` never returns.
             () = lock.keep(stop) => Err(Error::unexpected("the lock is no longer renewed")),

@@ -14,7 +14,6 @@ use super::layout::Layout;
 use super::objects::Store;
 use super::owner::Owner;
 use super::patience::{asks_metadata_service, is_denied};
-use crate::contract::Table;
 use crate::error::{Error, Result};
 
 /// How the names of probes begin.
@@ -52,10 +51,7 @@ impl Store {
         let Some(root) = self.root() else {
             return Ok(());
         };
-        for folder in [Layout::archives(), Layout::runs(), Layout::manifests()]
-            .into_iter()
-            .chain(Table::ALL.map(Layout::table))
-        {
+        for folder in Layout::written() {
             let folder = root.join(folder.as_ref());
             if folder.is_dir() {
                 try_to_move(root, &folder, &name).map_err(|error| {
@@ -64,7 +60,10 @@ impl Store {
                         root.display(),
                         folder.display()
                     );
-                    let hint = "nothing was sent; the folders of a lake must be on one volume, and links or mounts in it must not lead to another one";
+                    let hint = match error.kind() {
+                        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "nothing was sent; give the user of this process the right to write to both",
+                        _ => "nothing was sent; the folders of a lake must be on one volume, and links or mounts in it must not lead to another one",
+                    };
                     Error::usage(message).caused_by(error).with_hint(hint)
                 })?;
             }

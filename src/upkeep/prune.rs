@@ -17,7 +17,7 @@ use super::unfinished::{Objects, being_replaced, days_before, is_open, open_snap
 use crate::clock::Clock;
 use crate::contract::Table;
 use crate::error::Result;
-use crate::lake::{remove_from_tables, snapshots};
+use crate::lake::{ensure_readable, remove_from_tables, snapshots};
 use crate::ledger::{forget_bundles, refused_until};
 use crate::stop::Stop;
 use crate::store::{Layout, Lock, Owner, Store};
@@ -243,6 +243,7 @@ impl<'a> Date<'a> {
             lock,
             ..
         } = *self;
+        ensure_readable(store).await?;
         // With the marker, the next pruning finds what is left if this one is interrupted.
         lock.ensure().await?;
         store.put(&layout.pruned(), Bytes::new()).await?;

@@ -240,7 +240,7 @@ fn values_and_flags_that_are_wrong_are_refused_with_what_is_right() {
         (&["prune", lake], "no rule says what to keep"),
         (
             &["prune", lake, "--keep-snapshots", "-1"],
-            "unexpected argument '-1' found",
+            "not a whole number from 0 up, or too large; write it as 30",
         ),
         (
             &["sql", lake, "--write", "/no/such/file"],
@@ -248,7 +248,7 @@ fn values_and_flags_that_are_wrong_are_refused_with_what_is_right() {
         ),
         (
             &["simulate", "--port", "99999"],
-            "99999 is not in 0..=65535",
+            "not a port; write a number from 0 to 65535",
         ),
         (
             &["schema", "nope"],

@@ -22,7 +22,7 @@ use fastrand::Rng;
 use object_store::memory::InMemory;
 use tokio::sync::Notify;
 
-use crate::campaign::{Left, is_full, only_seed, seeds};
+use crate::campaign::{contents, is_full, only_seed, seeds};
 use crate::faulty::{Faulty, Troubles};
 use crate::harness::{Site, date, noon, surroundings};
 use crate::turns::in_turns;
@@ -127,7 +127,7 @@ async fn run_or_die(
 
 /// The branches that a seed can reach; the campaign must reach each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Branch {
+enum Branch {
     Published,
     /// Every target is refused: nothing to publish.
     AllRefused,
@@ -142,8 +142,8 @@ pub(crate) enum Branch {
     Continued,
 }
 
-/// Plays one seed to its end and returns the branches it reached and what it has left.
-pub(crate) async fn play(seed: u64) -> (BTreeSet<Branch>, Left) {
+/// Plays one seed to its end and returns the branches it reached.
+async fn play(seed: u64) -> BTreeSet<Branch> {
     let mut reached = BTreeSet::new();
     let ambiguous = AtomicBool::new(false);
     let mut random = Rng::with_seed(seed);
@@ -267,7 +267,6 @@ pub(crate) async fn play(seed: u64) -> (BTreeSet<Branch>, Left) {
     }
     let report = last.unwrap_or_else(|| panic!("seed {seed}: not published after 40 starts"));
     let charged = spent(&simulator);
-    let left = Left::of(&simulator, &memory).await;
     if report.state == RunState::Open {
         // Everything is refused. The ledger must agree with the provider here, too.
         reached.insert(Branch::AllRefused);
@@ -281,7 +280,7 @@ pub(crate) async fn play(seed: u64) -> (BTreeSet<Branch>, Left) {
             charged <= report.cost_usd + report.cost_unknown_usd,
             "seed {seed}"
         );
-        return (reached, left);
+        return reached;
     }
     reached.insert(Branch::Published);
     if report.fates.refused > 0 {
@@ -302,7 +301,7 @@ pub(crate) async fn play(seed: u64) -> (BTreeSet<Branch>, Left) {
         "seed {seed}"
     );
     assert_eq!(report.unmatched, 0, "seed {seed}");
-    for (path, bytes) in &left.objects {
+    for (path, bytes) in contents(&memory).await {
         if path.starts_with("pages/") {
             let file = site.lake().join(path);
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -325,14 +324,14 @@ pub(crate) async fn play(seed: u64) -> (BTreeSet<Branch>, Left) {
         "seed {seed}: a target has two rows"
     );
     assert_eq!(rows.len() as u64, report.fates.returned, "seed {seed}");
-    (reached, left)
+    reached
 }
 
 #[test]
 fn targets_and_money_are_conserved_whatever_the_interleaving() {
     let mut counts: BTreeMap<Branch, u32> = BTreeMap::new();
     for seed in seeds(24, 400) {
-        for branch in simulated(play(seed)).0 {
+        for branch in simulated(play(seed)) {
             *counts.entry(branch).or_default() += 1;
         }
     }

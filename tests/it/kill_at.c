@@ -1,10 +1,11 @@
 /* Kills a program at one of its file operations: before it, or as soon as it has happened.
  *
- * kill_at FOLDER NUMBER before|after LOG PROGRAM [ARGUMENT…]
+ * kill_at FOLDER NUMBER|PATH before|after LOG PROGRAM [ARGUMENT…]
  *
  * Counts what changes files below FOLDER: opening for writing, renames, links, deletions, new folders, truncation and
- * syncs, by all threads. Writes the name of each to LOG, one per line. The operation with this NUMBER, from 0, is the
- * last: every thread is killed with SIGKILL. Exits as the program does, or with 137 after a kill.
+ * syncs, by all threads. Writes the name of each to LOG, one per line. The operation with this NUMBER, from 0, or
+ * the first on a file whose path ends with PATH, is the last: every thread is killed with SIGKILL. Exits as the program
+ * does, or with 137 after a kill.
  *
  * A tracer and not a preloaded library, because the program makes some of these calls without the C library. */
 #define _GNU_SOURCE
@@ -136,10 +137,17 @@ static int changes(pid_t thread, const struct call *call, const uint64_t args[6]
     return is_below;
 }
 
+static int ends_with(const char *text, const char *end) {
+    size_t length = strlen(text), tail = strlen(end);
+    return length >= tail && !strcmp(text + length - tail, end);
+}
+
 int main(int argc, char **argv) {
-    if (argc < 6) return fprintf(stderr, "kill_at FOLDER NUMBER before|after LOG PROGRAM…\n"), 125;
+    if (argc < 6) return fprintf(stderr, "kill_at FOLDER NUMBER|PATH before|after LOG PROGRAM…\n"), 125;
     const char *folder = argv[1];
-    long at = atol(argv[2]), count = 0;
+    char *rest;
+    long at = strtol(argv[2], &rest, 10), count = 0;
+    const char *end = *rest ? argv[2] : NULL;
     int is_after = !strcmp(argv[3], "after"), status, code = 125, killed = 0;
     FILE *log = fopen(argv[4], "w");
     if (!log) fail(argv[4]);
@@ -167,7 +175,7 @@ int main(int argc, char **argv) {
             while (call < calls + CALLS && call->number != (long)info.seccomp.nr) call++;
             if (call < calls + CALLS && changes(thread, call, (const uint64_t *)info.seccomp.args, folder, path)) {
                 fprintf(log, "%s %s\n", call->name, path);
-                if (count++ == at) {
+                if (end ? ends_with(path, end) : count++ == at) {
                     if (!is_after) {
                         killed = !kill(program, SIGKILL);
                         continue;

@@ -339,7 +339,8 @@ async fn a_program_killed_at_any_file_operation_is_repeated_once_and_nothing_is_
             let killer = Arc::clone(&killer);
             tokio::spawn(async move { killed(&killer, &case, at, when).await })
         })
-        .buffer_unordered(2);
+        // A start that settles charges mostly waits for the provider to list them.
+        .buffer_unordered(6);
     let mut reached: BTreeMap<String, u32> = BTreeMap::new();
     while let Some(kind) = killed.next().await {
         *reached.entry(kind.unwrap()).or_default() += 1;

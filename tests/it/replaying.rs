@@ -158,6 +158,32 @@ async fn a_later_contract_adopts_fields_that_were_kept_in_extra() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replay_with_other_files_waits_for_a_replacement_that_was_begun_and_paid_for() {
+    let site = Site::new(lines(1200));
+    let (simulator, clock) = simulator(Behaviour::default()).await;
+    assert!(site.run(&simulator, &clock).await.unwrap().error.is_none());
+    let runs = site.lake().join("_runs/2026-11-23");
+    let record = std::fs::read_to_string(runs.join("run.json")).unwrap();
+    let mut record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    record["run"] = "20261123T233000Z-0badf0".into();
+    record["generation"] = 2.into();
+    record["first_batch"] = 1000.into();
+    std::fs::write(runs.join("run.2.json"), record.to_string()).unwrap();
+    // The same files may be put back.
+    site.replay(&simulator, &clock).await.unwrap();
+    add_field(&site, "page_authority", |n| (n as i64).into());
+    let before = site.published_files();
+    let error = site.replay(&simulator, &clock).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert!(error.to_string().contains("a replacement of it"), "{error}");
+    assert!(site.published_files() == before);
+    assert_eq!(site.manifest()["generation"], 1);
+    std::fs::remove_file(runs.join("run.2.json")).unwrap();
+    site.replay(&simulator, &clock).await.unwrap();
+    assert_eq!(site.manifest()["generation"], 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_incomplete_archive_never_replaces_a_published_snapshot() {
     for lost in [
         "_archive/2026-11-23",

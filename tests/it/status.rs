@@ -274,8 +274,12 @@ fn a_replay_of_a_wrong_date_leaves_no_night_behind() {
     let lake = site.lake().display().to_string();
     let run = site.program("run", &["-q"]);
     assert!(run.status.success(), "{}", text(&run.stderr));
+    let before = site.tree();
     let replay = site.program("replay", &["--snapshot", "2020-01-01"]);
     assert_eq!(replay.status.code(), Some(2), "{}", text(&replay.stderr));
+    assert_eq!(site.tree(), before);
+    // A command that is killed between its lock and its first record.
+    std::fs::create_dir_all(site.lake().join("_runs/2020-01-01/locks")).unwrap();
     for command in ["status", "snapshots"] {
         let output = program().args([command, &lake]).output().unwrap();
         let said = format!("{}{}", text(&output.stdout), text(&output.stderr));

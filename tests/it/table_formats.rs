@@ -33,7 +33,7 @@ const FOREIGN_DELTA: &str = r#"{"protocol":{"minReaderVersion":1,"minWriterVersi
 "#;
 
 #[test]
-fn a_table_of_another_program_stops_publishing_and_the_same_run_continues_once_it_is_gone() {
+fn a_table_of_another_program_stops_a_run_before_it_pays() {
     for (formats, place, content, complaint) in [
         (
             r#"["delta"]"#,
@@ -57,16 +57,19 @@ fn a_table_of_another_program_stops_publishing_and_the_same_run_continues_once_i
             said.contains(complaint) && said.contains("move pages/_"),
             "{said}"
         );
-        assert!(!site.lake().join(format!("_snapshots/{DATE}.json")).exists());
+        let checked = site.program("check", &[]);
+        assert_eq!(checked.status.code(), Some(2));
+        assert!(text(&checked.stderr).contains(complaint));
+        for nothing in [
+            format!("_snapshots/{DATE}.json"),
+            format!("_archive/{DATE}"),
+        ] {
+            assert!(!site.lake().join(&nothing).exists(), "{nothing}");
+        }
         assert_eq!(std::fs::read_to_string(&foreign).unwrap(), content);
         std::fs::remove_file(foreign).unwrap();
         let (code, said) = run(&site, DATE);
         assert_eq!(code, Some(0), "{said}");
-        // Its responses were archived by the first start.
-        let summary = site.lake().join(format!("_runs/{DATE}/summary.json"));
-        let summary = std::fs::read_to_string(summary).unwrap();
-        let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
-        assert_eq!(summary["requests"], 3, "{summary}");
         let output = program().arg("verify").arg(site.lake()).output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stdout));
     }
@@ -113,6 +116,44 @@ fn a_format_that_is_switched_off_is_kept_up_to_date_and_never_stops_a_publicatio
         std::fs::remove_dir_all(off.lake().join(table.name()).join("_iceberg")).unwrap();
     }
     assert!(verify().status.success(), "{}", text(&verify().stdout));
+}
+
+#[test]
+fn in_a_lake_that_was_moved_nothing_is_paid_or_removed_until_its_iceberg_tables_are_moved_away() {
+    let site = site(r#"["delta", "iceberg"]"#);
+    for date in ["2026-11-21", "2026-11-22"] {
+        assert_eq!(run(&site, date).0, Some(0));
+    }
+    let moved = Site::new((0..300).map(|n| format!("d{n}.com")))
+        .with_lake(r#"table_formats = ["delta", "iceberg"]"#);
+    std::fs::rename(site.lake(), moved.lake()).unwrap();
+    let verify = || {
+        let output = program().arg("verify").arg(moved.lake()).output().unwrap();
+        text(&output.stdout)
+    };
+    let names = || {
+        let names = moved.tree().into_keys();
+        names
+            .filter(|name| !name.contains("/locks/"))
+            .collect::<Vec<_>>()
+    };
+    let before = (names(), verify());
+    let (code, said) = run(&moved, DATE);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("the lake is now at"), "{said}");
+    let lake = moved.lake().display().to_string();
+    let prune = ["prune", &lake, "--keep-snapshots", "1", "--yes"];
+    let pruned = program().args(prune).output().unwrap();
+    assert_ne!(pruned.status.code(), Some(0));
+    assert_eq!(before, (names(), verify()));
+    for table in Table::ALL {
+        std::fs::remove_dir_all(moved.lake().join(table.name()).join("_iceberg")).unwrap();
+    }
+    assert_eq!(run(&moved, DATE).0, Some(0));
+    let output = program().args(prune).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let output = program().arg("verify").arg(moved.lake()).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stdout));
 }
 
 #[test]

@@ -15,8 +15,8 @@ use backlake::store::{Owner, Store};
 use backlake::upkeep::{Keep, compact, prune, to_compact, to_prune};
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
-use object_store::ObjectStore;
 use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use crate::campaign::contents;
 use crate::harness::{Site, date, mixed_targets as lines, noon, surroundings};
@@ -190,6 +190,17 @@ impl World {
         for date in snapshots(&store).await.unwrap() {
             let found = audit(&store, date).await.unwrap().unwrap();
             assert_eq!(found.problems, [""; 0], "{what}");
+        }
+    }
+
+    /// Puts these objects in the place of all objects of the lake.
+    pub(crate) async fn replace_by(&self, objects: &BTreeMap<String, Bytes>) {
+        for path in self.tree().await.into_keys() {
+            self.objects.delete(&path.into()).await.unwrap();
+        }
+        for (path, bytes) in objects {
+            let path = path.as_str().into();
+            self.objects.put(&path, bytes.clone().into()).await.unwrap();
         }
     }
 

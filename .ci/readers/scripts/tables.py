@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 import time
 
 os.environ["TZ"] = "UTC"
@@ -106,13 +107,29 @@ def by_polars(question):
     return {name: facts_of(table.to_arrow(compat_level=polars.CompatLevel.oldest())) for name, table in tables.items()}
 
 
+def by_spark(question):
+    from iceberg_spark import session
+
+    reader = session().read.format("iceberg").option("vectorization-enabled", "false")
+    if at := question.get("at"):
+        reader = reader.option("snapshot-id", at)
+    if question["do"] == "rows":
+        return reader.load(f"{lake}/{question['table']}/_iceberg").count()
+    found = {}
+    for name in request["tables"]:
+        with tempfile.TemporaryDirectory() as folder:
+            reader.load(f"{lake}/{name}/_iceberg").write.mode("overwrite").parquet(folder)
+            found[name] = facts(connect(), f"read_parquet('{folder}/*.parquet')")
+    return found
+
+
 def facts_of(table: pyarrow.Table):
     connection = connect()
     connection.register("read", table)
     return facts(connection, "read")
 
 
-ENGINES = {"duckdb": by_duckdb, "ducklake": by_ducklake, "pyiceberg": by_pyiceberg, "polars": by_polars}
+ENGINES = {"duckdb": by_duckdb, "ducklake": by_ducklake, "pyiceberg": by_pyiceberg, "polars": by_polars, "spark": by_spark}
 
 
 def answer(question):

@@ -6,7 +6,6 @@ use chrono::{DateTime, NaiveDate, Utc};
 use deltalake::kernel::{Add, Remove, Transaction};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use futures::{StreamExt as _, TryStreamExt as _};
-use object_store::path::Path;
 
 use super::super::conflicts::{self, Versioned, reach};
 use super::super::manifest::{Manifest, ManifestFile};
@@ -56,6 +55,22 @@ pub(in crate::lake) async fn commit<'a>(
     }
     sync(&logs).await?;
     Ok(commits)
+}
+
+/// Reads the logs that exist and checks that these contracts fit them.
+///
+/// # Errors
+/// As [`commit`].
+pub(in crate::lake) async fn check<'a>(
+    store: &Store,
+    contract_of: impl Fn(Table) -> &'a Contract,
+) -> Result<()> {
+    for log in open_all(store).await? {
+        if let Some(metadata) = log.metadata() {
+            widened(metadata, contract_of(log.table))?;
+        }
+    }
+    Ok(())
 }
 
 async fn open_all(store: &Store) -> Result<Vec<Log>> {
@@ -294,22 +309,7 @@ impl SnapshotFiles<'_> {
 
     /// The action that adds a file, with its statistics.
     async fn add(&self, log: &Log, path: &str, file: &ManifestFile, date: &str) -> Result<Add> {
-        let (rows, stats) = stats::read(
-            log.store(),
-            &Path::from(file.path.as_str()),
-            file.bytes,
-            self.contract,
-        )
-        .await?;
-        if rows as u64 != file.rows {
-            let message = format!(
-                "{} has {rows} rows, the manifest says {}",
-                file.path, file.rows
-            );
-            return Err(Error::unexpected(message).with_hint(
-                "the snapshot was not committed to the Delta log; run `backlake verify` to audit it",
-            ));
-        }
+        let stats = stats::read(log.store(), file, self.contract).await?;
         Ok(Add {
             path: path.to_owned(),
             partition_values: [(PARTITION.to_owned(), Some(date.to_owned()))].into(),

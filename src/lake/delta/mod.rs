@@ -20,4 +20,4 @@ mod store;
 #[cfg(test)]
 mod testing;
 
-pub(super) use commit::{commit, differences, missing, remove};
+pub(super) use commit::{check, commit, differences, missing, remove};

@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Datelike as _, Utc};
-use object_store::path::Path;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::super::footer::{Bound, chunks, nulls, raised, range, read_footer, shortened};
+use super::super::manifest::ManifestFile;
 use crate::contract::{ColumnType, Contract};
 use crate::error::{Context, Result};
 use crate::store::Store;
@@ -30,21 +30,18 @@ struct Stats {
     null_count: BTreeMap<String, i64>,
 }
 
-/// The number of rows in a file, and its statistics as JSON.
+/// The statistics of a published file as JSON.
 ///
 /// # Errors
-/// A lake that fails, or a file that is not Parquet.
+/// A lake that fails, or a file that differs from the lake's manifest.
 pub(super) async fn read(
     store: &Store,
-    path: &Path,
-    bytes: u64,
+    file: &ManifestFile,
     contract: &Contract,
-) -> Result<(i64, String)> {
-    let footer = read_footer(store, path, bytes).await?;
-    let stats = of_footer(&footer, contract);
-    let json = serde_json::to_string(&stats)
-        .context(|| format!("failed to write statistics of {path}"))?;
-    Ok((stats.num_records, json))
+) -> Result<String> {
+    let footer = read_footer(store, file, "Delta").await?;
+    serde_json::to_string(&of_footer(&footer, contract))
+        .context(|| format!("failed to write statistics of {}", file.path))
 }
 
 fn of_footer(footer: &ParquetMetaData, contract: &Contract) -> Stats {

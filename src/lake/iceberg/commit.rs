@@ -71,6 +71,22 @@ pub(in crate::lake) async fn missing(
     Ok(snapshots.iter().filter(lacks).copied().collect())
 }
 
+/// Reads the tables that exist and checks that these contracts fit them.
+///
+/// # Errors
+/// As [`commit`].
+pub(in crate::lake) async fn check<'a>(
+    store: &Store,
+    contract_of: impl Fn(Table) -> &'a Contract,
+) -> Result<()> {
+    for mut table in open_all(store).await? {
+        if let Some(metadata) = &mut table.metadata {
+            metadata.widen(contract_of(table.table))?;
+        }
+    }
+    Ok(())
+}
+
 async fn open_all(store: &Store) -> Result<Vec<IcebergTable>> {
     let mut tables = Vec::new();
     for table in Table::ALL {

@@ -22,5 +22,5 @@ mod schema;
 mod stats;
 mod table;
 
-pub(super) use commit::{commit, missing, remove};
+pub(super) use commit::{check, commit, missing, remove};
 pub(super) use differences::differences;

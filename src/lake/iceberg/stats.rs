@@ -4,7 +4,6 @@
 //! value. A column without complete Parquet statistics gets no bounds.
 
 use chrono::NaiveDate;
-use object_store::path::Path;
 use parquet::file::metadata::ParquetMetaData;
 
 use super::super::footer::{self, chunks, nulls, raised, range, read_footer, shortened};
@@ -12,7 +11,7 @@ use super::super::manifest::ManifestFile;
 use super::avro::{Bound, Count, DataFile, Partition, days};
 use super::schema::{SORT_ORDER_ID, columns};
 use crate::contract::{ColumnType, Contract};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::store::Store;
 
 /// Describes a published file; `uri` is its place.
@@ -26,17 +25,7 @@ pub(super) async fn data_file(
     date: NaiveDate,
     contract: &Contract,
 ) -> Result<DataFile> {
-    let footer = read_footer(store, &Path::from(file.path.as_str()), file.bytes).await?;
-    let rows = footer.file_metadata().num_rows();
-    if rows as u64 != file.rows {
-        let message = format!(
-            "{} has {rows} rows, the manifest says {}",
-            file.path, file.rows
-        );
-        return Err(Error::unexpected(message).with_hint(
-            "the snapshot was not committed to the Iceberg table; run `backlake verify` to audit it",
-        ));
-    }
+    let footer = read_footer(store, file, "Iceberg").await?;
     Ok(described(&footer, file, uri, date, contract))
 }
 
