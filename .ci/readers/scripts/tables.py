@@ -110,7 +110,7 @@ def by_polars(question):
 def by_spark(question):
     from iceberg_spark import session
 
-    reader = session().read.format("iceberg").option("vectorization-enabled", "false")
+    reader = session().read.format("iceberg")
     if at := question.get("at"):
         reader = reader.option("snapshot-id", at)
     if question["do"] == "rows":

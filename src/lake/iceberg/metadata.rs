@@ -105,6 +105,8 @@ impl TableMetadata {
         set("write.metadata.path", metadata.to_owned());
         // Engines must not delete what manifests of the lake list.
         set("gc.enabled", "false".to_owned());
+        // Spark's vectorized reader does not know the encoding of texts that begin alike (DELTA_BYTE_ARRAY).
+        set("read.parquet.vectorization.enabled", "false".to_owned());
         Self {
             format_version: 2,
             table_uuid: Uuid::new_v8(hashed(&[&contract.table, seed])).to_string(),
