@@ -6,6 +6,7 @@
 //! otherwise only if the lock was not renewed for a minute and stays so for another minute. An owner that resumes
 //! after that finds the higher number and stops.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use chrono::{DateTime, Utc};
 use object_store::path::Path;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::layout::Layout;
@@ -144,22 +146,30 @@ impl Lock {
         if let Err(error) = lock.clear_leftovers(&owner, clock.now()).await {
             warn!(%error, "failed to delete what an interrupted process has left (harmless)");
         }
-        let end = tokio::select! {
-            biased;
-            end = work(Arc::clone(&lock)) => end,
-            // `keep` never returns.
-            () = lock.keep(stop) => Err(Error::unexpected("the lock is no longer renewed")),
+        let ended = Notify::new();
+        let working = async {
+            let end = work(Arc::clone(&lock)).await;
+            ended.notify_one();
+            end
         };
+        let (end, ()) = tokio::join!(working, lock.keep_until(ended.notified(), stop));
         if let Some(lock) = Arc::into_inner(lock) {
             lock.release().await;
         }
         end
     }
 
-    /// Renews the lock until this future is dropped. Requests a stop if the lock is lost or cannot be renewed for long.
-    pub async fn keep(&self, stop: &Stop) {
+    /// Renews the lock until the work has ended. Requests a stop if the lock is lost or cannot be renewed for long.
+    ///
+    /// A renewal is never broken off: a disk would go on with it, and it would overwrite the release.
+    pub async fn keep_until(&self, ended: impl Future<Output = ()>, stop: &Stop) {
+        let mut ended = pin!(ended);
         loop {
-            self.clock.sleep(RENEWED_EVERY).await;
+            tokio::select! {
+                biased;
+                () = &mut ended => return,
+                () = self.clock.sleep(RENEWED_EVERY) => {}
+            }
             match self.renew().await {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Locked => {

@@ -1,3 +1,5 @@
+use std::future::pending;
+
 use object_store::memory::InMemory;
 
 use super::*;
@@ -59,7 +61,7 @@ async fn a_dead_owner_s_lock_is_taken_over_and_an_owner_that_resumes_stops() {
     let stop = Stop::default();
     assert!(
         clock
-            .within(Duration::from_secs(30), dead.keep(&stop))
+            .within(Duration::from_secs(30), dead.keep_until(pending(), &stop))
             .await
             .is_none()
     );
@@ -113,7 +115,7 @@ async fn an_owner_that_is_alive_keeps_the_lock_even_if_clocks_differ() {
     // The other process has a clock that is an hour ahead.
     let ahead = Clock::simulated(clock.now() + chrono::Duration::hours(1));
     tokio::select! {
-        () = lock.keep(&stop) => {}
+        () = lock.keep_until(pending(), &stop) => {}
         taken = Lock::take(&store, date, owner(2), &ahead) => {
             assert_eq!(taken.unwrap_err().kind(), ErrorKind::Locked);
         }
