@@ -293,7 +293,9 @@ async fn write_manifest(
 /// # Errors
 /// A lake that fails.
 pub async fn is_untidy(store: &Store, snapshot: NaiveDate) -> Result<bool> {
-    Ok(store.get(&Layout { snapshot }.placing()).await?.is_some())
+    let layout = Layout { snapshot };
+    // The folder outlives the marker in it for a moment.
+    Ok(store.has_folder(&layout.staging_root()) || store.get(&layout.placing()).await?.is_some())
 }
 
 /// Repairs a snapshot whose publication was interrupted: makes the Delta and Iceberg tables that exist match the manifest,

@@ -128,11 +128,18 @@ pub(super) fn on_a_core<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> tokio::sync::oneshot::Receiver<T> {
     let (done, result) = tokio::sync::oneshot::channel();
+    let (computed, value) = std::sync::mpsc::channel();
+    // After a panic the channels close without a value. If no one waits any more, the value is
+    // dropped.
     rayon::spawn_fifo(move || {
-        // After a panic the channel closes without a value. If no one waits any more, the value is
-        // dropped.
-        if let Ok(result) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
-            let _ = done.send(result);
+        if let Ok(value) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+            let _ = computed.send(value);
+        }
+    });
+    // The runtime knows of the work by this task: simulated time does not go on without it.
+    tokio::task::spawn_blocking(move || {
+        if let Ok(value) = value.recv() {
+            let _ = done.send(value);
         }
     });
     result

@@ -93,6 +93,11 @@ impl Store {
         self.on_disk(folder).is_some_and(|folder| !folder.exists())
     }
 
+    /// Whether a folder exists in a lake on a local disk. Object stores have no folders.
+    pub(crate) fn has_folder(&self, folder: &Path) -> bool {
+        self.on_disk(folder).is_some_and(|folder| folder.exists())
+    }
+
     /// Moves a staged folder to its place in a lake on a local disk, durably and by one rename. The place must be free.
     pub(crate) async fn move_folder(&self, staged: &FsPath, to: &Path) -> Result<()> {
         let failed = || format!("failed to move {} to {to} in the lake", staged.display());
