@@ -163,6 +163,14 @@ impl Lake {
         self.site.tree().into_keys()
     }
 
+    /// The lake and its archive are sound.
+    fn verify(&self, what: &str) {
+        let place = self.site.lake().display().to_string();
+        let audit = self.finish(&["verify".to_owned(), "--archive".to_owned(), place]);
+        let (said, errors) = (text(&audit.stdout), text(&audit.stderr));
+        assert!(audit.status.success(), "{what}: {said}{errors}");
+    }
+
     /// Files and folders that no finished command leaves.
     fn left_over(&self) -> Vec<String> {
         let files = self.names().filter(|name| is_temporary(name));
@@ -257,6 +265,11 @@ async fn killed(killer: &Killer, case: &Case, at: usize, when: When) -> String {
         return NOT_REACHED.to_owned();
     }
     assert_eq!(code, Some(KILLED), "{what}: {}", text(&output.stderr));
+    let kind = last.split(' ').next().unwrap_or_default().to_owned();
+    if is_over(&operations, when) {
+        lake.verify(&what);
+        return kind;
+    }
     settled(&lake.simulator).await;
     let lost = match command.pays() {
         true => {
@@ -288,16 +301,16 @@ async fn killed(killer: &Killer, case: &Case, at: usize, when: When) -> String {
     check_books(&manifest, &lake.simulator, &what);
     let summary = read(format!("_runs/{}/summary.json", date())).ok();
     check_summary(summary.as_deref(), &manifest, &what);
-    let verify = ["verify", "--archive"].map(str::to_owned);
-    let place = lake.site.lake().display().to_string();
-    let audit = lake.finish(&[&verify[..], &[place]].concat());
-    assert!(
-        audit.status.success(),
-        "{what}: {}{}",
-        text(&audit.stdout),
-        text(&audit.stderr)
-    );
-    last.split(' ').next().unwrap_or_default().to_owned()
+    lake.verify(&what);
+    kind
+}
+
+/// Whether a replacement has deleted its mark, which is the last thing that it does. After that, the same command is
+/// another replacement.
+fn is_over(operations: &[String], when: When) -> bool {
+    let unmarks = |line: &String| line.starts_with("unlink ") && line.ends_with(".replacing");
+    let at = operations.iter().position(unmarks);
+    at.is_some_and(|at| at + 1 < operations.len() || matches!(when, When::After))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
