@@ -274,3 +274,22 @@ def test_a_catalog_of_an_earlier_ducklake_is_refused_and_stays_as_it_is(backlake
     set_version("1.0")
     after, = lake.ask(question, scripts=lake.scripts())
     assert len(before) == 2 and len(after) == 3, (before, after)
+
+
+def test_a_catalog_with_files_of_another_lake_is_refused_and_stays_as_it_is(backlake, tables_python, folder):
+    lakes = []
+    for name in ("ours", "theirs"):
+        (folder / name).mkdir()
+        lake = Lake(backlake, tables_python, folder / name)
+        lake.file = lake.pipeline("")
+        lake.run(FIRST)
+        lakes.append(lake)
+    ours, theirs = lakes
+    question = {"engine": "ducklake", "do": "facts", "script": "file", "may_fail": True}
+    script = ours.scripts()["file"]
+    before, = ours.ask(question, scripts={"file": script})
+    of_theirs = backlake("sql", theirs.url, "--ducklake", ours.folder / "lake.ducklake")
+    refused, = theirs.ask(question, scripts={"file": of_theirs})
+    assert "files that are not from the lake" in refused["error"], refused
+    after, = ours.ask(question, scripts={"file": script})
+    assert after == before and "error" not in before, (before, after)

@@ -35,8 +35,8 @@ JOIN __ducklake_metadata_backlake.ducklake_schema AS of_schema ON of_schema.sche
 WHERE file.end_snapshot IS NULL AND of_table.end_snapshot IS NULL AND of_schema.end_snapshot IS NULL
     AND of_schema.schema_name = 'main' AND of_table.table_name IN ({names});
 SELECT CASE WHEN true THEN error(
-    'the table main.' || table_name || ' of this catalog has files of something else than the lake {place}, such as ' || path
-    || ': nothing was changed; use a catalog of its own'
+    'the table main.' || table_name || ' of this catalog has files that are not from the lake {place}, such as ' || path
+    || ': nothing was changed; use a separate catalog for this lake'
 ) END AS problem
 FROM backlake_listed
 WHERE NOT starts_with(path, '{lake}/' || table_name || '/')

@@ -46,7 +46,7 @@ pub struct Publishing<'a> {
 pub struct Published {
     /// The manifest. If the date was published with the same files before, it is that one, and the files are placed again.
     pub manifest: Manifest,
-    /// What went wrong with tables that nobody asks for.
+    /// What went wrong with tables of a format that the pipeline does not name.
     pub warnings: Vec<String>,
 }
 

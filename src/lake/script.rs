@@ -30,7 +30,7 @@ pub fn sql_text(text: &str) -> String {
     format!("'{}'", inside_quotes(text))
 }
 
-/// A text as it stands between the quotes of a literal.
+/// A text with its quotes doubled, for use between the quotes of a literal.
 pub(super) fn inside_quotes(text: &str) -> String {
     text.replace('\'', "''")
 }

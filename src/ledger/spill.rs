@@ -77,7 +77,7 @@ impl Ledger {
                     warn!(file = %file.display(), "a response that was kept on the local disk is not needed; deleting it");
                 }
                 Need::Unknown => {
-                    warn!(file = %file.display(), "a paid response is kept on the local disk, but the lake does not know its run {}; if this is the right lake, delete the file", spilled.run);
+                    warn!(file = %file.display(), "a paid response of run {} is kept on the local disk, but this lake does not know that run: check that the lake is mounted; if that lake is gone for good, delete the file", spilled.run);
                     continue;
                 }
             }

@@ -2,7 +2,7 @@
 //!
 //! A temporary file is named `.backlake-DATE-…`, or after the object that it becomes, with `#` and a number. Whoever holds
 //! the lock on a date deletes those of the date: no other process writes them then. Those of contracts and of table
-//! metadata are written by whoever holds the lock on any date, so they are deleted at once only if nobody else holds one.
+//! metadata are written by whoever holds the lock on any date, so they are deleted at once only if no other process holds one.
 //! Those of locks and of probes are written without a lock, and deleted once they are old.
 
 use std::path::{Path as FsPath, PathBuf};

@@ -151,7 +151,7 @@ impl Store {
         }
     }
 
-    /// An error of the store in words of its setup (bucket, credentials, region), if it is one of those; otherwise as it is.
+    /// Restates an error of the store in terms of its setup (bucket, credentials, region), if the setup is its cause.
     #[must_use]
     pub fn in_words(&self, error: Error) -> Error {
         match self.explained(error) {
@@ -164,7 +164,7 @@ impl Store {
         }
     }
 
-    /// The same; as `Err` if the error is not one of the setup.
+    /// The error in terms of the setup; `Err` with the error as it is if the setup is not its cause.
     fn explained(&self, error: Error) -> std::result::Result<Error, Error> {
         if self.root().is_some() {
             return Err(error);

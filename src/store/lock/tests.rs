@@ -1,3 +1,5 @@
+//! Who holds the lock on a snapshot, who takes it over, and what a renewal and a release leave alone.
+
 use std::future::pending;
 
 use object_store::memory::InMemory;
