@@ -1,5 +1,5 @@
 //! Shows whether the memory of a run grows with its batches, and how long after the last response it
-//! publishes: `cargo bench --bench run`. `-- wait` measures only the latter.
+//! publishes: `cargo bench --bench run`. `-- wait` runs only the last case.
 //!
 //! Runs of 200 and 2,000 batches: full ones (1,000 targets of few domains) and batches of 100
 //! domains. Each run is a process of its own; the simulator stays in this one. The target list grows

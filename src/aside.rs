@@ -1,16 +1,16 @@
-//! Work that takes processor time is done beside the threads that wait for the network, unless there is little of it.
+//! Runs work for the processor off the threads that wait for the network, unless there is little of it.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Searching, hashing, parsing or compressing so many bytes takes some hundred microseconds. Handing them to another thread
-/// and waiting for it gains nothing.
+/// At most this many bytes are processed in place: searching, hashing, parsing or compressing them takes a few hundred
+/// microseconds, so handing them to another thread gains nothing.
 const LITTLE: usize = 64 << 10;
 
-/// Does work on so many bytes: in place if they are few, else on a thread that may block.
+/// Runs work on this many bytes: in place if they are few, otherwise on a blocking thread.
 ///
 /// # Errors
-/// The work has panicked.
+/// The work panicked.
 pub(crate) async fn aside<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,
@@ -23,12 +23,12 @@ pub(crate) async fn aside<T: Send + 'static>(
         .map_err(|_| Panicked)
 }
 
-/// How many bytes these compressed ones may become, unless they were made to be many more.
+/// A generous estimate of the size after decompression. Data crafted to expand further exceeds it.
 pub(crate) fn unpacked(bytes: usize) -> usize {
     bytes.saturating_mul(16)
 }
 
-/// Work has ended with a panic, which the log shows.
+/// The work panicked; the log shows where.
 #[derive(Debug)]
 pub(crate) struct Panicked;
 

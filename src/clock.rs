@@ -105,15 +105,11 @@ impl Clock {
     }
 }
 
-/// The runtime's timers end at whole milliseconds since its start. A part of one would make the end of a wait depend on
-/// where between two of them it begins, also in simulated time.
+/// Rounds up to whole milliseconds, the resolution of the runtime's timers. With a fraction, the end of a wait would depend
+/// on where within a millisecond it begins, even in simulated time.
 fn whole_milliseconds(duration: Duration) -> Duration {
-    let down = Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
-    if down < duration {
-        down.saturating_add(Duration::from_millis(1))
-    } else {
-        down
-    }
+    let milliseconds = duration.as_nanos().div_ceil(1_000_000);
+    Duration::from_millis(u64::try_from(milliseconds).unwrap_or(u64::MAX))
 }
 
 /// A stage of flattening and publishing whose time the report shows.

@@ -43,13 +43,15 @@
 //! - [`pipeline`] is the only module that knows every stage: it runs a pipeline file.
 //! - [`cli`] is the only module that prints.
 //!
-//! Publishing reads from the ledger alone. So an interrupted run continues, `replay` rebuilds a
-//! snapshot for free, and nothing that is archived is paid for twice.
+//! Rows come from the ledger alone, also those that a run flattens while it still fetches. So an
+//! interrupted run continues, `replay` rebuilds a snapshot for free, and nothing that is archived is
+//! paid for twice.
 //!
-//! The shared vocabulary: `aside` (work beside the threads that wait), [`clock`] (time comes from outside), [`contract`] (the schemas of the
-//! tables), [`error`], [`fate`], [`files`] (opening never waits for a FIFO), [`money`], [`question`] (what a run asks,
-//! and of whom), [`secret`] (keeps credentials out of messages and the archive), [`stop`] and [`visible`] (foreign
-//! text is escaped before it is printed).
+//! The shared vocabulary: `aside` (keeps work for the processor off the threads that wait for the
+//! network), [`clock`] (time comes from outside), [`contract`] (the schemas of the tables),
+//! [`error`], [`fate`], [`files`] (opening never waits for a FIFO), [`money`], [`question`] (what a
+//! run asks, and of whom), [`secret`] (keeps credentials out of messages and the archive), [`stop`]
+//! and [`visible`] (foreign text is escaped before it is printed).
 
 pub mod targets;
 pub mod provider;

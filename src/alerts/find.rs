@@ -100,8 +100,8 @@ pub async fn find(store: &Store, options: &AlertOptions) -> Result<Alerts> {
     ))
 }
 
-/// Leaves out the newest dates whose manifests cannot be read, unless none can: the alert `unpublished` of the one before
-/// names them.
+/// Drops the newest dates whose manifests cannot be read, so that the alert `unpublished` can name them. If no manifest
+/// can be read, nothing is dropped.
 async fn leave_out_damaged(store: &Store, published: &mut Vec<NaiveDate>) {
     for newest in (0..published.len()).rev() {
         if Manifest::read(store, published[newest]).await.is_ok() {
@@ -314,7 +314,8 @@ impl Data {
             bursts(&self.series, dimension, sides, settings)
         });
         let mut found: Vec<_> = found.collect();
-        // Links from one top-level domain are often from one country, too: a page is told once.
+        // Links from one top-level domain often come from one country, too. One alert per page is enough: the first,
+        // which is the top-level domain's.
         let mut told = HashSet::new();
         found.retain(|finding| told.insert(finding.subject.clone()));
         Ok(found)

@@ -63,7 +63,7 @@ impl Judged {
     }
 }
 
-/// The change that is worth telling, whether its rule applies or not: a sudden one, else a slow one.
+/// The change worth reporting: a sudden one, otherwise a slow one. The caller checks whether its rule is enabled.
 pub(super) fn judge(
     points: &[Option<Point>],
     shifted: f64,

@@ -157,7 +157,7 @@ impl Rule {
             }
             Self::SlowGain => "the same with D > 0",
             Self::Burst => {
-                "the referring pages grew by 10 % and 10 against the median of the 7 nights before; since the first of these nights, one top-level domain or country has at least 10 more links, half of all that were gained, and its share grew by `min_share_change`; a page for which both are true is told of the top-level domain"
+                "the referring pages grew by 10 % and 10 against the median of the 7 nights before; since the first of these nights, one top-level domain or country has at least 10 more links, half of all that were gained, and its share grew by `min_share_change`; if both apply, only the top-level domain is reported"
             }
             Self::Spam => {
                 "the score is in a higher band (0–30, 31–60, 61–100) than the median of the 7 nights before, and at least 5 points above it"

@@ -169,8 +169,8 @@ impl Series {
     }
 
     fn row_for(&mut self, root_domain: &str, target: &str) -> usize {
-        // A night mostly has the targets of the first one, in the same order. To look each of them up
-        // took more time than everything else together.
+        // A night mostly has the targets of the first one, in the same order. Looking each one up took longer than
+        // everything else together.
         let expected = self.next;
         if self.targets.get(expected).is_some_and(|it| **it == *target) {
             self.next = expected + 1;
@@ -279,8 +279,7 @@ fn put<T: Copy>(column: &mut Vec<T>, row: usize, value: T, unknown: T) {
     column[row] = value;
 }
 
-/// Referring main domains as they are kept. What is larger than four billion, which is more than there are, counts as
-/// that.
+/// The stored form of a number of referring main domains. It is capped at four billion, more than exist.
 fn number(value: Option<i64>) -> u32 {
     value.map_or(UNKNOWN, |value| {
         u32::try_from(value.max(0))

@@ -27,7 +27,7 @@ pub(super) fn changed(now: f64, expected: f64, subject: &Subject) -> String {
     }
 }
 
-/// A change that took these nights.
+/// A change spread over this many nights.
 pub(super) fn within(what: &str, nights: usize) -> String {
     format!("{what} within {nights} nights, a few every night")
 }

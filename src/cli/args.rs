@@ -215,7 +215,7 @@ pub(super) fn nights(text: &str) -> Result<NonZeroU32, String> {
     read.ok_or_else(|| format!("not a number of nights from 1 to {MOST_NIGHTS}"))
 }
 
-/// More than two centuries: every night of a report has a line.
+/// More than two centuries. A report has a line per night, so the number is limited.
 const MOST_NIGHTS: NonZeroU32 = NonZeroU32::new(100_000).unwrap();
 
 fn minutes(text: &str) -> Result<NonZeroU32, String> {

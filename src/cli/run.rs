@@ -192,8 +192,8 @@ fn log(report: &RunReport) {
     );
 }
 
-/// Continues yesterday's snapshot if it is open and the pipeline file wants that. If the lake cannot be read, today's run
-/// finds that out, too, and tells it.
+/// Continues yesterday's snapshot if it is open and the pipeline file wants that. If the lake cannot be read, this only
+/// logs a warning: today's run reports the error.
 async fn continue_yesterday(
     pipeline: &Pipeline,
     mode: RunMode,
@@ -201,7 +201,7 @@ async fn continue_yesterday(
 ) -> Option<Result<RunEnd>> {
     let found = pipeline::open_yesterday(pipeline, env).await;
     let yesterday = found.unwrap_or_else(|error| {
-        warn!(%error, "failed to look whether yesterday's snapshot is open; it is not continued");
+        warn!(%error, "failed to check whether yesterday's snapshot is open; it is not continued");
         None
     })?;
     info!(snapshot = %yesterday.snapshot, "continuing yesterday's open snapshot first");

@@ -49,7 +49,8 @@ pub struct Fetcher<'a> {
     pub random: Mutex<fastrand::Rng>,
     /// Is called with every event.
     pub events: &'a (dyn Fn(Event) + Sync),
-    /// Is called with every attempt whose response is archived, and the targets of its batch.
+    /// Is called with every attempt that completes its batch, and the targets of that batch. The response is in the
+    /// archive by then.
     pub completed: &'a (dyn Fn(&Attempt, &[TargetId]) + Sync),
     /// Stops the run from outside.
     pub stop: &'a Stop,

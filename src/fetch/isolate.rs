@@ -19,8 +19,8 @@
 //! bad. With one chance in 16, each bad target among 1000 takes about 35 requests, and 1 to 2 of
 //! them are paid for. Halving takes 10 and pays for 5.
 //!
-//! Refusals that name a target make this unnecessary: the named target is asked for alone, and the
-//! others together. Names that are wrong more often than right no longer count.
+//! Refusals that name a target make this unnecessary: the named target is asked for alone, and the others together.
+//! Names stop counting once more than [`WRONG_NAMES`] more of them were wrong than right.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::f64::consts::LN_2;
@@ -281,8 +281,8 @@ impl<'a> Isolation<'a> {
         size.unwrap_or(targets.len()).min(targets.len() - 1)
     }
 
-    /// How many of the first of these targets reach a hazard together; `None` if all of them do not.
-    /// A first one that is probably refused is enough: asked for alone, it most likely ends for free.
+    /// How many of the first of these targets reach a hazard together; `None` if even all of them together do not. A
+    /// first one that is probably refused is enough: asked for alone, it most likely ends for free.
     fn count_reaching<'t>(
         &self,
         targets: impl Iterator<Item = &'t TargetId>,

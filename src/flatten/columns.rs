@@ -88,8 +88,8 @@ fn exact(value: f64) -> Option<i64> {
     (value.fract() == 0.0 && value.abs() <= EXACT_FLOAT).then_some(value as i64)
 }
 
-/// Whether a value, as written, is an integer that a float represents. A parser of floats rounds others to one: it reads
-/// 1.00000000000000000001 as 1.
+/// Whether a number, as written, is an integer that a float holds exactly. Parsing it as a float cannot tell:
+/// 1.00000000000000000001 is read as 1.
 fn is_integer(written: &str) -> bool {
     let lower = written.trim().to_ascii_lowercase();
     let (number, exponent) = lower.split_once('e').unwrap_or((&lower, "0"));
@@ -116,15 +116,16 @@ fn is_integer(written: &str) -> bool {
 
 /// Whether every count in a value that is [`Fit::PerhapsRounded`] is an integer as it is written.
 pub(super) fn is_whole(written: &str) -> bool {
-    let is_integer = |written: &str| {
+    // `null` and texts are judged elsewhere.
+    let fits = |written: &str| {
         let is_number = written.starts_with(|first: char| first == '-' || first.is_ascii_digit());
         !is_number || is_integer(written)
     };
     if !written.trim_start().starts_with('{') {
-        return is_integer(written.trim());
+        return fits(written.trim());
     }
     sonic_rs::to_object_iter(written)
-        .all(|entry| entry.is_ok_and(|(_, value)| is_integer(value.as_raw_str().trim())))
+        .all(|entry| entry.is_ok_and(|(_, value)| fits(value.as_raw_str().trim())))
 }
 
 impl<'de> Visitor<'de> for &mut ColumnDecoder {

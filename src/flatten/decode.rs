@@ -49,9 +49,9 @@ impl Irregular {
     }
 }
 
-/// Decodes all items of a response. If a value cannot even be parsed, the response is decoded value
-/// by value: it is paid for, so the rest of it counts. So it is if a count was parsed as a float: only its text tells
-/// whether the parser has rounded it.
+/// Decodes all items of a response. If a value cannot even be parsed, the response is decoded value by value: it is
+/// paid for, so the rest of it counts. The same happens if a count was parsed as a float, because only its text shows
+/// whether it was rounded.
 pub(super) fn decode(json: &str, items: &[&ItemField]) -> Result<Decoded, FlattenError> {
     let mut decoder = Decoder::new(items);
     let mut parser = sonic_rs::Deserializer::from_str(json);

@@ -71,6 +71,15 @@ impl TableFormat {
         }
     }
 
+    /// Reads the tables that exist and checks that these contracts fit them.
+    async fn check(self, store: &Store, contracts: &Contracts) -> Result<()> {
+        let contract_of = |table| contracts.of(table).as_ref();
+        match self {
+            Self::Delta => delta::check(store, contract_of).await,
+            Self::Iceberg => iceberg::check(store, contract_of).await,
+        }
+    }
+
     /// Those of these snapshots that at least one table does not list.
     async fn missing(self, store: &Store, dates: &[NaiveDate]) -> Result<Vec<NaiveDate>> {
         match self {
@@ -143,12 +152,8 @@ pub async fn check_tables(
     formats: &[TableFormat],
     contracts: &Contracts,
 ) -> Result<()> {
-    let contract_of = |table| contracts.of(table).as_ref();
     for format in formats {
-        match format {
-            TableFormat::Delta => delta::check(store, contract_of).await?,
-            TableFormat::Iceberg => iceberg::check(store, contract_of).await?,
-        }
+        format.check(store, contracts).await?;
     }
     Ok(())
 }
@@ -213,8 +218,10 @@ pub(super) async fn heal(
 /// # Errors
 /// A lake that fails, or metadata that cannot be read.
 pub(crate) async fn ensure_readable(store: &Store) -> Result<()> {
-    delta::missing(store, &[]).await?;
-    iceberg::missing(store, &[]).await?;
+    for format in TableFormat::VARIANTS {
+        // To find out what is missing, it reads every table.
+        format.missing(store, &[]).await?;
+    }
     Ok(())
 }
 

@@ -102,7 +102,7 @@ pub async fn publish(
         && store.get(&layout.run(manifest.generation)).await?.is_some()
     {
         return Err(Error::usage(format!(
-            "snapshot {} cannot be rebuilt with other files now: a replacement of it was begun and is not published yet",
+            "snapshot {} cannot be rebuilt with different files: a replacement of it was started and is not published yet",
             layout.snapshot
         ))
         .with_hint("nothing was changed; finish the replacement first: repeat `run` with --replace, then rebuild"));

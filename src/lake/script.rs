@@ -24,13 +24,13 @@ pub(super) async fn place(store: &Store) -> Result<String> {
     Ok(place.trim_end_matches('/').to_owned())
 }
 
-/// A text as a literal of SQL.
+/// A text as an SQL string literal.
 #[must_use]
 pub fn sql_text(text: &str) -> String {
     format!("'{}'", inside_quotes(text))
 }
 
-/// A text with its quotes doubled, for use between the quotes of a literal.
+/// A text with its single quotes doubled, for use inside an SQL string literal.
 pub(super) fn inside_quotes(text: &str) -> String {
     text.replace('\'', "''")
 }

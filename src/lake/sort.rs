@@ -190,7 +190,8 @@ impl InMemory {
                 })
             })
             .collect();
-        // A stable sort: rows with equal keys keep the order in which they arrived.
+        // A stable sort: rows with equal keys keep the order of the batches, which the caller has put in the order of
+        // their ranks.
         order.par_sort_by(|left, right| {
             left.start.cmp(&right.start).then_with(|| {
                 let (own, other) = (&keys[left.batch as usize], &keys[right.batch as usize]);

@@ -54,7 +54,7 @@ impl RefusedTargets {
     }
 }
 
-/// What the lists of refused targets say together.
+/// All lists of refused targets, combined.
 #[derive(Debug, Default)]
 struct Memory {
     /// The latest refusal of each target.
@@ -131,16 +131,16 @@ async fn read(store: &Store, path: Path) -> Result<Option<RefusedTargets>> {
     Ok(match parse(path, bytes).await {
         Stored::Whole(list) => Some(list),
         Stored::Damaged(error) => {
-            warn!(%error, "a list of refused targets is unreadable; they are asked for again");
+            warn!(%error, "a list of refused targets cannot be read; runs ignore it and ask for its targets again");
             None
         }
         Stored::Missing => None,
     })
 }
 
-/// Remembers the targets that were refused while this snapshot was fetched, for later runs, which do not ask for them
-/// again for the time `pause`, and those that were `returned` although earlier runs remember them as refused. What an
-/// earlier run of the same snapshot remembers stays.
+/// Stores the targets that were `refused` while this snapshot was fetched, so that later runs do not ask for them again
+/// within `pause`, and the `returned` targets, whose earlier refusals no longer count. What an earlier run of the same
+/// snapshot stored is kept.
 ///
 /// # Errors
 /// A lake that fails.
@@ -157,9 +157,10 @@ pub async fn remember_refused(
     }
     let path = Layout { snapshot }.refused();
     // A response counts for as long as a list may contain an earlier refusal.
-    let longest = match returned.is_empty() {
-        true => DateTime::default(),
-        false => memory(store, question).await?.until,
+    let longest = if returned.is_empty() {
+        DateTime::default()
+    } else {
+        memory(store, question).await?.until
     };
     let last = refused.iter().map(|refused| refused.refused_at).max();
     let until = last.map_or(longest, |last| longest.max(last + pause));

@@ -1,9 +1,9 @@
 //! The spill folder: where paid responses wait on the local disk if the lake cannot take them for long.
 //!
 //! It is the last resort. A response that is spilled is put into the archive by the next start of the same run on this
-//! machine, before anything is asked again. Its file is named after the tag of its attempt, because the numbers of attempts
-//! alone are those of every run. A lake that does not know the run, for example an empty one because the disk is not
-//! mounted, never makes a response go.
+//! machine, before anything is asked again. Its file is named after the tag of its attempt, because attempt numbers
+//! repeat from run to run. A response whose run the lake does not know, for example because the disk is not mounted, is
+//! never deleted.
 
 use std::path::{Path as FsPath, PathBuf};
 
@@ -73,7 +73,7 @@ impl Ledger {
                     self.store.put(&path, packed.into()).await?;
                     info!(attempt = %spilled.id, "put a response that was kept on the local disk into the archive");
                 }
-                Need::Not => {
+                Need::Unneeded => {
                     warn!(file = %file.display(), "a response that was kept on the local disk is not needed; deleting it");
                 }
                 Need::Unknown => {
@@ -92,11 +92,13 @@ impl Ledger {
 
     /// Whether the lake needs a spilled response.
     async fn need(&self, spilled: &Spilled<'_>) -> Result<Need> {
+        let records = self.run_records().await?;
+        let is_known = records.iter().any(|record| record.run == spilled.run);
         let intent = self.read::<Intent>(self.layout.intent(spilled.id)).await?;
         let is_asked_for = match intent {
             Stored::Whole(intent) => name(&intent.tag) == spilled.name,
-            // Only the targets are lost with it.
-            Stored::Damaged(_) => true,
+            // A damaged intent still proves that a request was sent.
+            Stored::Damaged(_) => is_known,
             Stored::Missing => false,
         };
         if is_asked_for {
@@ -104,14 +106,12 @@ impl Ledger {
             return Ok(if arrived.is_none() {
                 Need::Wanted
             } else {
-                Need::Not
+                Need::Unneeded
             });
         }
         // Pruning deletes the intents of a run, and then its record.
-        let records = self.run_records().await?;
-        let is_known = records.iter().any(|record| record.run == spilled.run);
         Ok(if is_known || self.is_pruned().await? {
-            Need::Not
+            Need::Unneeded
         } else {
             Need::Unknown
         })
@@ -165,11 +165,11 @@ impl<'a> Spilled<'a> {
 
 /// What a spilled response is to the lake.
 enum Need {
-    /// The response that an attempt lacks.
+    /// The attempt has no other response.
     Wanted,
-    /// Nothing: it has arrived after all, or its run was pruned.
-    Not,
-    /// Of a run that the lake does not know.
+    /// Not needed: the response has arrived after all, or its run was pruned.
+    Unneeded,
+    /// The lake does not know the run.
     Unknown,
 }
 

@@ -1,13 +1,13 @@
 //! Flattens and sorts while a run still fetches, so that publishing has only to merge, encode and
 //! write.
 //!
-//! This never holds back a request or the archive: what has arrived waits in a queue by its number,
-//! and is read from the archive. What is not flattened when fetching ends, publishing reads. If this
-//! fails, publishing reads everything.
+//! This never holds back a request or the archive: only the ids of archived responses are queued;
+//! the responses are read back from the archive. What is not flattened when fetching ends,
+//! publishing reads. If this fails, publishing reads everything.
 //!
 //! # Memory
-//! That of the sorter, which publishing goes on with, and a few responses. Besides, the numbers of
-//! the targets of responses that wait.
+//! The sorter, which publishing takes over, and a few responses; also the target numbers of the
+//! responses that wait.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -17,7 +17,7 @@ use futures::StreamExt as _;
 use futures::future::{Either, select};
 use futures::stream::poll_fn;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
 use super::attempts::ArchivedBatch;
@@ -50,17 +50,17 @@ pub(super) struct Ahead {
     pub(super) stages: Stopwatch,
 }
 
-/// The work on [`Ahead`]. Waiting for it may end at any time.
+/// [`Ahead`] while it is being built. Its futures may be dropped at any await.
 struct Working {
     /// None while it spills.
     sorter: Option<Sorter>,
-    spilling: Option<oneshot::Receiver<Result<Sorter>>>,
+    spilling: Option<JoinHandle<Result<Sorter>>>,
     found: Found,
     stages: Stopwatch,
 }
 
 /// Flattens and sorts what earlier starts have archived, and what `fetching` completes, until that
-/// ends. None if this failed.
+/// ends. `None` if flattening failed; publishing then reads everything.
 ///
 /// # Errors
 /// A contract that cannot be sorted by.
@@ -157,7 +157,7 @@ impl Working {
         Ok(())
     }
 
-    /// Takes the sorter, once it does not spill any more.
+    /// Takes the sorter, after it has finished spilling.
     async fn sorter(&mut self) -> Result<Sorter> {
         if let Some(spilling) = &mut self.spilling {
             let spilled = spilling.await;

@@ -16,7 +16,7 @@ pub(super) async fn alert(start: &Start<'_>, report: &mut RunReport) -> Option<S
     match Box::pin(try_to_alert(start)).await {
         Ok((alerts, before)) => {
             report.take_alerts(&alerts);
-            // A snapshot that replaces another one tells what is new.
+            // A replacement reports only new alerts.
             let found = report.alerts.len();
             let is_new = |alert: &Alert| before.as_ref().is_none_or(|it| !it.have_told(alert));
             report.alerts.retain(is_new);
@@ -45,7 +45,7 @@ async fn try_to_alert(start: &Start<'_>) -> Result<(Alerts, Option<Alerts>)> {
     let alerts = find(start.store, &options).await?;
     let before = read(start.store, alerts.snapshot).await;
     let before = before.unwrap_or_else(|error| {
-        warn!(%error, "failed to read what was told of this snapshot before; everything is told again");
+        warn!(%error, "failed to read the earlier alerts of this snapshot; all alerts are reported again");
         None
     });
     write(start.store, start.lock, &alerts).await?;

@@ -195,7 +195,7 @@ impl RunAttempts {
     /// refused most of the list: then the targets are probably not the cause. A target that was
     /// refused with an unknown code is asked for again, for the same reason.
     pub(super) fn refused(&self, list: &TargetList, states: &TargetStates) -> Vec<RefusedTarget> {
-        // Those that were refused in earlier runs were not asked for, and say nothing about tonight.
+        // Those that were refused in earlier runs were not asked for, so they do not count here.
         let asked = |state: TargetState<'_>| state.fate == Fate::Refused && state.batch.is_some();
         let states_of_all = list.targets().map(|target| states.of(target.id));
         if states_of_all.filter(|state| asked(*state)).count() > list.target_count() / 2 {

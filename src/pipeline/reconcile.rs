@@ -49,16 +49,17 @@ pub(super) async fn reconcile(
 async fn our_attempts(pipeline: &Pipeline, store: &Store) -> Result<Vec<Attempt>> {
     let ledger = Ledger::new(store.clone(), pipeline.snapshot);
     let records = ledger.run_records().await?;
-    // A replacement that has sent nothing yet has nothing to compare.
-    let mut newest_first = records.iter().rev().map(|record| record.first_batch);
     let mut earlier = Vec::new();
-    while earlier.is_empty()
-        && let Some(first) = newest_first.next()
-    {
+    for record in records.iter().rev() {
+        let batches = record.first_batch..u32::MAX;
         earlier = ledger
-            .earlier_attempts(pipeline.request.endpoint, first..u32::MAX)
+            .earlier_attempts(pipeline.request.endpoint, batches)
             .await?
             .attempts;
+        // A replacement that has sent nothing yet is skipped.
+        if !earlier.is_empty() {
+            break;
+        }
     }
     if earlier.is_empty() {
         let message = format!(

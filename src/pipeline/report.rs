@@ -399,7 +399,7 @@ impl RunReport {
         match alerts::read(store, manifest.snapshot).await {
             Ok(Some(alerts)) => report.take_alerts(&alerts),
             Ok(None) => {}
-            Err(error) => warn!(%error, "failed to read the alerts that were told"),
+            Err(error) => warn!(%error, "failed to read the reported alerts"),
         }
         report
     }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use tokio::task::JoinHandle;
 
 use super::attempts::ArchivedBatch;
 use crate::clock::{Stage, Stopwatch};
@@ -80,7 +81,7 @@ fn arrived_at(attempt: &Attempt) -> i64 {
     attempt.sent_at.timestamp_micros().saturating_add(took)
 }
 
-/// What flattened responses say besides their rows.
+/// What flattening found, apart from the rows.
 #[derive(Default)]
 pub(super) struct Found {
     /// The flattened responses.
@@ -122,25 +123,11 @@ impl Found {
     }
 }
 
-/// Runs `work` on one of as many threads as there are cores, in the order of the calls. More
-/// threads would only take memory and evict each other's caches. The receiver fails if `work` panics.
+/// Runs `work` on one of as many threads as there are cores. More threads would only take memory and
+/// evict each other's caches. The task fails if `work` panics.
 pub(super) fn on_a_core<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> tokio::sync::oneshot::Receiver<T> {
-    let (done, result) = tokio::sync::oneshot::channel();
-    let (computed, value) = std::sync::mpsc::channel();
-    // After a panic the channels close without a value. If no one waits any more, the value is
-    // dropped.
-    rayon::spawn_fifo(move || {
-        if let Ok(value) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
-            let _ = computed.send(value);
-        }
-    });
-    // The runtime knows of the work by this task: simulated time does not go on without it.
-    tokio::task::spawn_blocking(move || {
-        if let Ok(value) = value.recv() {
-            let _ = done.send(value);
-        }
-    });
-    result
+) -> JoinHandle<T> {
+    // The runtime waits for blocking tasks, so simulated time does not run ahead of the work.
+    tokio::task::spawn_blocking(move || rayon::scope(|_| work()))
 }

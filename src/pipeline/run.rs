@@ -307,7 +307,7 @@ async fn record(start: &Start<'_>, published: Option<&Manifest>) -> Result<RunRe
     Ok(record)
 }
 
-/// The targets of the list that earlier runs found to be refused.
+/// The targets of the list that the provider refused in earlier runs.
 type EarlierRefusals = Vec<(TargetId, RefusedTarget)>;
 
 /// Collects what earlier starts of the run, and earlier runs, have found out.

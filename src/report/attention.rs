@@ -42,8 +42,8 @@ fn list(found: &Alerts, is_stored: bool, damaged: Option<&str>) -> Markup {
     let body = html! {
         @if let Some(why) = damaged {
             p class="note" {
-                "What was told of this snapshot cannot be read: " (escaped(why))
-                ". The list shows what is found now."
+                "The stored alerts of this snapshot cannot be read: " (escaped(why))
+                ". The list was computed now."
             }
         }
         @if !found.not_read.is_empty() {
@@ -56,7 +56,7 @@ fn list(found: &Alerts, is_stored: bool, damaged: Option<&str>) -> Markup {
         @if alerts.is_empty() {
             p class="card" { "Nothing." @if found.nights < 2 { " Most rules compare nights, and this is the first." } }
         } @else {
-            ol class=(if alerts.len().min(SHOWN) > OPEN { "card attention long" } else { "card attention" }) data-sql=[is_stored.then_some("alerts")] {
+            ol class=(if alerts.len() > OPEN { "card attention long" } else { "card attention" }) data-sql=[is_stored.then_some("alerts")] {
                 @for alert in alerts.iter().take(SHOWN) { (item(alert, is_stored)) }
             }
         }

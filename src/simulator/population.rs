@@ -274,7 +274,7 @@ const MOST_DAYS_OF_TREND: i64 = 3_650;
 /// The size of a profile relative to the first day: a trend of its own, a monthly season, and a
 /// little noise.
 fn growth(day: i64, own: &mut Draws, today: &mut Draws) -> f64 {
-    // In the far past and future a profile stays as it is: a trend of centuries fits into no number.
+    // In the far past and future a profile stays as it is: the trend of centuries would overflow.
     let day = day.clamp(-MOST_DAYS_OF_TREND, MOST_DAYS_OF_TREND);
     let trend = own.normal() * 0.35;
     let season = 0.04 * ((day as f64) / 29.5 + own.unit() * std::f64::consts::TAU).sin();

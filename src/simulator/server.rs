@@ -120,8 +120,8 @@ struct Done {
     response: Scripted,
 }
 
-/// Does a task on a blocking thread, because a large one takes milliseconds. In simulated time it is done in place: there,
-/// the order of tasks that come at the same time must not depend on threads.
+/// Does a task on a blocking thread, because a large one takes milliseconds. In simulated time it runs in place, so
+/// that the order of simultaneous tasks does not depend on threads.
 async fn perform_and_encode(
     state: &Arc<State>,
     headers: HeaderMap,

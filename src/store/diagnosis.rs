@@ -1,4 +1,4 @@
-//! What an object store says when it cannot be used, in words, and what to do about it.
+//! Turns the errors of an object store into a reason and a hint.
 
 use std::error::Error as StdError;
 

@@ -21,24 +21,22 @@ use super::probe::PROBE;
 use crate::contract::Table;
 use crate::error::{Context, Result};
 
-/// A file that was not written for this long belongs to no process that runs. Should one go on after that, it fails to
-/// take a lock, and its command can be repeated.
+/// A file that was not written for this long belongs to no process that runs. If its process resumes later, it fails to
+/// take the lock, and the command can be repeated.
 const ABANDONED_AFTER: Duration = Duration::from_secs(60);
-/// The same for a file that a process needs which may have paid already, and for a probe, which is tried again for long.
+/// The same for a file of a run that may already have paid, and for a probe, whose writes are retried for a long time.
 const SURELY_ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 
 impl Lock {
-    /// Deletes what killed processes have left of the lock's date.
+    /// Deletes the temporary files of killed processes that no process can still be writing.
     ///
     /// # Errors
     /// A lock that is lost; a disk that fails.
     pub(super) async fn clear_leftovers(&self, here: &Owner, now: DateTime<Utc>) -> Result<()> {
         let files = files(self.store())?;
         // After the files were listed: whoever wrote one of them held a lock at that time.
-        let is_alone = match files.iter().any(|file| file.writer() == Writer::AnyHolder) {
-            true => self.is_the_only_one(here).await?,
-            false => false,
-        };
+        let is_alone = files.iter().any(|file| file.writer() == Writer::AnyHolder)
+            && self.is_the_only_one(here).await?;
         for file in files {
             let is_abandoned = match file.writer() {
                 Writer::HolderOf(date) => date == self.snapshot(),
@@ -57,7 +55,8 @@ impl Lock {
         Ok(())
     }
 
-    /// Whether no other process holds a lock of the lake. One that has ended holds none; one that is only late may go on.
+    /// Whether no other process holds a lock of the lake. A process that has ended holds no lock; one that is only late
+    /// may resume.
     async fn is_the_only_one(&self, here: &Owner) -> Result<bool> {
         let store = self.store();
         for folder in store.folders(&Layout::runs()).await? {
@@ -128,7 +127,7 @@ enum Writer {
     HolderOf(NaiveDate),
     /// A process that holds the lock on any date.
     AnyHolder,
-    /// A process that wants a lock, or has it.
+    /// A process that takes or holds a lock.
     Taker,
     /// A process that tries out the lake.
     Prober,

@@ -161,7 +161,7 @@ impl Lock {
 
     /// Renews the lock until the work has ended. Requests a stop if the lock is lost or cannot be renewed for long.
     ///
-    /// A renewal is never broken off: a disk would go on with it, and it would overwrite the release.
+    /// A renewal is never cancelled: on a disk the write would continue and overwrite the release.
     pub async fn keep_until(&self, ended: impl Future<Output = ()>, stop: &Stop) {
         let mut ended = pin!(ended);
         loop {

@@ -1,9 +1,9 @@
-//! Stores millions of input lines in few bytes each: nearly all follow each other in one source and
-//! are written as their target is.
+//! Stores millions of input lines in a few bytes each. Nearly all directly follow the previous line of their source and
+//! are already in canonical form.
 //!
 //! # Memory
-//! Four bytes per line, eight more per line that is written otherwise than its target, and twelve
-//! per gap in the numbers of the lines.
+//! Four bytes per line, eight more per line that differs from the canonical form, and twelve per gap in the numbers of
+//! the lines.
 
 use super::texts::Text;
 
@@ -32,7 +32,7 @@ pub(super) const MAX_LINES: u32 = 1 << 30;
 const REASON: u32 = 1 << 31;
 /// Marks a line whose input is stored.
 const WRITTEN: u32 = 1 << 30;
-/// Lines for which the inputs before them are counted once.
+/// The number of lines per entry of `inputs_before`.
 const GROUP: usize = 64;
 
 /// All lines of a list, in the order in which they were added.
@@ -65,7 +65,7 @@ impl Stretch {
 }
 
 impl Lines {
-    /// Adds a line; there are less than [`MAX_LINES`].
+    /// Adds a line; there must be fewer than [`MAX_LINES`] before it.
     pub(super) fn push(&mut self, line: LineEntry) {
         let index = self.marked.len();
         let follows = |last: &Stretch| {
@@ -128,7 +128,7 @@ impl Lines {
             + self.inputs_before.capacity() * size_of::<u32>()
     }
 
-    /// Frees the memory for lines that do not come any more.
+    /// Frees spare capacity once all lines are added.
     pub(super) fn shrink_to_fit(&mut self) {
         self.marked.shrink_to_fit();
         self.inputs.shrink_to_fit();

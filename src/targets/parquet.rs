@@ -64,7 +64,7 @@ pub(super) fn parquet(list: &ListFile<'_>, file: File, sink: Sink<'_>) -> Result
     Ok(list.read_as(Format::Parquet, None, Some(column), columns))
 }
 
-/// The target column of a batch, which must contain text. So many rows are `before` the batch.
+/// The target column of a batch, which must contain text. `before` is the number of rows before this batch.
 fn target_column(
     list: &ListFile<'_>,
     batch: &RecordBatch,
@@ -92,8 +92,8 @@ fn target_column(
     }
 }
 
-/// A column of a batch, cast to text. A value that has no text is an error, because a null in its place would look like no
-/// label.
+/// A column of a batch, cast to text. A value that cannot be cast is an error: a null in its place would look like a
+/// missing label.
 fn as_text(list: &ListFile<'_>, batch: &RecordBatch, name: &str, before: u64) -> Result<ArrayRef> {
     let list = list.named();
     let shown = shown(name);

@@ -243,6 +243,7 @@ impl<'a> Date<'a> {
             lock,
             ..
         } = *self;
+        // A table that cannot be read must stop this before the first one is changed.
         ensure_readable(store).await?;
         // With the marker, the next pruning finds what is left if this one is interrupted.
         lock.ensure().await?;

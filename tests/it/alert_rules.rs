@@ -1,5 +1,5 @@
-//! Each rule about a night, and those that the simulator's stories do not show, from a run to the
-//! alert: it is told when its cause is there, and nothing else is.
+//! Every rule about a night, and every rule that the simulator's stories never trigger: its cause
+//! raises this alert and no other.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::harness::{AlterItem, Site, date, drifting, noon, simulator, surroundi
 enum Change {
     /// What the provider sends.
     Items(AlterItem),
-    /// So many lines more, whose targets the provider does not have.
+    /// This many more lines, with targets that the provider does not know.
     Absent(usize),
     /// The provider refuses one target and does not say which.
     Refused,
-    /// Nothing; it is looked at so many hours later.
+    /// Nothing; the alerts are computed this many hours after the first night.
     Later(i64),
     /// A third night is held.
     Held,

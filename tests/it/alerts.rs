@@ -75,7 +75,7 @@ fn alerts_are_in_the_report_the_lake_and_the_list_and_quiet_afterwards() {
     let spam = told.iter().filter(|alert| alert["rule"] == "spam");
     assert_eq!(spam.count(), 2, "{told:#?}");
     assert_eq!(report["warnings"], Value::Array(Vec::new()));
-    // A repeated start says the same, so that its metrics do.
+    // A repeated start reports the same alerts, so its metrics are the same.
     let again = run(&site, "2026-11-12");
     assert_eq!(again["state"], "already_published");
     assert_eq!(again["alerts"], report["alerts"]);

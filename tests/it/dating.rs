@@ -170,7 +170,7 @@ fn the_metrics_have_the_exit_code_of_the_program_whatever_becomes_of_yesterday()
         let metrics = site.folder.path().join("backlake.prom");
         let text_of = site.text().replace("snapshot = \"2026-11-23\"\n", "");
         let run = |name: &str, lake: &str, more: &[&str]| {
-            let text_of = text_of.replace("/lake\"", lake);
+            let text_of = text_of.replace("/lake\"", &format!("{lake}\""));
             let lines = text_of.replace("name = \"test\"", &format!("name = \"{name}\""));
             let file = site.write(&format!("{name}.toml"), lines);
             let mut run = program();
@@ -183,17 +183,17 @@ fn the_metrics_have_the_exit_code_of_the_program_whatever_becomes_of_yesterday()
             )
         };
         let metrics_file = ["--metrics-file", metrics.to_str().unwrap()];
-        assert_eq!(run("test", "/lake\"", &[]).0, Some(0));
+        assert_eq!(run("test", "/lake", &[]).0, Some(0));
         let begun = run(
             starter,
-            "/lake\"",
+            "/lake",
             &["--snapshot", &yesterday, poor[0], poor[1]],
         );
         assert_eq!(begun.0, Some(4), "{}", begun.2);
         if is_broken {
             site.write("file", "not a folder");
         }
-        let lake = if is_broken { "/file/lake\"" } else { "/lake\"" };
+        let lake = if is_broken { "/file/lake" } else { "/lake" };
         let (code, told, errors) = run("test", lake, &[poor, metrics_file].concat());
         if (clock.today() - Days::new(1)).to_string() != yesterday {
             return; // Midnight has passed in between.

@@ -326,7 +326,7 @@ fn a_response_that_the_store_never_takes_is_kept_on_disk_and_the_next_start_arch
         assert!(place.exists(), "{}", place.display());
         // The store works again, and the lock has expired.
         trial.world.clock.sleep(Duration::from_secs(1200)).await;
-        // A run in an empty lake, as if the disk were not mounted, does not make the response go.
+        // A run in an empty lake, as if the disk were not mounted, does not delete the kept response.
         let (lake, ledger) = (trial.world.tree().await, trial.world.simulator.ledger());
         trial.world.replace_by(&BTreeMap::new()).await;
         trial.play(Command::Run).await.unwrap();

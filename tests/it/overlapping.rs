@@ -1,5 +1,6 @@
 //! A run flattens and sorts responses while it waits for others, and its files are those of a replay.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,18 +10,19 @@ use backlake::clock::Clock;
 use backlake::pipeline::{FindingsMode, Progress, RunMode, Surroundings, replay, run};
 use backlake::simulator::Behaviour;
 use backlake::store::Store;
-use futures::TryStreamExt as _;
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, Result};
 use tokio::sync::watch;
 
+use crate::campaign::contents;
 use crate::harness::{Site, drifting, simulator, surroundings};
 use crate::interfering::{Interfered, Interference, Operation};
 
-/// Archives the third response that arrives only when this many others are flattened. The first ones
-/// are canaries, without which no others are sent.
+/// Delays archiving the third response until this many others are flattened. The first responses are
+/// canaries: nothing else is sent before they return.
 #[derive(Debug)]
 struct ThirdComesLast {
     others: u64,
@@ -41,7 +43,7 @@ impl Interference for ThirdComesLast {
         if archives && self.arrived.fetch_add(1, Ordering::Relaxed) == 2 {
             let mut flattened = self.flattened.subscribe();
             let others = |flattened: &u64| *flattened >= self.others;
-            // Without an end, a run that flattens nothing would hang here instead of failing below.
+            // With no limit, a run that flattens nothing would hang here instead of failing below.
             let waited = flattened.wait_for(others);
             self.clock.within(Duration::from_secs(60), waited).await;
         }
@@ -50,16 +52,9 @@ impl Interference for ThirdComesLast {
 }
 
 /// The published files by path.
-async fn tables(objects: &InMemory) -> Vec<(String, bytes::Bytes)> {
-    let listed: Vec<_> = objects.list(None).try_collect().await.unwrap();
-    let mut found = Vec::new();
-    for path in listed.into_iter().map(|object| object.location) {
-        if path.as_ref().ends_with(".parquet") {
-            let bytes = objects.get(&path).await.unwrap().bytes().await.unwrap();
-            found.push((path.to_string(), bytes));
-        }
-    }
-    found.sort();
+async fn tables(objects: &InMemory) -> BTreeMap<String, Bytes> {
+    let mut found = contents(objects).await;
+    found.retain(|path, _| path.ends_with(".parquet"));
     found
 }
 
@@ -114,7 +109,7 @@ async fn responses_are_flattened_while_others_are_awaited_and_the_files_are_thos
         store: Some(store(Arc::clone(&objects) as _)),
         ..surroundings(&simulator, &clock)
     };
-    for (path, _) in &published {
+    for path in published.keys() {
         objects.delete(&Path::from(path.as_str())).await.unwrap();
     }
     let again = replay(&pipeline, FindingsMode::Hold, &env).await.unwrap();

@@ -9,7 +9,6 @@ use backlake::error::ErrorKind;
 use backlake::money::Usd;
 use backlake::pipeline::{Progress, RunMode, StartMode, Surroundings, plan, run};
 use backlake::simulator::{Behaviour, Poison, Scripted, Simulator};
-
 use chrono::{DateTime, Utc};
 
 use crate::harness::{Site, date, noon, simulator, surroundings};

@@ -1,5 +1,5 @@
-//! A transport on which requests and responses take turns: no two of them pass in the same millisecond of simulated time.
-//! So the order in which threads end their work on responses that arrived together decides nothing.
+//! A transport on which the requests and responses of one start take turns: no two of them pass in the same millisecond of
+//! simulated time. The order in which threads finish work on responses that arrived together therefore does not matter.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,11 +1,11 @@
-"""Runs examples of the documents in the current folder, in one process: examples.py, with a list of [KIND, CODE] as JSON in
-the standard input. Prints the results as a list of JSON.
+"""Runs documentation examples in the current folder, in one process. Reads a JSON list of [KIND, CODE] from standard input and
+prints a JSON list of results.
 
     lines     Python, of which each line gives rows: the result is their number for each line
     python    a program: the result is null
     sql       a query of DuckDB: the result is its rows, as text
 
-Examples may use `spark`. Extensions of DuckDB are loaded before, because examples would download them.
+Examples may use `spark`. DuckDB's extensions are loaded first; otherwise the examples would download them.
 """
 
 import json

@@ -105,7 +105,7 @@ impl TableMetadata {
         set("write.metadata.path", metadata.to_owned());
         // Engines must not delete what manifests of the lake list.
         set("gc.enabled", "false".to_owned());
-        // Spark's vectorized reader does not know the encoding of texts that begin alike (DELTA_BYTE_ARRAY).
+        // Spark's vectorized reader cannot read DELTA_BYTE_ARRAY, the encoding of strings with common prefixes.
         set("read.parquet.vectorization.enabled", "false".to_owned());
         Self {
             format_version: 2,
