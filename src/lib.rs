@@ -48,8 +48,8 @@
 //! paid for twice.
 //!
 //! The shared vocabulary: `aside` (keeps work for the processor off the threads that wait for the
-//! network), [`clock`] (time comes from outside), [`contract`] (the schemas of the tables),
-//! [`error`], [`fate`], [`files`] (opening never waits for a FIFO), [`money`], [`question`] (what a
+//! network), [`clock`] (time comes from outside), [`contract`] (the schemas of the tables), [`counted`]
+//! (numbers of things), [`error`], [`fate`], [`files`] (opening never waits for a FIFO), [`money`], [`question`] (what a
 //! run asks, and of whom), [`secret`] (keeps credentials out of messages and the archive), [`stop`]
 //! and [`visible`] (foreign text is escaped before it is printed).
 
@@ -72,6 +72,7 @@ pub mod cli;
 mod aside;
 pub mod clock;
 pub mod contract;
+pub mod counted;
 pub mod error;
 pub mod fate;
 pub mod files;

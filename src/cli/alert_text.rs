@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::format::counted;
 use crate::alerts::{Alert, Alerts};
+use crate::counted::counted;
 use crate::visible::escaped;
 
 /// The alerts that a run shows; `backlake alerts` shows all.

@@ -6,8 +6,9 @@ use clap::Args;
 
 use super::args::{BudgetArgs, PipelineArgs};
 use super::console::{Console, Failure};
-use super::format::{count, counted, rounded};
+use super::format::{count, rounded};
 use super::run_text::provider;
+use crate::counted::counted;
 use crate::error::{Error, ErrorKind};
 use crate::money::Usd;
 use crate::pipeline::{self, CheckReport, CheckScope, Reconciled, Surroundings};

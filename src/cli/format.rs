@@ -15,12 +15,6 @@ pub(super) fn signed_count(number: i64) -> String {
     format!("{sign}{}", HumanCount(number.unsigned_abs()))
 }
 
-/// A number and its noun: `1 file`, `2 files`.
-pub(super) fn counted(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", HumanCount(number))
-}
-
 /// A size: `1.50 MiB`.
 pub(super) fn bytes(bytes: u64) -> String {
     BinaryBytes(bytes).to_string()

@@ -8,10 +8,11 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use super::console::{Console, Failure};
-use super::format::{count, counted, rounded_up};
+use super::format::{count, rounded_up};
 use super::outside::{not_written, write_new_outside};
 use super::plan::invalid;
 use super::run_text::{columns, provider};
+use crate::counted::counted;
 use crate::error::{Error, Result};
 use crate::pipeline::{InitReport, InitSettings, file_for, init};
 use crate::provider::Endpoint;

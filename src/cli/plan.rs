@@ -6,8 +6,9 @@ use clap::Args;
 
 use super::args::{BudgetArgs, PipelineArgs};
 use super::console::{Console, Failure};
-use super::format::{count, counted, duration, rounded, rounded_up};
+use super::format::{count, duration, rounded, rounded_up};
 use super::run_text::{columns, provider};
+use crate::counted::counted;
 use crate::pipeline::{self, Pipeline, PlanReport, PricesFrom, RefusedBefore, Surroundings};
 use crate::visible::escaped;
 

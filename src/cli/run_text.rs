@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::alert_text::worst;
-use super::format::{bytes, count, counted, duration, exact, rounded, signed_count};
+use super::format::{bytes, count, duration, exact, rounded, signed_count};
+use crate::counted::counted;
 use crate::fate::Fate;
 use crate::flatten::Drifted;
 use crate::lake::ProfileChange;

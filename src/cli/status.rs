@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::args::{LakeArg, age, nights};
 use super::console::{Console, Failure};
-use super::format::counted;
 use super::status_text::text;
+use crate::counted::counted;
 use crate::error::{Error, ErrorKind};
 use crate::store::Owner;
 use crate::upkeep::{Expected, Night, NightState, Problem, Status, status};

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::format::{count, counted, duration, rounded};
+use super::format::{count, duration, rounded};
+use crate::counted::counted;
 use crate::money::Usd;
 use crate::store::Hold;
 use crate::upkeep::{Night, NightState, Status};

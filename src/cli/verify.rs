@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use super::args::{Lake, LakeArg};
 use super::console::{Console, Failure};
-use super::format::{bytes, counted};
+use super::format::bytes;
 use crate::clock::date;
+use crate::counted::counted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::{Audit, audit, snapshots, strays, table_differences};
 use crate::ledger::{ArchiveAudit, Ledger};

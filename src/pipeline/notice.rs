@@ -6,6 +6,7 @@ use super::file::{NotifyFormat, Occasion};
 use super::ready::Pipeline;
 use super::report::{RunEnd, RunReport, RunState};
 use crate::alerts::Alert;
+use crate::counted::counted;
 use crate::error::{Error, ErrorKind};
 use crate::visible::escaped;
 
@@ -163,12 +164,6 @@ impl<'a> Notice<'a> {
         text.truncate(text.trim_end().len());
         text
     }
-}
-
-/// A number of things.
-fn counted(number: u64, thing: &str) -> String {
-    let s = if number == 1 { "" } else { "s" };
-    format!("{number} {thing}{s}")
 }
 
 /// A text as Slack shows it and nothing else: no link, no mention, no markup of its own. A joiner that

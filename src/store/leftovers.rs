@@ -59,10 +59,7 @@ impl Lock {
     /// may resume.
     async fn is_the_only_one(&self, here: &Owner) -> Result<bool> {
         let store = self.store();
-        for folder in store.folders(&Layout::runs()).await? {
-            let Some(date) = folder.filename().and_then(|name| name.parse().ok()) else {
-                continue;
-            };
+        for date in store.dates_below(&Layout::runs()).await? {
             if date != self.snapshot() && may_go_on(store, date, here).await? {
                 return Ok(false);
             }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::NaiveDate;
 use futures::TryStreamExt as _;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
@@ -359,6 +360,18 @@ impl Store {
             .objects;
         objects.sort_by(|left, right| left.location.cmp(&right.location));
         Ok(objects)
+    }
+
+    /// The dates that name folders directly in a folder, oldest first. Other folders are not ours.
+    ///
+    /// # Errors
+    /// A place that cannot be read.
+    pub(crate) async fn dates_below(&self, folder: &Path) -> Result<Vec<NaiveDate>> {
+        let folders = self.folders(folder).await?;
+        let dates = folders
+            .iter()
+            .filter_map(|folder| folder.filename()?.parse().ok());
+        Ok(dates.collect())
     }
 
     /// The folders directly in a folder, sorted by path.

@@ -20,11 +20,7 @@ const CONCURRENT_DATES: usize = 8;
 /// A place that cannot be read.
 pub async fn dates(store: &Store) -> Result<BTreeSet<NaiveDate>> {
     let mut dates: BTreeSet<_> = snapshots(store).await?.into_iter().collect();
-    let folders = store.folders(&Layout::runs()).await?;
-    let started = folders
-        .iter()
-        .filter_map(|folder| folder.filename()?.parse::<NaiveDate>().ok());
-    dates.extend(started);
+    dates.extend(store.dates_below(&Layout::runs()).await?);
     Ok(dates)
 }
 

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 use object_store::ObjectMeta;
-use object_store::path::Path;
 use serde::Serialize;
 
 use super::unfinished::{Objects, being_replaced, days_before, is_open, open_snapshots};
@@ -74,7 +73,7 @@ pub async fn to_prune(
     let mut old_snapshots = keep_snapshots.dropped(&published, today);
     old_snapshots.extend(half_pruned(store, &published).await?);
     let open: BTreeSet<_> = open_snapshots(store).await?.into_iter().collect();
-    let mut archived = dates_below(store, Layout::archives()).await?;
+    let mut archived = store.dates_below(&Layout::archives()).await?;
     archived.retain(|date| !open.contains(date));
     let archived = archived.into_iter().collect();
     let mut old_archives = keep_archives.dropped(&archived, today);
@@ -108,7 +107,8 @@ pub async fn to_prune(
 async fn half_pruned(store: &Store, published: &BTreeSet<NaiveDate>) -> Result<Vec<NaiveDate>> {
     // Most dates that were ever pruned have no folders, so only those that have one are looked at. On a disk, pruning
     // moves the files to the staging folder, and deletes them and that folder last.
-    let mut with_files: BTreeSet<_> = dates_below(store, Layout::all_staged())
+    let mut with_files: BTreeSet<_> = store
+        .dates_below(&Layout::all_staged())
         .await?
         .into_iter()
         .collect();
@@ -339,14 +339,6 @@ async fn objects_of_snapshot(store: &Store, snapshot: NaiveDate) -> Result<Objec
         objects.extend(store.list(&layout.partition(table)).await?);
     }
     Ok(Objects::of(snapshot, &objects))
-}
-
-async fn dates_below(store: &Store, folder: Path) -> Result<Vec<NaiveDate>> {
-    let folders = store.folders(&folder).await?;
-    Ok(folders
-        .iter()
-        .filter_map(|folder| folder.filename()?.parse().ok())
-        .collect())
 }
 
 #[cfg(test)]

@@ -17,13 +17,9 @@ use crate::store::{Layout, Store};
 /// A lake that fails.
 pub async fn open_snapshots(store: &Store) -> Result<Vec<NaiveDate>> {
     let published = snapshots(store).await?;
-    let folders = store.folders(&Layout::runs()).await?;
-    let started = folders
-        .iter()
-        .filter_map(|folder| folder.filename()?.parse().ok());
     let mut open = Vec::new();
-    for snapshot in started.filter(|date| !published.contains(date)) {
-        if is_open(store, snapshot).await? {
+    for snapshot in store.dates_below(&Layout::runs()).await? {
+        if !published.contains(&snapshot) && is_open(store, snapshot).await? {
             open.push(snapshot);
         }
     }

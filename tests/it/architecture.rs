@@ -49,8 +49,8 @@ fn imports(module: &str) -> BTreeSet<String> {
 #[test]
 fn a_stage_imports_only_what_comes_before_it() {
     let shared = [
-        "aside", "clock", "contract", "error", "fate", "files", "money", "question", "secret",
-        "stop", "visible",
+        "aside", "clock", "contract", "counted", "error", "fate", "files", "money", "question",
+        "secret", "stop", "visible",
     ];
     let stages = [
         ("targets", &[][..]),
@@ -114,6 +114,7 @@ fn a_stage_imports_only_what_comes_before_it() {
         ("aside", &[][..]),
         ("clock", &[]),
         ("contract", &[]),
+        ("counted", &[]),
         ("error", &["secret"]),
         ("fate", &[]),
         ("files", &[]),
