@@ -4,6 +4,7 @@ use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
 use super::rule::{Rule, Severity};
+use crate::counted::counted;
 use crate::history::Label;
 
 /// What an alert is about.
@@ -53,6 +54,8 @@ pub struct Finding {
 pub struct Alert {
     /// The rule.
     pub rule: Rule,
+    /// What tells it apart from the other alerts of its rule, on every night.
+    pub key: String,
     /// How serious it is.
     pub severity: Severity,
     /// The target, if it is about one.
@@ -95,6 +98,22 @@ impl Finding {
             .then_with(|| self.detail.cmp(&other.detail))
     }
 
+    /// What tells findings of one rule apart. A rule about the night is told once for all nights, but for those that are
+    /// not published.
+    pub(super) fn key(&self) -> String {
+        let subject = match &self.subject {
+            Subject::Night(date) if self.rule == Rule::Unpublished => date.to_string(),
+            Subject::Night(_) => String::new(),
+            Subject::Target { target, .. } => format!("target {target}"),
+            Subject::Domain(domain) => format!("domain {domain}"),
+            Subject::Label((column, value)) => format!("label {column}\n{value}"),
+        };
+        match &self.detail {
+            Some(detail) => format!("{subject}\n{detail}"),
+            None => subject,
+        }
+    }
+
     fn is_of_page(&self) -> bool {
         matches!(self.subject, Subject::Target { .. })
     }
@@ -106,6 +125,7 @@ impl Finding {
         [since, told, tonight]: [NaiveDate; 3],
         sql: String,
     ) -> Alert {
+        let key = self.key();
         let (target, root_domain, labels) = match self.subject {
             Subject::Night(_) => (None, None, Vec::new()),
             Subject::Target {
@@ -117,6 +137,7 @@ impl Finding {
         };
         Alert {
             rule: self.rule,
+            key,
             severity: self.rule.severity(),
             target,
             root_domain,
@@ -161,8 +182,7 @@ impl Alert {
         }
         let pages = match self.pages {
             0 => String::new(),
-            1 => ", on 1 page".to_owned(),
-            pages => format!(", on {pages} pages"),
+            pages => format!(", on {}", counted(pages, "page")),
         };
         let numbers = match (self.before, self.after) {
             (Some(before), Some(after)) => format!(" ({before} → {after})"),

@@ -10,10 +10,11 @@ use super::bursts::{Links, bursts, grown};
 use super::groups::{Group, group_findings};
 use super::night::{manifest_findings, night_findings, shift_finding};
 use super::pages::page_findings;
+use super::rule::Rule;
 use super::series::{COLUMNS, Figures, Series};
 use super::settings::AlertSettings;
 use super::sql::sql;
-use super::state::{Alerts, stored, stored_before};
+use super::state::{Alerts, ShiftCheck, stored, stored_before};
 use super::tell::{Patience, Telling, tell};
 use crate::error::{Context as _, Result};
 use crate::fate::Fate;
@@ -54,7 +55,7 @@ pub async fn read(store: &Store, snapshot: NaiveDate) -> Result<Option<Alerts>> 
 pub async fn find(store: &Store, options: &AlertOptions) -> Result<Alerts> {
     let mut published = snapshots(store).await?;
     if options.snapshot.is_none() {
-        leave_out_damaged(store, &mut published).await;
+        leave_out_damaged(store, &mut published).await?;
     }
     let manifest = chosen(store, &published, options.snapshot).await?;
     let snapshot = manifest.snapshot;
@@ -68,10 +69,17 @@ pub async fn find(store: &Store, options: &AlertOptions) -> Result<Alerts> {
         findings.extend(night_findings(&open, &manifest, options.now, settings));
     }
     let (mut nights, mut labels) = (1, HashMap::new());
+    let mut index_shift = match settings.applies(Rule::IndexShift) {
+        true => ShiftCheck::OneNight,
+        false => ShiftCheck::Off,
+    };
     if !earlier.is_empty() && settings.enabled {
         let mut data = Data::read(store, &earlier, &manifest, settings).await?;
         not_read.append(&mut data.not_read);
         nights = data.manifests.len();
+        if nights > 1 && index_shift == ShiftCheck::OneNight {
+            index_shift = data.series.shift_check();
+        }
         let found = data.findings(store, settings).await?;
         findings.extend(found.0);
         labels = found.1;
@@ -96,19 +104,24 @@ pub async fn find(store: &Store, options: &AlertOptions) -> Result<Alerts> {
         memory,
         &labels,
         [from, snapshot],
-        (nights, not_read),
+        (nights, index_shift, not_read),
     ))
 }
 
-/// Drops the newest dates whose manifests cannot be read, so that the alert `unpublished` can name them. If no manifest
-/// can be read, nothing is dropped.
-async fn leave_out_damaged(store: &Store, published: &mut Vec<NaiveDate>) {
+/// Drops the newest dates whose manifests are damaged, so that the alert `unpublished` can name them. If all are damaged,
+/// nothing is dropped. If the lake fails or a manifest has a newer format, the newest snapshot is not known.
+async fn leave_out_damaged(store: &Store, published: &mut Vec<NaiveDate>) -> Result<()> {
     for newest in (0..published.len()).rev() {
-        if Manifest::read(store, published[newest]).await.is_ok() {
-            published.truncate(newest + 1);
-            return;
+        match Manifest::read(store, published[newest]).await {
+            Ok(_) => {
+                published.truncate(newest + 1);
+                return Ok(());
+            }
+            Err(error) if Manifest::is_damage(&error) => {}
+            Err(error) => return Err(error),
         }
     }
+    Ok(())
 }
 
 /// The alerts as they are kept: those that are told before those that are quiet.
@@ -117,7 +130,7 @@ fn alerts_of(
     memory: Vec<super::tell::Memory>,
     labels: &HashMap<String, Vec<String>>,
     [from, snapshot]: [NaiveDate; 2],
-    (nights, not_read): (usize, Vec<NaiveDate>),
+    (nights, index_shift, not_read): (usize, ShiftCheck, Vec<NaiveDate>),
 ) -> Alerts {
     // Stable: worst first, as before.
     tellings.sort_by_key(|telling| telling.told < snapshot);
@@ -136,6 +149,7 @@ fn alerts_of(
         format: Alerts::FORMAT,
         snapshot,
         nights: nights as u32,
+        index_shift,
         alerts: alerts.collect(),
         more,
         not_read,

@@ -32,7 +32,7 @@ pub(super) struct Point {
 pub(super) struct Change {
     /// The number before.
     pub(super) then: f64,
-    /// The number tonight.
+    /// The number tonight; of a slow change, what the level of the last nights amounts to tonight.
     pub(super) now: f64,
     /// The number tonight, if it had moved like all pages.
     pub(super) expected: f64,
@@ -98,7 +98,7 @@ fn sudden(points: &[Option<Point>], shifted: f64, settings: &AlertSettings) -> O
     let change = Change {
         then: 0.0,
         now: now.value,
-        expected: ((level + shifted).exp() - 1.0).max(0.0),
+        expected: number(level + shifted),
         log: now.level - level,
     };
     // Most series end here.
@@ -121,12 +121,12 @@ fn slow(points: &[Option<Point>], shifted: f64, settings: &AlertSettings) -> Opt
     }
     let (first, last) = (&known[..ENDS], &known[known.len() - ENDS..]);
     let level = |of: &[Point]| median(&mut of.iter().map(|point| point.level).collect::<Vec<_>>());
-    let value = |of: &[Point]| median(&mut of.iter().map(|point| point.value).collect::<Vec<_>>());
     let (then, now) = (level(first)?, level(last)?);
+    // Both at tonight's size of the index, so that the words and the rule agree.
     let change = Change {
-        then: value(first)?,
-        now: value(last)?,
-        expected: ((then + shifted).exp() - 1.0).max(0.0),
+        then: median(&mut first.iter().map(|point| point.value).collect::<Vec<_>>())?,
+        now: number(now + shifted),
+        expected: number(then + shifted),
         log: now - then,
     };
     // A change that mostly happened in one night was sudden.
@@ -135,6 +135,11 @@ fn slow(points: &[Option<Point>], shifted: f64, settings: &AlertSettings) -> Opt
         && stands_out(&change, points, settings)
         && steps.fold(0.0, |most: f64, step| most.max(step.abs())) < change.log.abs() / 2.0;
     is_told.then_some(change)
+}
+
+/// The number whose log(1 + number) this is.
+fn number(log: f64) -> f64 {
+    (log.exp() - 1.0).max(0.0)
 }
 
 fn is_large(change: &Change, min_change: f64, settings: &AlertSettings) -> bool {
@@ -233,5 +238,29 @@ mod tests {
             .collect();
         // Two percent a night may be told at once, but not as slow.
         assert_eq!(told(short).1, None);
+    }
+
+    #[test]
+    fn the_words_of_a_slow_change_agree_with_its_rule_when_the_index_jumps_tonight() {
+        let page = Subject::Target {
+            root_domain: "example.com".to_owned(),
+            target: "example.com".to_owned(),
+        };
+        for (each, jump, rule, words) in [
+            (1.013_f64, 1.5_f64, Rule::SlowGain, "has 4"),
+            (0.985, 0.6, Rule::SlowLoss, "lost 3"),
+        ] {
+            let point = |night: i32| {
+                let level = (1.0 + 1000.0 * each.powi(night)).ln();
+                let shifted = if night == 28 { jump.ln() } else { 0.0 };
+                let value = number(level + shifted);
+                Some(Point { value, level })
+            };
+            let points: Vec<_> = (0..29).map(point).collect();
+            let judged = judge(&points, jump.ln(), &AlertSettings::default()).unwrap();
+            let told = judged.words(&page, 28);
+            assert_eq!(judged.rule, rule, "{told}");
+            assert!(told.starts_with(words), "{told}");
+        }
     }
 }

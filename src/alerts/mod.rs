@@ -29,4 +29,4 @@ pub use pages::page_findings;
 pub use rule::{Rule, Severity, rules_markdown};
 pub use series::{COLUMNS, Figures, Series};
 pub use settings::AlertSettings;
-pub use state::{Alerts, write};
+pub use state::{Alerts, ShiftCheck, write};

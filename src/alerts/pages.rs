@@ -126,7 +126,7 @@ impl Page<'_> {
     fn changed(&self, rule: Rule, change: &Change, what: String) -> Finding {
         let weight = (change.now - change.expected).abs();
         let size = (change.log.abs(), weight);
-        self.finding(rule, change.then, change.now, size, what)
+        self.finding(rule, change.then, change.now.round(), size, what)
     }
 
     fn now(&self, detail: Detail) -> Option<f64> {

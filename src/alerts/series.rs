@@ -10,6 +10,7 @@ use chrono::NaiveDate;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::robust::{median, spread};
+use super::state::ShiftCheck;
 
 /// The columns of `pages` that the rules need, in the order of [`Figures`].
 pub const COLUMNS: &[&str] = &[
@@ -238,6 +239,14 @@ impl Series {
             .back()
             .map(|night| night.shift)
             .unwrap_or_default()
+    }
+
+    /// Whether enough pages tell how all pages moved tonight.
+    pub(super) fn shift_check(&self) -> ShiftCheck {
+        match self.shift().pages {
+            FEWEST.. => ShiftCheck::Checked,
+            _ => ShiftCheck::FewPages,
+        }
     }
 
     /// By how much the log of all pages moved from the first night to this one.

@@ -4,10 +4,23 @@ use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
 use super::alert::Alert;
-use super::rule::Rule;
 use super::tell::{Memory, WORSE};
 use crate::error::{Context as _, Error, Result};
 use crate::store::{Layout, Lock, Store};
+
+/// Whether it is known if all pages moved together since the night before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShiftCheck {
+    /// It was looked at; if they did, there is an alert.
+    Checked,
+    /// The rule is switched off.
+    Off,
+    /// No night before can be compared.
+    OneNight,
+    /// Too few pages have enough referring main domains.
+    FewPages,
+}
 
 /// The alerts of a snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +31,8 @@ pub struct Alerts {
     pub snapshot: NaiveDate,
     /// How many nights were compared, tonight included.
     pub nights: u32,
+    /// Whether all pages moved together.
+    pub index_shift: ShiftCheck,
     /// Worst first, those that are quiet at the end.
     pub alerts: Vec<Alert>,
     /// How many more there are.
@@ -41,27 +56,10 @@ impl Alerts {
     /// become worse.
     #[must_use]
     pub fn have_told(&self, alert: &Alert) -> bool {
-        let is_same = |told: &Alert| {
-            let of = |alert: &Alert| {
-                // Labels are the subject only if there is no other.
-                let labels = (alert.target.is_none() && alert.root_domain.is_none())
-                    .then(|| alert.labels.clone());
-                // Several dates may be unpublished; only the text tells them apart.
-                let what = (alert.rule == Rule::Unpublished).then(|| alert.what.clone());
-                let (target, domain) = (alert.target.clone(), alert.root_domain.clone());
-                (
-                    alert.rule,
-                    target,
-                    domain,
-                    labels,
-                    what,
-                    alert.detail.clone(),
-                )
-            };
-            of(told) == of(alert)
-        };
-        self.told()
-            .any(|told| is_same(told) && alert.magnitude < told.magnitude * WORSE)
+        self.told().any(|told| {
+            let is_same = (told.rule, &told.key) == (alert.rule, &alert.key);
+            is_same && alert.magnitude < told.magnitude * WORSE
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{Days, NaiveDate};
 use serde::{Deserialize, Serialize};
 
-use super::alert::{Finding, Subject};
+use super::alert::Finding;
 use super::rule::Rule;
 
 /// How many times as far an alert must go to be told again before its time.
@@ -18,7 +18,7 @@ const MOST: usize = 20_000;
 pub(super) struct Memory {
     /// The rule.
     pub(super) rule: Rule,
-    /// The subject and its detail, as one text.
+    /// What tells it apart from the other alerts of its rule.
     pub(super) key: String,
     /// The first night of an unbroken row of nights.
     pub(super) since: NaiveDate,
@@ -66,13 +66,13 @@ pub(super) fn tell(
         let Some(sudden) = sudden_of(finding.rule) else {
             return true;
         };
-        let was = known.get(&(sudden, key(finding)));
+        let was = known.get(&(sudden, finding.key()));
         was.is_none_or(|memory| memory.told < forgotten)
     });
     let quiet_since = ago(tonight, patience.quiet_nights);
     let mut tellings = Vec::with_capacity(findings.len());
     for finding in findings {
-        let at = (finding.rule, key(&finding));
+        let at = (finding.rule, finding.key());
         let was = known.get(&at).filter(|memory| memory.told < tonight);
         let goes_on = was.filter(|memory| Some(memory.seen) == last);
         let since = goes_on.map_or(tonight, |memory| memory.since);
@@ -122,25 +122,10 @@ fn sudden_of(rule: Rule) -> Option<Rule> {
     }
 }
 
-/// What tells findings of one rule apart. A rule about the night is told once for all nights, but
-/// for those that are not published.
-fn key(finding: &Finding) -> String {
-    let subject = match &finding.subject {
-        Subject::Night(date) if finding.rule == Rule::Unpublished => date.to_string(),
-        Subject::Night(_) => String::new(),
-        Subject::Target { target, .. } => format!("target {target}"),
-        Subject::Domain(domain) => format!("domain {domain}"),
-        Subject::Label((column, value)) => format!("label {column}\n{value}"),
-    };
-    match &finding.detail {
-        Some(detail) => format!("{subject}\n{detail}"),
-        None => subject,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alerts::Subject;
 
     fn finding(magnitude: f64) -> Finding {
         Finding {

@@ -19,11 +19,12 @@ pub(super) fn percent(share: f64) -> String {
 
 /// A change of referring main domains from the expected number.
 pub(super) fn changed(now: f64, expected: f64, subject: &Subject) -> String {
-    let verb = if now < expected { "lost" } else { "gained" };
     let ratio = percent((now - expected) / expected.max(1.0));
-    match subject {
-        Subject::Target { .. } => format!("{verb} {ratio} of its referring main domains"),
-        _ => format!("its pages {verb} {ratio} of their referring main domains"),
+    match (subject, now < expected) {
+        (Subject::Target { .. }, true) => format!("lost {ratio} of its referring main domains"),
+        (Subject::Target { .. }, false) => format!("has {ratio} more referring main domains"),
+        (_, true) => format!("its pages lost {ratio} of their referring main domains"),
+        (_, false) => format!("its pages have {ratio} more referring main domains"),
     }
 }
 

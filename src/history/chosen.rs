@@ -1,7 +1,5 @@
 //! Chooses the snapshot that a command looks at.
 
-use std::error::Error as _;
-
 use chrono::NaiveDate;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -51,10 +49,7 @@ pub async fn manifest_of(store: &Store, date: NaiveDate) -> Result<Manifest> {
 
 /// A manifest that can be read but not understood is damage, which a check has found.
 fn damaged(error: Error) -> Error {
-    let is_damage = error
-        .source()
-        .is_some_and(|cause| cause.is::<serde_json::Error>());
-    if !is_damage {
+    if !Manifest::is_damage(&error) {
         return error;
     }
     Error::new(ErrorKind::FoundProblems, error.to_string())

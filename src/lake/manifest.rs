@@ -175,6 +175,14 @@ impl Manifest {
         Ok(Some(manifest))
     }
 
+    /// Whether [`Manifest::read`] failed because the manifest is damaged, and not because the lake failed or the format
+    /// is newer.
+    #[must_use]
+    pub fn is_damage(error: &Error) -> bool {
+        let cause = std::error::Error::source(error);
+        cause.is_some_and(|cause| cause.is::<serde_json::Error>())
+    }
+
     /// The manifest's text. Its last entry is the SHA-256 of all text before it, so that a later edit is detected.
     ///
     /// # Errors
