@@ -66,7 +66,7 @@ def report(request, backlake, lake, folder):
 class Numbers(html.parser.HTMLParser):
     """The numbers of a report by the query that `data-sql` names, as values and as they are shown, and the queries."""
 
-    EMPTY = {"meta", "link", "br"}
+    EMPTY = {"meta", "link", "br", "wbr"}
 
     def __init__(self, text):
         super().__init__()

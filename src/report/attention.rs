@@ -4,8 +4,9 @@ use maud::{Markup, html};
 
 use super::collect::{Attention, Report};
 use super::head::{OPEN, section as framed};
-use super::numbers::{foreign, plural, separated};
+use super::numbers::{foreign, separated};
 use crate::alerts::{Alert, Alerts};
+use crate::counted::counted;
 use crate::visible::escaped;
 
 /// The alerts that are shown.
@@ -39,6 +40,10 @@ fn list(found: &Alerts, is_stored: bool, damaged: Option<&str>) -> Markup {
         true => &["alerts".to_owned()],
         false => &[],
     };
+    // Those that are quiet are at the end.
+    let shown = &alerts[..alerts.len().min(SHOWN)];
+    let loud = shown.iter().take_while(|alert| !alert.quiet).count();
+    let (loud, quiet) = shown.split_at(loud);
     let body = html! {
         @if let Some(why) = damaged {
             p class="note" {
@@ -53,18 +58,38 @@ fn list(found: &Alerts, is_stored: bool, damaged: Option<&str>) -> Markup {
                 ". Run " code { "backlake verify" } "."
             }
         }
-        @if alerts.is_empty() {
-            p class="card" { "Nothing." @if found.nights < 2 { " Most rules compare nights, and this is the first." } }
-        } @else {
-            ol class=(if alerts.len() > OPEN { "card attention long" } else { "card attention" }) data-sql=[is_stored.then_some("alerts")] {
-                @for alert in alerts.iter().take(SHOWN) { (item(alert, is_stored)) }
-            }
+        @if loud.is_empty() { (nothing(found, quiet.len())) } @else { (items(loud, is_stored)) }
+        @if !quiet.is_empty() {
+            h3 { "Told before " small { "quiet until they get worse or a week has passed" } }
+            (items(quiet, is_stored))
         }
         @if rest > 0 {
             p class="note" { (rest) " more are in the list of " code { "backlake alerts" } "." }
         }
     };
     framed("attention", "Needs attention", queries, body)
+}
+
+/// What is said if nothing is new.
+fn nothing(found: &Alerts, quiet: usize) -> Markup {
+    html! {
+        p class="card" {
+            @if found.nights < 2 {
+                "Nothing yet. Most rules compare nights, and this is the first."
+            } @else {
+                span class="good" { "✓ Nothing" @if quiet > 0 { " new" } } " needs attention. "
+                small { "The rules compared " (counted(found.nights.into(), "night")) "." }
+            }
+        }
+    }
+}
+
+fn items(alerts: &[Alert], is_stored: bool) -> Markup {
+    html! {
+        ol class=(if alerts.len() > OPEN { "card attention long" } else { "card attention" }) data-sql=[is_stored.then_some("alerts")] {
+            @for alert in alerts { (item(alert, is_stored)) }
+        }
+    }
 }
 
 fn item(alert: &Alert, is_stored: bool) -> Markup {
@@ -78,7 +103,7 @@ fn item(alert: &Alert, is_stored: bool) -> Markup {
                         (number(alert.before, is_stored)) " → " (number(alert.after, is_stored)) " · "
                     }
                     (alert.rule.name())
-                    @if alert.pages > 0 { " · on " (plural(alert.pages as i64, "page")) }
+                    @if alert.pages > 0 { " · on " (counted(alert.pages, "page")) }
                     " · since " (alert.since)
                     @if alert.quiet { " · told on " (alert.told) }
                     @if alert.target.is_some() {

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::collect::{Day, Report};
 use super::head::{OPEN, cell, section as framed, sql};
-use super::numbers::{count, dollars, foreign, known, share, total};
+use super::numbers::{count, dollars, foreign, known, share, total, usd};
 use crate::history::LabelCost;
 use crate::money::Usd;
 
@@ -14,7 +14,7 @@ pub(super) fn section(report: &Report) -> Markup {
     let body = html! {
         (forecast(report))
         div class="card" {
-            table class=(if nights > OPEN { "sortable long" } else { "sortable" }) data-sql="nights" {
+            table class=(if nights > OPEN { "sortable wide long" } else { "sortable wide" }) data-sql="nights" {
                 thead { tr {
                     th scope="col" { "Night" }
                     th scope="col" class="number" { "Pages" }
@@ -133,9 +133,9 @@ fn forecast(report: &Report) -> Markup {
     html! {
         p class="note" {
             @if costs.len() == 1 { "The night" } @else { "The " (costs.len()) " nights" }
-            " of this report cost " strong { "$" (sum) } ". "
+            " of this report cost " strong { (usd(&sum.to_string())) } ". "
             "If every night costs as much as the last, " (report.date().format("%B"))
-            " with its " (days) " nights costs " strong { "$" (newest * u64::from(days)) } "."
+            " with its " (days) " nights costs " strong { (usd(&(newest * u64::from(days)).to_string())) } "."
             @if report.manifest.question.invented { " Nothing was paid: the prices are the simulator's." }
         }
     }

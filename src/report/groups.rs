@@ -89,7 +89,7 @@ fn table(
     };
     html! {
         div class="card" {
-            table class=(if rows.len() > OPEN { "sortable long" } else { "sortable" }) data-sql=(id) {
+            table class=(if rows.len() > OPEN { "sortable wide long" } else { "sortable wide" }) data-sql=(id) {
                 thead { tr {
                     th scope="col" { (foreign(kind)) }
                     th scope="col" class="number" { "Pages" }

@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::collect::Report;
-use super::numbers::foreign;
+use super::collect::{Attention, Report, most_rank};
+use super::numbers::{foreign, separated};
 use crate::visible::escaped;
 
 /// The rows of a long table or list that are shown before a click, as in `report.css`.
@@ -67,12 +67,47 @@ pub(super) fn header(report: &Report) -> Markup {
                 "asked of " (foreign(&question.asked_of)) " · "
                 @if question.invented { strong class="stamp" { "invented" } " · " }
                 @if question.include_subdomains { "links to subdomains count" } @else { "links to subdomains do not count" }
-                " · ranks from 0 to " (super::collect::most_rank(&report.manifest))
+                " · ranks from 0 to " (separated(most_rank(&report.manifest)))
             }
             @if let Some((column, value)) = &report.label {
                 p class="only" {
                     "Only pages whose " (foreign(column)) " is " strong { (foreign(value)) }
                     ". Fates, alerts, cost and reasons are those of the whole night."
+                }
+            }
+            (sections(report))
+        }
+    }
+}
+
+/// Links to the sections, with the number of new alerts.
+fn sections(report: &Report) -> Markup {
+    const SECTIONS: [(&str, &str); 10] = [
+        ("trust", "Trust"),
+        ("tiles", "Numbers"),
+        ("attention", "Attention"),
+        ("trends", "Trends"),
+        ("movers", "Movers"),
+        ("groups", "Groups"),
+        ("profile", "Profile"),
+        ("risk", "Risk"),
+        ("bill", "Bill"),
+        ("appendix", "Appendix"),
+    ];
+    let alerts = match &report.attention {
+        Attention::Told(alerts) | Attention::Found(alerts, _) => Some(alerts),
+        Attention::Off | Attention::Failed(_) => None,
+    };
+    // Worst first.
+    let worst = alerts.and_then(|alerts| alerts.told().next());
+    html! {
+        nav aria-label="Sections" {
+            @for (id, name) in SECTIONS {
+                a href=(format!("#{id}")) {
+                    (name)
+                    @if let (Some(worst), Some(alerts)) = (worst.filter(|_| id == "attention"), alerts) {
+                        " " span class=(format!("badge {}", worst.severity.name())) { (alerts.told().count()) }
+                    }
                 }
             }
         }

@@ -81,14 +81,15 @@ fn table(report: &Report, title: &str, id: &str, pages: &[PageChange]) -> Markup
     html! {
         div class="card" {
             h4 { (title) " " small { "referring main domains" } }
-            @if pages.is_empty() { p class="flat" { "No page." } } @else {
-                table class="movers" data-sql=(id) {
+            @if pages.is_empty() { p class="none" { "No page." } } @else {
+                table class="movers wide" data-sql=(id) {
                     thead { tr {
                         th scope="col" { "Page" }
                         th scope="col" class="spark" { "Nights" }
                         th scope="col" class="number" { "Before" }
                         th scope="col" class="number" { "Now" }
                         th scope="col" class="number" { "Change" }
+                        th scope="col" class="number" title="of the number before" { "Percent" }
                     } }
                     tbody { @for page in pages { (row(report, page)) } }
                 }
@@ -111,10 +112,11 @@ fn row(report: &Report, page: &PageChange) -> Markup {
             td class="spark" { (sparkline(&values, "referring main domains by night")) }
             (cell("Before", html! { (known(page.before)) }))
             (cell("Now", html! { (known(page.after)) }))
-            (cell("Change", html! {
-                (change(by, Better::More))
-                @if let Some(ratio) = page.relative_change {
-                    " " small class=(tone(by, Better::More)) { (percent(ratio)) }
+            (cell("Change", change(by, Better::More)))
+            (cell("Percent", html! {
+                @match page.relative_change {
+                    Some(ratio) => span class=(tone(by, Better::More)) { (percent(ratio)) },
+                    None => span class="flat" title="there was none before" { "–" },
                 }
             }))
         }

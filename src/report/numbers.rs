@@ -28,12 +28,26 @@ pub(super) fn known(value: Option<i64>) -> Markup {
     }
 }
 
+/// Dollars with as many digits as the amount has.
+pub(super) fn money(amount: Usd) -> Markup {
+    html! { data value=(amount) { (usd(&amount.to_string())) } }
+}
+
 /// Dollars with all digits that the lake stores, so that the amounts of a column stand below each
 /// other.
 pub(super) fn dollars(amount: Usd) -> Markup {
     let micros = amount.micros().unsigned_abs();
     let digits = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
-    html! { data value=(digits) { "$" (digits) } }
+    html! { data value=(digits) { (usd(&digits)) } }
+}
+
+/// `$1,234.50` for `1234.50`.
+pub(super) fn usd(digits: &str) -> String {
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, "00"));
+    let whole = whole
+        .parse()
+        .map_or_else(|_| whole.to_owned(), |whole| HumanCount(whole).to_string());
+    format!("${whole}.{part}")
 }
 
 /// `1,234`, `−1,234`.
@@ -83,16 +97,19 @@ pub(super) fn tone(value: i64, better: Better) -> &'static str {
     }
 }
 
-/// A ratio as a percentage with a sign: `+12 %`, `−0.4 %`.
+/// A ratio as a percentage with a sign: `+12.3 %`, `−0.4 %`, `+250 %`.
 pub(super) fn percent(ratio: f64) -> String {
     let percent = ratio * 100.0;
-    let digits = usize::from(percent.abs() < 9.95);
     let sign = match percent {
         0.0 => '±',
         percent if percent < 0.0 => MINUS,
         _ => '+',
     };
-    format!("{sign}{:.digits$} %", percent.abs())
+    if percent.abs() < 99.95 {
+        format!("{sign}{:.1} %", percent.abs())
+    } else {
+        format!("{sign}{} %", HumanCount(percent.abs().round() as u64))
+    }
 }
 
 /// A part of a whole as a percentage: `12.3 %`. A small part is never shown as nothing.
@@ -115,12 +132,6 @@ pub(super) fn day(date: NaiveDate) -> String {
     format!("{} {}", date.day(), date.format("%b"))
 }
 
-/// `1 page`, `2 pages`.
-pub(super) fn plural(number: i64, noun: &str) -> String {
-    let s = if number == 1 { "" } else { "s" };
-    format!("{noun}{s}")
-}
-
 /// Foreign text: invisible characters are made visible, and a long text is shortened in the middle.
 /// The whole text is in the title.
 pub(super) fn foreign(text: &str) -> Markup {
@@ -129,11 +140,21 @@ pub(super) fn foreign(text: &str) -> Markup {
     let visible = escaped(text);
     let length = visible.chars().count();
     if length <= SHOWN[0] + SHOWN[1] + 1 {
-        return html! { bdi { (visible) } };
+        return html! { bdi { (breakable(&visible)) } };
     }
     let start: String = visible.chars().take(SHOWN[0]).collect();
     let end: String = visible.chars().skip(length - SHOWN[1]).collect();
-    html! { bdi title=(visible) { (start) "…" (end) } }
+    html! { bdi title=(visible) { (breakable(&start)) "…" (breakable(&end)) } }
+}
+
+/// A text whose lines break after the slashes of a path rather than within a name.
+fn breakable(text: &str) -> Markup {
+    html! {
+        @for part in text.split_inclusive('/') {
+            (part)
+            @if part.ends_with('/') && part != "/" && !part.ends_with(":/") { wbr; }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -144,7 +165,12 @@ mod tests {
     fn changes_and_shares_are_never_rounded_to_nothing() {
         assert_eq!(signed(-1_234), "−1,234");
         assert_eq!(signed(0), "±0");
-        for (ratio, shown) in [(0.123, "+12 %"), (-0.004, "−0.4 %"), (0.0, "±0.0 %")] {
+        for (ratio, shown) in [
+            (0.123, "+12.3 %"),
+            (-0.004, "−0.4 %"),
+            (0.0, "±0.0 %"),
+            (12.5, "+1,250 %"),
+        ] {
             assert_eq!(percent(ratio), shown);
         }
         for (part, shown) in [
@@ -179,6 +205,9 @@ mod tests {
         let long = format!("https://example.com/{}/end", "a".repeat(2_000));
         let shown = foreign(&long).into_string();
         assert!(shown.contains(&format!("title=\"{long}\"")), "{shown}");
-        assert!(shown.ends_with("aaaaaaaaaaaaaaaa/end</bdi>"), "{shown}");
+        assert!(
+            shown.ends_with("aaaaaaaaaaaaaaaa/<wbr>end</bdi>"),
+            "{shown}"
+        );
     }
 }

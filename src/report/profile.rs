@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::collect::{Day, RANK_BARS, Report, most_rank};
 use super::head::{cell, section as framed, sql};
-use super::numbers::{count, foreign, share, total};
+use super::numbers::{count, foreign, separated, share, total};
 use super::svg::{histogram, stacked};
 use crate::history::BreakdownChange;
 
@@ -73,9 +73,11 @@ pub(super) fn section(report: &Report) -> Markup {
                     strong { "Ranks" } (sql(&["ranks".to_owned()]))
                     small { "share of the pages by rank" @if let Some(since) = &since { ": " span class="night" { span class="key then" {} (since) } " " span class="night" { span class="key now" {} (report.date()) } } }
                 }
-                div class="axes plain" {
-                    (histogram(then.map(|pages| &pages.ranks[..]), &newest.ranks, "share of the pages by rank, then and now"))
-                    div class="x" aria-hidden="true" { span { "0" } span { (most / 2) } span { (most) } }
+                @let (bars, largest) = histogram(then.map(|pages| &pages.ranks[..]), &newest.ranks, "share of the pages by rank, then and now");
+                div class="axes bars" {
+                    div class="y" aria-hidden="true" { span { (share(largest, 1.0)) } span { "0 %" } }
+                    (bars)
+                    div class="x" aria-hidden="true" { span { "0" } span { (separated(most / 2)) } span { (separated(most)) } }
                 }
                 details {
                     summary { "Numbers" }

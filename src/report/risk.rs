@@ -27,12 +27,12 @@ pub(super) fn section(report: &Report) -> Markup {
     framed("risk", "Risk and opportunity", &[], body)
 }
 
-fn card(title: &str, what: &str, id: &str, rows: usize, table: Markup) -> Markup {
+fn card(title: &str, [what, none]: [&str; 2], id: &str, rows: usize, table: Markup) -> Markup {
     html! {
         div class="card" {
             div class="heading" { h3 { (title) } @if rows > 0 { (sql(&[id.to_owned()])) } }
             p class="what" { (what) }
-            @if rows == 0 { p class="flat" { "No page." } } @else { (table) }
+            @if rows == 0 { p class="none" { (none) } } @else { (table) }
         }
     }
 }
@@ -64,7 +64,7 @@ fn spam(since: Option<&Summary>) -> Markup {
         } }
     };
     let table = html! {
-        table class="movers" data-sql="spam-risen" {
+        table class="movers wide" data-sql="spam-risen" {
             (header("Page", &["Before", "Now", "Change"]))
             tbody { @for page in &since.spam { (row(page)) } }
         }
@@ -72,7 +72,7 @@ fn spam(since: Option<&Summary>) -> Markup {
     let what = format!("spam score of the backlinks since {}", since.from);
     card(
         "Spam score rises",
-        &what,
+        [&what, "The score of no page rose."],
         "spam-risen",
         since.spam.len(),
         table,
@@ -81,7 +81,7 @@ fn spam(since: Option<&Summary>) -> Markup {
 
 fn concentrated(pages: &[(String, PageNumbers)]) -> Markup {
     let table = html! {
-        table class="movers" data-sql="concentrated" {
+        table class="movers wide" data-sql="concentrated" {
             (header("Page", &["Backlinks", "Domains", "Per domain"]))
             tbody { @for (target, page) in pages { tr {
                 th scope="row" { (foreign(target)) }
@@ -94,7 +94,8 @@ fn concentrated(pages: &[(String, PageNumbers)]) -> Markup {
     let what = format!(
         "most backlinks per referring main domain, of pages with at least {CONCENTRATED} backlinks: few domains carry the profile"
     );
-    card("Concentrated", &what, "concentrated", pages.len(), table)
+    let said = [what.as_str(), "No page has so many backlinks."];
+    card("Concentrated", said, "concentrated", pages.len(), table)
 }
 
 /// The backlinks per domain, which are not exact.
@@ -109,7 +110,7 @@ fn each(page: &PageNumbers) -> Markup {
 
 fn broken(pages: &[(String, PageNumbers)]) -> Markup {
     let table = html! {
-        table class="movers" data-sql="broken" {
+        table class="movers wide" data-sql="broken" {
             (header("Page", &["Broken", "Backlinks", "Rank"]))
             tbody { @for (target, page) in pages { tr {
                 th scope="row" { (foreign(target)) }
@@ -121,5 +122,6 @@ fn broken(pages: &[(String, PageNumbers)]) -> Markup {
     };
     let what =
         "pages with the most broken backlinks: a redirect or a repaired page wins these links back";
-    card("Worth reclaiming", what, "broken", pages.len(), table)
+    let said = [what, "No page has broken backlinks."];
+    card("Worth reclaiming", said, "broken", pages.len(), table)
 }

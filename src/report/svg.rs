@@ -11,9 +11,10 @@ const WIDTH: f64 = 300.0;
 /// A small line without axes. `None` is a night without a value.
 pub(super) fn sparkline(values: &[Option<i64>], title: &str) -> Markup {
     const HEIGHT: f64 = 40.0;
-    let Some(scale) = Scale::of(values.iter().copied(), HEIGHT, values.len()) else {
+    let Some(range) = Range::of(values.iter().copied()) else {
         return html! {};
     };
+    let scale = Scale::new(range, HEIGHT, values.len());
     let last = values.len() - 1;
     html! {
         svg class="spark" viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) preserveAspectRatio="none" role="img" {
@@ -34,13 +35,14 @@ pub(super) struct LinePlot<'a> {
     /// The low and high values of the range; empty without one.
     pub(super) low: &'a [Option<i64>],
     pub(super) high: &'a [Option<i64>],
+    /// About how many parts its axis has.
+    pub(super) parts: u8,
 }
 
-/// A plot and the values at its bottom and top.
+/// A plot and the values at its grid lines, from the top down.
 pub(super) struct Plotted {
     pub(super) svg: Markup,
-    pub(super) bottom: i64,
-    pub(super) top: i64,
+    pub(super) ticks: Vec<i64>,
 }
 
 impl LinePlot<'_> {
@@ -48,13 +50,18 @@ impl LinePlot<'_> {
     pub(super) fn draw(&self) -> Option<Plotted> {
         const HEIGHT: f64 = 120.0;
         let all = self.values.iter().chain(self.low).chain(self.high);
-        let scale = Scale::of(all.copied(), HEIGHT, self.values.len())?;
+        let ticks = Range::of(all.copied())?.ticks(self.parts);
+        let (top, bottom) = (*ticks.first()?, *ticks.last()?);
+        let range = Range {
+            bottom: bottom as f64,
+            top: top as f64,
+        };
+        let scale = Scale::new(range, HEIGHT, self.values.len());
         let svg = html! {
             svg class="plot" viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) preserveAspectRatio="none" role="img" {
                 title { (self.title) }
-                @for part in [0.0, 0.5, 1.0] {
-                    @let y = scale.inner(part);
-                    path class="grid" d=(format!("M0 {y}H{WIDTH}")) {}
+                @for tick in &ticks {
+                    path class="grid" d=(format!("M0 {}H{WIDTH}", scale.y(*tick))) {}
                 }
                 @if !self.low.is_empty() {
                     path class="band" d=(area(self.low, self.high, &scale)) {}
@@ -63,11 +70,7 @@ impl LinePlot<'_> {
                 path class="dot" d=(dots(self.values, &scale)) {}
             }
         };
-        Some(Plotted {
-            svg,
-            bottom: scale.bottom,
-            top: scale.top,
-        })
+        Some(Plotted { svg, ticks })
     }
 }
 
@@ -100,8 +103,8 @@ pub(super) fn stacked(parts: &[(&str, u64)], title: &str) -> Markup {
     }
 }
 
-/// Bars of then and now beside each other. Without a then, the bars of now alone.
-pub(super) fn histogram(then: Option<&[u64]>, now: &[u64], title: &str) -> Markup {
+/// Bars of then and now beside each other, and the share of the largest one. Without a then, the bars of now alone.
+pub(super) fn histogram(then: Option<&[u64]>, now: &[u64], title: &str) -> (Markup, f64) {
     const HEIGHT: f64 = 120.0;
     // Bars of two snapshots with different numbers of pages are compared by their shares.
     let shares = |counts: &[u64]| -> Vec<f64> {
@@ -121,7 +124,7 @@ pub(super) fn histogram(then: Option<&[u64]>, now: &[u64], title: &str) -> Marku
             rect class=(class) x=(short(at)) y=(short(HEIGHT - high)) width=(short(wide)) height=(short(high)) {}
         }
     };
-    html! {
+    let svg = html! {
         svg class="plot" viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) preserveAspectRatio="none" role="img" {
             title { (title) }
             @for (place, share) in now.iter().enumerate() {
@@ -136,33 +139,69 @@ pub(super) fn histogram(then: Option<&[u64]>, now: &[u64], title: &str) -> Marku
             }
             path class="axis" d=(format!("M0 {HEIGHT}H{WIDTH}")) {}
         }
+    };
+    (svg, most)
+}
+
+/// The values that a plot has room for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Range {
+    bottom: f64,
+    top: f64,
+}
+
+impl Range {
+    /// The smallest range, as a part of the largest value: a change of one percent must not look like a fall.
+    const SMALLEST: f64 = 0.05;
+
+    /// The range of these values; `None` without one.
+    fn of(values: impl Iterator<Item = Option<i64>>) -> Option<Self> {
+        let mut known = values.flatten().map(|value| value as f64);
+        let first = known.next()?;
+        let (bottom, top) = known.fold((first, first), |(bottom, top), value| {
+            (bottom.min(value), top.max(value))
+        });
+        let missing = Self::SMALLEST * bottom.abs().max(top.abs()) - (top - bottom);
+        let widen = missing.max(0.0) / 2.0;
+        Some(Self {
+            bottom: bottom - widen,
+            top: top + widen,
+        })
+    }
+
+    /// Round numbers around the range, the largest first, at the same distance: about so many parts.
+    fn ticks(self, parts: u8) -> Vec<i64> {
+        let least = ((self.top - self.bottom) / f64::from(parts)).max(1.0);
+        let power = 10_f64.powf(least.log10().floor());
+        let rounds = [1.0, 2.0, 5.0, 10.0].map(|round| round * power);
+        let step = rounds.into_iter().find(|step| *step >= least);
+        let step = step.unwrap_or(10.0 * power);
+        let first = (self.bottom / step).floor();
+        // A range of one value still has two ticks.
+        let last = (self.top / step).ceil().max(first + 1.0);
+        let number = (last - first) as u8;
+        let tick = |tick: u8| ((first + f64::from(tick)) * step) as i64;
+        (0..=number).rev().map(tick).collect()
     }
 }
 
 /// Where values and nights are in a plot.
 struct Scale {
-    bottom: i64,
-    top: i64,
+    range: Range,
     height: f64,
     nights: usize,
 }
 
 impl Scale {
-    /// The room above and below the line, as a part of the height.
+    /// The room above and below the line, as a part of the height. `report.css` places the labels by it.
     const MARGIN: f64 = 0.1;
 
-    fn of(values: impl Iterator<Item = Option<i64>>, height: f64, nights: usize) -> Option<Self> {
-        let mut known = values.flatten();
-        let first = known.next()?;
-        let (bottom, top) = known.fold((first, first), |(bottom, top), value| {
-            (bottom.min(value), top.max(value))
-        });
-        Some(Self {
-            bottom,
-            top,
+    fn new(range: Range, height: f64, nights: usize) -> Self {
+        Self {
+            range,
             height,
             nights,
-        })
+        }
     }
 
     fn x(&self, night: usize) -> String {
@@ -175,15 +214,11 @@ impl Scale {
     }
 
     fn y(&self, value: i64) -> String {
-        let range = (self.top as f64 - self.bottom as f64).max(0.0);
-        let part = match range {
+        let Range { bottom, top } = self.range;
+        let part = match top - bottom {
             0.0 => 0.5,
-            range => (value as f64 - self.bottom as f64) / range,
+            size => (value as f64 - bottom) / size,
         };
-        self.inner(part)
-    }
-
-    fn inner(&self, part: f64) -> String {
         let margin = Self::MARGIN * self.height;
         short(self.height - margin - part * (self.height - 2.0 * margin))
     }
@@ -250,18 +285,46 @@ mod tests {
     #[test]
     fn a_line_is_interrupted_where_a_night_is_missing() {
         let values = [Some(1), Some(3), None, Some(2)];
-        let scale = Scale::of(values.into_iter(), 40.0, 4).unwrap();
+        let scale = Scale::new(Range::of(values.into_iter()).unwrap(), 40.0, 4);
         assert_eq!(line(&values, &scale), "M4 36L101.3 4M296 20");
         assert_eq!(dots(&values, &scale), "M296 20h0");
-        assert!(Scale::of([None].into_iter(), 40.0, 1).is_none());
+        assert!(Range::of([None].into_iter()).is_none());
+    }
+
+    fn scale(values: &[i64]) -> Scale {
+        let range = Range::of(values.iter().copied().map(Some)).unwrap();
+        Scale::new(range, 40.0, values.len())
     }
 
     #[test]
-    fn a_value_that_never_changes_is_in_the_middle() {
-        let scale = Scale::of([Some(7), Some(7)].into_iter(), 40.0, 2).unwrap();
-        assert_eq!(scale.y(7), "20");
-        let extremes = Scale::of([Some(i64::MIN), Some(i64::MAX)].into_iter(), 40.0, 2).unwrap();
+    fn a_value_that_never_changes_is_in_the_middle_and_a_small_change_near_it() {
+        assert_eq!(scale(&[7, 7]).y(7), "20");
+        assert_eq!(scale(&[0, 0]).y(0), "20");
+        // One percent up is a fifth of the height.
+        let slight = scale(&[990, 1000]);
+        assert_eq!([slight.y(990), slight.y(1000)], ["23.2", "16.8"]);
+        let extremes = scale(&[i64::MIN, i64::MAX]);
         assert_eq!([extremes.y(i64::MIN), extremes.y(i64::MAX)], ["36", "4"]);
+    }
+
+    #[test]
+    fn an_axis_has_round_numbers_around_its_values() {
+        for (values, parts, expected) in [
+            (
+                &[141_023, 164_678][..],
+                4,
+                &[170_000, 160_000, 150_000, 140_000][..],
+            ),
+            (&[1_071, 1_078], 4, &[1_120, 1_100, 1_080, 1_060, 1_040]),
+            (&[1, 6], 4, &[6, 4, 2, 0]),
+            (&[1, 6], 2, &[10, 5, 0]),
+            (&[10, 10], 4, &[11, 10, 9]),
+            (&[0, 0], 4, &[1, 0]),
+            (&[5], 2, &[6, 5, 4]),
+        ] {
+            let range = Range::of(values.iter().copied().map(Some)).unwrap();
+            assert_eq!(range.ticks(parts), expected, "{values:?}");
+        }
     }
 
     #[test]

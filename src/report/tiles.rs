@@ -4,8 +4,9 @@ use maud::{Markup, html};
 
 use super::collect::{Day, Report};
 use super::head::section as framed;
-use super::numbers::{Better, change, count, known, plural, separated, signed};
+use super::numbers::{Better, change, count, known, separated, signed};
 use super::svg::sparkline;
+use crate::counted::plural;
 use crate::history::{PageTotals, Summary};
 
 /// The nights over which changes are shown.
@@ -33,8 +34,8 @@ const TILES: [Tile; 5] = [
         better: Better::More,
     },
     Tile {
-        name: "Referring main domains",
-        note: "median per page",
+        name: "Main domains",
+        note: "referring; median per page",
         value: |all| all.referring_main_domains.median,
         better: Better::More,
     },
@@ -86,9 +87,9 @@ fn draw(report: &Report, tile: &Tile) -> Markup {
             h3 { (tile.name) }
             p class="value" { (known(now)) }
             p class="what" { (tile.note) }
-            @if tile.name == "Referring main domains" && let Some(sum) = sum {
+            @if tile.name == "Main domains" && let Some(sum) = sum {
                 p class="what" title="A domain counts once for each page that it links to." {
-                    "sum over pages " (count(sum)) ", not distinct"
+                    "sum " (count(sum)) ", not distinct"
                 }
             }
             @if values.len() > 1 { (sparkline(&values, &title)) }
@@ -113,7 +114,7 @@ fn changed(report: &Report, tile: &Tile, days: u64) -> Markup {
     });
     html! {
         div {
-            dt { (days) " " (plural(days as i64, "night")) }
+            dt { (days) " " (plural(days, "night")) }
             dd {
                 @match difference {
                     Some(value) => span data-sql=(format!("changes-{days}")) {

@@ -23,7 +23,11 @@ pub(super) fn section(report: &Report) -> Markup {
             (by_label(report))
         }
     };
-    framed("trends", "Trends", &["nights".to_owned()], body)
+    let queries: &[String] = match report.dates().len() {
+        0 | 1 => &[],
+        _ => &["nights".to_owned()],
+    };
+    framed("trends", "Trends", queries, body)
 }
 
 /// A value without a range.
@@ -41,10 +45,10 @@ fn all(report: &Report, name: &str, what: &str, value: fn(&PageTotals) -> Quarti
             .unwrap_or_default()
     };
     let values: Vec<_> = report.days.iter().map(of).collect();
-    figure(report, html! { (name) }, what, &values)
+    figure(report, html! { (name) }, what, &values, 4)
 }
 
-fn figure(report: &Report, name: Markup, what: &str, values: &[Quartiles]) -> Markup {
+fn figure(report: &Report, name: Markup, what: &str, values: &[Quartiles], parts: u8) -> Markup {
     let of = |part: fn(&Quartiles) -> Option<i64>| values.iter().map(part).collect::<Vec<_>>();
     let (line, low, high) = (of(|it| it.median), of(|it| it.low), of(|it| it.high));
     let has_band = low.iter().any(Option::is_some);
@@ -65,6 +69,7 @@ fn figure(report: &Report, name: Markup, what: &str, values: &[Quartiles]) -> Ma
         values: &line,
         low: if has_band { &low } else { &[] },
         high: if has_band { &high } else { &[] },
+        parts,
     };
     let dates: Vec<_> = report.days.iter().map(|day| day.date).collect();
     html! {
@@ -74,11 +79,10 @@ fn figure(report: &Report, name: Markup, what: &str, values: &[Quartiles]) -> Ma
                 span class="now" { (now.map_or_else(|| "–".to_owned(), separated)) }
                 @if !what.is_empty() { small { (what) } }
             }
-            @if let Some(Plotted { svg, bottom, top }) = plot.draw() {
+            @if let Some(Plotted { svg, ticks }) = plot.draw() {
                 div class="axes" {
                     div class="y" aria-hidden="true" {
-                        span { (separated(top)) }
-                        @if bottom != top { span { (separated(bottom)) } }
+                        @for tick in ticks { span { (separated(tick)) } }
                     }
                     (svg)
                     div class="x" aria-hidden="true" {
@@ -109,7 +113,7 @@ fn by_label(report: &Report) -> Markup {
                         Some(sum(found.1.backlinks))
                     };
                     @let values: Vec<_> = report.days.iter().map(|day| of(day).unwrap_or_default()).collect();
-                    (figure(report, foreign(&label.1), "", &values))
+                    (figure(report, foreign(&label.1), "", &values, 2))
                 }
             }
             @if column.rows.len() > MOST {

@@ -7,9 +7,10 @@ use maud::{Markup, html};
 
 use super::collect::{Attention, Day, Report, Settled};
 use super::head::section as framed;
-use super::numbers::{known, plural, share, total};
+use super::numbers::{known, money, share, total};
 use super::svg::stacked;
-use crate::alerts::{Alert, Rule};
+use crate::alerts::{Alert, Alerts, Rule, ShiftCheck};
+use crate::counted::plural;
 use crate::fate::Fate;
 use crate::money::Usd;
 use crate::visible::escaped;
@@ -72,10 +73,6 @@ fn fates(report: &Report) -> Markup {
     }
 }
 
-fn money(amount: Usd) -> Markup {
-    html! { data value=(amount) { "$" (amount) } }
-}
-
 fn cost(report: &Report) -> Markup {
     let requests = &report.manifest.tally.requests;
     let over = requests.sent.saturating_sub(requests.lower_bound);
@@ -96,7 +93,7 @@ fn cost(report: &Report) -> Markup {
                     }
                 }
                 small {
-                    (total(requests.sent)) " " (plural(requests.sent as i64, "request")) "; the lower bound is "
+                    (total(requests.sent)) " " (plural(requests.sent, "request")) "; the lower bound is "
                     (total(requests.lower_bound)) ". "
                     @match over {
                         0 if requests.sent == requests.lower_bound => "No packing could use fewer.",
@@ -161,29 +158,52 @@ fn drift(report: &Report) -> Markup {
 
 /// Whether all pages moved together: then the provider's index has changed, and not the web.
 fn index(report: &Report) -> Markup {
-    let alerts = match &report.attention {
-        Attention::Told(alerts) | Attention::Found(alerts, _) if alerts.nights > 1 => Some(alerts),
-        _ => None,
+    let (mark, said, why) = match &report.attention {
+        Attention::Told(alerts) | Attention::Found(alerts, _) => looked_for(alerts),
+        Attention::Off => (
+            "flat",
+            "not looked for",
+            "Alerts are switched off.".to_owned(),
+        ),
+        Attention::Failed(_) => (
+            "warn",
+            "! not known",
+            "The alerts cannot be found; see below.".to_owned(),
+        ),
     };
-    let is_shift = |alert: &&Alert| alert.rule == Rule::IndexShift;
-    let shift = alerts.and_then(|found| found.alerts.iter().find(is_shift));
     html! {
         div {
             dt { "Provider's index" }
             dd {
-                @if let Some(shift) = shift {
-                    span class="warn" { "! has changed" }
-                    small { (escaped(&shift.what)) "." }
-                } @else if alerts.is_some() {
-                    span class="good" { "✓ no jump" }
-                    small { "No alert says that all pages moved together." }
-                } @else {
-                    span class="flat" { "not known" }
-                    small { "This takes a second night, and alerts that are switched on." }
-                }
+                span class=(mark) { (said) }
+                small { (why) }
             }
         }
     }
+}
+
+/// The class of the answer, the answer, and why.
+fn looked_for(alerts: &Alerts) -> (&'static str, &'static str, String) {
+    let is_shift = |alert: &&Alert| alert.rule == Rule::IndexShift;
+    if let Some(shift) = alerts.alerts.iter().find(is_shift) {
+        let what = format!("{}.", escaped(&shift.what));
+        return ("warn", "! has changed", what);
+    }
+    let (mark, said, why) = match alerts.index_shift {
+        ShiftCheck::Checked => ("good", "✓ no jump", "The pages did not move together."),
+        ShiftCheck::Off => (
+            "flat",
+            "not looked for",
+            "The rule index_shift is switched off.",
+        ),
+        ShiftCheck::OneNight => ("flat", "not known", "This takes a second night."),
+        ShiftCheck::FewPages => (
+            "flat",
+            "not known",
+            "Too few pages have 20 or more referring main domains.",
+        ),
+    };
+    (mark, said, why.to_owned())
 }
 
 /// A square per date of the report.
