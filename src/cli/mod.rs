@@ -33,6 +33,7 @@ mod run_text;
 mod schema;
 mod signals;
 mod simulate;
+mod simulate_nights;
 mod snapshots;
 mod sql;
 mod status;

@@ -1,16 +1,20 @@
-//! `simulate`: serve the simulated provider on loopback.
+//! `simulate`: serve the simulated provider on loopback, or publish nights of it.
+
+use std::num::NonZeroU32;
 
 use chrono::NaiveDate;
 use clap::Args;
 
-use super::args::whole;
+use super::args::{nights, whole};
 use super::console::{Console, Failure, print};
+use super::simulate_nights::Nights;
 use crate::clock::date;
 use crate::simulator::{Behaviour, LOGIN, PASSWORD, Simulator};
 
 const EXAMPLES: &str = "\
 Examples:
   backlake simulate
+  backlake simulate --nights 29 --stories pages.toml
   backlake simulate --port 0 --seed 7 --date 2026-11-23 --latency-ms 500";
 
 #[derive(Debug, Args)]
@@ -22,7 +26,7 @@ pub(super) struct SimulateArgs {
     /// The seed from which all data is generated
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>, allow_negative_numbers = true)]
     seed: u64,
-    /// The date of the simulated data (default: today in UTC)
+    /// The date of the simulated data; with --nights, the last one (default: today in UTC)
     #[arg(long, value_name = "DATE", value_parser = date)]
     date: Option<NaiveDate>,
     /// Let something happen in the data: seasons, link attacks, moved sites, dying pages, updates of
@@ -32,10 +36,29 @@ pub(super) struct SimulateArgs {
     /// How long each response takes, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = whole::<u64>, allow_negative_numbers = true)]
     latency_ms: u64,
+    /// Publish this many nights of the pipeline file instead of serving; it must ask the simulator
+    #[arg(long, value_name = "N", value_parser = nights, requires = "file", conflicts_with_all = ["port", "seed", "latency_ms"])]
+    nights: Option<NonZeroU32>,
+    /// The pipeline file whose nights to publish
+    #[arg(requires = "nights")]
+    file: Option<String>,
+    /// Replace [lake] url of that file
+    #[arg(long, env = "BACKLAKE_LAKE", value_name = "URL")]
+    lake: Option<String>,
 }
 
 impl SimulateArgs {
     pub(super) async fn exec(self, console: &Console) -> Result<(), Failure> {
+        if let (Some(nights), Some(file)) = (self.nights, self.file) {
+            let nights = Nights {
+                file,
+                lake: self.lake,
+                last: self.date.unwrap_or_else(|| console.clock.today()),
+                nights,
+                stories: self.stories,
+            };
+            return nights.publish(console).await;
+        }
         let behaviour = Behaviour {
             seed: self.seed,
             date: self.date,

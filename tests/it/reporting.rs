@@ -290,3 +290,35 @@ fn what_cannot_be_reported_is_said_and_nothing_is_written() {
     std::fs::remove_file(&manifest).unwrap();
     refused(&to, 2, "no snapshot is published");
 }
+
+#[test]
+fn one_command_makes_nights_to_look_at_but_not_for_a_real_provider() {
+    let site = Site::new((0..60).map(|n| format!("https://site{}.com/{n}", n / 20)));
+    let simulated = |site: &Site| {
+        let args = ["--nights", "3", "--date", "2026-11-23", "--stories"];
+        site.program(
+            "simulate",
+            &[&args[..], &["-q", "--output", "json"]].concat(),
+        )
+    };
+    // The second time, nothing is left to do.
+    for expected in ["published", "already_published"] {
+        let output = simulated(&site);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let nights: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let nights = nights.as_array().unwrap();
+        let dates: Vec<_> = nights.iter().map(|night| &night["snapshot"]).collect();
+        assert_eq!(dates, ["2026-11-21", "2026-11-22", "2026-11-23"]);
+        assert!(nights.iter().all(|night| night["state"] == expected));
+    }
+    let page = page(&site, &[]);
+    assert!(page.contains("3 of 3 published"), "{page}");
+    assert!(page.contains("simulator, seed 1, stories"), "{page}");
+    let real = site.with("[api]\nbase_url = \"https://api.dataforseo.com\"");
+    let before = std::fs::read_dir(real.lake()).unwrap().count();
+    let output = simulated(&real);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    let said = text(&output.stderr);
+    assert!(said.contains("asks https://api.dataforseo.com"), "{said}");
+    assert_eq!(std::fs::read_dir(real.lake()).unwrap().count(), before);
+}
