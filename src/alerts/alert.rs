@@ -1,6 +1,7 @@
 //! What a rule has found, and what is told of it.
 
 use chrono::NaiveDate;
+use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
 
 use super::rule::{Rule, Severity};
@@ -185,7 +186,7 @@ impl Alert {
             pages => format!(", on {}", counted(pages, "page")),
         };
         let numbers = match (self.before, self.after) {
-            (Some(before), Some(after)) => format!(" ({before} → {after})"),
+            (Some(before), Some(after)) => format!(" ({} → {})", number(before), number(after)),
             _ => String::new(),
         };
         let told = match (self.quiet, self.since < self.told) {
@@ -195,6 +196,14 @@ impl Alert {
         };
         let (severity, what) = (self.severity.name(), &self.what);
         format!("{severity:<6}  {subject}: {what}{numbers}{pages}{told}")
+    }
+}
+
+/// A number of an alert, whole or a share: `1,234`, `0.25`.
+fn number(value: f64) -> String {
+    match value {
+        value if value.fract() == 0.0 && value >= 0.0 => HumanCount(value as u64).to_string(),
+        value => value.to_string(),
     }
 }
 

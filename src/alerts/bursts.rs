@@ -3,6 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use indicatif::HumanCount;
+
 use super::alert::{Finding, Subject};
 use super::robust::median;
 use super::rule::Rule;
@@ -106,7 +108,8 @@ pub fn bursts(
             weight: gained,
             pages: 0,
             what: format!(
-                "gained {gained:.0} links from {place} {name}, which is {} of its links now",
+                "gained {} links from {place} {name}, which is {} of its links now",
+                HumanCount(gained as u64),
                 percent(share(after, is))
             ),
         });

@@ -1,6 +1,7 @@
 //! The rules about the night itself.
 
 use chrono::{DateTime, NaiveDate, Utc};
+use indicatif::HumanCount;
 
 use super::alert::{Finding, Subject};
 use super::rule::Rule;
@@ -8,6 +9,7 @@ use super::series::Series;
 use super::settings::AlertSettings;
 use super::words::{percent, signed};
 use crate::contract::Table;
+use crate::counted::counted;
 use crate::fate::Fate;
 use crate::flatten::Drift;
 use crate::lake::Manifest;
@@ -69,6 +71,7 @@ pub(super) fn manifest_findings(
     let (sent, bound) = (requests.sent, requests.lower_bound);
     if sent as f64 >= REQUESTS.0 * bound as f64 && sent >= bound + REQUESTS.1 {
         let numbers = [bound as f64, sent as f64];
+        let (sent, bound) = (HumanCount(sent), HumanCount(bound));
         let what = format!("{sent} requests were sent; the lower bound is {bound}");
         found.push(finding(
             Rule::Cost,
@@ -176,8 +179,8 @@ pub fn shift_finding(
         None => String::new(),
     };
     let what = format!(
-        "all pages moved by {by} (median over {} pages){totals_moved}; the other alerts leave this out",
-        shift.pages
+        "all pages moved by {by} (median over {}){totals_moved}; the other alerts leave this out",
+        counted(shift.pages as u64, "page")
     );
     let links = totals.map(|links| links.map(|links| links as f64));
     Some(Finding {

@@ -183,6 +183,14 @@ fn a_date_whose_manifest_is_damaged_is_told_even_if_it_is_the_newest() {
     run(&site, &first);
     run(&site, &second);
     let manifest = site.lake().join(format!("_snapshots/{second}.json"));
+    // One of a newer format is not damaged: what the newest snapshot is, is not known.
+    let written = std::fs::read_to_string(&manifest).unwrap();
+    let newer = written.replacen("\"format\": 1", "\"format\": 99", 1);
+    std::fs::write(&manifest, newer).unwrap();
+    let (said, code) = alerts(&site, &[]);
+    assert_eq!(code, 2, "{said:#}");
+    let message = said["error"]["message"].as_str().unwrap();
+    assert!(message.contains("has format 99"), "{said:#}");
     std::fs::write(manifest, "{").unwrap();
     let unpublished = |found: &Value| -> Vec<String> {
         let all = found["alerts"].as_array().unwrap().iter();
