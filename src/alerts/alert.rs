@@ -158,6 +158,12 @@ impl Finding {
 }
 
 impl Alert {
+    /// Whether it says that all pages moved together.
+    #[must_use]
+    pub fn is_index_shift(&self) -> bool {
+        self.rule == Rule::IndexShift
+    }
+
     /// What the alert is about, as its line begins.
     #[must_use]
     pub fn subject(&self) -> String {

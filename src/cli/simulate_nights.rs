@@ -43,6 +43,18 @@ impl Nights {
             ..Surroundings::of_process(&console.clock, seed)
         };
         signals::listen(&env.stop)?;
+        let published = self.run(&env, console).await;
+        watcher.close();
+        let (reports, lake) = published?;
+        Ok(console.report(&reports, || text(&reports, &lake))?)
+    }
+
+    /// The reports of the nights, and the lake.
+    async fn run(
+        &self,
+        env: &Surroundings<'_>,
+        console: &Console,
+    ) -> Result<(Vec<RunReport>, String)> {
         let mode = RunMode {
             begins: Begins::AnyDate,
             ..RunMode::default()
@@ -50,18 +62,17 @@ impl Nights {
         let before = u64::from(self.nights.get() - 1);
         let first = self.last.checked_sub_days(Days::new(before));
         let dates = first.unwrap_or(NaiveDate::MIN).iter_days();
-        let (mut reports, mut place) = (Vec::new(), String::new());
+        let (mut reports, mut lake) = (Vec::new(), String::new());
         for date in dates.take_while(|date| *date <= self.last) {
             let pipeline = self.pipeline(date, console)?;
-            let end = Box::pin(pipeline::run(&pipeline, mode, &env)).await?;
+            let end = Box::pin(pipeline::run(&pipeline, mode, env)).await?;
             if let Some(error) = end.error {
-                return Err(error.into());
+                return Err(error);
             }
             reports.push(end.report);
-            place = pipeline.lake.url;
+            lake = pipeline.lake.url;
         }
-        watcher.close();
-        Ok(console.report(&reports, || text(&reports, &place))?)
+        Ok((reports, lake))
     }
 
     /// The pipeline for one of the nights. A real provider is never asked, and no invented night goes into its lake.

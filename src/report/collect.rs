@@ -11,7 +11,7 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use futures::{StreamExt as _, TryStreamExt as _};
 use tracing::warn;
 
-use crate::alerts::{self, AlertOptions, AlertSettings, Alerts};
+use crate::alerts::{self, Alert, AlertOptions, AlertSettings, Alerts};
 use crate::error::{Error, Result};
 use crate::history::{
     Bounds, BreakdownChange, Label, Lines, NightPages, Opened, Pair, Pick, Summary, TopPages,
@@ -73,6 +73,8 @@ pub struct Report {
     pub(super) shifts: Vec<BreakdownChange>,
     /// What needs attention.
     pub(super) attention: Attention,
+    /// The nights on which all pages moved together, as their alerts say.
+    pub(super) index_shifts: Vec<NaiveDate>,
 }
 
 /// The alerts of the snapshot.
@@ -199,6 +201,8 @@ pub async fn collect(store: &Store, options: ReportOptions) -> Result<Report> {
         },
     };
     read_figures(store, &mut days, &nights, &wanted).await?;
+    let attention = attention(store, date, &options).await;
+    let index_shifts = index_shifts(store, &days, &attention).await;
     Ok(Report {
         lake: store.display(),
         made_at: options.now,
@@ -209,7 +213,8 @@ pub async fn collect(store: &Store, options: ReportOptions) -> Result<Report> {
         since_last,
         since_first,
         shifts: links,
-        attention: attention(store, date, &options).await,
+        attention,
+        index_shifts,
     })
 }
 
@@ -295,6 +300,36 @@ async fn attention(store: &Store, date: NaiveDate, options: &ReportOptions) -> A
             Attention::Failed(error.to_string())
         }
     }
+}
+
+/// The nights on which the provider's index changed: it explains a step in a plot. A night whose alerts were not written
+/// or cannot be read is not known to be one.
+async fn index_shifts(store: &Store, days: &[Day], tonight: &Attention) -> Vec<NaiveDate> {
+    const READ_AT_ONCE: usize = 8;
+    let is_shift = |alerts: &Alerts| alerts.alerts.iter().any(Alert::is_index_shift);
+    let Some((last, before)) = days.split_last() else {
+        return Vec::new();
+    };
+    let dates = before.iter().filter(|day| day.pages().is_some());
+    let dates: Vec<_> = dates.map(|day| day.date).collect();
+    let mut found: Vec<_> = futures::stream::iter(dates)
+        .map(async |date| match alerts::read(store, date).await {
+            Ok(alerts) => alerts.filter(is_shift).map(|_| date),
+            Err(error) => {
+                warn!(%error, "the plots do not show whether the index changed on {date}");
+                None
+            }
+        })
+        .buffered(READ_AT_ONCE)
+        .filter_map(async |date| date)
+        .collect()
+        .await;
+    if let Attention::Told(alerts) | Attention::Found(alerts, _) = tonight
+        && is_shift(alerts)
+    {
+        found.push(last.date);
+    }
+    found
 }
 
 /// The largest rank on the scale of a snapshot.

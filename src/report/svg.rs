@@ -37,6 +37,8 @@ pub(super) struct LinePlot<'a> {
     pub(super) high: &'a [Option<i64>],
     /// About how many parts its axis has.
     pub(super) parts: u8,
+    /// The nights with a vertical line.
+    pub(super) marks: &'a [usize],
 }
 
 /// A plot and the values at its grid lines, from the top down.
@@ -62,6 +64,10 @@ impl LinePlot<'_> {
                 title { (self.title) }
                 @for tick in &ticks {
                     path class="grid" d=(format!("M0 {}H{WIDTH}", scale.y(*tick))) {}
+                }
+                @for night in self.marks {
+                    @let x = scale.x(*night);
+                    path class="mark" d=(format!("M{x} 0V{HEIGHT}")) {}
                 }
                 @if !self.low.is_empty() {
                     path class="band" d=(area(self.low, self.high, &scale)) {}

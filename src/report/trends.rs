@@ -20,6 +20,17 @@ pub(super) fn section(report: &Report) -> Markup {
                 (all(report, "Backlinks", "sum over pages", |all| sum(all.backlinks)))
                 (all(report, "Pages with data", "", |all| sum(all.pages)))
             }
+            @if !report.index_shifts.is_empty() {
+                p class="note" {
+                    span class="key marked" {}
+                    "The provider's index changed on "
+                    @for (number, date) in report.index_shifts.iter().enumerate() {
+                        @if number > 0 { ", " }
+                        span class="night" { (date) }
+                    }
+                    ": all pages moved together, and the web did not."
+                }
+            }
             (by_label(report))
         }
     };
@@ -64,12 +75,19 @@ fn figure(report: &Report, name: Markup, what: &str, values: &[Quartiles], parts
         ),
         _ => String::new(),
     };
+    let is_marked = |day: &Day| report.index_shifts.contains(&day.date);
+    let days = report.days.iter().enumerate();
+    let marks: Vec<_> = days
+        .filter(|(_, day)| is_marked(day))
+        .map(|(night, _)| night)
+        .collect();
     let plot = LinePlot {
         title,
         values: &line,
         low: if has_band { &low } else { &[] },
         high: if has_band { &high } else { &[] },
         parts,
+        marks: &marks,
     };
     let dates: Vec<_> = report.days.iter().map(|day| day.date).collect();
     html! {

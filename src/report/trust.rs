@@ -9,7 +9,7 @@ use super::collect::{Attention, Day, Report, Settled};
 use super::head::section as framed;
 use super::numbers::{known, money, share, total};
 use super::svg::stacked;
-use crate::alerts::{Alert, Alerts, Rule, ShiftCheck};
+use crate::alerts::{Alerts, ShiftCheck};
 use crate::counted::plural;
 use crate::fate::Fate;
 use crate::money::Usd;
@@ -184,8 +184,8 @@ fn index(report: &Report) -> Markup {
 
 /// The class of the answer, the answer, and why.
 fn looked_for(alerts: &Alerts) -> (&'static str, &'static str, String) {
-    let is_shift = |alert: &&Alert| alert.rule == Rule::IndexShift;
-    if let Some(shift) = alerts.alerts.iter().find(is_shift) {
+    let mut all = alerts.alerts.iter();
+    if let Some(shift) = all.find(|alert| alert.is_index_shift()) {
         let what = format!("{}.", escaped(&shift.what));
         return ("warn", "! has changed", what);
     }

@@ -96,6 +96,7 @@ fn one_night_shows_what_is_known_and_says_what_is_not() {
         "Invented data",
         "<data value=\"300\">300</data></strong> lines read",
         "This report has only one night",
+        "This takes a second night",
         "With one night nothing can be compared yet",
         "A trend needs at least two nights",
         "There is no earlier night to compare with",
@@ -321,4 +322,25 @@ fn one_command_makes_nights_to_look_at_but_not_for_a_real_provider() {
     let said = text(&output.stderr);
     assert!(said.contains("asks https://api.dataforseo.com"), "{said}");
     assert_eq!(std::fs::read_dir(real.lake()).unwrap().count(), before);
+}
+
+#[test]
+fn a_night_on_which_the_index_changed_is_marked_in_the_plots() {
+    let site = published(&pages(60), 3);
+    let unmarked = page(&site, &[]);
+    assert!(!unmarked.contains("class=\"mark\""), "{unmarked}");
+    let file = site.lake().join("_alerts/2026-11-22.json");
+    let stored = std::fs::read(&file).unwrap();
+    let mut stored: serde_json::Value = serde_json::from_slice(&stored).unwrap();
+    stored["alerts"] = serde_json::json!([{
+        "rule": "index_shift", "key": "", "severity": "medium", "target": null, "root_domain": null,
+        "labels": [], "detail": null, "before": 1.0, "after": 2.0, "what": "all pages moved",
+        "since": "2026-11-22", "told": "2026-11-22", "quiet": false, "magnitude": 0.1, "pages": 0,
+        "sql": ""
+    }]);
+    std::fs::write(&file, stored.to_string()).unwrap();
+    let marked = page(&site, &[]);
+    assert!(marked.contains("class=\"mark\""), "{marked}");
+    let note = "index changed on <span class=\"night\">2026-11-22</span>";
+    assert!(marked.contains(note), "{marked}");
 }
