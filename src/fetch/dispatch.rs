@@ -305,6 +305,9 @@ impl<'a, 'f, P: DoubleEndedIterator<Item = Batch>> Dispatcher<'a, 'f, P> {
     }
 
     fn end(&mut self, batch: Batch, end: End) {
+        if matches!(end, End::Refused(_) | End::Failed(_)) {
+            (self.fetcher.unanswered)(&batch.targets);
+        }
         self.ends.push(BatchEnd {
             batch: Some(batch.number),
             targets: batch.targets,
