@@ -16,6 +16,7 @@
 mod peak;
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use backlake::clock::Clock;
@@ -87,8 +88,12 @@ async fn measure(text: &str) {
         )
     };
     let (received, published) = (Mutex::new(None), Mutex::new(None));
+    let ahead = AtomicU64::new(0);
     let on_progress = |progress: Progress| {
         let moment = match progress {
+            Progress::Publishing { written, .. } => {
+                return ahead.store(written, Ordering::Relaxed);
+            }
             Progress::Fetch(Event::Step(Step::Received(_))) => &received,
             Progress::Manifested => &published,
             _ => return,
@@ -111,11 +116,12 @@ async fn measure(text: &str) {
     let wait = moment(published) - moment(received);
     let report = end.report;
     println!(
-        "{} requests, {} items, {:.0} MB of Parquet, {:.1} s, published {:.1} s after the last response, peak {} MB, of which the list and its plan {list} MB",
+        "{} requests, {} items, {:.0} MB of Parquet, {:.1} s, {} rows written before publishing, published {:.1} s after the last response, peak {} MB, of which the list and its plan {list} MB",
         report.requests,
         report.items,
         report.bytes as f64 / 1e6,
         start.elapsed().as_secs_f64(),
+        ahead.into_inner(),
         wait.as_secs_f64(),
         peak_megabytes(),
     );

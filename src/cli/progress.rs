@@ -88,8 +88,9 @@ impl<'a> Watcher<'a> {
             Progress::Publishing {
                 responses,
                 flattened,
+                written,
             } => {
-                info!(responses, flattened, "publishing");
+                info!(responses, flattened, written, "publishing");
                 let bar = self.screen.bar(responses, PUBLISHING);
                 bar.set_position(flattened);
                 watched.replace_bar(bar);
@@ -104,7 +105,11 @@ impl<'a> Watcher<'a> {
             }
             Progress::LakeFails => watched.waits_for_lake(true),
             Progress::LakeWorks => watched.waits_for_lake(false),
-            Progress::Fetch(_) | Progress::Staged | Progress::Moved | Progress::Manifested => {}
+            Progress::Fetch(_)
+            | Progress::Written(_)
+            | Progress::Staged
+            | Progress::Moved
+            | Progress::Manifested => {}
         }
     }
 

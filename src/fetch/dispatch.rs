@@ -37,7 +37,7 @@ const AHEAD: usize = 4;
 /// A ledger that fails stops sending, too; the error is in [`Fetched::stopped`].
 pub async fn fetch(
     fetcher: &Fetcher<'_>,
-    batches: impl Iterator<Item = Batch>,
+    batches: impl DoubleEndedIterator<Item = Batch>,
     next_batch: u32,
 ) -> Fetched {
     let clock = fetcher.clock;
@@ -148,7 +148,7 @@ struct Dispatcher<'a, 'f, P> {
     stopping: &'f watch::Sender<bool>,
 }
 
-impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
+impl<'a, 'f, P: DoubleEndedIterator<Item = Batch>> Dispatcher<'a, 'f, P> {
     fn new(
         fetcher: &'f Fetcher<'a>,
         planned: P,
@@ -248,7 +248,9 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
     fn part(&mut self, part: Part) -> Work {
         let room = self.isolation.room(&part);
         while self.isolation.fresh.len() < room {
-            match self.planned.next() {
+            // The last batch, so that the rest of it, which is sent at the end, holds back no row of
+            // the others.
+            match self.planned.next_back() {
                 Some(batch) => self.isolation.fresh.extend(batch.targets),
                 None => break,
             }
@@ -303,6 +305,9 @@ impl<'a, 'f, P: Iterator<Item = Batch>> Dispatcher<'a, 'f, P> {
     }
 
     fn end(&mut self, batch: Batch, end: End) {
+        if matches!(end, End::Refused(_) | End::Failed(_)) {
+            (self.fetcher.unanswered)(&batch.targets);
+        }
         self.ends.push(BatchEnd {
             batch: Some(batch.number),
             targets: batch.targets,

@@ -52,6 +52,8 @@ pub struct Fetcher<'a> {
     /// Is called with every attempt that completes its batch, and the targets of that batch. The response is in the
     /// archive by then.
     pub completed: &'a (dyn Fn(&Attempt, &[TargetId]) + Sync),
+    /// Is called with targets that end without a response, refused or failed.
+    pub unanswered: &'a (dyn Fn(&[TargetId]) + Sync),
     /// Stops the run from outside.
     pub stop: &'a Stop,
     /// The reading of [`Clock::running`] after which no further request is sent.

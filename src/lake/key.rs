@@ -171,6 +171,17 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Whether the key of each row sorts before one that consists of these texts.
+    pub(super) fn below<'k>(&'k self, key: &'k [String]) -> impl Iterator<Item = bool> + 'k {
+        let rows = self.0.first().map_or(0, KeyColumn::rows);
+        (0..rows).map(move |row| {
+            let parts = self.0.iter().map(|column| column.part(row));
+            parts
+                .cmp(key.iter().map(|text| KeyPart::Text(text)))
+                .is_lt()
+        })
+    }
+
     /// Compares the key of a row with the key of a row in another batch.
     pub(super) fn compare(&self, row: usize, other: &Keys<'_>, other_row: usize) -> Ordering {
         self.0

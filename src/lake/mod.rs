@@ -36,7 +36,7 @@ pub use manifest::{
 pub use profile::{ChangeBounds, ColumnProfile, Profile, ProfileChange};
 pub use publish::{Published, Publishing, heal, is_untidy, publish};
 pub use script::sql_text;
-pub use sort::Sorter;
+pub use sort::{Sorter, Taken};
 pub use staging::Staging;
 pub use table_rows::{LineFate, requests_batch, targets_batch};
 pub use views::{ViewLife, views};

@@ -1,7 +1,8 @@
-//! Sorts rows in bounded memory: a full buffer is spilled to disk as a sorted run, and the runs are merged.
+//! Sorts rows in bounded memory: a full buffer is spilled to disk as a sorted run, and the runs are merged. Rows below a
+//! key can be taken as soon as all of them have arrived.
 //!
-//! The sorted batches depend on the rows and their ranks alone, not on the order in which they arrive and not on what is
-//! spilled: a file that is written from them is the same to the byte.
+//! The sorted batches depend on the rows and their ranks alone, not on the order in which they arrive, on what is taken
+//! early or on what is spilled: a file that is written from them is the same to the byte.
 //!
 //! # Memory
 //! The budget for buffered batches, a few batches of sorted rows, and a few megabytes per run while runs are merged. It
@@ -13,8 +14,8 @@ use std::io::{BufReader, BufWriter, Seek as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{AsArray as _, RecordBatch, UInt64Array};
-use arrow::compute::interleave_record_batch;
+use arrow::array::{AsArray as _, BooleanArray, RecordBatch, UInt64Array};
+use arrow::compute::{filter_record_batch, interleave_record_batch, not};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -37,6 +38,10 @@ pub struct Sorter {
     /// The names of the columns to sort by.
     key: Vec<String>,
     buffered: Vec<Ranked>,
+    /// Rows that were taken early and did not fill a batch. They come before all others.
+    carried: Option<RecordBatch>,
+    /// All rows below this key were taken.
+    taken_below: Option<Vec<String>>,
     buffered_bytes: usize,
     budget: usize,
     /// Rows per sorted batch.
@@ -66,12 +71,74 @@ impl Sorter {
             schema,
             key: key.to_vec(),
             buffered: Vec::new(),
+            carried: None,
+            taken_below: None,
             buffered_bytes: 0,
             budget,
             batch_rows: BATCH_ROWS,
             scratch,
             runs: Vec::new(),
         })
+    }
+
+    /// Whether a row of this batch sorts below a key up to which rows were taken. Such a batch must not be added.
+    ///
+    /// # Errors
+    /// Rows that lack a sort column.
+    pub fn is_late(&self, batch: &RecordBatch) -> Result<bool> {
+        let Some(taken) = &self.taken_below else {
+            return Ok(false);
+        };
+        let keys = keys([batch], &self.key)?;
+        let mut late = keys.iter().flat_map(|keys| keys.below(taken));
+        Ok(late.any(|is_below| is_below))
+    }
+
+    /// Takes the rows below a key, all of which must have arrived: the full batches of them, and a rest that is to be
+    /// given back by [`Self::carry`]. `None` once rows were spilled: [`Self::finish`] returns them then.
+    ///
+    /// # Errors
+    /// Rows that lack a sort column.
+    pub fn take_below(&mut self, key: Vec<String>) -> Result<Option<Taken>> {
+        if !self.runs.is_empty() {
+            return Ok(None);
+        }
+        let mut taken: Vec<RecordBatch> = self.carried.take().into_iter().collect();
+        for Ranked { rank, batch } in self.take_buffered() {
+            let is_below = match keys([&batch], &self.key)?.first() {
+                Some(keys) => BooleanArray::from(keys.below(&key).collect::<Vec<_>>()),
+                None => continue,
+            };
+            let failed = || "failed to take rows early";
+            match is_below.true_count() {
+                0 => self.push(rank, batch),
+                all if all == batch.num_rows() => taken.push(batch),
+                _ => {
+                    let is_above = not(&is_below).context(failed)?;
+                    let above = filter_record_batch(&batch, &is_above).context(failed)?;
+                    self.push(rank, above);
+                    taken.push(filter_record_batch(&batch, &is_below).context(failed)?);
+                }
+            }
+        }
+        self.taken_below = Some(key);
+        let mut full = InMemory::sort(taken, &self.key, self.batch_rows)?;
+        let whole = full.order.len() - full.order.len() % self.batch_rows;
+        let rest = full.order.split_off(whole);
+        Ok(Some(Taken { full, rest }))
+    }
+
+    /// Keeps what [`Self::take_below`] took and did not return.
+    ///
+    /// # Errors
+    /// Rows that cannot be gathered: a defect.
+    pub fn carry(&mut self, taken: Taken) -> Result<()> {
+        if !taken.rest.is_empty() {
+            let carried = gather(&taken.full.batches, &taken.rest)?;
+            self.buffered_bytes += carried.get_array_memory_size();
+            self.carried = Some(carried);
+        }
+        Ok(())
     }
 
     /// Adds a batch. Every batch has a rank of its own.
@@ -91,7 +158,7 @@ impl Sorter {
     /// # Errors
     /// A disk that fails.
     pub fn spill(&mut self) -> Result<()> {
-        let buffered = self.take_buffered();
+        let buffered = self.take_all();
         let failed = || {
             format!(
                 "failed to write a temporary file in {}",
@@ -124,6 +191,14 @@ impl Sorter {
         Ok(())
     }
 
+    /// What is carried and what is buffered, in order.
+    fn take_all(&mut self) -> Vec<Ranked> {
+        // No other row has the key of a carried one, so any rank will do.
+        let carried = self.carried.take().map(|batch| Ranked { rank: 0, batch });
+        let buffered = self.take_buffered();
+        carried.into_iter().chain(buffered).collect()
+    }
+
     /// What is buffered, in the order of the ranks.
     fn take_buffered(&mut self) -> Vec<Ranked> {
         self.buffered_bytes = 0;
@@ -132,21 +207,36 @@ impl Sorter {
         buffered
     }
 
-    /// Returns all rows, sorted.
+    /// Returns all rows that were not taken before, sorted.
     ///
     /// # Errors
     /// A disk that fails.
     pub fn finish(mut self) -> Result<impl Iterator<Item = Result<RecordBatch>> + Send> {
         if self.runs.is_empty() {
-            let buffered = self.take_buffered().into_iter();
+            let buffered = self.take_all().into_iter();
             let buffered = buffered.map(|ranked| ranked.batch).collect();
             let sorted = InMemory::sort(buffered, &self.key, self.batch_rows)?;
             return Ok(Box::new(sorted) as Box<dyn Iterator<Item = Result<RecordBatch>> + Send>);
         }
-        if !self.buffered.is_empty() {
+        if !self.buffered.is_empty() || self.carried.is_some() {
             self.spill()?;
         }
         Ok(Box::new(Merge::new(self.runs, self.key, self.batch_rows)?))
+    }
+}
+
+/// The rows below a key, sorted: an iterator over full batches.
+pub struct Taken {
+    full: InMemory,
+    /// The rows after those of the full batches.
+    rest: Vec<Row>,
+}
+
+impl Iterator for Taken {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.full.next()
     }
 }
 
@@ -377,72 +467,4 @@ impl Iterator for Merge {
 }
 
 #[cfg(test)]
-mod tests {
-    use arrow::array::{Array as _, Int64Array, StringArray};
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Sorted rows as they come out, a list for each batch.
-    fn sorted(sorter: Sorter) -> Vec<Vec<(Option<String>, String, i64)>> {
-        let sorted = sorter.finish().unwrap().map(|batch| {
-            let batch = batch.unwrap();
-            let (roots, targets) = (
-                batch.column(1).as_string::<i32>(),
-                batch.column(0).as_string::<i32>(),
-            );
-            let numbers = batch
-                .column(2)
-                .as_primitive::<arrow::datatypes::Int64Type>();
-            let row = |row| {
-                let root = roots.is_valid(row).then(|| roots.value(row).to_owned());
-                (root, targets.value(row).to_owned(), numbers.value(row))
-            };
-            (0..batch.num_rows()).map(row).collect()
-        });
-        sorted.collect()
-    }
-
-    proptest! {
-        #[test]
-        fn rows_come_back_sorted_and_complete_in_the_same_batches_in_any_order_of_arrival_and_with_any_memory_budget(
-            batches in prop::collection::vec(prop::collection::vec(("[ab]{0,2}", prop::option::of("(aaaaaaa)?[abé]{0,2}")), 1..40), 0..12),
-            seed in any::<u64>(),
-            budget in prop_oneof![Just(1_usize), Just(4_000), Just(1 << 30)],
-            batch_rows in 1_usize..50,
-        ) {
-            let schema = Arc::new(Schema::new(vec![
-                Field::new("target", DataType::Utf8, true),
-                Field::new("root_domain", DataType::Utf8, true),
-                Field::new("number", DataType::Int64, false),
-            ]));
-            let key = ["root_domain", "target"].map(str::to_owned);
-            let mut sorter = Sorter::new(Arc::clone(&schema), &key, budget, std::env::temp_dir()).unwrap();
-            sorter.batch_rows = batch_rows;
-            let mut expected = Vec::new();
-            let mut arriving = Vec::new();
-            for (rank, rows) in (0..).zip(batches) {
-                let from = expected.len() as i64;
-                let numbers = Int64Array::from_iter_values(from..from + rows.len() as i64);
-                let columns: Vec<arrow::array::ArrayRef> = vec![
-                    Arc::new(StringArray::from_iter_values(rows.iter().map(|(target, _)| target))),
-                    Arc::new(StringArray::from_iter(rows.iter().map(|(_, root)| root.as_deref()))),
-                    Arc::new(numbers),
-                ];
-                arriving.push((rank, RecordBatch::try_new(Arc::clone(&schema), columns).unwrap()));
-                let numbered = (from..).zip(rows).map(|(number, (target, root))| (root, target, number));
-                expected.extend(numbered);
-            }
-            fastrand::Rng::with_seed(seed).shuffle(&mut arriving);
-            for (rank, batch) in arriving {
-                sorter.push(rank, batch);
-                if sorter.is_full() {
-                    sorter.spill().unwrap();
-                }
-            }
-            expected.sort();
-            let expected: Vec<_> = expected.chunks(batch_rows).map(<[_]>::to_vec).collect();
-            prop_assert_eq!(sorted(sorter), expected);
-        }
-    }
-}
+mod tests;

@@ -38,7 +38,7 @@ impl Staging {
     ) -> Result<Self> {
         let layout = Layout { snapshot };
         lock.renew().await?;
-        lock.clear(&layout.staging_root()).await?;
+        clear(store, layout, &id.run, lock).await?;
         let scratch = store.staging(&layout.staging_root().join(id.run.as_str()))?;
         for table in Table::ALL {
             let folder = scratch.path().join(table.name());
@@ -53,6 +53,19 @@ impl Staging {
             file_bytes,
             scratch,
         })
+    }
+
+    /// Deletes what a run has staged in a lake on a local disk and does not publish now. A temporary
+    /// folder is deleted with its last clone.
+    ///
+    /// # Errors
+    /// A lake that fails, or a lock that is lost.
+    pub async fn discard(store: &Store, snapshot: NaiveDate, run: &str, lock: &Lock) -> Result<()> {
+        let layout = Layout { snapshot };
+        match store.has_folder(&layout.staging_root().join(run)) {
+            true => clear(store, layout, run, lock).await,
+            false => Ok(()),
+        }
     }
 
     /// A writer for a table.
@@ -109,5 +122,15 @@ impl Staging {
                 "the log".to_owned()
             }
         }
+    }
+}
+
+/// Deletes everything staged; only what this run has staged if a publication was interrupted while
+/// it placed files. The marker of that stays until those files are cleared.
+async fn clear(store: &Store, layout: Layout, run: &str, lock: &Lock) -> Result<()> {
+    let root = layout.staging_root();
+    match store.get(&layout.placing()).await? {
+        None => lock.clear(&root).await,
+        Some(_) => lock.clear(&root.join(run)).await,
     }
 }

@@ -7,7 +7,7 @@ use super::attempts::RunAttempts;
 use super::target_states::TargetStates;
 use crate::error::{Context, Result};
 use crate::fate::Fates;
-use crate::lake::RequestTotals;
+use crate::lake::{Manifest, PublicationId, RequestTotals};
 use crate::ledger::{RefusedTarget, ReturnedTarget, RunRecord};
 use crate::plan::{Plan, lower_bound, sorted};
 use crate::targets::{Rules, TargetId, TargetList};
@@ -17,13 +17,34 @@ pub(super) struct Gathered {
     pub(super) record: RunRecord,
     /// The target list, sealed: no target can be looked up by its text any more.
     pub(super) list: Arc<TargetList>,
+    /// All targets, in the order of pages.
+    pub(super) order: Arc<[TargetId]>,
     /// The rules by which the list was read.
     pub(super) rules: Rules,
     pub(super) states: TargetStates,
     pub(super) attempts: RunAttempts,
 }
 
+/// All targets of a list, in the order of pages.
+pub(super) async fn in_order(list: &Arc<TargetList>) -> Result<Arc<[TargetId]>> {
+    let list = Arc::clone(list);
+    let sorted = tokio::task::spawn_blocking(move || sorted(&list).into());
+    sorted.await.context(|| "sorting targets panicked")
+}
+
 impl Gathered {
+    /// Which publication of the date this becomes. A replay of the published run keeps its number, so
+    /// that equal files get equal names.
+    pub(super) fn publication(&self, published: Option<&Manifest>) -> PublicationId {
+        let run = self.record.run.clone();
+        let generation = match published {
+            Some(published) if published.run == run => published.generation,
+            Some(published) => published.generation + 1,
+            None => 1,
+        };
+        PublicationId { run, generation }
+    }
+
     /// The fates of all lines. A target with a response counts as absent until its row is found.
     pub(super) fn fates(&self) -> Fates {
         self.states.fates(&self.list)
@@ -47,10 +68,11 @@ impl Gathered {
 
     /// The plan for all targets that are still to be sent.
     pub(super) async fn plan_unsent(&self) -> Result<Plan> {
-        let (list, unsent) = (Arc::clone(&self.list), self.states.unsent());
+        let (list, order) = (Arc::clone(&self.list), Arc::clone(&self.order));
+        let unsent = self.states.unsent();
         let planned = tokio::task::spawn_blocking(move || {
-            let mut order = sorted(&list);
-            order.retain(|id| unsent[id.0 as usize]);
+            let order = order.iter().copied();
+            let order = order.filter(|id| unsent[id.0 as usize]).collect();
             Plan::of_some(&list, order)
         });
         planned.await.context(|| "planning panicked")

@@ -3,8 +3,8 @@
 //! [`super::ahead`] has done a part of it by then; a replay does nothing else.
 //!
 //! # Memory
-//! A few responses at a time, and what [`super::write_tables`] needs; it does not grow with the
-//! number of responses.
+//! A few responses at a time, and what [`PageTables`] needs; it does not grow with the number of
+//! responses.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,35 +13,32 @@ use futures::StreamExt as _;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-use super::ahead::Ahead;
 use super::alerting::alert;
+use super::attempts::ArchivedBatch;
 use super::gates::{held, not_less};
 use super::gathered::Gathered;
 use super::means::Means;
 use super::page::write_page;
+use super::page_tables::PageTables;
 use super::report::{Findings, Progress, RunEnd, RunReport, RunState};
-use super::responses::{Found, ReadResponse, Source};
+use super::responses::ReadResponse;
 use super::start::Start;
 use super::target_states::TargetStates;
-use super::write_tables::{
-    MemoryBudget, Written, sorter_of_pages, write_pages, write_requests, write_targets,
-};
+use super::write_tables::{write_requests, write_targets};
 use crate::clock::{Stage, Stopwatch};
 use crate::contract::Table;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::fate::Fate;
 use crate::flatten::Drift;
 use crate::lake::{
-    Manifest, ManifestFile, ProfileChange, PublicationId, Published, Publishing, RequestTotals,
-    Staging, TableManifest, Tally, publish, snapshots,
+    Manifest, ManifestFile, ProfileChange, Published, Publishing, RequestTotals, Staging,
+    TableManifest, Tally, publish, snapshots,
 };
 use crate::ledger::{Attempt, Outcome};
 use crate::store::AttemptId;
 
 /// How many responses are read and flattened at once.
 const AT_ONCE: usize = 16;
-/// How many batches of rows wait between flattening and sorting.
-const BETWEEN: usize = 2;
 
 /// A snapshot on its way from the archive to its readers.
 pub(super) struct Publication<'a> {
@@ -53,8 +50,8 @@ pub(super) struct Publication<'a> {
     /// What is published of this date now.
     published: Option<Manifest>,
     when_damaged: WhenDamaged,
-    /// What is flattened and sorted already.
-    ahead: Option<Ahead>,
+    /// What is flattened already.
+    ahead: Option<PageTables<'a>>,
     stages: Stopwatch,
 }
 
@@ -73,7 +70,7 @@ impl<'a> Publication<'a> {
         mut gathered: Gathered,
         published: Option<Manifest>,
         when_damaged: WhenDamaged,
-        ahead: Option<Ahead>,
+        ahead: Option<PageTables<'a>>,
     ) -> Self {
         let requests = gathered.requests();
         let entries = std::mem::take(&mut gathered.attempts.entries);
@@ -84,11 +81,8 @@ impl<'a> Publication<'a> {
             requests,
             published,
             when_damaged,
-            stages: ahead
-                .as_ref()
-                .map(|ahead| ahead.stages.clone())
-                .unwrap_or_default(),
             ahead,
+            stages: Stopwatch::default(),
         }
     }
 
@@ -100,21 +94,16 @@ impl<'a> Publication<'a> {
             lock,
             ..
         } = self.start;
-        let generation = self.generation();
-        let id = PublicationId {
-            run: self.gathered.record.run.clone(),
-            generation,
+        let mut tables = match self.ahead.take() {
+            Some(ahead) => ahead,
+            None => {
+                let (gathered, published) = (&self.gathered, self.published.as_ref());
+                PageTables::new(&self.start, gathered, published, &[Fate::Absent])?
+            }
         };
-        let staging = Staging::begin(
-            self.start.store,
-            pipeline.snapshot,
-            id,
-            &pipeline.lake.contracts,
-            pipeline.lake.file_bytes,
-            lock,
-        )
-        .await?;
-        let manifest = self.stage(&staging, generation).await?;
+        self.stages = tables.source.stages.clone();
+        let staging = tables.staging().await?;
+        let manifest = self.stage(&staging, tables).await?;
         if let Some(published) = &self.published
             && self.when_damaged == WhenDamaged::Refuse
         {
@@ -150,16 +139,6 @@ impl<'a> Publication<'a> {
         })
     }
 
-    /// Which publication of the date this is. A replay of the published run keeps its number, so
-    /// that equal files get equal names.
-    fn generation(&self) -> u32 {
-        match &self.published {
-            Some(published) if published.run == self.gathered.record.run => published.generation,
-            Some(published) => published.generation + 1,
-            None => 1,
-        }
-    }
-
     fn report(
         &self,
         manifest: &Manifest,
@@ -178,20 +157,16 @@ impl<'a> Publication<'a> {
     }
 
     /// Writes the four tables into the staging place.
-    async fn stage(&mut self, staging: &Staging, generation: u32) -> Result<Manifest> {
-        let responses = self.flatten(staging).await?;
-        if let Some(damaged) = responses.damaged {
-            // What the writer says about the rows so far no longer matters.
-            let _ = responses.written.await;
+    async fn stage(&mut self, staging: &Staging, mut made: PageTables<'a>) -> Result<Manifest> {
+        if let Some(damaged) = self.flatten(&mut made).await? {
             return Err(self.reject(damaged).await?);
         }
-        let fates = self.gathered.fates();
-        // On another thread, while pages are still being sorted and written.
+        let (fates, found) = (self.gathered.fates(), std::mem::take(&mut made.found));
+        let publication = self.gathered.publication(self.published.as_ref());
+        // On another thread, while the rest of the pages is sorted and written.
         let rest = self.write_rest(staging);
-        let pages = responses
-            .written
-            .await
-            .context(|| "writing the pages panicked")??;
+        let pages = made.finish().await?;
+        let pages = pages.await.context(|| "writing the pages panicked")??;
         let rest = rest.await.context(|| "writing the tables panicked")??;
         let mut tables: BTreeMap<String, TableManifest> = BTreeMap::new();
         for (table, files) in [
@@ -218,16 +193,16 @@ impl<'a> Publication<'a> {
             written_by: concat!("backlake ", env!("CARGO_PKG_VERSION")).to_owned(),
             started_at: record.started_at,
             published_at: self.start.env.clock.now(),
-            generation,
+            generation: publication.generation,
             tables,
             tally: Tally {
                 lines: self.gathered.list.line_count() as u64,
                 fates,
-                items: responses.found.items,
-                unmatched: responses.found.unmatched,
+                items: found.items,
+                unmatched: found.unmatched,
                 requests: self.requests,
             },
-            irregularities: responses.found.irregularities,
+            irregularities: found.irregularities,
             profile: pages.profile,
             budget_usd: self.start.pipeline.budget.max_cost_usd,
         })
@@ -236,6 +211,7 @@ impl<'a> Publication<'a> {
     /// Writes targets and requests on a thread of their own.
     fn write_rest(&mut self, staging: &Staging) -> JoinHandle<Result<Rest>> {
         let (staging, list) = (staging.clone(), Arc::clone(&self.gathered.list));
+        let order = Arc::clone(&self.gathered.order);
         // Neither is needed after this, and the states of a long list are large.
         let states = std::mem::replace(&mut self.gathered.states, TargetStates::new(0));
         let attempts = std::mem::take(&mut self.attempts);
@@ -243,55 +219,49 @@ impl<'a> Publication<'a> {
         tokio::task::spawn_blocking(move || {
             stages.time(Stage::TargetsAndRequests, || {
                 Ok(Rest {
-                    targets: write_targets(&staging, &list, &states, &attempts)?,
+                    targets: write_targets(&staging, &list, &order, &states, &attempts)?,
                     requests: write_requests(&staging, &attempts)?,
                 })
             })
         })
     }
 
-    /// Flattens the responses that are left and starts to write pages and breakdowns. Sets the fates of
-    /// the targets whose rows are found. Ends early at a response that cannot be used.
-    async fn flatten(&mut self, staging: &Staging) -> Result<Responses> {
-        let Start {
-            pipeline,
-            env,
-            store,
-            ledger,
-            ..
-        } = self.start;
+    /// Adds the responses that are left, and sets the fates of the targets whose rows are found.
+    /// Returns a response that cannot be used, at which this ends early.
+    async fn flatten(&mut self, tables: &mut PageTables<'_>) -> Result<Option<Damaged>> {
         let archived = std::mem::take(&mut self.gathered.attempts.archived);
-        let contract = pipeline.lake.contracts.of(Table::Pages);
-        let (sorter, mut found) = match self.ahead.take() {
-            Some(Ahead { sorter, found, .. }) => (sorter, found),
-            None => {
-                let memory = MemoryBudget::new(pipeline.lake.memory_bytes, &self.gathered.list);
-                (sorter_of_pages(store, contract, memory)?, Found::default())
-            }
-        };
-        let (rows, unsorted) = tokio::sync::mpsc::channel(BETWEEN);
-        let written = write_pages(staging, sorter, unsorted, &self.stages);
+        let mut damaged = self.add_left(&archived, tables).await?;
+        if damaged.is_none() && tables.is_late() {
+            warn!(
+                "a row arrived that belongs before rows that are already written; writing all rows again"
+            );
+            tables.begin_again()?;
+            damaged = self.add_left(&archived, tables).await?;
+        }
         let counted = self.attempts.iter();
         for attempt in counted.filter(|attempt| attempt.outcome == Outcome::Ok) {
-            found.irregularities.envelope(&attempt.oddities);
+            let found = &mut tables.found.irregularities;
+            found.envelope(&attempt.oddities);
         }
-        let attempts: HashMap<_, _> = self
-            .attempts
-            .iter()
-            .map(|attempt| (attempt.id, attempt))
-            .collect();
-        let source = Source {
-            ledger,
-            contract: Arc::clone(contract),
-            list: Arc::clone(&self.gathered.list),
-            rules: self.gathered.rules,
-            stages: self.stages.clone(),
-        };
+        for target in std::mem::take(&mut tables.found.returned) {
+            self.gathered.states.set_fate(target, Fate::Returned);
+        }
+        Ok(damaged)
+    }
+
+    /// Adds the responses that were not added before, until one comes too late or cannot be used.
+    async fn add_left(
+        &self,
+        archived: &[ArchivedBatch],
+        tables: &mut PageTables<'_>,
+    ) -> Result<Option<Damaged>> {
+        let env = self.start.env;
+        let attempts = self.attempts.iter();
+        let attempts: HashMap<_, _> = attempts.map(|attempt| (attempt.id, attempt)).collect();
+        let source = tables.source.clone();
         // In the order of the archive, so that the first damaged response ends it.
-        let left: Vec<_> = archived
-            .iter()
-            .filter(|batch| !found.has(batch.id))
-            .collect();
+        let left = archived.iter().filter(|batch| !tables.found.has(batch.id));
+        let left: Vec<_> = left.collect();
         let mut responses = futures::stream::iter(&left)
             .map(|batch| source.read(batch, attempts.get(&batch.id).copied()))
             .buffered(AT_ONCE);
@@ -302,29 +272,21 @@ impl<'a> Publication<'a> {
             };
             // The archive has everything: the next start publishes.
             env.stop.check()?;
-            let response = match read? {
-                ReadResponse::Flattened(response) => response,
+            match read? {
+                ReadResponse::Flattened(response) => tables.add(batch, response).await?,
                 ReadResponse::Damaged(error) => {
                     let id = batch.id;
                     damaged = Some(Damaged { id, error });
                     break;
                 }
-            };
+            }
             (env.on_progress)(Progress::Flattened);
-            // A writer that has failed hangs up; awaiting it says why.
-            if rows.send(found.add(batch, response)).await.is_err() {
+            if tables.is_late() {
                 break;
             }
         }
-        drop(responses);
-        for target in std::mem::take(&mut found.returned) {
-            self.gathered.states.set_fate(target, Fate::Returned);
-        }
-        Ok(Responses {
-            written,
-            found,
-            damaged,
-        })
+        tables.all_are_added().await?;
+        Ok(damaged)
     }
 
     /// The error of a response that cannot be used, after the ledger has recorded it.
@@ -401,15 +363,6 @@ impl<'a> Publication<'a> {
 struct Rest {
     targets: Vec<ManifestFile>,
     requests: Vec<ManifestFile>,
-}
-
-/// What was found in the responses.
-struct Responses {
-    /// Pages and breakdowns, which are still being written.
-    written: JoinHandle<Result<Written>>,
-    found: Found,
-    /// The response at which flattening ended early.
-    damaged: Option<Damaged>,
 }
 
 /// A response that cannot be used.

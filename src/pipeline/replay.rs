@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::attempts::RunAttempts;
 use super::gates::{incomplete, same_kind_of_data, same_question, too_many_failed, with_date};
-use super::gathered::Gathered;
+use super::gathered::{Gathered, in_order};
 use super::plan::read_targets;
 use super::publish::{Publication, WhenDamaged};
 use super::ready::Pipeline;
@@ -98,6 +98,7 @@ async fn rebuild(start: &Start<'_>) -> Result<RunEnd> {
     (env.on_progress)(Progress::Publishing {
         responses: gathered.attempts.archived.len() as u64,
         flattened: 0,
+        written: 0,
     });
     let publication = Publication::new(start, gathered, published, WhenDamaged::Refuse, None);
     let end = Box::pin(publication.publish(None)).await?;
@@ -127,9 +128,11 @@ async fn gather(start: &Start<'_>, record: RunRecord, batches: Range<u32>) -> Re
     attempts.add_earlier(earlier.attempts, &list, &mut states, &env.clock);
     states.restore(&ledger.unanswered(&record.run).await?, &list);
     list.seal();
+    let list = Arc::new(list);
     Ok(Gathered {
         record,
-        list: Arc::new(list),
+        order: in_order(&list).await?,
+        list,
         rules,
         states,
         attempts,

@@ -323,9 +323,14 @@ pub enum Progress {
         responses: u64,
         /// How many of them are flattened already.
         flattened: u64,
+        /// How many rows of pages are written already.
+        written: u64,
     },
     /// A response is flattened. While a run fetches, this is for responses that are archived already.
     Flattened,
+    /// So many rows of pages are written by now. While a run fetches, these are the rows that no
+    /// later response can precede.
+    Written(u64),
     /// All tables are staged.
     Staged,
     /// A table is in its place.

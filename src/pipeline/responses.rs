@@ -15,7 +15,8 @@ use crate::ledger::{Attempt, Ledger};
 use crate::store::AttemptId;
 use crate::targets::{Rules, Target, TargetId, TargetList};
 
-/// Where responses are read from, and how.
+/// Where responses are read from, and how. Cheap to clone.
+#[derive(Clone)]
 pub(super) struct Source<'a> {
     pub(super) ledger: &'a Ledger,
     /// The contract of the rows.

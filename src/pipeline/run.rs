@@ -8,15 +8,16 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tracing::{debug, info, warn};
 
-use super::ahead::{Ahead, flatten_during};
+use super::ahead::flatten_during;
 use super::attempts::RunAttempts;
 use super::connect::{connect, credentials_for};
 use super::gates::{begins_today, same_kind_of_data, same_question, too_many_failed, with_date};
-use super::gathered::Gathered;
+use super::gathered::{Gathered, in_order};
 use super::invalid::{described, reasons, refuse_mistaken};
 use super::lineage::with_events;
 use super::means::Means;
 use super::notify::with_notice;
+use super::page_tables::PageTables;
 use super::plan::read_targets;
 use super::publish::{Publication, WhenDamaged};
 use super::ready::Pipeline;
@@ -33,7 +34,7 @@ use super::target_states::{TargetState, TargetStates};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fate::Fate;
 use crate::fetch::Credentials;
-use crate::lake::{Manifest, Tally, check_tables, heal, is_untidy};
+use crate::lake::{Manifest, Staging, Tally, check_tables, heal, is_untidy};
 use crate::ledger::{Ledger, RefusedTarget, RunRecord, refused_before, remember_refused};
 use crate::store::Store;
 use crate::targets::{TargetId, TargetList};
@@ -217,7 +218,7 @@ async fn work(
     // What earlier starts paid for is never asked for again.
     let (mut gathered, before) = gather(start, record, list).await?;
     let run = gathered.record.run.clone();
-    let fetched = fetch_missing(start, &mut gathered, credentials).await?;
+    let fetched = fetch_missing(start, &mut gathered, published.as_ref(), credentials).await?;
     let refusals = remember(start, &gathered, before, fetched.means.as_ref()).await;
     // A replay needs the fates of targets that have no response.
     let unanswered = gathered.states.unanswered(&gathered.list);
@@ -237,6 +238,10 @@ async fn work(
             ..open_report(start, &gathered, fetched.means)
         };
         write_summary(ledger, &report, Some(&error)).await;
+        drop(fetched.ahead);
+        if let Err(error) = Staging::discard(store, pipeline.snapshot, &run, start.lock).await {
+            warn!(%error, "failed to delete what was staged; the next start does it");
+        }
         return Ok(RunEnd {
             report,
             error: Some(with_date(error, pipeline)),
@@ -249,12 +254,11 @@ async fn work(
             "published despite failures: within [publish] max_failed_ratio"
         );
     }
+    let ahead = fetched.ahead.as_ref();
     (env.on_progress)(Progress::Publishing {
         responses: gathered.attempts.archived.len() as u64,
-        flattened: fetched
-            .ahead
-            .as_ref()
-            .map_or(0, |ahead| ahead.found.responses()),
+        flattened: ahead.map_or(0, |ahead| ahead.found.responses()),
+        written: ahead.map_or(0, PageTables::written),
     });
     let publication = Publication::new(
         start,
@@ -341,6 +345,7 @@ async fn gather(
     ledger.write_target_list(&record.run, &list, rules).await?;
     let gathered = Gathered {
         record,
+        order: in_order(&list).await?,
         list,
         rules,
         states,
@@ -410,21 +415,22 @@ async fn remember(
 
 /// What fetching found out besides the responses.
 #[derive(Default)]
-struct Fetched {
+struct Fetched<'a> {
     /// `None` if nothing was to be asked, or the account could not be read.
     means: Option<Means>,
     /// Why sending stopped early.
     stopped: Option<Error>,
-    /// The rows of responses that are flattened already.
-    ahead: Option<Ahead>,
+    /// The tables of the responses that are flattened already.
+    ahead: Option<PageTables<'a>>,
 }
 
 /// Sends what is missing, and settles what it cost.
-async fn fetch_missing(
-    start: &Start<'_>,
+async fn fetch_missing<'a>(
+    start: &Start<'a>,
     gathered: &mut Gathered,
+    published: Option<&Manifest>,
     credentials: &Credentials,
-) -> Result<Fetched> {
+) -> Result<Fetched<'a>> {
     let plan = gathered.plan_unsent().await?;
     if plan.requests() == 0 && !gathered.attempts.has_unknown_charges() {
         return Ok(Fetched::default());
@@ -448,8 +454,8 @@ async fn fetch_missing(
         }
     };
     let fetching =
-        async |gathered: &mut Gathered, completed| session.fetch(gathered, plan, &completed).await;
-    let (stopped, ahead) = flatten_during(start, gathered, fetching).await?;
+        async |gathered: &mut Gathered, ended| session.fetch(gathered, plan, &ended).await;
+    let (stopped, ahead) = flatten_during(start, gathered, published, fetching).await?;
     Ok(Fetched {
         means: Some(session.means),
         stopped: stopped?,

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{debug, warn};
 
-use super::ahead::Completed;
+use super::ahead::Ended;
 use super::attempts::{ArchivedBatch, RunAttempts};
 use super::connect::Connection;
 use super::evidence::{evidence, must_wait};
@@ -85,13 +85,13 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Sends the plan and settles what it cost. Returns why sending stopped early, if it did. What is
-    /// archived is reported to `completed`.
+    /// Sends the plan and settles what it cost. Returns why sending stopped early, if it did. What
+    /// needs no further attempt is reported to `ended`.
     pub(super) async fn fetch(
         &self,
         gathered: &mut Gathered,
         mut plan: Plan,
-        completed: &UnboundedSender<Completed>,
+        ended: &UnboundedSender<Ended>,
     ) -> Result<Option<Error>> {
         // What an earlier start may have paid counts against the budget until the provider says
         // that it did not.
@@ -111,7 +111,7 @@ impl<'a> Session<'a> {
                 stopped = Some(error);
                 break;
             }
-            let ended_early = self.round(gathered, &plan, completed).await;
+            let ended_early = self.round(gathered, &plan, ended).await;
             if plan.requests() > 0 {
                 stopped = ended_early;
             }
@@ -138,7 +138,7 @@ impl<'a> Session<'a> {
         &self,
         gathered: &mut Gathered,
         plan: &Plan,
-        completed: &UnboundedSender<Completed>,
+        ended: &UnboundedSender<Ended>,
     ) -> Option<Error> {
         let Start { pipeline, env, .. } = self.start;
         let (targets, requests) = (plan.targets(), plan.requests());
@@ -171,11 +171,12 @@ impl<'a> Session<'a> {
             events: &|event| (env.on_progress)(Progress::Fetch(event)),
             completed: &|attempt, targets| {
                 let (id, targets) = (attempt.id, targets.into());
+                let attempt = Box::new(attempt.clone());
                 // No one receives any more if flattening has failed.
-                let _ = completed.send(Completed {
-                    batch: ArchivedBatch { id, targets },
-                    attempt: attempt.clone(),
-                });
+                let _ = ended.send(Ended::Archived(ArchivedBatch { id, targets }, attempt));
+            },
+            unanswered: &|targets| {
+                let _ = ended.send(Ended::Unanswered(targets.into()));
             },
             stop: &env.stop,
             deadline: self.deadline,

@@ -1,13 +1,12 @@
 //! Writes the tables of a snapshot into its staging place, sorted.
 //!
-//! Pages are sorted, unfolded into breakdowns, and both are written at the same time: breakdowns
-//! have the order of pages, and so need no sort of their own.
+//! Sorted pages are unfolded into breakdowns, and both are written at the same time: breakdowns have
+//! the order of pages, and so need no sort of their own.
 //!
 //! # Memory
 //! [`MemoryBudget`] gives the formula.
 
 use arrow::array::RecordBatch;
-use tokio::task::JoinHandle;
 
 use super::attempts::request_ids;
 use super::target_states::TargetStates;
@@ -20,9 +19,8 @@ use crate::lake::{
     LineFate, ManifestFile, Profile, Sorter, Staging, TableWriter, requests_batch, targets_batch,
 };
 use crate::ledger::Attempt;
-use crate::plan::sorted;
 use crate::store::Store;
-use crate::targets::{LineEnd, TargetList};
+use crate::targets::{LineEnd, TargetId, TargetList};
 
 /// Rows of a batch of targets or requests.
 const BATCH_ROWS: usize = 8192;
@@ -81,47 +79,58 @@ pub(super) fn sorter_of_pages(
     Sorter::new(schema, &contract.sort, memory.sorter(), scratch)
 }
 
-/// Adds the rows that arrive, each batch with its rank, to those in the sorter, then writes pages and
-/// breakdowns.
-pub(super) fn write_pages(
-    staging: &Staging,
-    mut sorter: Sorter,
-    mut rows: tokio::sync::mpsc::Receiver<(u64, RecordBatch)>,
-    stages: &Stopwatch,
-) -> JoinHandle<Result<Written>> {
-    let (staging, stages) = (staging.clone(), stages.clone());
-    tokio::task::spawn_blocking(move || {
-        while let Some((rank, batch)) = rows.blocking_recv() {
-            sorter.push(rank, batch);
-            if sorter.is_full() {
-                stages.time(Stage::Sort, || sorter.spill())?;
-            }
+/// Writes pages and breakdowns.
+pub(super) struct PageWriters {
+    pages: TableWriter,
+    breakdowns: TableWriter,
+    profile: Profile,
+}
+
+impl PageWriters {
+    pub(super) fn new(staging: &Staging) -> Self {
+        Self {
+            pages: staging.writer(Table::Pages),
+            breakdowns: staging.writer(Table::Breakdowns),
+            profile: Profile::default(),
         }
-        let mut profile = Profile::default();
-        let mut pages = staging.writer(Table::Pages);
-        let mut breakdowns = staging.writer(Table::Breakdowns);
-        let mut sorted = stages.time(Stage::Sort, || sorter.finish())?;
+    }
+
+    /// How many pages are written.
+    pub(super) fn rows(&self) -> u64 {
+        self.profile.rows
+    }
+
+    /// Writes sorted pages, which must follow those before them, and their breakdowns.
+    pub(super) fn write(
+        &mut self,
+        mut sorted: impl Iterator<Item = Result<RecordBatch>> + Send,
+        stages: &Stopwatch,
+    ) -> Result<()> {
         side_by_side(
             || stages.time(Stage::Sort, || sorted.next()),
             |batch| {
-                profile.add(&batch);
+                self.profile.add(&batch);
                 let (written, unfolded) = rayon::join(
-                    || stages.time(Stage::EncodePages, || pages.write(&batch)),
-                    || write_breakdowns(&mut breakdowns, &batch, &stages),
+                    || stages.time(Stage::EncodePages, || self.pages.write(&batch)),
+                    || write_breakdowns(&mut self.breakdowns, &batch, stages),
                 );
                 written.and(unfolded)
             },
-        )?;
+        )
+    }
+
+    /// Closes the files.
+    pub(super) fn close(self, stages: &Stopwatch) -> Result<Written> {
         let (pages, breakdowns) = rayon::join(
-            || stages.time(Stage::EncodePages, || pages.close()),
-            || stages.time(Stage::EncodeBreakdowns, || breakdowns.close()),
+            || stages.time(Stage::EncodePages, || self.pages.close()),
+            || stages.time(Stage::EncodeBreakdowns, || self.breakdowns.close()),
         );
         Ok(Written {
             pages: pages?,
             breakdowns: breakdowns?,
-            profile,
+            profile: self.profile,
         })
-    })
+    }
 }
 
 /// Unfolds sorted pages and writes their breakdowns, a part at a time.
@@ -168,14 +177,15 @@ pub(super) fn write_requests(staging: &Staging, attempts: &[Attempt]) -> Result<
 }
 
 /// Writes the targets table: lines sorted by root domain, target, source and number, invalid lines
-/// first.
+/// first. `order` has all targets in that order.
 pub(super) fn write_targets(
     staging: &Staging,
     list: &TargetList,
+    order: &[TargetId],
     states: &TargetStates,
     attempts: &[Attempt],
 ) -> Result<Vec<ManifestFile>> {
-    let order = line_order(list);
+    let lines = line_order(list, order);
     let request_ids = request_ids(attempts);
     let of_line = |fate, reason| LineFate {
         fate,
@@ -199,46 +209,52 @@ pub(super) fn write_targets(
         }
     };
     let mut writer = staging.writer(Table::Targets);
-    for lines in order.chunks(BATCH_ROWS) {
-        let lines: Vec<usize> = lines.iter().map(|line| line.index as usize).collect();
-        writer.write(&targets_batch(list, &lines, fate_of)?)?;
-    }
+    let mut parts = lines.chunks(BATCH_ROWS);
+    side_by_side(
+        || {
+            let lines = parts.next()?.iter().map(|&index| index as usize);
+            Some(targets_batch(list, &lines.collect::<Vec<_>>(), fate_of))
+        },
+        |batch| writer.write(&batch),
+    )?;
     writer.close()
 }
 
-/// A line and the place of its target in the sorted list: 0 for an invalid line.
-struct PlacedLine {
-    place: u32,
-    index: u32,
-}
-
-/// The lines of a list in the order of the targets table.
-fn line_order(list: &TargetList) -> Vec<PlacedLine> {
-    let mut places = vec![0_u32; list.target_count()];
-    for (at, id) in sorted(list).into_iter().enumerate() {
-        places[id.0 as usize] = at as u32 + 1;
+/// The indexes of all lines in the order of the targets table.
+fn line_order(list: &TargetList, order: &[TargetId]) -> Vec<u32> {
+    let mut invalid = 0;
+    // For each target, the number of its lines, then the place of the next one.
+    let mut places = vec![0_u32; order.len()];
+    for target in list.targets_of_lines() {
+        match target {
+            Some(id) => places[id.0 as usize] += 1,
+            None => invalid += 1,
+        }
     }
-    let mut order: Vec<PlacedLine> = list
-        .lines()
-        .zip(0..)
-        .map(|(line, index)| {
-            let place = match line.end {
-                LineEnd::Target(id) | LineEnd::Duplicate { of: id, .. } => places[id.0 as usize],
-                LineEnd::Invalid(_) => 0,
-            };
-            PlacedLine { place, index }
-        })
-        .collect();
-    drop(places);
+    let mut next = invalid;
+    for id in order {
+        let lines = std::mem::replace(&mut places[id.0 as usize], next);
+        next += lines;
+    }
+    let mut lines = vec![0_u32; list.line_count()];
+    let mut next_invalid = 0;
+    for (index, target) in (0..).zip(list.targets_of_lines()) {
+        let place = target.map_or(&mut next_invalid, |id| &mut places[id.0 as usize]);
+        lines[*place as usize] = index;
+        *place += 1;
+    }
     // Lines of one target, and invalid lines, are sorted by source and number.
-    order.sort_unstable_by(|left, right| {
-        left.place.cmp(&right.place).then_with(|| {
-            let (left, right) = (
-                list.line(left.index as usize),
-                list.line(right.index as usize),
-            );
-            (left.source, left.number).cmp(&(right.source, right.number))
-        })
-    });
-    order
+    let mut begin = 0;
+    let ends = order.iter().map(|id| places[id.0 as usize]);
+    for end in std::iter::once(invalid).chain(ends) {
+        let same = &mut lines[begin as usize..end as usize];
+        if same.len() > 1 {
+            same.sort_by_cached_key(|&index| {
+                let line = list.line(index as usize);
+                (line.source, line.number)
+            });
+        }
+        begin = end;
+    }
+    lines
 }

@@ -113,7 +113,7 @@ impl Plan {
     }
 
     /// All batches, in the order of their numbers.
-    pub fn batches(&self) -> impl Iterator<Item = Batch> + '_ {
+    pub fn batches(&self) -> impl DoubleEndedIterator<Item = Batch> + '_ {
         (0..self.ends.len()).map(|number| {
             let first = if number == 0 {
                 0

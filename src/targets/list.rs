@@ -362,6 +362,15 @@ impl TargetList {
         (0..self.lines.len()).map(|index| self.line(index))
     }
 
+    /// The target of each line, in the order read; none for an invalid line.
+    pub fn targets_of_lines(&self) -> impl Iterator<Item = Option<TargetId>> {
+        let lines = (0..self.lines.len()).map(|index| self.lines.get(index));
+        lines.map(|line| match line.stands_for {
+            StandsFor::Target(id) => Some(TargetId(id)),
+            StandsFor::Reason(_) => None,
+        })
+    }
+
     /// The labels of a line as name and value, in the order of [`TargetList::keep`]. Columns
     /// without a value are left out.
     pub fn labels(&self, index: usize) -> impl Iterator<Item = (&str, &str)> {

@@ -1,0 +1,79 @@
+//! How far the rows of a snapshot are final: below the first target whose response is still to come.
+//!
+//! Only a row of an item that matches no target, or of a response that comes twice, can come below
+//! that. The sorter notices such a row.
+//!
+//! # Memory
+//! A byte per target, besides the sorted list.
+
+use std::sync::Arc;
+
+use crate::targets::{TargetId, TargetList};
+
+/// Final rows are worth writing once so many targets more are settled, as many as a sorted batch has
+/// rows.
+const STEP: usize = 16384;
+
+/// The first target, in the order of pages, whose response is still to come.
+pub(super) struct Frontier {
+    list: Arc<TargetList>,
+    /// All targets, sorted.
+    order: Arc<[TargetId]>,
+    /// Whether the response of a target is still to come, by its number.
+    awaited: Vec<bool>,
+    /// The place of the first awaited target.
+    at: usize,
+    /// The place up to which rows were taken.
+    taken: usize,
+}
+
+impl Frontier {
+    /// The frontier when the responses of these targets are still to come.
+    pub(super) fn new(
+        list: &Arc<TargetList>,
+        order: &Arc<[TargetId]>,
+        is_awaited: impl Fn(TargetId) -> bool,
+    ) -> Self {
+        let ids = (0..order.len() as u32).map(TargetId);
+        let mut frontier = Self {
+            list: Arc::clone(list),
+            order: Arc::clone(order),
+            awaited: ids.map(is_awaited).collect(),
+            at: 0,
+            taken: 0,
+        };
+        frontier.advance();
+        frontier
+    }
+
+    /// Nothing more is to come for these targets.
+    pub(super) fn settle(&mut self, targets: &[TargetId]) {
+        for target in targets {
+            self.awaited[target.0 as usize] = false;
+        }
+        self.advance();
+    }
+
+    fn advance(&mut self) {
+        let rest = self.order[self.at..].iter();
+        self.at += rest
+            .take_while(|target| !self.awaited[target.0 as usize])
+            .count();
+    }
+
+    /// Whether the frontier has moved far enough to take rows. Never at the end, where all rows are
+    /// taken anyway.
+    pub(super) fn is_due(&self) -> bool {
+        self.at - self.taken >= STEP && self.at < self.order.len()
+    }
+
+    /// The key of the first awaited target, if it is due: rows below it are final.
+    pub(super) fn take(&mut self) -> Option<Vec<String>> {
+        if !self.is_due() {
+            return None;
+        }
+        self.taken = self.at;
+        let target = self.list.target(self.order[self.at]);
+        Some([target.root_domain, target.text].map(str::to_owned).into())
+    }
+}
