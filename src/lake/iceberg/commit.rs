@@ -103,17 +103,29 @@ enum Goal<'a> {
     Removed(&'a [NaiveDate], DateTime<Utc>, &'a Contract),
 }
 
-/// Points readers to the newest versions, and deletes what only expired snapshots need.
+/// Points readers to the newest versions, and deletes what no reader needs.
 async fn finish(tables: &[IcebergTable], lock: &Lock) -> Result<()> {
     for table in tables {
         table.publish_hint().await?;
     }
     for table in tables {
-        let cleared = async { lock.delete_all(table.expired().await?).await };
-        if let Err(error) = cleared.await {
+        if let Err(error) = clear(table, lock).await {
             let table = table.table.name();
-            warn!(%error, table, "failed to delete expired Iceberg metadata (harmless)");
+            warn!(%error, table, "failed to delete Iceberg metadata that is not needed (harmless)");
         }
+    }
+    Ok(())
+}
+
+/// Deletes what only expired snapshots need, and what commits have written that never came about.
+async fn clear(table: &IcebergTable, lock: &Lock) -> Result<()> {
+    let expired = table.expired().await?;
+    lock.delete_all(expired.clone()).await?;
+    // Only a commit proves that no other process can complete one that it has prepared.
+    if table.has_committed {
+        let abandoned = table.abandoned(&expired).await?.into_iter();
+        let abandoned = abandoned.map(|object| object.location.clone());
+        lock.delete_all(abandoned.collect()).await?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use chrono::NaiveDate;
 use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::ObjectMeta;
 use object_store::path::Path;
 use tracing::info;
 
@@ -32,6 +33,10 @@ pub(super) struct IcebergTable {
     pub(super) version: u64,
     /// The versions whose metadata exists.
     pub(super) versions: Vec<u64>,
+    /// All objects of the metadata when the table was read last.
+    pub(super) objects: Vec<ObjectMeta>,
+    /// Whether this process has committed since then.
+    pub(super) has_committed: bool,
     pub(super) metadata: Option<TableMetadata>,
     /// The manifests that list files.
     pub(super) manifests: Vec<ManifestFile>,
@@ -77,6 +82,8 @@ impl IcebergTable {
             lake,
             version: 0,
             versions: Vec::new(),
+            objects: Vec::new(),
+            has_committed: false,
             metadata: None,
             manifests: Vec::new(),
             seen: Vec::new(),
@@ -87,13 +94,11 @@ impl IcebergTable {
 
     /// Reads the table again, because another writer may have changed it.
     pub(super) async fn reload(&mut self) -> Result<()> {
-        let objects = self
-            .store
-            .list_here(&Layout::iceberg_folder(self.table))
-            .await?;
-        let versions = objects
-            .iter()
-            .filter_map(|object| Layout::iceberg_version(&object.location));
+        let folder = Layout::iceberg_folder(self.table);
+        self.objects = self.store.list_here(&folder).await?;
+        self.has_committed = false;
+        let objects = self.objects.iter();
+        let versions = objects.filter_map(|object| Layout::iceberg_version(&object.location));
         self.versions = versions.collect();
         self.version = self.versions.iter().copied().max().unwrap_or_default();
         if self.version == 0 {
@@ -231,15 +236,14 @@ impl IcebergTable {
         let schema = schema.unwrap_or_else(|| Schema::of(change.contract));
         let entries: Vec<_> = removed.iter().cloned().chain(added).collect();
         for (number, (date, entries)) in entries.iter().enumerate() {
-            let name = format!("{}-m{number}.avro", id.0);
             let bytes = write_manifest(entries, &schema)?;
-            let path = Layout::iceberg_object(self.table, &name);
+            let path = Layout::iceberg_manifest(self.table, id.0, number);
             let manifest = ManifestFile::of(self.uri(&path), bytes.len(), *date, id, entries);
             self.store.put(&path, bytes).await?;
             manifests.push(manifest);
         }
         let parent = metadata.current().map(|snapshot| snapshot.snapshot_id);
-        let list = Layout::iceberg_object(self.table, &format!("snap-{}.avro", id.0));
+        let list = Layout::iceberg_list(self.table, id.0);
         let bytes = write_list(&manifests, id, parent)?;
         self.store.put(&list, bytes).await?;
         let snapshot = Snapshot {
@@ -274,6 +278,7 @@ impl IcebergTable {
         }
         self.version += 1;
         self.versions.push(self.version);
+        self.has_committed = true;
         info!(
             table = self.table.name(),
             version = self.version,
