@@ -1,5 +1,7 @@
 //! How the metadata of a table format reaches a state although other writers may commit to it, too.
 
+use futures::future::join_all;
+
 use crate::contract::Table;
 use crate::error::{Error, Result};
 
@@ -31,7 +33,9 @@ pub(super) trait Goal<V: Versioned>: Send + Sync {
 }
 
 /// Commits what is missing to reach the goals, and returns the number of commits. All changes are known before the first
-/// commit, so that the tables change at nearly the same time.
+/// commit, and all commits are sent together, so that the tables change at nearly the same time.
+///
+/// If one of them fails, the others are made all the same: a repeated call continues.
 pub(super) async fn reach<V: Versioned, G: Goal<V>>(
     tables: &mut [V],
     goal_of: impl Fn(Table) -> Result<Option<G>>,
@@ -45,11 +49,12 @@ pub(super) async fn reach<V: Versioned, G: Goal<V>>(
             ready.push((metadata, goal, change));
         }
     }
-    let mut commits = 0;
-    for (metadata, goal, change) in ready {
-        commits += usize::from(put(metadata, &goal, change).await?);
-    }
-    Ok(commits)
+    let commits = ready
+        .into_iter()
+        .map(|(metadata, goal, change)| async move { put(metadata, &goal, change).await });
+    let committed = join_all(commits.collect::<Vec<_>>()).await;
+    let committed = committed.into_iter().collect::<Result<Vec<bool>>>()?;
+    Ok(committed.into_iter().filter(|committed| *committed).count())
 }
 
 /// Commits, and tries again if another writer commits first. False if nothing is missing then.

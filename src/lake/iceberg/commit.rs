@@ -1,9 +1,10 @@
 //! Makes the Iceberg tables match the manifests, by one Iceberg snapshot per published snapshot and table.
 //!
-//! All four tables are prepared first. Then one small object per table makes the commit visible, so that readers see the
-//! four tables change at nearly the same time.
+//! All four tables are prepared first. Then one small object per table makes the commit visible, and the four are written
+//! together, so that readers see the tables change at nearly the same time.
 
 use chrono::{DateTime, NaiveDate, Utc};
+use futures::future::join_all;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use tracing::warn;
@@ -105,9 +106,9 @@ enum Goal<'a> {
 
 /// Points readers to the newest versions, and deletes what no reader needs.
 async fn finish(tables: &[IcebergTable], lock: &Lock) -> Result<()> {
-    for table in tables {
-        table.publish_hint().await?;
-    }
+    let hints = tables.iter().map(IcebergTable::publish_hint);
+    let hints = join_all(hints.collect::<Vec<_>>()).await;
+    hints.into_iter().collect::<Result<()>>()?;
     for table in tables {
         if let Err(error) = clear(table, lock).await {
             let table = table.table.name();

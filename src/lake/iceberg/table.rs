@@ -63,6 +63,7 @@ pub(super) struct Change<'a> {
 /// A commit of which only the last object is not written yet.
 pub(super) struct Prepared {
     metadata: TableMetadata,
+    json: Bytes,
     manifests: Vec<ManifestFile>,
 }
 
@@ -261,8 +262,11 @@ impl IcebergTable {
             .then(|| self.uri(&Layout::iceberg_metadata(self.table, self.version)));
         metadata.advance(snapshot, unreadable, before);
         manifests.retain(ManifestFile::is_live);
+        let json = serde_json::to_vec(&metadata);
+        let json = json.context(|| "failed to write Iceberg metadata")?;
         Ok(Prepared {
             metadata,
+            json: json.into(),
             manifests,
         })
     }
@@ -270,10 +274,8 @@ impl IcebergTable {
     /// Commits durably as the next version. False if another writer has committed that version: then nothing is changed, and
     /// the caller must reload the table.
     pub(super) async fn commit(&mut self, prepared: Prepared) -> Result<bool> {
-        let json = serde_json::to_vec(&prepared.metadata);
-        let json = json.context(|| "failed to write Iceberg metadata")?;
         let path = Layout::iceberg_metadata(self.table, self.version + 1);
-        if !self.store.put_new(&path, json.into()).await? {
+        if !self.store.put_new(&path, prepared.json).await? {
             return Ok(false);
         }
         self.version += 1;
