@@ -117,17 +117,24 @@ impl Ledger {
         })
     }
 
-    /// Whether a response to an attempt with this id is in the spill folder.
-    pub(super) fn is_spilled(&self, id: AttemptId) -> bool {
+    /// Whether the response to an attempt is in the spill folder. One of another run may have the same id.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub(super) async fn is_spilled(&self, id: AttemptId) -> Result<bool> {
         let files = self
             .spill_folder()
             .and_then(|folder| std::fs::read_dir(folder).ok());
-        let mut names = files.into_iter().flatten().flatten();
-        names.any(|file| {
+        for file in files.into_iter().flatten().flatten() {
             let name = file.file_name();
-            let spilled = name.to_str().and_then(Spilled::parse);
-            spilled.is_some_and(|spilled| spilled.id == id)
-        })
+            if let Some(spilled) = name.to_str().and_then(Spilled::parse)
+                && spilled.id == id
+                && matches!(self.need(&spilled).await?, Need::Wanted)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn spill_folder(&self) -> Option<PathBuf> {
