@@ -149,7 +149,8 @@ impl Layout {
         Path::from("_staging")
     }
 
-    /// The folders that a run writes to. A lake has those of formats only if it has tables of them.
+    /// The folders that a run must be able to write to. A lake has those of formats only if it has tables of them. Reports
+    /// and alerts are not among them: without them, a snapshot is published all the same.
     pub(super) fn written() -> impl Iterator<Item = Path> {
         let folders = [
             Self::archives(),
