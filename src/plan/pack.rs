@@ -15,9 +15,15 @@
 //!
 //! A batch that is full by both caps lowers the bound for the rest by one. So only a split or a
 //! short batch can move the result away from the bound.
+//!
+//! These rules choose among all domains, so a batch has domains from anywhere in the alphabet. But
+//! publishing can begin with the first rows only when no open batch can have a row before them. So
+//! the domains are first packed in windows of some consecutive ones. If that takes no batch more, the
+//! batches follow the order of the domains, except within a window.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
+use super::estimate::lower_bound;
 use crate::provider::{MAX_ROOT_DOMAINS, MAX_TARGETS};
 
 const TARGETS: u32 = MAX_TARGETS as u32;
@@ -32,7 +38,11 @@ pub struct Share {
     pub targets: u32,
 }
 
-/// Packs root domains into batches within both caps. `sizes` are their numbers of targets.
+/// The windows that are tried, by the batches that one fills. The last one has all domains.
+const WINDOWS: [u64; 3] = [32, 256, u64::MAX];
+
+/// Packs root domains into batches within both caps. `sizes` are their numbers of targets. Batches
+/// follow the order of the domains roughly, where that takes no batch more.
 ///
 /// The time is proportional to the domains plus the batches times their caps, and the memory to the
 /// domains.
@@ -45,8 +55,36 @@ pub struct Share {
 /// ```
 #[must_use]
 pub fn pack(sizes: &[u32]) -> Vec<Vec<Share>> {
-    let mut rest = Rest::of(sizes);
+    let fewest = lower_bound(sizes);
+    let mut best: Option<Vec<Vec<Share>>> = None;
+    for window in WINDOWS {
+        let batches = pack_in_windows(sizes, window);
+        let all = batches.len() as u64 == fewest;
+        if best.as_ref().is_none_or(|best| batches.len() < best.len()) {
+            best = Some(batches);
+        }
+        if all {
+            break;
+        }
+    }
+    best.unwrap_or_default()
+}
+
+/// Packs the domains that fill `window` batches, then the next ones, and so on. What does not fill a
+/// batch goes into the next window.
+fn pack_in_windows(sizes: &[u32], window: u64) -> Vec<Vec<Share>> {
+    let mut rest = Rest::new();
     let mut batches = Vec::new();
+    for (domain, &size) in (0..).zip(sizes) {
+        if size > 0 {
+            rest.put(size, domain);
+        }
+        if rest.fewest_batches() >= window {
+            while rest.fewest_batches() > 1 {
+                batches.push(rest.fill());
+            }
+        }
+    }
     while rest.domains > 0 {
         batches.push(rest.fill());
     }
@@ -56,9 +94,10 @@ pub fn pack(sizes: &[u32]) -> Vec<Vec<Share>> {
 /// The domains that are not packed yet, grouped by the number of targets that each has left.
 struct Rest {
     /// The domains with 1 to 1000 targets left, indexed by that number.
-    small: Vec<Vec<u32>>,
+    /// The first domain of a size is taken first.
+    small: Vec<VecDeque<u32>>,
     /// The domains with more targets left.
-    big: BTreeMap<u32, Vec<u32>>,
+    big: BTreeMap<u32, VecDeque<u32>>,
     domains: usize,
     targets: u64,
     /// The fewest slots that the domains need.
@@ -66,43 +105,52 @@ struct Rest {
 }
 
 impl Rest {
-    fn of(sizes: &[u32]) -> Self {
-        let mut rest = Self {
-            small: vec![Vec::new(); TARGETS as usize + 1],
+    fn new() -> Self {
+        Self {
+            small: vec![VecDeque::new(); TARGETS as usize + 1],
             big: BTreeMap::new(),
             domains: 0,
             targets: 0,
             slots: 0,
-        };
-        // Groups are stacks: in reverse order, the first domain of a size is taken first.
-        for (domain, &size) in sizes.iter().enumerate().rev() {
-            if size > 0 {
-                rest.put(size, domain as u32);
-            }
         }
-        rest
     }
 
-    /// Adds a domain with this many targets left.
+    /// Adds a domain with this many targets.
     fn put(&mut self, size: u32, domain: u32) {
-        if size <= TARGETS {
-            self.small[size as usize].push(domain);
-        } else {
-            self.big.entry(size).or_default().push(domain);
-        }
+        self.count(size).push_back(domain);
+    }
+
+    /// Adds what is left of a domain, as the first of its size.
+    fn put_back(&mut self, size: u32, domain: u32) {
+        self.count(size).push_front(domain);
+    }
+
+    /// Counts a domain that is about to be added, and returns those of its size.
+    fn count(&mut self, size: u32) -> &mut VecDeque<u32> {
         self.domains += 1;
         self.targets += u64::from(size);
         self.slots += u64::from(size.div_ceil(TARGETS));
+        if size <= TARGETS {
+            &mut self.small[size as usize]
+        } else {
+            self.big.entry(size).or_default()
+        }
+    }
+
+    /// The fewest batches that the domains need.
+    fn fewest_batches(&self) -> u64 {
+        let by_slots = self.slots.div_ceil(SLOTS as u64);
+        self.targets.div_ceil(u64::from(TARGETS)).max(by_slots)
     }
 
     /// Removes a domain of this size.
     fn take(&mut self, size: u32) -> u32 {
         let taken = if size <= TARGETS {
-            self.small[size as usize].pop()
+            self.small[size as usize].pop_front()
         } else {
             let class = self.big.get_mut(&size);
-            let taken = class.and_then(Vec::pop);
-            if self.big.get(&size).is_some_and(Vec::is_empty) {
+            let taken = class.and_then(VecDeque::pop_front);
+            if self.big.get(&size).is_some_and(VecDeque::is_empty) {
                 self.big.remove(&size);
             }
             taken
@@ -167,7 +215,7 @@ impl Rest {
             room -= targets;
             batch.push(Share { domain, targets });
             if size > targets {
-                self.put(size - targets, domain);
+                self.put_back(size - targets, domain);
             }
         }
         batch
@@ -202,10 +250,7 @@ impl Rest {
         }
         // Nothing fits exactly. Splitting the largest domain costs a slot, and the best fit costs
         // some targets, so compare how much of each the lower bound leaves spare.
-        let batches = self
-            .targets
-            .div_ceil(u64::from(TARGETS))
-            .max(self.slots.div_ceil(SLOTS as u64));
+        let batches = self.fewest_batches();
         let spare_slots = batches * SLOTS as u64 - self.slots;
         let spare_targets = batches * u64::from(TARGETS) - self.targets;
         let best = (1..wanted).rev().find(|&size| left.has(size));
