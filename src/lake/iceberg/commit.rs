@@ -4,7 +4,7 @@
 //! together, so that readers see the tables change at nearly the same time.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use tracing::warn;
@@ -89,11 +89,7 @@ pub(in crate::lake) async fn check<'a>(
 }
 
 async fn open_all(store: &Store) -> Result<Vec<IcebergTable>> {
-    let mut tables = Vec::new();
-    for table in Table::ALL {
-        tables.push(IcebergTable::open(store, table).await?);
-    }
-    Ok(tables)
+    try_join_all(Table::ALL.map(|table| IcebergTable::open(store, table))).await
 }
 
 /// The state that a table should have.
