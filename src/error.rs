@@ -143,6 +143,15 @@ impl Error {
         Self::new(ErrorKind::Unexpected, message)
     }
 
+    /// A usage error with its cause, and with what to do about a cause that is clear by itself.
+    pub fn usage_caused_by(message: impl Into<String>, source: impl Into<BoxedError>) -> Self {
+        let source = source.into();
+        Self {
+            hint: hint_for(&*source),
+            ..Self::usage(message).caused_by(source)
+        }
+    }
+
     /// Says what to do next, in place of the kind's own hint.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
@@ -269,13 +278,7 @@ impl<T, E: Into<BoxedError>> Context<T> for std::result::Result<T, E> {
     }
 
     fn usage<S: Into<String>>(self, context: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|error| {
-            let source = error.into();
-            Error {
-                hint: hint_for(&*source),
-                ..Error::usage(context()).caused_by(source)
-            }
-        })
+        self.map_err(|error| Error::usage_caused_by(context(), error))
     }
 }
 

@@ -10,6 +10,7 @@
 
 import os
 import pathlib
+import sys
 import tempfile
 import time
 
@@ -18,9 +19,17 @@ os.environ["TZ"] = "America/New_York"
 time.tzset()
 
 import pytest
+from playwright.sync_api import sync_playwright
 
-from lakes import Backlake, s3_server
+from lakes import SCRIPTS, Backlake, s3_server
 
+# Modules that tests share with the programs they start.
+sys.path.insert(0, str(SCRIPTS))
+
+CHROMIUM = "/usr/bin/chromium"
+# Nothing but the page: the browser must not look for updates.
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]
 MEASUREMENTS = pytest.StashKey[list]()
 
 
@@ -90,6 +99,15 @@ def bucket(s3, request):
     name = request.module.__name__.replace("_", "-")
     s3.client.create_bucket(Bucket=name)
     return name
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A browser, to look at reports."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from lakes import ROOT
-from test_report import CONTRAST, OVERFLOW, Numbers, browser, opened, plain  # noqa: F401 (browser is a fixture)
+from test_report import CONTRAST, OVERFLOW, Numbers, opened, plain
 
 # Among the simulated pages, several are attacked in these nights.
 NIGHTS = [f"2026-11-{day:02}" for day in range(1, 11)]
@@ -59,7 +59,7 @@ def test_the_report_shows_the_numbers_of_the_view(backlake, lake, connection):
 
 @pytest.mark.parametrize("width", [1280, 400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_browser_shows_what_needs_attention(backlake, lake, folder, browser, width, scheme):  # noqa: F811
+def test_a_browser_shows_what_needs_attention(backlake, lake, folder, browser, width, scheme):
     page = folder / "attention.html"
     backlake("report", lake, "--out", page)
     tab, _ = opened(browser, page, width, scheme)

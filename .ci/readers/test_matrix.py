@@ -20,10 +20,11 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyspark
 import pytest
-from pyspark.sql import SparkSession
 
 from lakes import (ACCOUNT, MAPS, NUMBERS, TABLES, altered, ask_provider, charged, difference, parquet, partitions_read,
                    pipeline, stem, write_lines)
+
+import spark_session
 
 DATES = ["2026-11-22", "2026-11-23"]
 TIMES = ["first_seen", "lost_date"]
@@ -251,18 +252,7 @@ class Spark(Sql):
 
     def __init__(self, lake):
         super().__init__(lake)
-        Spark.session = Spark.session or (
-            SparkSession.builder.master("local[2]")
-            .config("spark.ui.enabled", "false")
-            .config("spark.ui.showConsoleProgress", "false")
-            .config("spark.driver.bindAddress", "127.0.0.1")
-            .config("spark.driver.host", "127.0.0.1")
-            .config("spark.sql.shuffle.partitions", "2")
-            .config("spark.sql.adaptive.enabled", "false")
-            .getOrCreate()
-        )
-        # Failures are raised; the rest of the log is noise.
-        self.session.sparkContext.setLogLevel("OFF")
+        Spark.session = Spark.session or spark_session.session({"spark.sql.adaptive.enabled": "false"})
         self.frames = {}
 
     def relation(self, table):

@@ -8,14 +8,9 @@ import re
 
 import duckdb
 import pytest
-from playwright.sync_api import sync_playwright
 
 from lakes import pipeline
 
-CHROMIUM = "/usr/bin/chromium"
-# Nothing but the page: the browser must not look for updates.
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
 NIGHTS = ["2026-11-20", "2026-11-21", "2026-11-23"]
 HOSTILE = [
     "https://markup-site.com/<script>alert(1)</script>",
@@ -169,14 +164,6 @@ STRUCTURE = """() => ({
     links: [...document.querySelectorAll('a')].filter((link) => !document.getElementById(link.hash.slice(1))).length,
     ids: document.querySelectorAll('[id]').length - new Set([...document.querySelectorAll('[id]')].map((it) => it.id)).size,
 })"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield chromium
-        chromium.close()
 
 
 def opened(browser, page, width, scheme="light", **options):

@@ -100,7 +100,9 @@ impl LakeArg {
     /// # Errors
     /// No place at all, a place that is not a lake, or a pipeline file that is wrong.
     pub(super) async fn open(&self, clock: &Clock) -> Result<Lake> {
-        self.open_with(clock, |store, _| store).await
+        let found = self.find(clock)?;
+        let store = found.open()?;
+        found.lake(store).await
     }
 
     /// Opens the lake for a command that changes it: what fails for a while is tried again, as long as the pipeline file
@@ -109,34 +111,9 @@ impl LakeArg {
     /// # Errors
     /// As [`LakeArg::open`].
     pub(super) async fn open_patiently(&self, clock: &Clock, stop: &Stop) -> Result<Lake> {
-        let patient = |store: Store, limit| store.patient(clock, stop, limit);
-        self.open_with(clock, patient).await
-    }
-
-    async fn open_with(
-        &self,
-        clock: &Clock,
-        prepare: impl FnOnce(Store, Duration) -> Store,
-    ) -> Result<Lake> {
-        let Found {
-            url,
-            file,
-            alerts,
-            retry,
-        } = self.find(clock)?;
-        let store = Store::open(&url).map_err(|error| error.with_hint(place(file.as_deref())))?;
-        let store = prepare(store, retry);
-        let dates = dates(&store).await;
-        if dates.map_err(|error| store.in_words(error))?.is_empty() {
-            let message = format!("{url} is not a lake, or no run has started in it");
-            return Err(Error::usage(message).with_hint(place(file.as_deref())));
-        }
-        Ok(Lake {
-            store,
-            url,
-            file,
-            alerts,
-        })
+        let found = self.find(clock)?;
+        let store = found.open()?.patient(clock, stop, found.retry);
+        found.lake(store).await
     }
 
     /// The URL of the lake, and the pipeline file that names it.
@@ -191,15 +168,34 @@ impl Found {
             retry: RETRY,
         }
     }
-}
 
-/// What to do about a place that is not a lake.
-fn place(file: Option<&str>) -> String {
-    match file {
-        Some(file) => format!(
-            "if nothing has run yet, start with `backlake run {file}`; otherwise correct [lake] url or BACKLAKE_LAKE"
-        ),
-        None => "pass the folder or URL (s3://, gs://, az://) of a lake, or a pipeline file (.toml) that names it; `backlake run FILE` makes a lake".to_owned(),
+    fn open(&self) -> Result<Store> {
+        Store::open(&self.url).map_err(|error| error.with_hint(self.advice()))
+    }
+
+    /// The lake that `store` reads, if it is one.
+    async fn lake(self, store: Store) -> Result<Lake> {
+        let dates = dates(&store).await;
+        if dates.map_err(|error| store.in_words(error))?.is_empty() {
+            let message = format!("{} is not a lake, or no run has started in it", self.url);
+            return Err(Error::usage(message).with_hint(self.advice()));
+        }
+        Ok(Lake {
+            store,
+            url: self.url,
+            file: self.file,
+            alerts: self.alerts,
+        })
+    }
+
+    /// What to do about a place that is not a lake.
+    fn advice(&self) -> String {
+        match &self.file {
+            Some(file) => format!(
+                "if nothing has run yet, start with `backlake run {file}`; otherwise correct [lake] url or BACKLAKE_LAKE"
+            ),
+            None => "pass the folder or URL (s3://, gs://, az://) of a lake, or a pipeline file (.toml) that names it; `backlake run FILE` makes a lake".to_owned(),
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 //! A regular file appears under its name when it is complete. A link is followed and stays a link. A
 //! device or a FIFO is written through, never replaced.
 
-use std::convert::Infallible;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{Error, ErrorKind, Result, Write};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -11,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use crate::error::Context as _;
 use crate::files::{is_descriptor, open_without_waiting};
 
 /// A file outside the lake that is being written.
@@ -140,8 +138,8 @@ pub(super) fn write_named(flag: &str, path: &Path, bytes: &[u8]) -> crate::error
 /// A usage error about a file that this flag names and that cannot be written.
 pub(super) fn not_written(flag: &str, path: &Path, error: Error) -> crate::error::Error {
     let kind = error.kind();
-    let message = || format!("{flag}: failed to write {}", path.display());
-    let Err(error) = Err::<Infallible, _>(error).usage(message);
+    let message = format!("{flag}: failed to write {}", path.display());
+    let error = crate::error::Error::usage_caused_by(message, error);
     match kind {
         ErrorKind::NotFound => {
             error.with_hint("create the folder first, or name a file in another folder")

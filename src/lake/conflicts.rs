@@ -1,5 +1,7 @@
 //! How the metadata of a table format reaches a state although other writers may commit to it, too.
 
+use futures::future::join_all;
+
 use crate::contract::Table;
 use crate::error::{Error, Result};
 
@@ -7,7 +9,7 @@ use crate::error::{Error, Result};
 pub(super) const ATTEMPTS: usize = 20;
 
 /// Metadata of a table that changes by committing its next version.
-pub(super) trait Versioned: Send {
+pub(super) trait Versioned: Send + Sync {
     /// What a commit changes.
     type Change: Send;
 
@@ -30,26 +32,29 @@ pub(super) trait Goal<V: Versioned>: Send + Sync {
     fn change(&self, metadata: &V) -> impl Future<Output = Result<Option<V::Change>>> + Send;
 }
 
-/// Commits what is missing to reach the goals, and returns the number of commits. All changes are known before the first
-/// commit, so that the tables change at nearly the same time.
+/// Commits what is missing to reach the goals, and returns the number of commits. The changes of all tables are prepared
+/// together. Once all of them are known, all commits are sent together, so that the tables change at nearly the same time.
+///
+/// If one of them fails, the others are made all the same: a repeated call continues.
 pub(super) async fn reach<V: Versioned, G: Goal<V>>(
     tables: &mut [V],
     goal_of: impl Fn(Table) -> Result<Option<G>>,
 ) -> Result<usize> {
-    let mut ready = Vec::new();
-    for metadata in tables {
-        let Some(goal) = goal_of(metadata.table())? else {
-            continue;
-        };
-        if let Some(change) = goal.change(metadata).await? {
-            ready.push((metadata, goal, change));
-        }
-    }
-    let mut commits = 0;
-    for (metadata, goal, change) in ready {
-        commits += usize::from(put(metadata, &goal, change).await?);
-    }
-    Ok(commits)
+    let goals = tables.iter().map(|metadata| goal_of(metadata.table()));
+    let goals: Vec<Option<G>> = goals.collect::<Result<_>>()?;
+    let changes = tables.iter().zip(&goals).map(async |(metadata, goal)| {
+        let Some(goal) = goal else { return Ok(None) };
+        goal.change(metadata).await
+    });
+    let changes = join_all(changes.collect::<Vec<_>>()).await;
+    let changes: Vec<Option<V::Change>> = changes.into_iter().collect::<Result<_>>()?;
+    let ready = tables.iter_mut().zip(&goals).zip(changes);
+    let ready =
+        ready.filter_map(|((metadata, goal), change)| Some((metadata, goal.as_ref()?, change?)));
+    let commits = ready.map(|(metadata, goal, change)| put(metadata, goal, change));
+    let committed = join_all(commits.collect::<Vec<_>>()).await;
+    let committed = committed.into_iter().collect::<Result<Vec<bool>>>()?;
+    Ok(committed.into_iter().filter(|committed| *committed).count())
 }
 
 /// Commits, and tries again if another writer commits first. False if nothing is missing then.

@@ -240,17 +240,18 @@ pub(crate) async fn remove_from_tables(
     Ok(())
 }
 
-/// The differences between the tables' metadata and the manifests; empty if there is none.
+/// The differences between the tables' metadata and the manifests, and what interrupted commits have left; empty if there is
+/// none.
 ///
 /// # Errors
 /// A lake that fails, or metadata that cannot be read.
-pub async fn table_differences(store: &Store) -> Result<Vec<String>> {
+pub async fn table_differences(store: &Store, now: DateTime<Utc>) -> Result<Vec<String>> {
     let mut manifests = Vec::new();
     for snapshot in snapshots(store).await? {
         // The audit reports a manifest that cannot be read.
         manifests.extend(Manifest::read(store, snapshot).await.ok().flatten());
     }
     let mut found = delta::differences(store, &manifests).await?;
-    found.extend(iceberg::differences(store, &manifests).await?);
+    found.extend(iceberg::differences(store, &manifests, now).await?);
     Ok(found)
 }

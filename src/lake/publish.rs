@@ -1,8 +1,9 @@
 //! Publishes a staged snapshot: audits it, moves its files to the tables' folders, and writes the manifest last.
 //!
 //! On a local disk each table of a new snapshot appears by one rename, so a glob sees all of the table's files or none.
-//! In an object store every file appears completely, and those of a table at nearly the same time. A replacement's files
-//! are placed next to the files they replace, under different names. Then the tables of other formats, if there are any, and the
+//! In an object store every file appears completely. What takes long is done before the first table appears: files are
+//! made durable, and large ones are uploaded. Then all tables are made visible together. A replacement's files are placed
+//! next to the files they replace, under different names. Then the tables of other formats, if there are any, and the
 //! manifest switch to the new files atomically, and the replaced files are deleted. If publishing is interrupted, the
 //! next start of the run finishes it: it places the same files again.
 
@@ -10,7 +11,8 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use chrono::NaiveDate;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::StreamExt as _;
+use futures::future::join_all;
 use tracing::{info, warn};
 
 use super::audit::audit_staged;
@@ -23,7 +25,7 @@ use crate::contract::Table;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::store::{Delivery, Layout, Lock, Store};
 
-/// Files that are made visible at the same time.
+/// Files of a table that are made visible at the same time.
 const AT_ONCE: usize = 16;
 
 /// How to publish a staged snapshot.
@@ -194,6 +196,7 @@ async fn place(staging: &Staging, manifest: &Manifest, how: &Publishing<'_>) -> 
         how.lock.ensure().await?;
         let folder = staging.folder(table);
         if store.is_free(&layout.partition(table)) {
+            store.sync_folder(&folder, &layout.partition(table)).await?;
             ready.push((table, Ready::Folder(folder)));
             continue;
         }
@@ -214,22 +217,17 @@ async fn place(staging: &Staging, manifest: &Manifest, how: &Publishing<'_>) -> 
         }
         ready.push((table, Ready::Files(deliveries)));
     }
-    // After a failure the rest is not shown, but its uploads must be discarded: the provider bills for them.
-    let mut failed = None;
-    for (table, ready) in ready {
-        let shown = match (ready, &failed) {
-            (Ready::Files(deliveries), Some(_)) => {
-                for delivery in deliveries {
-                    delivery.abandon().await;
-                }
-                continue;
-            }
-            (Ready::Folder(_), Some(_)) => continue,
-            (ready, None) => show(staging, table, ready, how).await,
-        };
-        failed = shown.err();
+    if let Err(error) = ensure_unchanged(staging, how).await {
+        for (_, ready) in ready {
+            ready.abandon().await;
+        }
+        return Err(error);
     }
-    failed.map_or(Ok(()), Err)
+    let shown = ready
+        .into_iter()
+        .map(|(table, ready)| show(staging, table, ready, how));
+    let shown = join_all(shown.collect::<Vec<_>>()).await;
+    shown.into_iter().collect()
 }
 
 /// A table whose files only need to be made visible.
@@ -238,10 +236,20 @@ enum Ready {
     Files(Vec<Delivery>),
 }
 
+impl Ready {
+    /// Discards the uploads: the provider bills for them.
+    async fn abandon(self) {
+        if let Self::Files(deliveries) = self {
+            for delivery in deliveries {
+                delivery.abandon().await;
+            }
+        }
+    }
+}
+
 /// Makes a table visible.
 async fn show(staging: &Staging, table: Table, ready: Ready, how: &Publishing<'_>) -> Result<()> {
     let Staging { store, layout, .. } = staging;
-    ensure_unchanged(staging, how).await?;
     // Right before each write: a process that was stopped since then must not add files to those of its successor.
     match ready {
         Ready::Folder(folder) => {
@@ -249,12 +257,16 @@ async fn show(staging: &Staging, table: Table, ready: Ready, how: &Publishing<'_
             store.move_folder(&folder, &layout.partition(table)).await?;
         }
         Ready::Files(deliveries) => {
-            let complete = async |delivery: Delivery| {
-                how.lock.ensure().await?;
-                delivery.complete().await
+            let complete = async |delivery: Delivery| match how.lock.ensure().await {
+                Ok(()) => delivery.complete().await,
+                Err(error) => {
+                    delivery.abandon().await;
+                    Err(error)
+                }
             };
             let all = futures::stream::iter(deliveries).map(complete);
-            all.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+            let all: Vec<Result<()>> = all.buffer_unordered(AT_ONCE).collect().await;
+            all.into_iter().collect::<Result<()>>()?;
         }
     }
     if how.success_file {

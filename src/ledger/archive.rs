@@ -30,7 +30,7 @@ impl Ledger {
     /// A lake that fails.
     pub async fn response(&self, id: AttemptId) -> Result<Stored<Bytes>> {
         let Some(packed) = self.packed_response(id).await? else {
-            return Ok(if self.is_spilled(id) {
+            return Ok(if self.is_spilled(id).await? {
                 let message = "the response is kept on the local disk until the next start";
                 Stored::Damaged(Error::unexpected(message))
             } else {

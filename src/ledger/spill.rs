@@ -117,17 +117,24 @@ impl Ledger {
         })
     }
 
-    /// Whether a response to an attempt with this id is in the spill folder.
-    pub(super) fn is_spilled(&self, id: AttemptId) -> bool {
+    /// Whether the response to an attempt is in the spill folder. One of another run may have the same id.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub(super) async fn is_spilled(&self, id: AttemptId) -> Result<bool> {
         let files = self
             .spill_folder()
             .and_then(|folder| std::fs::read_dir(folder).ok());
-        let mut names = files.into_iter().flatten().flatten();
-        names.any(|file| {
+        for file in files.into_iter().flatten().flatten() {
             let name = file.file_name();
-            let spilled = name.to_str().and_then(Spilled::parse);
-            spilled.is_some_and(|spilled| spilled.id == id)
-        })
+            if let Some(spilled) = name.to_str().and_then(Spilled::parse)
+                && spilled.id == id
+                && matches!(self.need(&spilled).await?, Need::Wanted)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn spill_folder(&self) -> Option<PathBuf> {
@@ -207,4 +214,49 @@ fn private(folder: &FsPath) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use chrono::DateTime;
+    use object_store::memory::InMemory;
+
+    use super::super::pack::pack;
+    use super::*;
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn a_spilled_response_of_another_run_is_not_taken_for_that_of_an_attempt() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::over(Arc::new(InMemory::new()), "memory");
+        let store = store.with_spill(place.path().to_str().unwrap());
+        let sent_at = DateTime::from_timestamp(1_790_000_000, 0).unwrap();
+        let ledger = Ledger::new(store, sent_at.date_naive());
+        let id = AttemptId {
+            batch: 5,
+            attempt: 1,
+        };
+        let intent = Intent {
+            id,
+            tag: format!("ours/{id}"),
+            sent_at,
+            reserved: "0.06".parse().unwrap(),
+            root_domains: 1,
+            targets: vec!["example.com".to_owned()],
+        };
+        let json = serde_json::to_vec(&intent).unwrap();
+        let packed = pack(json.into()).await.unwrap();
+        let path = ledger.layout.intent(id);
+        ledger.store.put(&path, packed).await.unwrap();
+        let folder = ledger.spill_folder().unwrap();
+        std::fs::create_dir_all(&folder).unwrap();
+        for (run, is_spilled) in [("another", false), ("ours", true)] {
+            let file = folder.join(name(&format!("{run}/{id}")));
+            std::fs::write(file, "").unwrap();
+            assert_eq!(ledger.is_spilled(id).await.unwrap(), is_spilled, "{run}");
+        }
+        std::fs::remove_dir_all(folder.parent().unwrap()).unwrap();
+    }
 }

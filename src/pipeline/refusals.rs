@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use tracing::warn;
+use chrono::{DateTime, Utc};
+use tracing::{info, warn};
 
 use super::gathered::Gathered;
 use super::means::Means;
 use super::ready::Pipeline;
 use super::report::{Refusals, RefusedBefore, RefusedExample};
 use super::surroundings::Surroundings;
+use super::target_states::{TargetState, TargetStates};
 use crate::error::Result;
 use crate::fate::Fate;
 use crate::fetch::Search;
@@ -16,7 +18,7 @@ use crate::ledger::{self, Attempt, Outcome, RefusedTarget};
 use crate::money::Usd;
 use crate::provider::StatusClass;
 use crate::store::Store;
-use crate::targets::TargetList;
+use crate::targets::{TargetId, TargetList};
 
 /// How many refused targets a report shows.
 const EXAMPLES: usize = 3;
@@ -84,6 +86,52 @@ fn is_refusal(attempt: &Attempt) -> bool {
         )
 }
 
+/// The targets of a list that the provider refused in earlier runs.
+pub(super) type EarlierRefusals = Vec<(TargetId, RefusedTarget)>;
+
+/// Whether a run that starts at `now` does not ask for a target because an earlier run was refused it: it is asked for
+/// again after `pause`.
+fn is_skipped(refused: &RefusedTarget, pause: chrono::Duration, now: DateTime<Utc>) -> bool {
+    !pause.is_zero() && now < refused.refused_at + pause
+}
+
+/// Sets the fate of targets that the provider refused in earlier runs, so that they are not asked
+/// for. If that leaves nothing to ask for, all are asked for: the targets are probably not the cause.
+pub(super) fn skip_refused(
+    before: &[(TargetId, RefusedTarget)],
+    pause: chrono::Duration,
+    now: DateTime<Utc>,
+    states: &mut TargetStates,
+) {
+    let mut skipped = 0;
+    for (target, refused) in before {
+        if states.of(*target).fate != Fate::Unsent || !is_skipped(refused, pause, now) {
+            continue;
+        }
+        let then = refused.refused_at.date_naive();
+        let again = (refused.refused_at + pause).date_naive();
+        let reason = format!(
+            "{}; refused on {then}, asked again from {again}",
+            refused.reason
+        );
+        let state = TargetState {
+            fate: Fate::Refused,
+            reason: Some(&reason),
+            batch: None,
+        };
+        states.set(&[*target], state);
+        skipped += 1;
+    }
+    if states.reset_if_all_are_refused() {
+        info!("the provider refused every target of the list before: asking for all of them again");
+    } else if skipped > 0 {
+        info!(
+            skipped,
+            "not asking for targets that the provider refused before"
+        );
+    }
+}
+
 /// What the lake remembers about the targets of a list; `None` if that is nothing, or if the lake
 /// cannot be read: a plan needs no lake.
 pub(super) async fn refused_before(
@@ -107,7 +155,7 @@ pub(super) async fn refused_before(
     let pause = pipeline.targets.retry_refused_after;
     let now = env.clock.now();
     let (mut skipped, mut again): (Vec<_>, Vec<_>) =
-        in_list.partition(|refused| now < refused.refused_at + pause);
+        in_list.partition(|refused| is_skipped(refused, pause, now));
     // A run that would have nothing to ask for asks for all.
     if skipped.len() == list.target_count() {
         again.append(&mut skipped);

@@ -21,6 +21,7 @@ use super::page_tables::PageTables;
 use super::plan::read_targets;
 use super::publish::{Publication, WhenDamaged};
 use super::ready::Pipeline;
+use super::refusals::{EarlierRefusals, skip_refused};
 use super::repeated::{done_already, not_finished};
 use super::report::{
     Findings, Progress, Refusals, RunEnd, RunReport, RunState, renew_summary, summary_is_outdated,
@@ -30,14 +31,13 @@ use super::run_mode::{RunMode, StartMode};
 use super::session::Session;
 use super::start::Start;
 use super::surroundings::{Surroundings, locked};
-use super::target_states::{TargetState, TargetStates};
+use super::target_states::TargetStates;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fate::Fate;
 use crate::fetch::Credentials;
 use crate::lake::{Manifest, Staging, Tally, check_tables, heal, is_untidy};
-use crate::ledger::{Ledger, RefusedTarget, RunRecord, refused_before, remember_refused};
+use crate::ledger::{Ledger, RunRecord, refused_before, remember_refused};
 use crate::store::Store;
-use crate::targets::{TargetId, TargetList};
+use crate::targets::TargetList;
 use crate::upkeep::open_snapshots;
 
 /// What a target may need on the disk at most: its share of the archive, of the sorted rows, and of the staged tables.
@@ -311,9 +311,6 @@ async fn record(start: &Start<'_>, published: Option<&Manifest>) -> Result<RunRe
     Ok(record)
 }
 
-/// The targets of the list that the provider refused in earlier runs.
-type EarlierRefusals = Vec<(TargetId, RefusedTarget)>;
-
 /// Collects what earlier starts of the run, and earlier runs, have found out.
 async fn gather(
     start: &Start<'_>,
@@ -339,7 +336,8 @@ async fn gather(
     let before = before.into_iter();
     let before = before.filter_map(|refused| Some((list.find(&refused.target)?, refused)));
     let before: EarlierRefusals = before.collect();
-    skip_refused(start, &before, &mut states);
+    let pause = pipeline.targets.retry_refused_after;
+    skip_refused(&before, pause, start.started_at, &mut states);
     list.seal();
     let (list, rules) = (Arc::new(list), pipeline.targets.rules);
     ledger.write_target_list(&record.run, &list, rules).await?;
@@ -352,45 +350,6 @@ async fn gather(
         attempts,
     };
     Ok((gathered, before))
-}
-
-/// Sets the fate of targets that the provider refused in earlier runs, so that they are not asked
-/// for. If that leaves nothing to ask for, all are asked for: the targets are probably not the cause.
-fn skip_refused(
-    start: &Start<'_>,
-    before: &[(TargetId, RefusedTarget)],
-    states: &mut TargetStates,
-) {
-    let pause = start.pipeline.targets.retry_refused_after;
-    let since = start.started_at - pause;
-    let recent = |refused: &RefusedTarget| !pause.is_zero() && refused.refused_at >= since;
-    let mut skipped = 0;
-    for (target, refused) in before {
-        if states.of(*target).fate != Fate::Unsent || !recent(refused) {
-            continue;
-        }
-        let then = refused.refused_at.date_naive();
-        let again = (refused.refused_at + pause).date_naive();
-        let reason = format!(
-            "{}; refused on {then}, asked again from {again}",
-            refused.reason
-        );
-        let state = TargetState {
-            fate: Fate::Refused,
-            reason: Some(&reason),
-            batch: None,
-        };
-        states.set(&[*target], state);
-        skipped += 1;
-    }
-    if states.reset_if_all_are_refused() {
-        info!("the provider refused every target of the list before: asking for all of them again");
-    } else if skipped > 0 {
-        info!(
-            skipped,
-            "not asking for targets that the provider refused before"
-        );
-    }
 }
 
 /// Remembers the refused targets for later runs, and which of those before have a response now. Returns what it took to

@@ -125,7 +125,8 @@ fn path(name: &str) -> Result<Path> {
 /// A list that cannot be read is for the user to correct: nothing was sent.
 fn unreadable(error: object_store::Error) -> Error {
     if asks_metadata_service(&error) {
-        return Error::usage("there are no credentials for its bucket").with_hint(NO_CREDENTIALS);
+        let hint = format!("nothing was sent; {NO_CREDENTIALS}");
+        return Error::usage("there are no credentials for its bucket").with_hint(hint);
     }
     let (message, hint) = match &error {
         object_store::Error::NotFound { .. } => (

@@ -7,7 +7,7 @@ use url::Url;
 use crate::error::ErrorKind;
 
 /// What to do if a cloud's client has found no credentials.
-pub(super) const NO_CREDENTIALS: &str = "nothing was sent; set the environment variables of the cloud (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY), or run with a role of the machine or a workload identity; profiles and SSO are not read: export their variables, for example with `aws configure export-credentials --format env`";
+pub(super) const NO_CREDENTIALS: &str = "set the environment variables of the cloud (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY), or run with a role of the machine or a workload identity; profiles and SSO are not read: export their variables, for example with `aws configure export-credentials --format env`";
 
 /// A reason why a store cannot be used.
 #[derive(Debug, PartialEq)]
@@ -28,7 +28,7 @@ const REASONS: [(&[&str], Reason); 6] = [
         Reason {
             kind: ErrorKind::Usage,
             what: "the bucket does not exist",
-            hint: "nothing was sent; create the bucket, or correct [lake] url or the endpoint",
+            hint: "create the bucket, or correct [lake] url or the endpoint",
         },
     ),
     (
@@ -36,7 +36,7 @@ const REASONS: [(&[&str], Reason); 6] = [
         Reason {
             kind: ErrorKind::Unexpected,
             what: "the credentials have expired",
-            hint: "nothing was sent; get new credentials, then run the same command again",
+            hint: "get new credentials, then run the same command again",
         },
     ),
     (
@@ -48,7 +48,7 @@ const REASONS: [(&[&str], Reason); 6] = [
         Reason {
             kind: ErrorKind::Usage,
             what: "the store does not accept the credentials",
-            hint: "nothing was sent; check the key and the secret in the environment, and that the endpoint is the store that they are for",
+            hint: "check the key and the secret in the environment, and that the endpoint is the store that they are for",
         },
     ),
     (
@@ -60,7 +60,7 @@ const REASONS: [(&[&str], Reason); 6] = [
         Reason {
             kind: ErrorKind::Usage,
             what: "the bucket is in another region",
-            hint: "nothing was sent; set AWS_REGION to the region of the bucket",
+            hint: "set AWS_REGION to the region of the bucket",
         },
     ),
     (
@@ -72,7 +72,7 @@ const REASONS: [(&[&str], Reason); 6] = [
         Reason {
             kind: ErrorKind::Usage,
             what: "the credentials lack a permission",
-            hint: "nothing was sent; they must be allowed to list, read, write and delete below the folder of the lake",
+            hint: "they must be allowed to list, read, write and delete below the folder of the lake; commands that only read need the first two",
         },
     ),
     (
@@ -80,7 +80,7 @@ const REASONS: [(&[&str], Reason); 6] = [
         Reason {
             kind: ErrorKind::Unexpected,
             what: "the store cannot be reached",
-            hint: "nothing was sent; check the endpoint (AWS_ENDPOINT_URL), the network and the proxy, then run the same command again",
+            hint: "check the endpoint (AWS_ENDPOINT_URL), the network and the proxy, then run the same command again",
         },
     ),
 ];

@@ -98,7 +98,24 @@ impl Store {
         self.on_disk(folder).is_some_and(|folder| folder.exists())
     }
 
-    /// Moves a staged folder to its place in a lake on a local disk, durably and by one rename. The place must be free.
+    /// Makes the files of a staged folder durable, so that only [`Store::move_folder`] is left to bring it to its place.
+    pub(crate) async fn sync_folder(&self, staged: &FsPath, to: &Path) -> Result<()> {
+        let (source, target) = (staged.to_owned(), self.on_disk(to));
+        let synced = blocking(move || {
+            for entry in std::fs::read_dir(&source)? {
+                std::fs::File::open(entry?.path())?.sync_all()?;
+            }
+            sync_directory(&source)?;
+            let parent = target.as_deref().and_then(FsPath::parent);
+            parent.map_or(Ok(()), std::fs::create_dir_all)
+        });
+        synced
+            .await
+            .context(|| format!("failed to write {} to the disk", staged.display()))
+    }
+
+    /// Moves a staged folder to its place in a lake on a local disk, by one rename. The place must be free, and
+    /// [`Store::sync_folder`] must have made the folder durable.
     pub(crate) async fn move_folder(&self, staged: &FsPath, to: &Path) -> Result<()> {
         let failed = || format!("failed to move {} to {to} in the lake", staged.display());
         let Some(target) = self.on_disk(to) else {
@@ -106,14 +123,8 @@ impl Store {
         };
         let source = staged.to_owned();
         let moved = blocking(move || {
-            for entry in std::fs::read_dir(&source)? {
-                std::fs::File::open(entry?.path())?.sync_all()?;
-            }
-            sync_directory(&source)?;
-            let parent = target.parent().unwrap_or(&target).to_owned();
-            std::fs::create_dir_all(&parent)?;
             std::fs::rename(&source, &target)?;
-            sync_directory(&parent)
+            target.parent().map_or(Ok(()), sync_directory)
         });
         moved.await.context(failed)
     }

@@ -82,9 +82,34 @@ impl Layout {
         Self::iceberg(table).join("metadata")
     }
 
-    /// An object of the Iceberg table of a table.
+    /// An object of this name among the metadata of the Iceberg table of a table.
     pub(crate) fn iceberg_object(table: Table, name: &str) -> Path {
         Self::iceberg_folder(table).join(name)
+    }
+
+    /// A manifest of an Iceberg table: the one of this number that a snapshot of the table adds.
+    pub(crate) fn iceberg_manifest(table: Table, snapshot: i64, number: usize) -> Path {
+        Self::iceberg_object(table, &format!("{snapshot}-m{number}.avro"))
+    }
+
+    /// The list of the manifests of a snapshot of an Iceberg table.
+    pub(crate) fn iceberg_list(table: Table, snapshot: i64) -> Path {
+        Self::iceberg_object(table, &format!("snap-{snapshot}.avro"))
+    }
+
+    /// The snapshot in the name of a manifest or of a list of manifests; none for other objects. Other programs put more
+    /// into these names, so an object with a snapshot is one of backlake's.
+    pub(crate) fn iceberg_snapshot(path: &Path) -> Option<i64> {
+        let name = path.filename()?.strip_suffix(".avro")?;
+        let (snapshot, manifest) = match name.strip_prefix("snap-") {
+            Some(snapshot) => (snapshot, "0"),
+            None => name.split_once("-m")?,
+        };
+        let number = |text: &str| {
+            let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+            is_number.then(|| text.parse::<i64>().ok()).flatten()
+        };
+        number(manifest).and(number(snapshot))
     }
 
     /// A version of the metadata of the Iceberg table of a table.
@@ -96,6 +121,12 @@ impl Layout {
     pub(crate) fn iceberg_version(path: &Path) -> Option<u64> {
         let name = path.filename()?.strip_suffix(".metadata.json")?;
         name.strip_prefix('v')?.parse().ok()
+    }
+
+    /// Whether an object is metadata of an Iceberg table, of backlake or of another program.
+    pub(crate) fn is_iceberg_metadata(path: &Path) -> bool {
+        let name = path.filename();
+        name.is_some_and(|name| name.ends_with(".metadata.json"))
     }
 
     /// The object that names the newest version of the Iceberg table of a table.
@@ -118,7 +149,8 @@ impl Layout {
         Path::from("_staging")
     }
 
-    /// The folders that a run writes to. A lake has those of formats only if it has tables of them.
+    /// The folders that a run must be able to write to. A lake has those of formats only if it has tables of them. Reports
+    /// and alerts are not among them: without them, a snapshot is published all the same.
     pub(super) fn written() -> impl Iterator<Item = Path> {
         let folders = [
             Self::archives(),

@@ -16,7 +16,6 @@ use super::holder::may_go_on;
 use super::layout::Layout;
 use super::lock::Lock;
 use super::objects::Store;
-use super::owner::Owner;
 use super::probe::PROBE;
 use crate::contract::Table;
 use crate::error::{Context, Result};
@@ -32,11 +31,11 @@ impl Lock {
     ///
     /// # Errors
     /// A lock that is lost; a disk that fails.
-    pub(super) async fn clear_leftovers(&self, here: &Owner, now: DateTime<Utc>) -> Result<()> {
+    pub(super) async fn clear_leftovers(&self, now: DateTime<Utc>) -> Result<()> {
         let files = files(self.store())?;
         // After the files were listed: whoever wrote one of them held a lock at that time.
         let is_alone = files.iter().any(|file| file.writer() == Writer::AnyHolder)
-            && self.is_the_only_one(here).await?;
+            && self.is_the_only_one().await?;
         for file in files {
             let is_abandoned = match file.writer() {
                 Writer::HolderOf(date) => date == self.snapshot(),
@@ -57,10 +56,10 @@ impl Lock {
 
     /// Whether no other process holds a lock of the lake. A process that has ended holds no lock; one that is only late
     /// may resume.
-    async fn is_the_only_one(&self, here: &Owner) -> Result<bool> {
-        let store = self.store();
+    async fn is_the_only_one(&self) -> Result<bool> {
+        let (store, here) = (self.store(), self.owner());
         for date in store.dates_below(&Layout::runs()).await? {
-            if date != self.snapshot() && may_go_on(store, date, here).await? {
+            if date != self.snapshot() && may_go_on(store, date, &here).await? {
                 return Ok(false);
             }
         }
@@ -210,6 +209,7 @@ fn files(store: &Store) -> Result<Vec<File>> {
 mod tests {
     use super::*;
     use crate::clock::Clock;
+    use crate::store::Owner;
 
     /// Another process, which holds the lock on another date or has held it.
     #[derive(Debug, Clone, Copy, PartialEq)]
@@ -268,7 +268,7 @@ mod tests {
             assert_eq!(named.len(), usize::from(age >= 60), "{name} {age}");
             let lock = Lock::take(&store, clock.today(), here.clone(), &clock);
             let lock = lock.await.unwrap();
-            lock.clear_leftovers(&here, clock.now()).await.unwrap();
+            lock.clear_leftovers(clock.now()).await.unwrap();
             assert_eq!(!file.exists(), deleted, "{name} {age} {other:?}");
         }
     }

@@ -140,10 +140,10 @@ impl Lock {
     ) -> Result<T> {
         let lock = tokio::select! {
             biased;
-            lock = Self::take(store, snapshot, owner.clone(), clock) => Arc::new(lock?),
+            lock = Self::take(store, snapshot, owner, clock) => Arc::new(lock?),
             reason = stop.requested() => return Err(reason.error()),
         };
-        if let Err(error) = lock.clear_leftovers(&owner, clock.now()).await {
+        if let Err(error) = lock.clear_leftovers(clock.now()).await {
             warn!(%error, "failed to delete what an interrupted process has left (harmless)");
         }
         let ended = Notify::new();
@@ -268,6 +268,11 @@ impl Lock {
     /// The date that is locked.
     pub(super) fn snapshot(&self) -> chrono::NaiveDate {
         self.layout.snapshot
+    }
+
+    /// This process.
+    pub(super) fn owner(&self) -> Owner {
+        self.held().record.owner
     }
 
     /// The lake that the lock is in.

@@ -145,7 +145,10 @@ impl Store {
             Failure::Store(error) => Error::unexpected(message()).caused_by(error),
         };
         match self.explained(error) {
-            Ok(error) => error,
+            Ok(error) => {
+                let hint = format!("nothing was sent; {}", error.hint());
+                error.with_hint(hint)
+            }
             Err(error) if is_denied(&error) => Error::usage(message()).caused_by(error),
             Err(error) => error,
         }

@@ -325,10 +325,11 @@ impl TargetList {
     #[must_use]
     pub fn line(&self, index: usize) -> Line<'_> {
         let entry = self.lines.get(index);
-        let (end, target) = match entry.stands_for {
+        let written = entry.input.map(|input| self.store.get(input));
+        let (end, input) = match entry.stands_for {
             StandsFor::Reason(reason) => {
                 let reason = self.reasons.get(&self.store, reason);
-                (LineEnd::Invalid(reason), None)
+                (LineEnd::Invalid(reason), written.unwrap_or_default())
             }
             StandsFor::Target(id) => {
                 let of = TargetId(id);
@@ -338,13 +339,9 @@ impl TargetList {
                 } else {
                     LineEnd::Duplicate { of, first }
                 };
-                (end, Some(id))
+                let canonical = || self.targets.get(&self.store, id);
+                (end, written.unwrap_or_else(canonical))
             }
-        };
-        let input = match (entry.input, target) {
-            (Some(input), _) => self.store.get(input),
-            (None, Some(id)) => self.targets.get(&self.store, id),
-            (None, None) => "",
         };
         let source_number = entry.source as usize;
         let source = &self.sources[source_number];

@@ -38,7 +38,7 @@ pub(super) fn parquet(list: &ListFile<'_>, file: File, sink: Sink<'_>) -> Result
     let mut number = 0;
     for batch in batches {
         let batch = batch.usage(failed)?;
-        let targets = target_column(list, &batch, &names[target], number)?;
+        let targets = target_column(list, &batch, &names[target])?;
         let targets = targets.as_string::<i32>();
         let kept = keep
             .iter()
@@ -64,42 +64,38 @@ pub(super) fn parquet(list: &ListFile<'_>, file: File, sink: Sink<'_>) -> Result
     Ok(list.read_as(Format::Parquet, None, Some(column), columns))
 }
 
-/// The target column of a batch, which must contain text. `before` is the number of rows before this batch.
-fn target_column(
-    list: &ListFile<'_>,
-    batch: &RecordBatch,
-    name: &str,
-    before: u64,
-) -> Result<ArrayRef> {
-    let kind = batch
-        .column_by_name(name)
-        .map(|column| column.data_type().clone());
-    let inner = match &kind {
-        Some(DataType::Dictionary(_, value)) => Some(value.as_ref()),
-        other => other.as_ref(),
+/// The target column of a batch, which must contain text.
+fn target_column(list: &ListFile<'_>, batch: &RecordBatch, name: &str) -> Result<ArrayRef> {
+    let column = column_of(list, batch, name)?;
+    let (list, shown) = (list.named(), shown(name));
+    let inner = match column.data_type() {
+        DataType::Dictionary(_, value) => value.as_ref(),
+        other => other,
     };
-    match inner {
-        Some(DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => {
-            as_text(list, batch, name, before)
-        }
-        _ => Err(Error::usage(format!(
-            "{}: column `{}` contains {}, not text",
-            list.named(),
-            shown(name),
-            inner.map(ToString::to_string).unwrap_or_default()
-        ))
-        .with_hint("set [targets] column to the column that contains the targets")),
+    if !matches!(
+        inner,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    ) {
+        let message = format!("{list}: column `{shown}` contains {inner}, not text");
+        let hint = "set [targets] column to the column that contains the targets";
+        return Err(Error::usage(message).with_hint(hint));
     }
+    let failed = || format!("{list}: column `{shown}` cannot be read as text");
+    cast(column, &DataType::Utf8).usage(failed)
 }
 
-/// A column of a batch, cast to text. A value that cannot be cast is an error: a null in its place would look like a
+fn column_of<'b>(list: &ListFile<'_>, batch: &'b RecordBatch, name: &str) -> Result<&'b ArrayRef> {
+    batch.column_by_name(name).ok_or_else(|| {
+        let (list, shown) = (list.named(), shown(name));
+        Error::unexpected(format!("column `{shown}` of {list} was not read"))
+    })
+}
+
+/// A kept column of a batch, cast to text. `before` is the number of rows before this batch. A value that cannot be cast is an error: a null in its place would look like a
 /// missing label.
 fn as_text(list: &ListFile<'_>, batch: &RecordBatch, name: &str, before: u64) -> Result<ArrayRef> {
-    let list = list.named();
-    let shown = shown(name);
-    let column = batch
-        .column_by_name(name)
-        .ok_or_else(|| Error::unexpected(format!("column `{shown}` of {list} was not read")))?;
+    let column = column_of(list, batch, name)?;
+    let (list, shown) = (list.named(), shown(name));
     let failed = || format!("{list}: column `{shown}` cannot be kept as text");
     let column = match column.data_type() {
         // arrow can format a time zone only if it is an offset; the moments stay the same.

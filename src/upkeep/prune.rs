@@ -154,6 +154,10 @@ pub async fn prune(
     clock: &Clock,
     stop: &Stop,
 ) -> Result<()> {
+    if !pruning.snapshots.is_empty() {
+        // A table that cannot be read must stop this before the first one is changed.
+        ensure_readable(store).await?;
+    }
     for &Objects { snapshot, .. } in &pruning.snapshots {
         stop.check()?;
         let work = async |lock: Arc<Lock>| {
@@ -243,8 +247,6 @@ impl<'a> Date<'a> {
             lock,
             ..
         } = *self;
-        // A table that cannot be read must stop this before the first one is changed.
-        ensure_readable(store).await?;
         // With the marker, the next pruning finds what is left if this one is interrupted.
         lock.ensure().await?;
         store.put(&layout.pruned(), Bytes::new()).await?;

@@ -1,14 +1,20 @@
 //! A snapshot is all there or not there, and reads the same to everyone; what is wrong with one is found and named.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use backlake::contract::Table;
 use backlake::error::ErrorKind;
 use backlake::pipeline::{Progress, RunMode, RunState, Surroundings, run};
 use backlake::simulator::Behaviour;
+use futures::future::BoxFuture;
+use object_store::path::Path;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 
 use crate::harness::{Site, files, program, simulator, surroundings, text};
+use crate::interfering::{Interference, Operation};
+use crate::world::{Command, World, simulated};
 
 async fn published() -> Site {
     let lines = (0..900).map(|n| {
@@ -345,4 +351,72 @@ async fn what_a_look_up_needs_is_in_every_row_group() {
             }
         }
     }
+}
+
+/// Notes when the writes of objects begin and when they have happened.
+#[derive(Debug, Default)]
+struct Noting(Mutex<Vec<(Operation, String, When)>>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    Begins,
+    Ends,
+}
+
+#[async_trait]
+impl Interference for Noting {
+    async fn around(
+        &self,
+        operation: Operation,
+        path: &Path,
+        work: BoxFuture<'_, object_store::Result<()>>,
+    ) -> object_store::Result<()> {
+        let note = |when| {
+            let mut noted = self.0.lock().unwrap();
+            noted.push((operation, path.to_string(), when));
+        };
+        if operation.is_write() {
+            note(When::Begins);
+            // Whatever else is sent with it begins now.
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let done = work.await;
+        if operation.is_write() {
+            note(When::Ends);
+        }
+        done
+    }
+}
+
+#[test]
+fn the_tables_of_a_snapshot_are_made_visible_together_to_readers_of_every_format() {
+    simulated(async {
+        let world = World::new(250, "table_formats = [\"delta\", \"iceberg\"]");
+        let noting = Arc::new(Noting::default());
+        world
+            .play(Command::Run, &world.interfered(&noting))
+            .await
+            .unwrap();
+        let noted = noting.0.lock().unwrap();
+        type Shows = fn(Operation, &str) -> bool;
+        let kinds: [(&str, Shows); 4] = [
+            ("files", |operation, path| {
+                let shows = [Operation::Put, Operation::Complete].contains(&operation);
+                shows && path.ends_with(".parquet")
+            }),
+            ("Delta", |_, path| path.contains("/_delta_log/")),
+            ("Iceberg", |_, path| path.ends_with("/v1.metadata.json")),
+            ("hints", |_, path| path.ends_with("/version-hint.text")),
+        ];
+        for (kind, shows) in kinds {
+            let shown = noted
+                .iter()
+                .filter(|(operation, path, _)| shows(*operation, path));
+            let shown: Vec<When> = shown.map(|(.., when)| *when).collect();
+            let together = [[When::Begins; 4], [When::Ends; 4]].concat();
+            assert_eq!(shown, together, "{kind}");
+        }
+    });
 }

@@ -69,19 +69,21 @@ async fn readers_see_each_table_completely_or_not_at_all_at_every_step() {
     let steps = steps.into_inner().unwrap();
     assert_eq!(steps.len(), 6);
     for (number, (by_glob, by_manifest)) in steps.iter().enumerate() {
-        for (table, rows) in by_glob.iter().enumerate() {
-            assert_eq!(
-                *rows,
-                if table < number { whole[table] } else { 0 },
-                "step {number}, table {table}"
-            );
-        }
+        // The tables appear together, in any order.
+        let tables = by_glob.iter().zip(&whole);
+        let appeared = tables.clone().filter(|(rows, whole)| rows == whole).count();
+        let missing = tables.filter(|(rows, _)| **rows == 0).count();
+        assert_eq!(appeared + missing, 4, "step {number}: {by_glob:?}");
+        assert!(
+            appeared >= number.min(4) && (number > 0 || appeared == 0),
+            "step {number}: {by_glob:?}"
+        );
         assert_eq!(by_manifest.is_some(), number == 5);
     }
     assert_eq!(named.unwrap().1, whole);
 }
 
-/// Starts a replacement and interrupts it once some tables are next to those they replace. Readers
+/// Starts a replacement and interrupts it once all tables are next to those they replace. Readers
 /// of the manifest see the old files at every step.
 async fn interrupt(
     site: &Site,
@@ -96,7 +98,7 @@ async fn interrupt(
         if matches!(progress, Progress::Staged | Progress::Moved) {
             let mut steps = steps.lock().unwrap();
             steps.push(seen(site).1.unwrap());
-            if steps.len() == 3 {
+            if steps.len() == 5 {
                 panic!("interrupted");
             }
         }

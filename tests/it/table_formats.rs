@@ -20,6 +20,27 @@ fn run(site: &Site, date: &str) -> (Option<i32>, String) {
     (output.status.code(), text(&output.stderr))
 }
 
+/// The exit code of `verify`, and what it says.
+fn verify(lake: &Path) -> (Option<i32>, String) {
+    let output = program().arg("verify").arg(lake).output().unwrap();
+    let said = text(&output.stdout) + &text(&output.stderr);
+    (output.status.code(), said)
+}
+
+/// Gives all Iceberg tables with one version a second one that cannot be read.
+fn damage_iceberg(lake: &Path) {
+    for table in Table::ALL {
+        let newest = format!("{}/_iceberg/metadata/v2.metadata.json", table.name());
+        write(lake, &newest, "{}");
+    }
+}
+
+fn remove_iceberg(lake: &Path) {
+    for table in Table::ALL {
+        std::fs::remove_dir_all(lake.join(table.name()).join("_iceberg")).unwrap();
+    }
+}
+
 fn write(lake: &Path, name: &str, content: &str) -> PathBuf {
     let path = lake.join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -70,8 +91,8 @@ fn a_table_of_another_program_stops_a_run_before_it_pays() {
         std::fs::remove_file(foreign).unwrap();
         let (code, said) = run(&site, DATE);
         assert_eq!(code, Some(0), "{said}");
-        let output = program().arg("verify").arg(site.lake()).output().unwrap();
-        assert!(output.status.success(), "{}", text(&output.stdout));
+        let (code, said) = verify(&site.lake());
+        assert_eq!(code, Some(0), "{said}");
     }
 }
 
@@ -81,9 +102,8 @@ fn an_iceberg_table_of_another_program_beside_ours_is_left_alone_and_named() {
     std::fs::create_dir_all(site.lake()).unwrap();
     let foreign = write(&site.lake(), "pages/metadata/00000-a.metadata.json", "{}");
     assert_eq!(run(&site, DATE).0, Some(0));
-    let output = program().arg("verify").arg(site.lake()).output().unwrap();
-    assert_eq!(output.status.code(), Some(7));
-    let said = text(&output.stdout);
+    let (code, said) = verify(&site.lake());
+    assert_eq!(code, Some(7));
     assert!(
         said.contains("pages/metadata/00000-a.metadata.json is not listed in any manifest"),
         "{said}"
@@ -97,25 +117,20 @@ fn a_format_that_is_switched_off_is_kept_up_to_date_and_never_stops_a_publicatio
     assert_eq!(run(&on, "2026-11-22").0, Some(0));
     let off = on.with_lake("table_formats = []");
     assert_eq!(run(&off, DATE).0, Some(0));
-    let verify = || program().arg("verify").arg(off.lake()).output().unwrap();
-    assert!(verify().status.success(), "{}", text(&verify().stdout));
+    let (code, said) = verify(&off.lake());
+    assert_eq!(code, Some(0), "{said}");
     // Damaged, it is reported, by the run and by the audit.
-    for table in Table::ALL {
-        let newest = format!("{}/_iceberg/metadata/v2.metadata.json", table.name());
-        write(&off.lake(), &newest, "{}");
-    }
+    damage_iceberg(&off.lake());
     let (code, said) = run(&off, "2026-11-24");
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("could not be kept up to date"), "{said}");
-    let said = verify();
-    assert_eq!(said.status.code(), Some(7));
-    let said = text(&said.stdout);
+    let (code, said) = verify(&off.lake());
+    assert_eq!(code, Some(7));
     assert!(said.contains("v2.metadata.json cannot be read"), "{said}");
     // Without its folders it is off.
-    for table in Table::ALL {
-        std::fs::remove_dir_all(off.lake().join(table.name()).join("_iceberg")).unwrap();
-    }
-    assert!(verify().status.success(), "{}", text(&verify().stdout));
+    remove_iceberg(&off.lake());
+    let (code, said) = verify(&off.lake());
+    assert_eq!(code, Some(0), "{said}");
 }
 
 #[test]
@@ -125,17 +140,13 @@ fn in_a_lake_that_was_moved_nothing_is_paid_or_removed_until_its_iceberg_tables_
         assert_eq!(run(&home, date).0, Some(0));
     }
     std::fs::rename(home.lake(), moved.lake()).unwrap();
-    let verify = || {
-        let output = program().arg("verify").arg(moved.lake()).output().unwrap();
-        text(&output.stdout)
-    };
     let names = || {
         let names = moved.tree().into_keys();
         names
             .filter(|name| !name.contains("/locks/"))
             .collect::<Vec<_>>()
     };
-    let before = (names(), verify());
+    let before = (names(), verify(&moved.lake()));
     let (code, said) = run(&moved, DATE);
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("the lake is now at"), "{said}");
@@ -143,15 +154,13 @@ fn in_a_lake_that_was_moved_nothing_is_paid_or_removed_until_its_iceberg_tables_
     let prune = ["prune", &lake, "--keep-snapshots", "1", "--yes"];
     let pruned = program().args(prune).output().unwrap();
     assert_ne!(pruned.status.code(), Some(0));
-    assert_eq!(before, (names(), verify()));
-    for table in Table::ALL {
-        std::fs::remove_dir_all(moved.lake().join(table.name()).join("_iceberg")).unwrap();
-    }
+    assert_eq!(before, (names(), verify(&moved.lake())));
+    remove_iceberg(&moved.lake());
     assert_eq!(run(&moved, DATE).0, Some(0));
     let output = program().args(prune).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let output = program().arg("verify").arg(moved.lake()).output().unwrap();
-    assert!(output.status.success(), "{}", text(&output.stdout));
+    let (code, said) = verify(&moved.lake());
+    assert_eq!(code, Some(0), "{said}");
 }
 
 #[test]
@@ -159,10 +168,7 @@ fn damaged_tables_of_a_format_that_is_switched_off_never_stop_a_repeated_start()
     let on = site(r#"["delta", "iceberg"]"#);
     assert_eq!(run(&on, DATE).0, Some(0));
     let off = on.with_lake("table_formats = []");
-    for table in Table::ALL {
-        let newest = format!("{}/_iceberg/metadata/v2.metadata.json", table.name());
-        write(&off.lake(), &newest, "{}");
-    }
+    damage_iceberg(&off.lake());
     let named = off.manifest()["run"].as_str().unwrap().to_owned();
     // As after a kill between the manifest and the clean-up.
     let placing = format!("_staging/{DATE}/placing");

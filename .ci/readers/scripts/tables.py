@@ -2,8 +2,8 @@
 
     {"lake": PLACE, "tables": [NAME], "s3": OPTIONS or null, "scripts": {NAME: SQL}, "ask": [QUESTION]}
 
-A question is {"engine": NAME, "do": "facts" | "files" | "rows", …}; the answers are printed as a list of JSON. Runs in the
-environment of requirements-tables.txt.
+A question is {"engine": NAME, "do": "facts" | "files" | "rows" | "snapshots", …}; the answers are printed as a list of JSON.
+Runs in the environment of requirements-tables.txt.
 """
 
 import json
@@ -54,6 +54,14 @@ def static(name):
     return StaticTable.from_metadata(f"{lake}/{name}/_iceberg", options)
 
 
+def iceberg_snapshot(question):
+    """The Iceberg snapshot that a question is about, if it is not the newest: `at` is its id, or "first" for the oldest."""
+    at = question.get("at")
+    if at == "first":
+        return static(question["table"]).metadata.snapshots[0].snapshot_id
+    return int(at) if at else None
+
+
 def scanned(explained):
     """The files that DuckDB has read, of how many."""
     found = re.search(r"Scanning Files: *(\d+)/(\d+)", explained) or re.search(r"Total Files Read: *(\d+)()", explained)
@@ -72,11 +80,13 @@ def in_duckdb(question, relation_of):
     if question["do"] == "files":
         explained = connection.execute(f"EXPLAIN ANALYZE SELECT count(rank) FROM {relation} WHERE {question['where']}")
         return scanned(explained.fetchall()[0][1].replace("│", " "))
-    return connection.execute(f"SELECT count(*) FROM {relation}").fetchone()[0]
+    where = f" WHERE {question['where']}" if question.get("where") else ""
+    return connection.execute(f"SELECT count(*) FROM {relation}{where}").fetchone()[0]
 
 
 def by_duckdb(question):
-    at = f", snapshot_from_id => {question['at']}" if question.get("at") else ""
+    snapshot = iceberg_snapshot(question)
+    at = f", snapshot_from_id => {snapshot}" if snapshot else ""
     return in_duckdb(question, lambda name: f"iceberg_scan('{lake}/{name}/_iceberg'{at})")
 
 
@@ -96,13 +106,16 @@ def by_pyiceberg(question):
     if question["do"] == "files":
         scan = table.scan(row_filter=question["where"])
         return [len(list(scan.plan_files())), len(list(table.scan().plan_files()))]
-    return table.scan(snapshot_id=int(question["at"]) if question.get("at") else None).to_arrow().num_rows
+    return table.scan(snapshot_id=iceberg_snapshot(question)).to_arrow().num_rows
 
 
 def by_polars(question):
     # polars reads the files by itself, so that it needs the place of the server, too.
     options = {"aws_endpoint_url": s3["endpoint"], "aws_access_key_id": s3["key"], "aws_secret_access_key": s3["secret"],
                "aws_region": s3["region"], "aws_allow_http": "true"} if s3 else None
+    if question["do"] == "rows":
+        scan = polars.scan_iceberg(static(question["table"]), snapshot_id=iceberg_snapshot(question), storage_options=options)
+        return scan.select("target", "rank").collect().height
     tables = {name: polars.scan_iceberg(static(name), storage_options=options).collect() for name in request["tables"]}
     return {name: facts_of(table.to_arrow(compat_level=polars.CompatLevel.oldest())) for name, table in tables.items()}
 

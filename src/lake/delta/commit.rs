@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, NaiveDate, Utc};
 use deltalake::kernel::{Add, Remove, Transaction};
 use deltalake::protocol::{DeltaOperation, SaveMode};
+use futures::future::try_join_all;
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::super::conflicts::{self, Versioned, reach};
@@ -74,11 +75,7 @@ pub(in crate::lake) async fn check<'a>(
 }
 
 async fn open_all(store: &Store) -> Result<Vec<Log>> {
-    let mut logs = Vec::new();
-    for table in Table::ALL {
-        logs.push(Log::open(store, table).await?);
-    }
-    Ok(logs)
+    try_join_all(Table::ALL.map(|table| Log::open(store, table))).await
 }
 
 async fn sync(logs: &[Log]) -> Result<()> {

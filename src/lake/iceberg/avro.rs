@@ -211,6 +211,19 @@ pub(super) fn read_list(bytes: &[u8], path: &str) -> Result<Vec<ManifestFile>> {
     read(bytes, path)
 }
 
+/// The paths of the manifests in a list that any program may have written; `path` is named in errors.
+pub(super) fn read_paths(bytes: &[u8], path: &str) -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Listed {
+        manifest_path: String,
+    }
+    let listed: Vec<Listed> = read(bytes, path)?;
+    Ok(listed
+        .into_iter()
+        .map(|manifest| manifest.manifest_path)
+        .collect())
+}
+
 fn write<T: Serialize>(schema: &Avro, metadata: &[(&str, String)], rows: &[T]) -> Result<Bytes> {
     let failed = || "failed to write Iceberg metadata as Avro";
     let metadata = metadata.iter().map(|(key, value)| {

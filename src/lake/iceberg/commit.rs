@@ -1,9 +1,10 @@
 //! Makes the Iceberg tables match the manifests, by one Iceberg snapshot per published snapshot and table.
 //!
-//! All four tables are prepared first. Then one small object per table makes the commit visible, so that readers see the
-//! four tables change at nearly the same time.
+//! All four tables are prepared first. Then one small object per table makes the commit visible, and the four are written
+//! together, so that readers see the tables change at nearly the same time.
 
 use chrono::{DateTime, NaiveDate, Utc};
+use futures::future::{join_all, try_join_all};
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use tracing::warn;
@@ -88,11 +89,7 @@ pub(in crate::lake) async fn check<'a>(
 }
 
 async fn open_all(store: &Store) -> Result<Vec<IcebergTable>> {
-    let mut tables = Vec::new();
-    for table in Table::ALL {
-        tables.push(IcebergTable::open(store, table).await?);
-    }
-    Ok(tables)
+    try_join_all(Table::ALL.map(|table| IcebergTable::open(store, table))).await
 }
 
 /// The state that a table should have.
@@ -103,17 +100,29 @@ enum Goal<'a> {
     Removed(&'a [NaiveDate], DateTime<Utc>, &'a Contract),
 }
 
-/// Points readers to the newest versions, and deletes what only expired snapshots need.
+/// Points readers to the newest versions, and deletes what no reader needs.
 async fn finish(tables: &[IcebergTable], lock: &Lock) -> Result<()> {
+    let hints = tables.iter().map(IcebergTable::publish_hint);
+    let hints = join_all(hints.collect::<Vec<_>>()).await;
+    hints.into_iter().collect::<Result<()>>()?;
     for table in tables {
-        table.publish_hint().await?;
-    }
-    for table in tables {
-        let cleared = async { lock.delete_all(table.expired().await?).await };
-        if let Err(error) = cleared.await {
+        if let Err(error) = clear(table, lock).await {
             let table = table.table.name();
-            warn!(%error, table, "failed to delete expired Iceberg metadata (harmless)");
+            warn!(%error, table, "failed to delete Iceberg metadata that is not needed (harmless)");
         }
+    }
+    Ok(())
+}
+
+/// Deletes what only expired snapshots need, and what commits have written that never came about.
+async fn clear(table: &IcebergTable, lock: &Lock) -> Result<()> {
+    let expired = table.expired().await?;
+    lock.delete_all(expired.clone()).await?;
+    // Only a commit proves that no other process can complete one that it has prepared.
+    if table.has_committed {
+        let abandoned = table.abandoned(&expired).await?.into_iter();
+        let abandoned = abandoned.map(|object| object.location.clone());
+        lock.delete_all(abandoned.collect()).await?;
     }
     Ok(())
 }

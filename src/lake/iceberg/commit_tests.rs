@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use chrono::NaiveDate;
+use chrono::{NaiveDate, TimeDelta};
 use object_store::ObjectStoreExt as _;
 use serde_json::{Value, json};
 
 use super::super::formats::TableFormat;
 use super::super::manifest::Manifest;
 use super::super::testing::{TABLE, attempts, day, in_a_bucket, noon, on_disk, published, written};
-use super::table::IcebergTable;
+use super::table::{Change, IcebergTable, Prepared};
 use super::{differences, missing};
 use crate::clock::Clock;
 use crate::contract::{Contract, Table};
@@ -41,7 +41,9 @@ async fn remove(store: &Store, dates: &[NaiveDate]) -> Result<usize> {
 
 async fn found(store: &Store, manifests: &[&Manifest]) -> Vec<String> {
     let manifests: Vec<Manifest> = manifests.iter().copied().cloned().collect();
-    differences(store, &manifests).await.unwrap()
+    // Later than anything that the test has written.
+    let now = Clock::system().now() + TimeDelta::hours(1);
+    differences(store, &manifests, now).await.unwrap()
 }
 
 async fn assert_consistent(store: &Store, manifests: &[&Manifest]) {
@@ -400,4 +402,87 @@ async fn of_many_concurrent_commits_none_is_lost_and_none_counts_twice() {
     let table = IcebergTable::open(&store, TABLE).await.unwrap();
     assert_eq!((table.version, table.manifests.len()), (6, 6));
     assert_eq!(table.hinted().await.unwrap(), Some(6));
+    // The next commit deletes what the commits that came second have left.
+    let last = published(&store, 6, "run", 1, 2).await;
+    super::commit(&store, &lock, &[last], Table::contract)
+        .await
+        .unwrap();
+    assert_eq!(avro_files(&store).await.len(), 2 * 7);
+}
+
+/// A commit of a date without files that is ready for its last object.
+async fn prepared(store: &Store, date: NaiveDate) -> (IcebergTable, Prepared) {
+    let table = IcebergTable::open(store, TABLE).await.unwrap();
+    let change = Change {
+        what: format!("{date} 1 other"),
+        at: noon(9).timestamp_millis(),
+        contract: TABLE.contract(),
+        seed: "other",
+        added: Some((date, Vec::new())),
+        removed: Vec::new(),
+        summary: Vec::new(),
+    };
+    let prepared = table.prepare(&change).await.unwrap();
+    (table, prepared)
+}
+
+#[tokio::test]
+async fn what_a_commit_that_came_second_has_left_is_named_and_the_next_commit_deletes_it() {
+    let (_folder, disk) = on_disk();
+    for store in [disk, in_a_bucket()] {
+        let mut manifests = vec![published(&store, 0, "run", 1, 2).await];
+        commit(&store, &[&manifests[0]]).await.unwrap();
+        // Of pyiceberg, of Spark, and what only looks like ours.
+        let foreign = [
+            "snap-8123-0-5f0c7b1e-93a4-4f0a-8a7e-0c1d2e3f4a5b.avro",
+            "5f0c7b1e-93a4-4f0a-8a7e-0c1d2e3f4a5b-m0.avro",
+            "8123-m0-x.avro",
+            "-8123-m0.avro",
+            "snap-x8123.avro",
+        ];
+        for name in foreign {
+            let path = Layout::iceberg_object(TABLE, name);
+            store.put(&path, Bytes::new()).await.unwrap();
+        }
+        let (mut winner, early) = prepared(&store, day(20)).await;
+        let before = avro_files(&store).await;
+        let (mut loser, late) = prepared(&store, day(21)).await;
+        let left = &avro_files(&store).await - &before;
+        assert_eq!(left.len(), 2, "a manifest and a list: {left:?}");
+        assert!(winner.commit(early).await.unwrap());
+        assert!(!loser.commit(late).await.unwrap());
+        winner.publish_hint().await.unwrap();
+
+        let sentences = left.iter().map(|name| {
+            let path = Layout::iceberg_object(TABLE, name);
+            format!("{path} is left over from a commit that was interrupted or came second; the next commit to the table deletes it")
+        });
+        let sentences: Vec<String> = sentences.collect();
+        assert_eq!(found(&store, &[&manifests[0]]).await, sentences);
+        let objects = store.list_here(&Layout::iceberg_folder(TABLE)).await;
+        let written = objects.unwrap().into_iter();
+        let written = written.filter(|object| left.contains(object.location.filename().unwrap()));
+        let first = written.map(|object| object.last_modified).min().unwrap();
+        let soon = first + TimeDelta::seconds(59);
+        let early = differences(&store, &manifests, soon).await.unwrap();
+        assert_eq!(early, [""; 0], "a commit may still be under way");
+
+        // What the metadata of another program names stays, however it writes the URI. Nothing is deleted, either, as long
+        // as such metadata cannot be read.
+        let list = format!("s3a://elsewhere/{}", left.last().unwrap());
+        let named = json!({ "snapshots": [{ "manifest-list": list }] }).to_string();
+        let other = Layout::iceberg_object(TABLE, "00002-5f0c.metadata.json");
+        for (number, content) in [(1, named), (2, "no JSON".to_owned())] {
+            store.put(&other, content.into()).await.unwrap();
+            manifests.push(published(&store, number, "run", 1, 2).await);
+            commit(&store, &[manifests.last().unwrap()]).await.unwrap();
+            assert!(left.is_subset(&avro_files(&store).await));
+        }
+        store.objects().delete(&other).await.unwrap();
+        manifests.push(published(&store, 3, "run", 1, 2).await);
+        commit(&store, &[manifests.last().unwrap()]).await.unwrap();
+        let remaining = avro_files(&store).await;
+        assert!(left.is_disjoint(&remaining) && before.is_subset(&remaining));
+        assert_consistent(&store, &manifests.iter().collect::<Vec<_>>()).await;
+    }
 }

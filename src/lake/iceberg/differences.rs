@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::ObjectMeta;
 use object_store::path::Path;
 
 use super::super::manifest::{Manifest, ManifestFile};
@@ -14,13 +15,18 @@ use crate::contract::Table;
 use crate::error::{Error, Result};
 use crate::store::{Layout, Store};
 
-/// The differences between the Iceberg tables and the manifests, each as a sentence; empty if there is no table.
+/// Objects that a commit wrote longer ago than this belong to no commit that is under way.
+const ABANDONED_AFTER: TimeDelta = TimeDelta::minutes(1);
+
+/// The differences between the Iceberg tables and the manifests, each as a sentence, and what commits have left that never
+/// came about; empty if there is no table.
 ///
 /// # Errors
 /// A lake that fails. A table that cannot be read is a difference.
 pub(in crate::lake) async fn differences(
     store: &Store,
     manifests: &[Manifest],
+    now: DateTime<Utc>,
 ) -> Result<Vec<String>> {
     let (mut found, mut without, mut any) = (Vec::new(), Vec::new(), false);
     for table in Table::ALL {
@@ -34,6 +40,10 @@ pub(in crate::lake) async fn differences(
                 continue;
             }
         };
+        match left_over(&iceberg, now).await {
+            Ok(left_over) => found.extend(left_over),
+            Err(error) => found.push(sentence(name, &error)),
+        }
         let entries = manifests.iter().filter_map(|manifest| {
             let entry = manifest.tables.get(name)?;
             Some((manifest.snapshot, &entry.files))
@@ -64,6 +74,19 @@ pub(in crate::lake) async fn differences(
 
 fn sentence(table: &str, error: &Error) -> String {
     format!("the Iceberg table of {table}: {error}")
+}
+
+/// What commits have left that never came about.
+async fn left_over(iceberg: &IcebergTable, now: DateTime<Utc>) -> Result<Vec<String>> {
+    let mut left = iceberg.abandoned(&[]).await?;
+    left.retain(|object| now - object.last_modified >= ABANDONED_AFTER);
+    let sentence = |object: &ObjectMeta| {
+        format!(
+            "{} is left over from a commit that was interrupted or came second; the next commit to the table deletes it",
+            object.location
+        )
+    };
+    Ok(left.into_iter().map(sentence).collect())
 }
 
 /// The differences of one table; `published` are its files in the manifests, by URI.

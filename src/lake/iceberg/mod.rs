@@ -21,6 +21,7 @@ mod metadata;
 mod schema;
 mod stats;
 mod table;
+mod unused;
 
 pub(super) use commit::{check, commit, missing, remove};
 pub(super) use differences::differences;

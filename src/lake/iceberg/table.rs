@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use chrono::NaiveDate;
 use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::ObjectMeta;
 use object_store::path::Path;
 use tracing::info;
 
@@ -13,7 +14,7 @@ use super::avro::{
     ADDED, DELETED, DataFile, ManifestEntry, ManifestFile, read_list, read_manifest, write_list,
     write_manifest,
 };
-use super::metadata::{Snapshot, TableMetadata, VERSIONS_KEPT};
+use super::metadata::{Snapshot, TableMetadata};
 use super::schema::Schema;
 use crate::contract::{Contract, Table};
 use crate::error::{Context, Error, Result};
@@ -31,12 +32,16 @@ pub(super) struct IcebergTable {
     /// The newest version; 0 if there is no table.
     pub(super) version: u64,
     /// The versions whose metadata exists.
-    versions: Vec<u64>,
+    pub(super) versions: Vec<u64>,
+    /// All objects of the metadata when the table was read last.
+    pub(super) objects: Vec<ObjectMeta>,
+    /// Whether this process has committed since then.
+    pub(super) has_committed: bool,
     pub(super) metadata: Option<TableMetadata>,
     /// The manifests that list files.
     pub(super) manifests: Vec<ManifestFile>,
     /// All snapshots that this process has found or made.
-    seen: Vec<Snapshot>,
+    pub(super) seen: Vec<Snapshot>,
 }
 
 /// A commit.
@@ -58,6 +63,7 @@ pub(super) struct Change<'a> {
 /// A commit of which only the last object is not written yet.
 pub(super) struct Prepared {
     metadata: TableMetadata,
+    json: Bytes,
     manifests: Vec<ManifestFile>,
 }
 
@@ -77,6 +83,8 @@ impl IcebergTable {
             lake,
             version: 0,
             versions: Vec::new(),
+            objects: Vec::new(),
+            has_committed: false,
             metadata: None,
             manifests: Vec::new(),
             seen: Vec::new(),
@@ -87,13 +95,11 @@ impl IcebergTable {
 
     /// Reads the table again, because another writer may have changed it.
     pub(super) async fn reload(&mut self) -> Result<()> {
-        let objects = self
-            .store
-            .list_here(&Layout::iceberg_folder(self.table))
-            .await?;
-        let versions = objects
-            .iter()
-            .filter_map(|object| Layout::iceberg_version(&object.location));
+        let folder = Layout::iceberg_folder(self.table);
+        self.objects = self.store.list_here(&folder).await?;
+        self.has_committed = false;
+        let objects = self.objects.iter();
+        let versions = objects.filter_map(|object| Layout::iceberg_version(&object.location));
         self.versions = versions.collect();
         self.version = self.versions.iter().copied().max().unwrap_or_default();
         if self.version == 0 {
@@ -231,15 +237,14 @@ impl IcebergTable {
         let schema = schema.unwrap_or_else(|| Schema::of(change.contract));
         let entries: Vec<_> = removed.iter().cloned().chain(added).collect();
         for (number, (date, entries)) in entries.iter().enumerate() {
-            let name = format!("{}-m{number}.avro", id.0);
             let bytes = write_manifest(entries, &schema)?;
-            let path = Layout::iceberg_object(self.table, &name);
+            let path = Layout::iceberg_manifest(self.table, id.0, number);
             let manifest = ManifestFile::of(self.uri(&path), bytes.len(), *date, id, entries);
             self.store.put(&path, bytes).await?;
             manifests.push(manifest);
         }
         let parent = metadata.current().map(|snapshot| snapshot.snapshot_id);
-        let list = Layout::iceberg_object(self.table, &format!("snap-{}.avro", id.0));
+        let list = Layout::iceberg_list(self.table, id.0);
         let bytes = write_list(&manifests, id, parent)?;
         self.store.put(&list, bytes).await?;
         let snapshot = Snapshot {
@@ -257,8 +262,11 @@ impl IcebergTable {
             .then(|| self.uri(&Layout::iceberg_metadata(self.table, self.version)));
         metadata.advance(snapshot, unreadable, before);
         manifests.retain(ManifestFile::is_live);
+        let json = serde_json::to_vec(&metadata);
+        let json = json.context(|| "failed to write Iceberg metadata")?;
         Ok(Prepared {
             metadata,
+            json: json.into(),
             manifests,
         })
     }
@@ -266,14 +274,13 @@ impl IcebergTable {
     /// Commits durably as the next version. False if another writer has committed that version: then nothing is changed, and
     /// the caller must reload the table.
     pub(super) async fn commit(&mut self, prepared: Prepared) -> Result<bool> {
-        let json = serde_json::to_vec(&prepared.metadata);
-        let json = json.context(|| "failed to write Iceberg metadata")?;
         let path = Layout::iceberg_metadata(self.table, self.version + 1);
-        if !self.store.put_new(&path, json.into()).await? {
+        if !self.store.put_new(&path, prepared.json).await? {
             return Ok(false);
         }
         self.version += 1;
         self.versions.push(self.version);
+        self.has_committed = true;
         info!(
             table = self.table.name(),
             version = self.version,
@@ -325,59 +332,6 @@ impl IcebergTable {
     async fn is_version(&self, version: u64) -> Result<bool> {
         let path = Layout::iceberg_metadata(self.table, version);
         Ok(self.store.get(&path).await?.is_some())
-    }
-
-    /// The objects that only expired snapshots need, and old versions of the metadata.
-    pub(super) async fn expired(&self) -> Result<Vec<Path>> {
-        let Some(metadata) = &self.metadata else {
-            return Ok(Vec::new());
-        };
-        let oldest = self.version.saturating_sub(VERSIONS_KEPT as u64);
-        let old = self.versions.iter().filter(|version| **version < oldest);
-        let mut found: Vec<Path> = old
-            .map(|version| Layout::iceberg_metadata(self.table, *version))
-            .collect();
-        let mut all = self.seen.clone();
-        all.sort_by_key(|snapshot| snapshot.sequence_number);
-        let is_kept: Vec<bool> = all
-            .iter()
-            .map(|seen| {
-                let mut kept = metadata.snapshots.iter();
-                kept.any(|snapshot| snapshot.snapshot_id == seen.snapshot_id)
-            })
-            .collect();
-        // A manifest is in all snapshots from one on until another: if one that is kept needs what an expired one lists,
-        // the kept one next to the expired ones does.
-        let (mut listed, mut needed) = (Vec::new(), Vec::new());
-        for (at, snapshot) in all.iter().enumerate() {
-            let beside = [at.checked_sub(1), Some(at + 1)];
-            let beside_expired = beside
-                .iter()
-                .flatten()
-                .any(|at| is_kept.get(*at) == Some(&false));
-            if is_kept[at] && !beside_expired {
-                continue;
-            }
-            let Some(list) = self.path(&snapshot.manifest_list) else {
-                continue;
-            };
-            let Some(bytes) = self.store.get(&list).await? else {
-                continue;
-            };
-            let manifests = read_list(&bytes, &snapshot.manifest_list)?.into_iter();
-            let manifests = manifests.map(|manifest| manifest.manifest_path);
-            if is_kept[at] {
-                needed.extend(manifests);
-            } else {
-                listed.extend(manifests);
-                found.push(list);
-            }
-        }
-        listed.retain(|manifest| !needed.contains(manifest));
-        listed.sort();
-        listed.dedup();
-        found.extend(listed.iter().filter_map(|manifest| self.path(manifest)));
-        Ok(found)
     }
 }
 
