@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
+use tokio::sync::Notify;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Operation {
@@ -230,5 +231,54 @@ impl<I: Interference> MultipartUpload for InterferedUpload<I> {
         self.store
             .with(Operation::Delete, &self.location, abort)
             .await
+    }
+}
+
+/// From a write on, no operation ever ends, as if the process were gone.
+#[derive(Debug)]
+pub(crate) struct Death {
+    /// The number of the write that does not happen any more.
+    at: u64,
+    writes: AtomicU64,
+    died: Notify,
+}
+
+impl Death {
+    pub(crate) fn at(at: u64) -> Arc<Self> {
+        Arc::new(Self {
+            at,
+            writes: AtomicU64::new(0),
+            died: Notify::new(),
+        })
+    }
+
+    /// How many writes were begun.
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
+    }
+
+    /// Returns once an operation never ends.
+    pub(crate) async fn died(&self) {
+        self.died.notified().await;
+    }
+}
+
+#[async_trait]
+impl Interference for Death {
+    async fn around(
+        &self,
+        operation: Operation,
+        _: &Path,
+        work: BoxFuture<'_, Result<()>>,
+    ) -> Result<()> {
+        let writes = match operation.is_write() {
+            true => self.writes.fetch_add(1, Ordering::Relaxed),
+            false => self.writes.load(Ordering::Relaxed),
+        };
+        if writes < self.at || (writes == self.at && !operation.is_write()) {
+            return work.await;
+        }
+        self.died.notify_one();
+        std::future::pending().await
     }
 }

@@ -6,60 +6,14 @@
 //! A reduced campaign takes one point in some, from a seed: `SEED=3 cargo test --test it killed_anywhere`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use backlake::pipeline::RunState;
-use futures::future::BoxFuture;
-use object_store::Result;
-use object_store::path::Path;
-use tokio::sync::Notify;
 
 use crate::campaign::{self, check_books, check_summary, only_seed, reduced_or_full};
 use crate::harness::date;
-use crate::interfering::{Interference, Operation};
+use crate::interfering::Death;
 use crate::world::{COMMANDS, Command, World, simulated};
-
-/// From a write on, no operation ever ends, as if the process were gone.
-#[derive(Debug)]
-struct Death {
-    /// The number of the write that does not happen any more.
-    at: u64,
-    writes: AtomicU64,
-    died: Notify,
-}
-
-impl Death {
-    fn at(at: u64) -> Arc<Self> {
-        Arc::new(Self {
-            at,
-            writes: AtomicU64::new(0),
-            died: Notify::new(),
-        })
-    }
-}
-
-#[async_trait]
-impl Interference for Death {
-    async fn around(
-        &self,
-        operation: Operation,
-        _: &Path,
-        work: BoxFuture<'_, Result<()>>,
-    ) -> Result<()> {
-        let writes = match operation.is_write() {
-            true => self.writes.fetch_add(1, Ordering::Relaxed),
-            false => self.writes.load(Ordering::Relaxed),
-        };
-        if writes < self.at || (writes == self.at && !operation.is_write()) {
-            return work.await;
-        }
-        self.died.notify_one();
-        std::future::pending().await
-    }
-}
 
 /// The lake before a command, and what the command does if nothing disturbs it.
 struct Case {
@@ -94,7 +48,7 @@ async fn cases(lake: &'static str) -> Vec<Case> {
         cases.push(Case {
             command,
             before,
-            writes: death.writes.load(Ordering::Relaxed),
+            writes: death.writes(),
             charged: world.simulator.ledger().len(),
             after: shape(&world).await,
         });
@@ -122,7 +76,7 @@ async fn killed(case: &Case, at: u64, lake: &str) {
     let store = world.interfered(&death);
     tokio::select! {
         biased;
-        () = death.died.notified() => {}
+        () = death.died() => {}
         end = world.play(command, &store) => panic!("{what}: not killed, {end:?}"),
     }
     // What is in flight arrives at a process that is gone, and its lock becomes stale.
