@@ -2,6 +2,7 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use super::abandon::AbandonArgs;
 use super::alerts::AlertsArgs;
 use super::check::CheckArgs;
 use super::compact::CompactArgs;
@@ -82,6 +83,8 @@ pub(super) enum Command {
     Alerts(AlertsArgs),
     /// Print a DuckDB script that creates views of the lake
     Sql(SqlArgs),
+    /// Give up an unfinished run or replacement, so that another can begin (dry run unless --yes)
+    Abandon(AbandonArgs),
     /// Delete old snapshots and archives (dry run unless --yes)
     Prune(PruneArgs),
     /// Pack the small objects of published snapshots, one tar per date (dry run unless --yes)
@@ -114,6 +117,7 @@ impl Command {
             Self::Report(args) => args.exec(console).await,
             Self::Alerts(args) => args.exec(console).await,
             Self::Sql(args) => args.exec(console).await,
+            Self::Abandon(args) => args.exec(console).await,
             Self::Prune(args) => args.exec(console).await,
             Self::Compact(args) => args.exec(console).await,
             Self::Simulate(args) => args.exec(console).await,

@@ -3,6 +3,7 @@
 //! Results go to standard output, as text or as JSON with `--output json`. Progress, logs, warnings
 //! and errors go to standard error.
 
+mod abandon;
 mod alert_text;
 mod alerts;
 mod args;

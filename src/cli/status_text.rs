@@ -276,6 +276,7 @@ mod tests {
             Night { question: None, lines: None, answered: None, ..killed(NightState::Missing, "nothing was started") },
             Night { replacing: true, ..night(20, NightState::Published) },
             night(21, NightState::Pruned),
+            Night { cost_unknown_usd: usd("0.1"), snapshot: date(22), why: None, ..killed(NightState::Abandoned, "") },
             Night { why: Some("failed to read _snapshots/2026-11-22.json: expected value".to_owned()), ..killed(NightState::Damaged, "") },
             Night {
                 why: Some("snapshot 2026-11-23 is held: the responses differ from the contract: `spam` is unknown".to_owned()),

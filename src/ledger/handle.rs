@@ -51,6 +51,12 @@ impl Ledger {
         }
     }
 
+    /// The date of the snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> NaiveDate {
+        self.layout.snapshot
+    }
+
     /// The lock, which everything that deletes needs.
     pub(super) fn lock(&self) -> Result<&Lock> {
         let missing = || Error::unexpected("this ledger was opened only to read it");

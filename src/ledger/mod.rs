@@ -1,6 +1,7 @@
 //! The record of what was asked and paid for: intents, attempts, archived responses and refused
 //! targets.
 
+mod abandoned;
 mod archive;
 mod attempt;
 mod attempts;

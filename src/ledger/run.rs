@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use object_store::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -51,14 +52,21 @@ impl Ledger {
     /// # Errors
     /// A lake that fails, or a record that is damaged.
     pub async fn run_records(&self) -> Result<Vec<RunRecord>> {
+        let is_record = |path: &Path| Layout::generation_of(path).is_some();
+        let mut records = self.records(is_record).await?;
+        records.sort_by_key(|record| record.generation);
+        Ok(records)
+    }
+
+    /// The records among the objects of this snapshot's runs.
+    pub(super) async fn records(&self, is_record: fn(&Path) -> bool) -> Result<Vec<RunRecord>> {
         let objects = self.store.list_here(&self.layout.run_root()).await?;
-        let mut records: Vec<RunRecord> = Vec::new();
+        let mut records = Vec::new();
         for path in objects.into_iter().map(|object| object.location) {
-            if Layout::generation_of(&path).is_some() {
+            if is_record(&path) {
                 records.extend(self.read(path).await?.undamaged()?);
             }
         }
-        records.sort_by_key(|record| record.generation);
         Ok(records)
     }
 

@@ -92,7 +92,7 @@ impl Ledger {
 
     /// Whether the lake needs a spilled response.
     async fn need(&self, spilled: &Spilled<'_>) -> Result<Need> {
-        let records = self.run_records().await?;
+        let records = self.all_runs().await?;
         let is_known = records.iter().any(|record| record.run == spilled.run);
         let intent = self.read::<Intent>(self.layout.intent(spilled.id)).await?;
         let is_asked_for = match intent {

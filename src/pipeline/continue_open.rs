@@ -3,7 +3,7 @@
 use tracing::warn;
 
 use super::file::ContinueOpen;
-use super::gates::same_question;
+use super::gates::{Existing, same_question};
 use super::ready::Pipeline;
 use super::surroundings::Surroundings;
 use crate::error::Result;
@@ -36,9 +36,9 @@ pub async fn open_yesterday(
         ..pipeline.clone()
     };
     let records = Ledger::new(store, yesterday).run_records().await?;
-    let same = records
-        .last()
-        .map_or(Ok(()), |record| same_question(&pipeline, &record.question));
+    let same = records.last().map_or(Ok(()), |record| {
+        same_question(&pipeline, &record.question, Existing::Unfinished)
+    });
     if let Err(error) = same {
         warn!("yesterday's snapshot is open and not continued: {error}");
         return Ok(None);

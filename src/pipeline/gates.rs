@@ -105,16 +105,37 @@ async fn is_repeated(ledger: &Ledger, published: Option<&Manifest>) -> Result<bo
     }
 }
 
+/// What a start finds that was started with different settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Existing {
+    /// A published snapshot.
+    Published,
+    /// A run or a replacement that is not published.
+    Unfinished,
+}
+
 /// Refuses to mix responses to different questions in one snapshot.
-pub(super) fn same_question(pipeline: &Pipeline, existing: &Question) -> Result<()> {
+pub(super) fn same_question(
+    pipeline: &Pipeline,
+    existing: &Question,
+    which: Existing,
+) -> Result<()> {
     let Some(difference) = existing.difference(&pipeline.question()) else {
         return Ok(());
     };
-    let message = format!(
-        "snapshot {} in {} was started with different settings: {difference}",
-        pipeline.snapshot, pipeline.lake.url
-    );
-    let hint = "nothing was sent; use another [lake] url, another --snapshot, or the settings that it was started with";
+    let (snapshot, lake) = (pipeline.snapshot, &pipeline.lake.url);
+    let what = match which {
+        Existing::Published => "snapshot",
+        Existing::Unfinished => "the unfinished run of snapshot",
+    };
+    let message =
+        format!("{what} {snapshot} in {lake} was started with different settings: {difference}");
+    let hint = match which {
+        Existing::Published => "nothing was sent; use another [lake] url, another --snapshot, or the settings that it was started with".to_owned(),
+        Existing::Unfinished => format!(
+            "nothing was sent; use the settings that it was started with, or abandon that run, which keeps what it has paid for but never publishes it: `backlake abandon {lake} --snapshot {snapshot}`"
+        ),
+    };
     Err(Error::usage(message).with_hint(hint))
 }
 

@@ -48,15 +48,15 @@ pub(super) async fn reconcile(
 /// The attempts of the newest run of the snapshot that has any; at least one.
 async fn our_attempts(pipeline: &Pipeline, store: &Store) -> Result<Vec<Attempt>> {
     let ledger = Ledger::new(store.clone(), pipeline.snapshot);
-    let records = ledger.run_records().await?;
+    let records = ledger.all_runs().await?;
     let mut earlier = Vec::new();
     for record in records.iter().rev() {
-        let batches = record.first_batch..u32::MAX;
+        let batches = ledger.batches_of(record).await?;
         earlier = ledger
             .earlier_attempts(pipeline.request.endpoint, batches)
             .await?
             .attempts;
-        // A replacement that has sent nothing yet is skipped.
+        // A run that has sent nothing yet is skipped.
         if !earlier.is_empty() {
             break;
         }

@@ -6,7 +6,7 @@
 
 use tracing::warn;
 
-use super::gates::same_question;
+use super::gates::{Existing, same_question};
 use super::report::{RunEnd, RunReport, renew_summary};
 use super::run_mode::StartMode;
 use super::start::Start;
@@ -25,7 +25,7 @@ pub(super) async fn done_already(
     let (ledger, run) = (start.ledger, published.run.as_str());
     if start.mode.start == StartMode::Continue {
         // The previous holder of the lock has published the snapshot.
-        same_question(start.pipeline, &published.question)?;
+        same_question(start.pipeline, &published.question, Existing::Published)?;
         return Ok(Some(already_published(start, published).await));
     }
     // A replay publishes the same run again, and replaces nothing. A time that has not come yet is that of a wrong clock.

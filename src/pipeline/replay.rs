@@ -12,7 +12,9 @@ use std::sync::Arc;
 use tracing::warn;
 
 use super::attempts::RunAttempts;
-use super::gates::{incomplete, same_kind_of_data, same_question, too_many_failed, with_date};
+use super::gates::{
+    Existing, incomplete, same_kind_of_data, same_question, too_many_failed, with_date,
+};
 use super::gathered::{Gathered, in_order};
 use super::plan::read_targets;
 use super::publish::{Publication, WhenDamaged};
@@ -76,7 +78,11 @@ async fn rebuild(start: &Start<'_>) -> Result<RunEnd> {
     } = *start;
     let published = Manifest::read(start.store, pipeline.snapshot).await?;
     let ArchivedRun { record, batches } = archived_run(start, published.as_ref()).await?;
-    same_question(pipeline, &record.question)?;
+    let which = match published {
+        Some(_) => Existing::Published,
+        None => Existing::Unfinished,
+    };
+    same_question(pipeline, &record.question, which)?;
     let gathered = gather(start, record, batches).await?;
 
     let fates = gathered.fates();
@@ -147,20 +153,14 @@ struct ArchivedRun {
 
 /// The run that has filled the snapshot or fills it.
 async fn archived_run(start: &Start<'_>, published: Option<&Manifest>) -> Result<ArchivedRun> {
-    let records = start.ledger.run_records().await?;
-    let at = match published {
-        Some(published) => records
-            .iter()
-            .position(|record| record.run == published.run),
-        None => records.len().checked_sub(1),
-    };
-    let at = at.ok_or_else(|| nothing_archived(start.pipeline, start.store))?;
-    // The batches of a replacement follow those of the run that it replaces.
-    let next = records.get(at + 1);
-    let end = next.map_or(u32::MAX, |next| next.first_batch);
-    let record = records[at].clone();
+    let mut records = start.ledger.run_records().await?;
+    if let Some(published) = published {
+        records.retain(|record| record.run == published.run);
+    }
+    let record = records.pop();
+    let record = record.ok_or_else(|| nothing_archived(start.pipeline, start.store))?;
     Ok(ArchivedRun {
-        batches: record.first_batch..end,
+        batches: start.ledger.batches_of(&record).await?,
         record,
     })
 }

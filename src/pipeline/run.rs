@@ -11,7 +11,9 @@ use tracing::{debug, info, warn};
 use super::ahead::flatten_during;
 use super::attempts::RunAttempts;
 use super::connect::{connect, credentials_for};
-use super::gates::{begins_today, same_kind_of_data, same_question, too_many_failed, with_date};
+use super::gates::{
+    Existing, begins_today, same_kind_of_data, same_question, too_many_failed, with_date,
+};
 use super::gathered::{Gathered, in_order};
 use super::invalid::{described, reasons, refuse_mistaken};
 use super::lineage::with_events;
@@ -132,7 +134,7 @@ async fn published_already(
     manifest: &Manifest,
     started_at: DateTime<Utc>,
 ) -> Result<RunEnd> {
-    same_question(pipeline, &manifest.question)?;
+    same_question(pipeline, &manifest.question, Existing::Published)?;
     let ledger = Ledger::new(store.clone(), pipeline.snapshot);
     let next = ledger.run_record(manifest.generation + 1).await?;
     let is_replaced = next.is_some();
@@ -210,7 +212,7 @@ async fn work(
         return Ok(end);
     }
     let record = record(start, published.as_ref()).await?;
-    same_question(pipeline, &record.question)?;
+    same_question(pipeline, &record.question, Existing::Unfinished)?;
     if start.mode.start == StartMode::Replace {
         ledger.mark_replacing(&record.run).await?;
     }

@@ -230,12 +230,25 @@ impl Layout {
         Path::from(format!("_runs/{}/{run}.replacing", self.snapshot))
     }
 
+    /// The record of a run that was abandoned.
+    pub(crate) fn abandoned(self, run: &str) -> Path {
+        Path::from(format!("_runs/{}/{run}.abandoned.json", self.snapshot))
+    }
+
+    /// Whether an object is the record of a run that was abandoned.
+    pub(crate) fn is_abandoned(path: &Path) -> bool {
+        let name = path.filename().unwrap_or_default();
+        name.ends_with(".abandoned.json")
+    }
+
     /// Whether an object of the folder of a date's runs is of one run: its record, its target list, the fates of its
     /// targets, or the marker of a replacement.
     pub(crate) fn is_of_run(path: &Path) -> bool {
         let name = path.filename().unwrap_or_default();
         let endings = [".lines.ndjson.zst", ".unanswered.json.zst", ".replacing"];
-        Self::generation_of(path).is_some() || endings.iter().any(|ending| name.ends_with(ending))
+        Self::generation_of(path).is_some()
+            || Self::is_abandoned(path)
+            || endings.iter().any(|ending| name.ends_with(ending))
     }
 
     /// The date of an object below [`Layout::runs`] that outlives a snapshot only if its pruning was interrupted or if

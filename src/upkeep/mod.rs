@@ -1,5 +1,7 @@
-//! Looks after a lake: says what became of its nights, deletes what is old, and packs the small objects of a ledger.
+//! Looks after a lake: says what became of its nights, abandons runs, deletes what is old, and packs the small objects of
+//! a ledger.
 
+mod abandon;
 mod compact;
 mod night;
 mod nights;
@@ -7,6 +9,7 @@ mod prune;
 mod status;
 mod unfinished;
 
+pub use abandon::{Unfinished, abandon, to_abandon};
 pub use compact::{compact, to_compact};
 pub use night::{Night, NightState};
 pub use nights::{dates, nights};

@@ -28,6 +28,8 @@ pub enum NightState {
     Missing,
     /// The snapshot was published and deleted later.
     Pruned,
+    /// The run was abandoned, and no other one was started.
+    Abandoned,
     /// The manifest cannot be read.
     Damaged,
 }
@@ -88,6 +90,8 @@ pub(super) struct Evidence {
     /// Why the manifest cannot be read.
     pub(super) damaged: Option<Error>,
     pub(super) pruned: bool,
+    /// Whether a run was abandoned, and no other one was started.
+    pub(super) abandoned: bool,
     /// What the newest run asks.
     pub(super) question: Option<Question>,
     pub(super) spent: Option<Spent>,
@@ -233,7 +237,7 @@ impl Night {
             .is_some_and(|lock| lock.hold == Hold::Held);
         match self.state {
             NightState::Published => self.replacing && !at_work,
-            NightState::Running | NightState::Pruned => false,
+            NightState::Running | NightState::Pruned | NightState::Abandoned => false,
             NightState::Held | NightState::Open | NightState::Missing | NightState::Damaged => true,
         }
     }
@@ -271,6 +275,9 @@ impl Evidence {
             Self {
                 published: Some(_), ..
             } => NightState::Published,
+            Self {
+                abandoned: true, ..
+            } => NightState::Abandoned,
             Self { pruned: true, .. } => NightState::Pruned,
             Self {
                 question: None,

@@ -1,6 +1,7 @@
 //! Reads what a lake holds for each of its dates. Only reads: no lock, no request, no change.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -8,7 +9,8 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use super::night::{Evidence, Night, Published, Spent};
 use crate::error::Result;
 use crate::lake::{Manifest, snapshots};
-use crate::ledger::{Charged, Ledger, Outcome, RunRecord};
+use crate::ledger::{Charged, Ledger, Outcome};
+use crate::question::Question;
 use crate::store::{Holder, Layout, Owner, Store};
 
 /// Dates that are read at the same time.
@@ -65,24 +67,28 @@ async fn evidence(
     let Some(manifest) = manifest else {
         evidence.pruned = store.get(&layout.pruned()).await?.is_some();
         // A record that cannot be read is what the next start complains about, too.
-        let records = ledger.run_records().await;
-        if let Some(record) = records.unwrap_or_default().last() {
-            evidence.spent = Some(spent(&ledger, record, record.first_batch).await?);
+        let records = ledger.run_records().await.unwrap_or_default();
+        let all = ledger.all_runs().await.unwrap_or_default();
+        if let Some(record) = records.last().or(all.last()) {
+            let of_date = spent(&ledger, &record.question, 0..u32::MAX).await?;
+            let of_run = ledger.batches_of(record).await?;
+            let answered = match of_run.start {
+                0 => of_date.answered,
+                _ => spent(&ledger, &record.question, of_run).await?.answered,
+            };
+            evidence.spent = Some(Spent {
+                answered,
+                ..of_date
+            });
             evidence.lines = ledger.line_count(&record.run).await?;
             evidence.question = Some(record.question.clone());
         }
+        evidence.abandoned = records.is_empty() && !all.is_empty();
         return Ok(evidence);
     };
-    let next = ledger.run_record(manifest.generation + 1).await?;
-    let replacing = next.is_some();
-    if manifest.generation > 1 || replacing {
-        let record = match next {
-            Some(record) => Some(record),
-            None => ledger.run_records().await?.pop(),
-        };
-        if let Some(record) = record {
-            evidence.spent = Some(spent(&ledger, &record, 0).await?);
-        }
+    let replacing = ledger.run_record(manifest.generation + 1).await?.is_some();
+    if manifest.generation > 1 || replacing || ledger.has_abandoned().await? {
+        evidence.spent = Some(spent(&ledger, &manifest.question, 0..u32::MAX).await?);
     }
     evidence.published = Some(Published {
         tally: manifest.tally,
@@ -94,10 +100,13 @@ async fn evidence(
     Ok(evidence)
 }
 
-/// What the attempts of a date add up to, from this batch on.
-async fn spent(ledger: &Ledger, record: &RunRecord, first: u32) -> Result<Spent> {
-    let endpoint = record.question.endpoint;
-    let earlier = ledger.earlier_attempts(endpoint, first..u32::MAX).await?;
+/// What the attempts at these batches of a date add up to.
+pub(super) async fn spent(
+    ledger: &Ledger,
+    question: &Question,
+    batches: Range<u32>,
+) -> Result<Spent> {
+    let earlier = ledger.earlier_attempts(question.endpoint, batches).await?;
     let mut spent = Spent::default();
     for earlier in earlier.attempts {
         spent.requests += 1;

@@ -185,7 +185,7 @@ pub async fn prune(
 }
 
 /// A date whose lock is held.
-struct Date<'a> {
+pub(super) struct Date<'a> {
     store: &'a Store,
     layout: Layout,
     lock: &'a Lock,
@@ -194,7 +194,7 @@ struct Date<'a> {
 }
 
 impl<'a> Date<'a> {
-    fn new(
+    pub(super) fn new(
         store: &'a Store,
         snapshot: NaiveDate,
         lock: &'a Lock,
@@ -247,11 +247,7 @@ impl<'a> Date<'a> {
             lock,
             ..
         } = *self;
-        // With the marker, the next pruning finds what is left if this one is interrupted.
-        lock.ensure().await?;
-        store.put(&layout.pruned(), Bytes::new()).await?;
-        // Readers of Delta and Iceberg tables and of the manifests must not see a table without some of its files.
-        remove_from_tables(store, lock, &[layout.snapshot], now).await?;
+        self.delete_from_tables(now).await?;
         if store.list(&layout.archive()).await?.is_empty() {
             self.delete_records().await?;
         }
@@ -260,13 +256,34 @@ impl<'a> Date<'a> {
             lock.delete(&derived).await?;
         }
         lock.delete(&layout.manifest()).await?;
+        self.delete_partitions().await?;
+        self.forget_runs().await
+    }
+
+    /// Marks the date as deleted and removes it from the tables of all formats, which the caller has found readable.
+    pub(super) async fn delete_from_tables(&self, now: DateTime<Utc>) -> Result<()> {
+        let Self {
+            store,
+            layout,
+            lock,
+            ..
+        } = *self;
+        // With the marker, the next pruning finds what is left if this one is interrupted.
+        lock.ensure().await?;
+        store.put(&layout.pruned(), Bytes::new()).await?;
+        // Readers of Delta and Iceberg tables and of the manifests must not see a table without some of its files.
+        remove_from_tables(store, lock, &[layout.snapshot], now).await
+    }
+
+    /// Deletes the files of the tables, and what is staged for them.
+    pub(super) async fn delete_partitions(&self) -> Result<()> {
+        let Self { layout, lock, .. } = *self;
         for table in Table::ALL {
             self.stop.check()?;
             lock.remove_folder(&layout.partition(table), &layout.staging("pruned", table))
                 .await?;
         }
-        lock.clear(&layout.staging_root()).await?;
-        self.forget_runs().await
+        lock.clear(&layout.staging_root()).await
     }
 
     /// Deletes the records of the runs of a date that nothing is left of. This comes before anything else, so that no

@@ -62,7 +62,7 @@ pub struct Month {
     pub snapshots: u64,
     /// Snapshots that were pruned; their cost is not counted.
     pub pruned: u64,
-    /// What was charged.
+    /// What was charged, also for runs that were abandoned.
     pub cost_usd: Usd,
     /// What may have been charged in addition, at most.
     pub cost_unknown_usd: Usd,
@@ -233,9 +233,13 @@ fn month(nights: &[Night], now: DateTime<Utc>) -> Month {
             pruned += 1;
             continue;
         }
-        snapshots += 1;
         cost_usd += night.cost_usd;
         cost_unknown_usd += night.cost_unknown_usd;
+        // It has no snapshot, and never will.
+        if night.state == NightState::Abandoned {
+            continue;
+        }
+        snapshots += 1;
         // The bound of an open snapshot is for all its targets, its cost is not.
         let bound = night
             .lower_bound_usd
@@ -352,6 +356,17 @@ mod tests {
         let mut pruned = published(3);
         pruned.state = NightState::Pruned;
         let month = judged(vec![pruned.clone(), published(24), published(25)], 1, 48).month;
+        let mut abandoned = open(4);
+        abandoned.state = NightState::Abandoned;
+        let with_abandoned = judged(vec![abandoned.clone(), published(25)], 1, 48).month;
+        let without = judged(vec![published(25)], 1, 48).month;
+        assert_eq!(
+            with_abandoned,
+            Month {
+                cost_usd: without.cost_usd + abandoned.cost_usd,
+                ..without
+            }
+        );
         let usd = |text: &str| text.parse::<Usd>().unwrap();
         assert_eq!(
             (month.snapshots, month.pruned, month.cost_usd),

@@ -40,10 +40,11 @@ fn on_lakes() -> Vec<Vec<&'static str>> {
     let lakes: Vec<_> = lakes
         .map(|command| match *command {
             "prune" => vec!["prune", "--keep-snapshots", "1"],
+            "abandon" => vec!["abandon", "--snapshot", "2026-11-23"],
             command => vec![command],
         })
         .collect();
-    assert_eq!(lakes.len(), 9, "a new command: {lakes:?}");
+    assert_eq!(lakes.len(), 10, "a new command: {lakes:?}");
     lakes
 }
 

@@ -6,7 +6,7 @@ use backlake::contract::Table;
 use crate::harness::{Site, program, text};
 
 /// Every command of the program.
-pub(crate) const COMMANDS: [&str; 19] = [
+pub(crate) const COMMANDS: [&str; 20] = [
     "init",
     "plan",
     "run",
@@ -19,6 +19,7 @@ pub(crate) const COMMANDS: [&str; 19] = [
     "report",
     "alerts",
     "sql",
+    "abandon",
     "prune",
     "compact",
     "simulate",

@@ -6,6 +6,7 @@
     reason = "a test reads best from top to bottom, tables included"
 )]
 
+mod abandoning;
 mod absurd;
 mod alert_rules;
 mod alerts;

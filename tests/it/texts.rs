@@ -17,6 +17,7 @@ pub(crate) fn pinned(name: &str, shown: &str, site: Option<&Site>) {
     if let Some(site) = site {
         let folder = site.folder.path().display().to_string();
         settings.add_filter(&folder.replace('.', r"\."), "[folder]");
+        settings.add_filter(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "[time]");
     }
     settings.add_filter(r"\d{8}T\d{6}Z-[0-9a-f]{6}", "[run]");
     settings.add_filter(r" +\d+ s  run", "  [time]  run");
@@ -75,4 +76,12 @@ fn the_reports_read_as_reviewed() {
         let output = program().args(args).arg(&lake).arg("-q").output().unwrap();
         pinned(name, &shown(&output), Some(&site));
     }
+    let stopped = site.program("run", &["-q", "--replace", "--max-cost-usd", "0.10"]);
+    assert_eq!(stopped.status.code(), Some(4));
+    let abandon = ["-q", "--snapshot", "2026-11-23"];
+    pinned(
+        "abandon",
+        &shown(&site.program("abandon", &abandon)),
+        Some(&site),
+    );
 }

@@ -88,7 +88,7 @@ fn manifest(replacing: bool) -> Option<Published> {
 
 #[test]
 fn the_state_of_a_night_its_reason_and_its_command_follow_from_what_the_lake_holds() {
-    use NightState::{Damaged, Held, Missing, Open, Pruned, Published, Running};
+    use NightState::{Abandoned, Damaged, Held, Missing, Open, Pruned, Published, Running};
 
     const RUN: &str = "backlake run a.toml --snapshot 2026-11-25";
     const REPLACE: &str = "backlake run a.toml --snapshot 2026-11-25 --replace";
@@ -107,9 +107,13 @@ fn the_state_of_a_night_its_reason_and_its_command_follow_from_what_the_lake_hol
         question: None,
         ..started(abandoned, None)
     };
-    let pruned = Evidence {
+    let pruned_now = || Evidence {
         pruned: true,
         ..started(None, Some(0))
+    };
+    let given_up = Evidence {
+        abandoned: true,
+        ..pruned_now()
     };
     let damaged = Evidence {
         damaged: Some(Error::unexpected("bad")),
@@ -125,7 +129,8 @@ fn the_state_of_a_night_its_reason_and_its_command_follow_from_what_the_lake_hol
         // The summary is older than the start that was killed.
         (started(abandoned, Some(5)), Open, KILLED, RUN),
         (only_locked, Open, KILLED, RUN),
-        (pruned, Pruned, "", ""),
+        (pruned_now(), Pruned, "", ""),
+        (given_up, Abandoned, "", ""),
         (published(None, false), Published, "", ""),
         (published(None, true), Published, "", REPLACE),
         (published(held, true), Published, "", ""),

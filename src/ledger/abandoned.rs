@@ -1,0 +1,78 @@
+//! Runs that were abandoned: their records have a name of their own, so that no start continues them and their responses
+//! are never taken for those of another run.
+
+use std::ops::Range;
+
+use super::handle::Ledger;
+use super::run::RunRecord;
+use crate::error::{Context, Result};
+use crate::store::Layout;
+
+impl Ledger {
+    /// The records of all runs of this snapshot, those that were abandoned included, in the order of their batches.
+    ///
+    /// # Errors
+    /// A lake that fails, or a record that is damaged.
+    pub async fn all_runs(&self) -> Result<Vec<RunRecord>> {
+        let current = self.run_records().await?;
+        let mut all = self.records(Layout::is_abandoned).await?;
+        // A run that is being abandoned has both records.
+        all.retain(|abandoned| current.iter().all(|record| record.run != abandoned.run));
+        all.extend(current);
+        // The sort is stable: of the runs of one generation, those that were abandoned came first.
+        all.sort_by_key(|record| (record.first_batch, record.generation));
+        Ok(all)
+    }
+
+    /// The numbers of a run's batches: those of the next run follow them.
+    ///
+    /// # Errors
+    /// As [`Ledger::all_runs`].
+    pub async fn batches_of(&self, record: &RunRecord) -> Result<Range<u32>> {
+        let all = self.all_runs().await?;
+        let mut later = all.iter().skip_while(|other| other.run != record.run);
+        let end = later.nth(1).map_or(u32::MAX, |next| next.first_batch);
+        Ok(record.first_batch..end)
+    }
+
+    /// Whether a run of this snapshot was abandoned.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn has_abandoned(&self) -> Result<bool> {
+        let objects = self.store.list_here(&self.layout.run_root()).await?;
+        let mut paths = objects.iter().map(|object| &object.location);
+        Ok(paths.any(Layout::is_abandoned))
+    }
+
+    /// Keeps the record of a run that is about to be abandoned.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn keep_abandoned(&self, record: &RunRecord) -> Result<()> {
+        let json = serde_json::to_vec_pretty(record);
+        let json = json.context(|| "failed to write the record of an abandoned run")?;
+        self.lock()?.ensure().await?;
+        let path = self.layout.abandoned(&record.run);
+        self.store.put(&path, json.into()).await
+    }
+
+    /// Deletes what makes a start continue a run: its record, as the last. Its record as an abandoned run is kept.
+    ///
+    /// # Errors
+    /// A lock that is lost, or a lake that fails.
+    pub async fn close_abandoned(&self, record: &RunRecord) -> Result<()> {
+        self.unmark_replacing(&record.run).await?;
+        let lock = self.lock()?;
+        lock.delete(&self.layout.summary()).await?;
+        lock.delete(&self.layout.run(record.generation)).await
+    }
+
+    /// Deletes the mark of a replacement, while the lock is held: its start is not waited for any more.
+    ///
+    /// # Errors
+    /// A lock that is lost, or a lake that fails.
+    pub async fn unmark_replacing(&self, run: &str) -> Result<()> {
+        self.lock()?.delete(&self.layout.replacing(run)).await
+    }
+}

@@ -1,0 +1,298 @@
+//! A run or a replacement that was started with wrong settings is abandoned, and another one begins: nothing that is
+//! published changes before that, what was paid for stays in the archive and in the books, and a kill at any step of it
+//! is repeated.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use backlake::lake::table_differences;
+use backlake::money::Usd;
+use backlake::pipeline::RunState;
+use backlake::stop::Stop;
+use backlake::store::{Owner, Store};
+use backlake::upkeep::{Night, NightState, abandon, nights, to_abandon};
+use bytes::Bytes;
+
+use crate::campaign::{self, check_books, only_seed, reduced_or_full};
+use crate::harness::{Site, date, mixed_targets as lines, program, text};
+use crate::interfering::Death;
+use crate::world::{Command, World, simulated};
+
+const FORMATS: &str = "table_formats = [\"delta\", \"iceberg\"]";
+
+/// A lake with a command that was killed before one of its writes.
+async fn killed(before: &World, command: Command, at: u64) -> World {
+    let world = before.fork();
+    let death = Death::at(at);
+    let store = world.interfered(&death);
+    tokio::select! {
+        biased;
+        () = death.died() => {}
+        end = world.play(command, &store) => panic!("{command:?} not killed at {at}: {end:?}"),
+    }
+    // What is in flight arrives at a process that is gone, and its lock becomes stale.
+    world.clock.sleep(Duration::from_secs(100)).await;
+    world
+}
+
+/// Abandons what is unfinished; true if there was something.
+async fn abandoned(world: &World, store: &Store) -> bool {
+    let (stop, owner) = (Stop::default(), Owner::this_process());
+    let end = abandon(store, date(), &owner, &world.clock, &stop).await;
+    end.unwrap_or_else(|error| panic!("{error}; {}", error.hint()))
+        .is_some()
+}
+
+async fn night(world: &World) -> Night {
+    let here = Owner::this_process();
+    let found = nights(&world.store(), [date()], &here, world.clock.now()).await;
+    found.unwrap().remove(0)
+}
+
+/// The night's cost is what the provider has charged for its date, as far as it is known.
+async fn check_cost(world: &World, what: &str) {
+    let night = night(world).await;
+    let yesterday = date().pred_opt().unwrap();
+    let here = Owner::this_process();
+    let before = nights(&world.store(), [yesterday], &here, world.clock.now()).await;
+    let before: Usd = before.unwrap().iter().map(|night| night.cost_usd).sum();
+    let charged: Usd = world
+        .simulator
+        .ledger()
+        .iter()
+        .map(|charge| charge.cost)
+        .sum();
+    let least = before + night.cost_usd;
+    assert!(
+        least <= charged && charged <= least + night.cost_unknown_usd,
+        "{what}: {least} and up to {}, charged {charged}",
+        night.cost_unknown_usd
+    );
+}
+
+/// What has to hold of a lake in which a run was abandoned.
+async fn check(world: &World, unfinished: &World, what: &str) {
+    world.check(unfinished.simulator.ledger().len(), what).await;
+    let differences = table_differences(&world.store(), world.clock.now())
+        .await
+        .unwrap();
+    assert_eq!(differences, [""; 0], "{what}");
+    let (tree, before) = (world.tree().await, unfinished.tree().await);
+    for (path, bytes) in &before {
+        let is_kept = ["_archive/", "/intents/", "/attempts/", "_snapshots/"];
+        if is_kept.iter().any(|part| path.contains(part)) {
+            assert!(tree.get(path) == Some(bytes), "{what}: {path}");
+        }
+    }
+    let manifest = format!("_snapshots/{}.json", date());
+    let is_published = before.contains_key(&manifest);
+    let night = night(world).await;
+    let expected = match is_published {
+        true => NightState::Published,
+        false => NightState::Abandoned,
+    };
+    assert_eq!((night.state, night.replacing), (expected, false), "{what}");
+    assert!(!night.needs_attention(), "{what}");
+    check_cost(world, what).await;
+}
+
+/// Other settings start the date again, and pay for all of it, under tags that were never used.
+async fn start_again(world: &World, command: Command, what: &str) {
+    let mut world = world.fork();
+    world.site = world.site.with("[request]\nrank_scale = \"one_hundred\"");
+    let state = world.play(command, &world.store()).await;
+    let state = state.unwrap_or_else(|error| panic!("{what}: {error}; {}", error.hint()));
+    assert_eq!(state, RunState::Published, "{what}");
+    world.check_lake(what).await;
+    let tree = world.tree().await;
+    let manifest = &tree[&format!("_snapshots/{}.json", date())];
+    check_books(manifest, &world.simulator, what);
+    check_cost(&world, what).await;
+    let ledger = world.simulator.ledger();
+    let tags: BTreeSet<_> = ledger.iter().map(|charge| charge.tag.clone()).collect();
+    assert_eq!(tags.len(), ledger.len(), "{what}");
+    // A replay takes nothing from the run that was abandoned.
+    let published = |tree: &BTreeMap<String, Bytes>| {
+        let mut tree = tree.clone();
+        tree.retain(|path, _| path.contains("snapshot_date=") || path.contains("_snapshots/"));
+        tree
+    };
+    world.play(Command::Replay, &world.store()).await.unwrap();
+    assert!(published(&world.tree().await) == published(&tree), "{what}");
+}
+
+/// Kills abandoning at its writes, repeats it once, and checks what is promised. Returns the number of kills.
+async fn kills(unfinished: &World, command: Command, what: &str, first: u64, one_in: u64) -> u64 {
+    let world = unfinished.fork();
+    let death = Death::at(u64::MAX);
+    assert!(abandoned(&world, &world.interfered(&death)).await, "{what}");
+    check(&world, unfinished, what).await;
+    let after = campaign::shape(world.tree().await.into_keys());
+    start_again(&world, command, what).await;
+    let (mut kills, mut at) = (0, first);
+    while at < death.writes() {
+        let what = format!(
+            "{what}, abandoning killed at write {at} of {}",
+            death.writes()
+        );
+        let world = unfinished.fork();
+        let death = Death::at(at);
+        let store = world.interfered(&death);
+        tokio::select! {
+            biased;
+            () = death.died() => {}
+            _ = abandoned(&world, &store) => panic!("{what}: not killed"),
+        }
+        world.clock.sleep(Duration::from_secs(100)).await;
+        // Nothing is left to abandon if the kill came after the last deletion of the record.
+        abandoned(&world, &world.store()).await;
+        assert!(
+            to_abandon(&world.store(), date()).await.unwrap().is_none(),
+            "{what}"
+        );
+        check(&world, unfinished, &what).await;
+        assert_eq!(
+            campaign::shape(world.tree().await.into_keys()),
+            after,
+            "{what}"
+        );
+        (kills, at) = (kills + 1, at + one_in);
+    }
+    kills
+}
+
+#[test]
+fn abandoning_keeps_what_is_published_and_paid_for_also_if_it_is_killed() {
+    // One point in this many.
+    let one_in = reduced_or_full(12, 1);
+    let (mut random, mut count) = (fastrand::Rng::with_seed(only_seed().unwrap_or(1)), 0);
+    for lake in ["", FORMATS] {
+        for command in [Command::Run, Command::Replace] {
+            let (before, writes) = simulated(async {
+                let world = World::new(250, lake);
+                let yesterday = date().pred_opt().unwrap();
+                let store = world.store();
+                world
+                    .play_date(Command::Run, yesterday, &store)
+                    .await
+                    .unwrap();
+                // The names of the runs say the second.
+                world.clock.sleep(Duration::from_secs(1)).await;
+                if command == Command::Replace {
+                    world.play(Command::Run, &store).await.unwrap();
+                }
+                let trial = world.fork();
+                let death = Death::at(u64::MAX);
+                trial
+                    .play(command, &trial.interfered(&death))
+                    .await
+                    .unwrap();
+                (world, death.writes())
+            });
+            // While it fetches, and shortly before and after its manifest is written.
+            for at in [writes / 3, writes * 2 / 3, writes - 12, writes - 20] {
+                let what = format!("{command:?} killed at write {at} of {writes}, {lake}");
+                let first = random.u64(..one_in);
+                count += simulated(async {
+                    let unfinished = killed(&before, command, at).await;
+                    match to_abandon(&unfinished.store(), date()).await {
+                        Ok(Some(_)) => kills(&unfinished, command, &what, first, one_in).await,
+                        // It was published before the kill.
+                        Ok(None) => panic!("{what}"),
+                        Err(_) => 0,
+                    }
+                });
+            }
+        }
+    }
+    println!("killed at {count} points");
+    assert!(count > 20, "{count}");
+}
+
+#[test]
+fn what_was_started_with_wrong_settings_is_abandoned_as_the_error_says() {
+    for replaces in [false, true] {
+        let mut site = Site::new(lines(300)).with("[request]\nrank_scale = \"one_thousand\"");
+        let replace: &[&str] = if replaces { &["--replace"] } else { &[] };
+        let run = |site: &Site, more: &[&str], expected: i32| {
+            let output = site.program("run", &[&["-q"], more].concat());
+            let errors = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(expected), "{errors}");
+            errors
+        };
+        if replaces {
+            run(&site, &[], 0);
+        }
+        let published = site.published_files();
+        run(&site, &[replace, &["--max-cost-usd", "0.05"]].concat(), 4);
+        site = site.replaced("one_thousand", "one_hundred");
+        let errors = run(&site, replace, 2);
+        let lake = site.lake().display().to_string();
+        let way_out = format!("backlake abandon {lake} --snapshot 2026-11-23");
+        assert!(errors.contains(&format!("`{way_out}`")), "{errors}");
+
+        let abandon = |more: &[&str], expected: i32| {
+            let args = way_out.split(' ').skip(1);
+            let output = program().args(args).args(more).arg("-q").output().unwrap();
+            let said = text(&output.stdout) + &text(&output.stderr);
+            assert_eq!(output.status.code(), Some(expected), "{said}");
+            said
+        };
+        let (tree, said) = (site.tree(), abandon(&[], 0));
+        let what = if replaces { "replacement" } else { "run" };
+        assert!(
+            said.starts_with(&format!("would abandon: the {what} of 2026-11-23")),
+            "{said}"
+        );
+        assert!(site.tree() == tree, "a dry run changes something");
+        let said = abandon(&["--yes"], 0);
+        assert!(
+            said.contains("\n  paid: $0.03") && said.contains(" in 1 request;"),
+            "{said}"
+        );
+        assert!(said.contains("stay in the archive"), "{said}");
+        assert_eq!(
+            said.contains("the published snapshot stays as it is"),
+            replaces
+        );
+        assert!(site.published_files() == published);
+        assert_eq!(site.problems(), [""; 0]);
+        let again = abandon(&["--yes"], 0);
+        assert!(again.starts_with("nothing to abandon: "), "{again}");
+
+        run(&site, replace, 0);
+        assert_eq!(site.manifest()["question"]["rank_scale"], "one_hundred");
+        // What was abandoned counts in the cost of the night.
+        let shown = program()
+            .arg("status")
+            .args([&lake, "--output", "json"])
+            .output();
+        let shown: serde_json::Value = serde_json::from_slice(&shown.unwrap().stdout).unwrap();
+        let requests = &shown["nights"][0]["requests"];
+        assert_eq!(requests, if replaces { 5 } else { 3 }, "{shown}");
+        let nothing = abandon(&["--yes"], 0);
+        assert!(nothing.starts_with("nothing to abandon: "), "{nothing}");
+    }
+}
+
+#[test]
+fn a_date_without_anything_unfinished_is_refused() {
+    let site = Site::new(lines(30));
+    assert!(site.program("run", &["-q"]).status.success());
+    for (date, says) in [
+        (
+            "2026-11-23",
+            "is published, and no replacement of it is open",
+        ),
+        ("2026-11-22", "was never started"),
+    ] {
+        let output = site.program("abandon", &["-q", "--snapshot", date, "--yes"]);
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(
+            errors.contains(says) && errors.contains("backlake snapshots"),
+            "{errors}"
+        );
+    }
+    assert!(!site.lake().join("_runs/2026-11-22").exists());
+}
