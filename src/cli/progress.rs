@@ -43,6 +43,9 @@ const FETCHING: &str =
     "{spinner} fetching  {bar:28} {human_pos}/{human_len} targets · {msg} · ETA {eta}";
 const PUBLISHING: &str = "{spinner} publishing {bar:27} {human_pos}/{human_len} responses · {msg}";
 
+const KEEPING: &str =
+    "{spinner} published; keeping the replaced files until {msg}, then deleting them";
+
 impl<'a> Watcher<'a> {
     pub(super) fn new(screen: &'a Screen) -> Self {
         Self {
@@ -102,6 +105,13 @@ impl<'a> Watcher<'a> {
                     *flattened += 1;
                     bar.set_position(*flattened);
                 }
+            }
+            Progress::KeepsReplaced { until } => {
+                let until = until.format("%Y-%m-%d %H:%M:%S UTC");
+                info!("published; keeping the replaced files until {until}, then deleting them");
+                let bar = self.screen.bar(0, KEEPING);
+                bar.set_message(until.to_string());
+                watched.replace_bar(bar);
             }
             Progress::LakeFails => watched.waits_for_lake(true),
             Progress::LakeWorks => watched.waits_for_lake(false),

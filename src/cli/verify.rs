@@ -83,7 +83,7 @@ impl VerifyArgs {
             }
         }
         if self.snapshot.is_none() {
-            report.strays.extend(strays(store).await?);
+            report.strays.extend(strays(store, now).await?);
             report.strays.extend(store.leftovers(now)?);
             report.strays.extend(table_differences(store, now).await?);
         }

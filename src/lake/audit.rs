@@ -12,11 +12,12 @@ use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use object_store::path::Path;
 
 use super::audit_group::{Counts, Group, audit_group, open};
 use super::contracts::contracts_of;
+use super::grace::kept_until;
 use super::key::{OwnedPart, compare_owned};
 use super::manifest::{Manifest, ManifestFile, snapshots};
 use crate::contract::{Contract, Contracts, Table};
@@ -155,11 +156,11 @@ pub(super) async fn audit_staged(
 }
 
 /// The files in the tables' folders that no manifest lists: leftovers of an interrupted publication, or files of another
-/// program.
+/// program. Files that were replaced and are still kept for their readers do not count.
 ///
 /// # Errors
 /// A lake that fails.
-pub async fn strays(store: &Store) -> Result<Vec<String>> {
+pub async fn strays(store: &Store, now: DateTime<Utc>) -> Result<Vec<String>> {
     let mut listed = BTreeSet::new();
     for snapshot in snapshots(store).await? {
         // The audit reports a manifest that cannot be read.
@@ -172,13 +173,22 @@ pub async fn strays(store: &Store) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for table in Table::ALL {
         for object in store.list(&Path::from(table.name())).await? {
-            let path = object.location.to_string();
-            if !listed.contains(&path) && !Layout::is_table_metadata(&object.location) {
-                found.push(format!("{path} is not listed in any manifest"));
+            if !listed.contains(object.location.as_ref())
+                && !Layout::is_table_metadata(&object.location)
+            {
+                found.push(object.location);
             }
         }
     }
-    Ok(found)
+    let dates: BTreeSet<_> = found.iter().filter_map(Layout::date_of_file).collect();
+    for snapshot in dates {
+        let until = kept_until(store, Layout { snapshot }).await?;
+        if until.is_some_and(|until| now < until) {
+            found.retain(|path| Layout::date_of_file(path) != Some(snapshot));
+        }
+    }
+    let named = |path: &Path| format!("{path} is not listed in any manifest");
+    Ok(found.iter().map(named).collect())
 }
 
 /// The result of auditing one file.

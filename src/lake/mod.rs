@@ -12,6 +12,7 @@ mod delta;
 mod ducklake;
 mod footer;
 mod formats;
+mod grace;
 mod iceberg;
 mod key;
 mod manifest;
@@ -34,7 +35,7 @@ pub use manifest::{
     Manifest, ManifestFile, PublicationId, RequestTotals, TableManifest, Tally, snapshots,
 };
 pub use profile::{ChangeBounds, ColumnProfile, Profile, ProfileChange};
-pub use publish::{Published, Publishing, heal, is_untidy, publish};
+pub use publish::{Published, Publishing, heal, is_untidy, publish, tidy};
 pub use script::sql_text;
 pub use sort::{Sorter, Taken};
 pub use staging::Staging;

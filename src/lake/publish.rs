@@ -4,13 +4,13 @@
 //! In an object store every file appears completely. What takes long is done before the first table appears: files are
 //! made durable, and large ones are uploaded. Then all tables are made visible together. A replacement's files are placed
 //! next to the files they replace, under different names. Then the tables of other formats, if there are any, and the
-//! manifest switch to the new files atomically, and the replaced files are deleted. If publishing is interrupted, the
-//! next start of the run finishes it: it places the same files again.
+//! manifest switch to the new files atomically, and the replaced files are deleted, at once or after a time of grace. If
+//! publishing is interrupted, the next start of the run finishes it: it places the same files again.
 
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures::StreamExt as _;
 use futures::future::join_all;
 use tracing::{info, warn};
@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use super::audit::audit_staged;
 use super::contracts::store_contracts;
 use super::formats::{self, TableFormat};
+use super::grace::keep_until;
 use super::manifest::{Manifest, PublicationId};
 use super::staging::Staging;
 use crate::clock::{Stage, Stopwatch};
@@ -40,6 +41,10 @@ pub struct Publishing<'a> {
     pub success_file: bool,
     /// Measures the time of the audit and of the commits.
     pub stages: &'a Stopwatch,
+    /// How long the files that are replaced are kept.
+    pub grace: TimeDelta,
+    /// The current time.
+    pub now: &'a (dyn Fn() -> DateTime<Utc> + Sync),
     /// Called when a table is in its place.
     pub moved: &'a (dyn Fn() + Sync),
 }
@@ -50,6 +55,8 @@ pub struct Published {
     pub manifest: Manifest,
     /// What went wrong with tables of a format that the pipeline does not name.
     pub warnings: Vec<String>,
+    /// Until when the replaced files are kept. Then [`tidy`] deletes them. `None` if nothing is left to delete.
+    pub kept_until: Option<DateTime<Utc>>,
 }
 
 /// Audits the staged tables, moves them to their places and writes the manifest.
@@ -125,11 +132,22 @@ pub async fn publish(
         return Err(published_by_another(*layout));
     }
     // The snapshot is published. If this fails, the next start clears the leftovers.
-    if let Err(error) = tidy(store, how.lock, &manifest).await {
+    let replaces = |published: &Manifest| published.tables != manifest.tables;
+    let is_kept = how.published.as_ref().is_some_and(replaces) && how.grace > TimeDelta::zero();
+    let kept_until = is_kept.then(|| (how.now)() + how.grace);
+    let tidied = match kept_until {
+        Some(until) => keep_until(store, how.lock, *layout, until).await,
+        None => tidy(store, how.lock, &manifest).await,
+    };
+    if let Err(error) = tidied {
         warn!(%error, "failed to clear leftovers of the publication");
     }
     info!(snapshot = %layout.snapshot, run = staging.id.run, generation = manifest.generation, "published");
-    Ok(Published { manifest, warnings })
+    Ok(Published {
+        manifest,
+        warnings,
+        kept_until,
+    })
 }
 
 /// The manifest to publish, given the one that is published now.
@@ -331,8 +349,8 @@ pub async fn heal(
 /// staged files.
 ///
 /// # Errors
-/// A lake that fails.
-async fn tidy(store: &Store, lock: &Lock, manifest: &Manifest) -> Result<()> {
+/// A lock that is lost, or a lake that fails.
+pub async fn tidy(store: &Store, lock: &Lock, manifest: &Manifest) -> Result<()> {
     let layout = Layout {
         snapshot: manifest.snapshot,
     };

@@ -234,6 +234,7 @@ pub(super) struct PublishSpec {
     pub(super) max_null_change: Option<Spanned<f64>>,
     pub(super) max_total_change: Option<Spanned<f64>>,
     pub(super) success_file: bool,
+    pub(super) grace_minutes: Option<Spanned<i64>>,
     pub(super) report: bool,
 }
 

@@ -77,6 +77,7 @@ pub(super) const MAX_FAILED_RATIO: Ratio = ratio("publish.max_failed_ratio", 1.0
 pub(super) const MAX_ROW_CHANGE: Ratio = ratio("publish.max_row_change", 100.0, 0.5);
 pub(super) const MAX_NULL_CHANGE: Ratio = ratio("publish.max_null_change", 1.0, 0.1);
 pub(super) const MAX_TOTAL_CHANGE: Ratio = ratio("publish.max_total_change", 100.0, 0.5);
+pub(super) const GRACE_MINUTES: Whole = whole("publish.grace_minutes", 0..=MOST_MINUTES, 0);
 pub(super) const ALERT_NIGHTS: Whole = whole("alerts.nights", 2..=90, 28);
 pub(super) const QUIET_NIGHTS: Whole = whole("alerts.quiet_nights", 0..=90, 7);
 pub(super) const MAX_AGE_HOURS: Whole = whole("alerts.max_age_hours", 1..=8760, 36);
@@ -286,6 +287,8 @@ pub(super) const KEYS: &[Key] = &[
         "The largest change in the total of a column of counts, as a share of the previous total."),
     key("publish.success_file", Flag, Value("false"),
         "Whether to write an empty `_SUCCESS` file into each partition."),
+    number(GRACE_MINUTES,
+        "How long a start that replaces a snapshot waits until it deletes the replaced files, in minutes, so that queries that have read the old manifest can finish. A plain glob sees both snapshots until then."),
     key("publish.report", Flag, Value("false"),
         "Whether to write `_reports/<date>.html` into the lake, the page of `backlake report`. If that fails, the run warns and its exit code stays the same."),
 

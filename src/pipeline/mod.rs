@@ -15,6 +15,7 @@ mod first_file;
 mod frontier;
 mod gates;
 mod gathered;
+mod grace;
 mod init;
 mod invalid;
 mod key_docs;

@@ -17,6 +17,7 @@ use super::alerting::alert;
 use super::attempts::ArchivedBatch;
 use super::gates::{held, not_less};
 use super::gathered::Gathered;
+use super::grace::outlive_queries;
 use super::means::Means;
 use super::page::write_page;
 use super::page_tables::PageTables;
@@ -123,16 +124,26 @@ impl<'a> Publication<'a> {
             published: self.published.take(),
             formats: &pipeline.lake.table_formats,
             success_file: pipeline.publish.success_file,
+            grace: pipeline.publish.grace,
+            now: &|| env.clock.now(),
             stages: &self.stages,
             moved: &|| (env.on_progress)(Progress::Moved),
         };
-        let Published { manifest, warnings } = publish(&staging, manifest, &how).await?;
+        let Published {
+            manifest,
+            warnings,
+            kept_until,
+        } = publish(&staging, manifest, &how).await?;
         (env.on_progress)(Progress::Manifested);
         let mut report = self.report(&manifest, RunState::Published, findings, means);
         report.warnings = warnings;
         let failed = alert(&self.start, &mut report).await;
         report.warnings.extend(write_page(&self.start).await);
         report.warnings.extend(failed);
+        if let Some(until) = kept_until {
+            let left = outlive_queries(&self.start, &manifest, until).await;
+            report.warnings.extend(left);
+        }
         Ok(RunEnd {
             report,
             error: None,

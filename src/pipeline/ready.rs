@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chrono::NaiveDate;
+use chrono::{NaiveDate, TimeDelta};
 use url::Url;
 
 use super::file::{ContinueOpen, NotifyFormat, Occasion, OnFinding};
@@ -181,6 +181,8 @@ pub struct PublishSettings {
     pub change_bounds: ChangeBounds,
     /// Whether partitions get a `_SUCCESS` file.
     pub success_file: bool,
+    /// How long the files of a replaced snapshot are kept.
+    pub grace: TimeDelta,
     /// Whether the snapshot gets a report page.
     pub report: bool,
 }

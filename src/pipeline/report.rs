@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 use tracing::warn;
@@ -337,6 +337,11 @@ pub enum Progress {
     Moved,
     /// The manifest is written: the snapshot is published.
     Manifested,
+    /// The files of the replaced snapshot are kept for their readers; then they are deleted.
+    KeepsReplaced {
+        /// When they are deleted.
+        until: DateTime<Utc>,
+    },
     /// The lake fails, and the run waits for it.
     LakeFails,
     /// The lake works again.

@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
-use chrono::NaiveDate;
+use chrono::{NaiveDate, TimeDelta};
 use toml::Spanned;
 
 use super::checked::File;
@@ -394,6 +394,7 @@ impl File<'_> {
     }
 
     fn publish(&self, spec: PublishSpec) -> Result<PublishSettings> {
+        let grace = self.whole(&keys::GRACE_MINUTES, spec.grace_minutes)?;
         Ok(PublishSettings {
             max_failed_ratio: self.ratio(&keys::MAX_FAILED_RATIO, spec.max_failed_ratio)?,
             on_drift: spec.on_drift,
@@ -404,6 +405,7 @@ impl File<'_> {
                 totals: self.ratio(&keys::MAX_TOTAL_CHANGE, spec.max_total_change)?,
             },
             success_file: spec.success_file,
+            grace: TimeDelta::minutes(grace.into()),
             report: spec.report,
         })
     }

@@ -272,6 +272,13 @@ impl Layout {
             .ok()
     }
 
+    /// The date of the partition that a file is in.
+    pub(crate) fn date_of_file(path: &Path) -> Option<NaiveDate> {
+        let partition = path.parts().nth(1)?;
+        let date = partition.as_ref().strip_prefix("snapshot_date=")?;
+        date.parse().ok()
+    }
+
     /// A marker that the snapshot was deleted, to tell it from a snapshot that was started and never published.
     pub(crate) fn pruned(self) -> Path {
         Path::from(format!("_runs/{}/pruned", self.snapshot))

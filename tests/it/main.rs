@@ -29,6 +29,7 @@ mod delta;
 mod faulty;
 mod flattening;
 mod full;
+mod grace;
 mod harness;
 mod hiccups;
 mod history;

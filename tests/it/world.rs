@@ -186,7 +186,8 @@ impl World {
     /// The lake is sound.
     pub(crate) async fn check_lake(&self, what: &str) {
         let store = self.store();
-        assert_eq!(strays(&store).await.unwrap(), [""; 0], "{what}");
+        let found = strays(&store, self.clock.now()).await.unwrap();
+        assert_eq!(found, [""; 0], "{what}");
         for date in snapshots(&store).await.unwrap() {
             let found = audit(&store, date).await.unwrap().unwrap();
             assert_eq!(found.problems, [""; 0], "{what}");
