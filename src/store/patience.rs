@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
@@ -33,6 +33,9 @@ pub(super) struct Patience {
     limit: Duration,
     /// How many operations are tried again now.
     failing: Arc<watch::Sender<u32>>,
+    /// Wakes those who wait until none is. Unlike the receivers of a channel, in the order in which they came: batches go
+    /// on in their order.
+    healthy: Arc<Notify>,
     /// Whether any operation has succeeded: only credentials that have worked can expire.
     worked: Arc<AtomicBool>,
     /// Whether the patience ended, and no operation has succeeded since then. Then a failure counts at once.
@@ -48,6 +51,7 @@ impl Patience {
             stop: stop.clone(),
             limit,
             failing: Arc::new(watch::Sender::new(0)),
+            healthy: Arc::default(),
             worked: Arc::default(),
             is_over: Arc::default(),
             strict: false,
@@ -80,7 +84,7 @@ impl Patience {
                 return end;
             }
         };
-        let _failing = Failing::new(&self.failing);
+        let _failing = Failing::new(self);
         let start = self.clock.running();
         let (mut wait, mut said) = (Duration::ZERO, None);
         loop {
@@ -155,25 +159,31 @@ impl Patience {
 
     /// Waits until nothing is tried again.
     pub(super) async fn healthy(&self) {
-        let mut failing = self.failing.subscribe();
-        // `self` keeps the sender alive, so waiting cannot fail.
-        let _ = failing.wait_for(|failing| *failing == 0).await;
+        loop {
+            // It hears of what happens after this line, also before it is awaited.
+            let healthy = self.healthy.notified();
+            if *self.failing.borrow() == 0 {
+                return;
+            }
+            healthy.await;
+        }
     }
 }
 
 /// Counts one operation that is tried again, until it is dropped.
-struct Failing<'a>(&'a watch::Sender<u32>);
+struct Failing<'a>(&'a Patience);
 
 impl<'a> Failing<'a> {
-    fn new(failing: &'a watch::Sender<u32>) -> Self {
-        failing.send_modify(|failing| *failing += 1);
-        Self(failing)
+    fn new(patience: &'a Patience) -> Self {
+        patience.failing.send_modify(|failing| *failing += 1);
+        Self(patience)
     }
 }
 
 impl Drop for Failing<'_> {
     fn drop(&mut self) {
-        self.0.send_modify(|failing| *failing -= 1);
+        self.0.failing.send_modify(|failing| *failing -= 1);
+        self.0.healthy.notify_waiters();
     }
 }
 
