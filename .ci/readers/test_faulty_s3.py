@@ -117,8 +117,9 @@ def undisturbed(chain, commands):
 
 
 def play(chain, plans, expected):
-    """Does the commands, each with its plan; returns how often each pair was met, and the exit codes of the commands."""
-    codes = collections.Counter()
+    """Does the commands, each with its plan; returns how often each pair was met, the exit codes of the commands, and the
+    plans that a command has not met."""
+    codes, missed = collections.Counter(), []
     chain.must("run", DAY_BEFORE)
     for command, plan in plans:
         chain.proxy.plan_for_next(plan)
@@ -126,6 +127,8 @@ def play(chain, plans, expected):
         what = f"{chain.name}: {command} with {plan}: exit {done.returncode}\n{done.stderr[-6000:]}"
         # How many requests a command sends differs a little: how often it renews its lock depends on the time it takes.
         assert chain.proxy.has_begun or not done.returncode, what
+        if not chain.proxy.has_begun:
+            missed.append((command, plan))
         assert not any(words in done.stderr for words in FALSE), what
         codes[done.returncode, plan.fault if plan else ""] += 1
         if done.returncode:
@@ -138,7 +141,7 @@ def play(chain, plans, expected):
     assert report.returncode == 0, (chain.name, report.stdout, report.stderr)
     reconciled = json.loads(report.stdout)["reconciled"]
     assert reconciled["different"] == 0, (chain.name, reconciled)
-    return chain.proxy.reached, codes
+    return chain.proxy.reached, codes, missed
 
 
 def plans_of(expected, size, chance):
@@ -191,13 +194,16 @@ def test_whatever_the_store_does_no_response_is_lost_and_nothing_is_paid_twice(b
         with Chain(backlake, s3, bucket, folder, f"{kind}-{number}", is_large) as chain:
             return play(chain, some, expected)
 
-    reached, codes = collections.Counter(), collections.Counter()
+    reached, codes, missed = collections.Counter(), collections.Counter(), []
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        for of_chain, ended in pool.map(chain_of, range(count)):
+        for of_chain, ended, not_met in pool.map(chain_of, range(count)):
             reached += of_chain
             codes += ended
+            missed += not_met
     measured(f"faulty S3, {kind}: {count} chains of {commands}; commands by exit code and fault: {dict(sorted(codes.items()))}; "
+             f"{len(missed)} of {codes.total()} have not met their fault; "
              f"requests by kind and fault: {dict(sorted(reached.items()))}")
     planned = {(plan.kind, plan.fault) for found in plans.values() for plan in found}
     assert planned <= set(reached), f"never reached: {sorted(planned - set(reached))}"
+    assert len(missed) * 10 <= codes.total(), f"too many faults were not met: {missed}"
     assert is_large or {fault for _, fault in planned} == set(FAULTS), planned
