@@ -143,7 +143,7 @@ impl Error {
         Self::new(ErrorKind::Unexpected, message)
     }
 
-    /// A usage error with its cause, and with what to do about a cause that is clear by itself.
+    /// A usage error with its cause. If the cause alone shows what to do, that is the hint.
     pub fn usage_caused_by(message: impl Into<String>, source: impl Into<BoxedError>) -> Self {
         let source = source.into();
         Self {

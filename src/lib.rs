@@ -36,22 +36,22 @@
 //! - [`ledger`] records what is asked and archives every response before anything else happens to it.
 //! - [`fetch`] sends batches within the account's limits and the budget, and settles unknown charges.
 //! - [`flatten`] turns response bytes into rows. [`lake`] publishes them: write, audit, publish.
-//! - [`history`] compares snapshots. [`upkeep`] says what became of each night, deletes what is old
-//!   and packs small objects. [`alerts`] says what needs attention, and tells it once. [`report`]
-//!   draws what moved as one HTML page.
+//! - [`history`] compares snapshots. [`upkeep`] says what became of each night, abandons runs, deletes
+//!   what is old and packs small objects. [`alerts`] says what needs attention, and tells it once.
+//!   [`report`] draws what moved as one HTML page.
 //! - [`simulator`] is the provider, embedded, for demos and tests.
 //! - [`pipeline`] is the only module that knows every stage: it runs a pipeline file.
 //! - [`cli`] is the only module that prints.
 //!
-//! Rows come from the ledger alone, also those that a run flattens while it still fetches. So an
-//! interrupted run continues, `replay` rebuilds a snapshot for free, and nothing that is archived is
-//! paid for twice.
+//! Rows come from the ledger alone, also those that a run flattens and writes while it still fetches.
+//! So an interrupted run continues, `replay` rebuilds a snapshot for free, and nothing that is archived
+//! is paid for twice.
 //!
 //! The shared vocabulary: `aside` (keeps work for the processor off the threads that wait for the
-//! network), [`clock`] (time comes from outside), [`contract`] (the schemas of the tables), [`counted`]
-//! (numbers of things), [`error`], [`fate`], [`files`] (opening never waits for a FIFO), [`money`], [`question`] (what a
-//! run asks, and of whom), [`secret`] (keeps credentials out of messages and the archive), [`stop`]
-//! and [`visible`] (foreign text is escaped before it is printed).
+//! network), [`clock`] (time comes from outside), [`contract`] (the schemas of the tables),
+//! [`counted`] (a number with its noun), [`error`], [`fate`], [`files`] (opening never waits for a
+//! FIFO), [`money`], [`question`] (what a run asks, and of whom), [`secret`] (keeps credentials out of
+//! messages and the archive), [`stop`] and [`visible`] (foreign text is escaped before it is printed).
 
 pub mod targets;
 pub mod provider;

@@ -55,7 +55,7 @@ pub struct Finding {
 pub struct Alert {
     /// The rule.
     pub rule: Rule,
-    /// What tells it apart from the other alerts of its rule, on every night.
+    /// Identifies it among the alerts of its rule, and is the same on every night.
     pub key: String,
     /// How serious it is.
     pub severity: Severity,

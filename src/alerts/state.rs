@@ -8,15 +8,15 @@ use super::tell::{Memory, WORSE};
 use crate::error::{Context as _, Error, Result};
 use crate::store::{Layout, Lock, Store};
 
-/// Whether it is known if all pages moved together since the night before.
+/// Whether the pages were compared to find out if all of them moved together since the night before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ShiftCheck {
-    /// It was looked at; if they did, there is an alert.
+    /// They were compared. If all moved together, there is an alert.
     Checked,
     /// The rule is switched off.
     Off,
-    /// No night before can be compared.
+    /// There is no earlier night to compare with.
     OneNight,
     /// Too few pages have enough referring main domains.
     FewPages,

@@ -18,7 +18,7 @@ const MOST: usize = 20_000;
 pub(super) struct Memory {
     /// The rule.
     pub(super) rule: Rule,
-    /// What tells it apart from the other alerts of its rule.
+    /// Identifies it among the alerts of its rule.
     pub(super) key: String,
     /// The first night of an unbroken row of nights.
     pub(super) since: NaiveDate,

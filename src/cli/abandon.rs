@@ -21,9 +21,9 @@ Examples:
   backlake abandon lake --snapshot 2026-11-23                                 dry run
   backlake abandon pipelines/nightly.toml --snapshot 2026-11-23 --yes
 
-For a run that was started with the wrong settings or the wrong list. What it has paid for stays in
-the archive until `prune` deletes it, and its cost stays in the books, but it is never published. A
-published snapshot stays as it is. After that, `run` starts the date again, and pays again.";
+Use it for a run that was started with the wrong settings or the wrong list. An abandoned run is
+never published. Its responses stay in the archive until `prune` deletes them, and its cost still
+counts. A published snapshot stays as it is. The next `run` starts the date again, and pays again.";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -86,7 +86,7 @@ fn text(found: &Unfinished, file: &str, done: bool) -> String {
         "it has sent nothing".to_owned()
     } else {
         format!(
-            "paid: {} in {}{unknown}; the responses for {} stay in the archive until it is pruned",
+            "paid: {} in {}{unknown}; the responses for {} stay in the archive until `prune` deletes them",
             exact(found.cost_usd),
             counted(found.requests, "request"),
             counted(found.answered, "target"),

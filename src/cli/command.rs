@@ -89,7 +89,7 @@ pub(super) enum Command {
     Prune(PruneArgs),
     /// Pack the small objects of published snapshots, one tar per date (dry run unless --yes)
     Compact(CompactArgs),
-    /// Serve the simulated provider on loopback until it is stopped, or publish nights
+    /// Serve the simulated provider on loopback, or publish simulated nights
     Simulate(SimulateArgs),
     /// Show the columns of the tables, or the JSON Schema of the pipeline file
     Schema(SchemaArgs),

@@ -1,4 +1,4 @@
-//! `simulate`: serve the simulated provider on loopback, or publish nights of it.
+//! `simulate`: serve the simulated provider on loopback, or publish simulated nights.
 
 use std::num::NonZeroU32;
 
@@ -42,7 +42,7 @@ pub(super) struct SimulateArgs {
     /// The pipeline file whose nights to publish
     #[arg(requires = "nights")]
     file: Option<String>,
-    /// Replace [lake] url of that file
+    /// Replace [lake] url of the pipeline file
     #[arg(long, env = "BACKLAKE_LAKE", value_name = "URL")]
     lake: Option<String>,
 }

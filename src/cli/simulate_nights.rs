@@ -88,7 +88,7 @@ impl Nights {
             Provider::Remote(url) => {
                 let message = format!("--nights: {} asks {}", escaped(&self.file), escaped(url));
                 return Err(Error::usage(message).with_hint(
-                    "only invented nights can be made up; `backlake init LIST` writes a pipeline file that asks the simulator",
+                    "nothing was sent; --nights publishes only invented data: set [api] base_url to \"simulator\", or let `backlake init LIST` write a pipeline file that asks the simulator",
                 ));
             }
         }
@@ -105,7 +105,7 @@ fn text(reports: &[RunReport], lake: &str) -> String {
     let requests = reports.iter().map(|report| report.requests).sum();
     let cost: Usd = reports.iter().map(|report| report.cost_usd).sum();
     format!(
-        "{nights} of invented data, {} to {}, are published in {lake}\n\n  lines       {}  each night\n  requests    {}\n  cost        {}  nothing was paid\n\nLook at it: backlake report {lake} --out report.html\n",
+        "published {nights} of invented data in {lake}, {} to {}\n\n  lines       {}  each night\n  requests    {}\n  cost        {}  nothing was paid\n\nLook at it: backlake report {lake} --out report.html\n",
         first.snapshot,
         last.snapshot,
         count(last.lines),

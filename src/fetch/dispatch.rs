@@ -248,8 +248,8 @@ impl<'a, 'f, P: DoubleEndedIterator<Item = Batch>> Dispatcher<'a, 'f, P> {
     fn part(&mut self, part: Part) -> Work {
         let room = self.isolation.room(&part);
         while self.isolation.fresh.len() < room {
-            // The last batch, so that the rest of it, which is sent at the end, holds back no row of
-            // the others.
+            // The last batch of the plan: what is left of it is sent at the end, and no row of the
+            // other batches has to wait for that.
             match self.planned.next_back() {
                 Some(batch) => self.isolation.fresh.extend(batch.targets),
                 None => break,

@@ -35,7 +35,7 @@ pub(super) trait Goal<V: Versioned>: Send + Sync {
 /// Commits what is missing to reach the goals, and returns the number of commits. The changes of all tables are prepared
 /// together. Once all of them are known, all commits are sent together, so that the tables change at nearly the same time.
 ///
-/// If one of them fails, the others are made all the same: a repeated call continues.
+/// If one of them fails, the others are still sent, and a repeated call continues.
 pub(super) async fn reach<V: Versioned, G: Goal<V>>(
     tables: &mut [V],
     goal_of: impl Fn(Table) -> Result<Option<G>>,

@@ -1,5 +1,5 @@
-//! How long the files of a replaced snapshot are kept. The marker of a publication says so, for those who look at the lake
-//! meanwhile.
+//! How long the files of a replaced snapshot are kept. The marker of a publication says so, for other processes that look
+//! at the lake during that time.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

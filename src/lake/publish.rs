@@ -4,7 +4,7 @@
 //! In an object store every file appears completely. What takes long is done before the first table appears: files are
 //! made durable, and large ones are uploaded. Then all tables are made visible together. A replacement's files are placed
 //! next to the files they replace, under different names. Then the tables of other formats, if there are any, and the
-//! manifest switch to the new files atomically, and the replaced files are deleted, at once or after a time of grace. If
+//! manifest switch to the new files atomically, and the replaced files are deleted, at once or after a grace period. If
 //! publishing is interrupted, the next start of the run finishes it: it places the same files again.
 
 use std::path::PathBuf;

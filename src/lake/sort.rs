@@ -81,7 +81,7 @@ impl Sorter {
         })
     }
 
-    /// Whether a row of this batch sorts below a key up to which rows were taken. Such a batch must not be added.
+    /// Whether a row of this batch belongs before rows that were already taken. Such a batch must not be added.
     ///
     /// # Errors
     /// Rows that lack a sort column.
@@ -94,8 +94,8 @@ impl Sorter {
         Ok(late.any(|is_below| is_below))
     }
 
-    /// Takes the rows below a key, all of which must have arrived: the full batches of them, and a rest that is to be
-    /// given back by [`Self::carry`]. `None` once rows were spilled: [`Self::finish`] returns them then.
+    /// Takes the rows below a key, all of which must have arrived. [`Taken`] returns those that fill batches; the caller
+    /// gives the rest back with [`Self::carry`]. `None` if rows were spilled: then only [`Self::finish`] returns rows.
     ///
     /// # Errors
     /// Rows that lack a sort column.

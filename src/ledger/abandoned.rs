@@ -19,7 +19,7 @@ impl Ledger {
         // A run that is being abandoned has both records.
         all.retain(|abandoned| current.iter().all(|record| record.run != abandoned.run));
         all.extend(current);
-        // The sort is stable: of the runs of one generation, those that were abandoned came first.
+        // The sort is stable, so abandoned runs come before the current run of the same generation.
         all.sort_by_key(|record| (record.first_batch, record.generation));
         Ok(all)
     }
@@ -57,7 +57,7 @@ impl Ledger {
         self.store.put(&path, json.into()).await
     }
 
-    /// Deletes what makes a start continue a run: its record, as the last. Its record as an abandoned run is kept.
+    /// Deletes what makes a start continue a run, its record last. The record under the name of an abandoned run stays.
     ///
     /// # Errors
     /// A lock that is lost, or a lake that fails.
@@ -68,7 +68,8 @@ impl Ledger {
         lock.delete(&self.layout.run(record.generation)).await
     }
 
-    /// Deletes the mark of a replacement, while the lock is held: its start is not waited for any more.
+    /// Deletes the marker of a replacement while the lock is held. A start deletes its own marker at its end; an abandoned
+    /// replacement has no such start.
     ///
     /// # Errors
     /// A lock that is lost, or a lake that fails.

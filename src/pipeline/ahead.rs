@@ -1,12 +1,12 @@
 //! Flattens, sorts and writes while a run still fetches, so that publishing has only the rest to do.
 //!
 //! This never holds back a request or the archive: only the ids of archived responses are queued;
-//! the responses are read back from the archive. What is not flattened when fetching ends,
-//! publishing reads. If this fails, publishing reads everything.
+//! the responses are read back from the archive. Publishing reads the responses that are not
+//! flattened when fetching ends. If this fails, publishing reads all of them.
 //!
 //! # Memory
-//! What [`PageTables`] needs, which publishing takes over, and a few responses; also the target
-//! numbers of the responses that wait.
+//! [`PageTables`], which publishing takes over, a few responses, and the target numbers of the
+//! responses in the queue.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -114,7 +114,7 @@ async fn follow(
     loop {
         let read = tokio::select! {
             biased;
-            // So that it is known at once what is written.
+            // First, so that the number of written rows is reported at once.
             ended = tables.step_ends(), if tables.has_step() => {
                 ended?;
                 continue;

@@ -1,7 +1,7 @@
 //! How far the rows of a snapshot are final: below the first target whose response is still to come.
 //!
-//! Only a row of an item that matches no target, or of a response that comes twice, can come below
-//! that. The sorter notices such a row.
+//! Only an item that matches no target, or a response that arrives twice, can still add a row below
+//! it. The sorter notices such a row.
 //!
 //! # Memory
 //! A byte per target, besides the sorted list.
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::targets::{TargetId, TargetList};
 
-/// Final rows are worth writing once so many targets more are settled, as many as a sorted batch has
+/// By how many targets the frontier must move before rows are written: as many as a sorted batch has
 /// rows.
 const STEP: usize = 16384;
 

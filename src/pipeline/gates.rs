@@ -133,7 +133,7 @@ pub(super) fn same_question(
     let hint = match which {
         Existing::Published => "nothing was sent; use another [lake] url, another --snapshot, or the settings that it was started with".to_owned(),
         Existing::Unfinished => format!(
-            "nothing was sent; use the settings that it was started with, or abandon that run, which keeps what it has paid for but never publishes it: `backlake abandon {lake} --snapshot {snapshot}`"
+            "nothing was sent; use the settings that it was started with, or give the run up with `backlake abandon {lake} --snapshot {snapshot}`: its responses stay in the archive, but it is never published"
         ),
     };
     Err(Error::usage(message).with_hint(hint))

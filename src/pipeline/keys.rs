@@ -288,7 +288,7 @@ pub(super) const KEYS: &[Key] = &[
     key("publish.success_file", Flag, Value("false"),
         "Whether to write an empty `_SUCCESS` file into each partition."),
     number(GRACE_MINUTES,
-        "How long a start that replaces a snapshot waits until it deletes the replaced files, in minutes, so that queries that have read the old manifest can finish. A plain glob sees both snapshots until then."),
+        "How long a start that replaces a snapshot waits before it deletes the replaced files, in minutes, so that queries that have read the old manifest can finish. A plain glob sees both snapshots until then."),
     key("publish.report", Flag, Value("false"),
         "Whether to write `_reports/<date>.html` into the lake, the page of `backlake report`. If that fails, the run warns and its exit code stays the same."),
 

@@ -4,8 +4,8 @@
 //! batches follow the order of names holds few rows, and has little left to write after the last
 //! response. The files are the same in whatever order the responses come.
 //!
-//! The work is done in steps, one after the other, away from the threads that wait. Rows that come
-//! meanwhile wait for the next step. Each step is a task that simulated time waits for.
+//! The work is done in steps, one after the other, off the threads that wait for the network. Rows
+//! that arrive during a step wait for the next one. Simulated time waits for the end of each step.
 //!
 //! # Memory
 //! [`MemoryBudget`] gives the formula; also the rows that wait.
@@ -65,7 +65,8 @@ struct Rows {
 }
 
 impl<'a> PageTables<'a> {
-    /// The tables before any response is added. The targets with these fates await theirs.
+    /// The tables before any response is added. Targets with one of the fates in `awaited` still wait
+    /// for a response.
     ///
     /// # Errors
     /// A contract that cannot be sorted by.
@@ -108,7 +109,7 @@ impl<'a> PageTables<'a> {
         })
     }
 
-    /// Begins again without any response, and writes no row before all are there.
+    /// Starts again without any response, and writes rows only after all responses are added.
     ///
     /// # Errors
     /// A contract that cannot be sorted by.
@@ -209,7 +210,7 @@ impl<'a> PageTables<'a> {
         }))
     }
 
-    /// Whether there is a step whose end was not waited for.
+    /// Whether a step has begun and nothing has waited for its end yet.
     pub(super) fn has_step(&self) -> bool {
         self.step.is_some()
     }
@@ -306,5 +307,5 @@ impl Rows {
 }
 
 fn failed_before() -> Error {
-    Error::unexpected("sorting and writing rows has failed before")
+    Error::unexpected("an earlier step failed to sort or write rows")
 }

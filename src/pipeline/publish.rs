@@ -51,7 +51,7 @@ pub(super) struct Publication<'a> {
     /// What is published of this date now.
     published: Option<Manifest>,
     when_damaged: WhenDamaged,
-    /// What is flattened already.
+    /// The tables of the responses that are flattened already.
     ahead: Option<PageTables<'a>>,
     stages: Stopwatch,
 }

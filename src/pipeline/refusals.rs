@@ -89,8 +89,8 @@ fn is_refusal(attempt: &Attempt) -> bool {
 /// The targets of a list that the provider refused in earlier runs.
 pub(super) type EarlierRefusals = Vec<(TargetId, RefusedTarget)>;
 
-/// Whether a run that starts at `now` does not ask for a target because an earlier run was refused it: it is asked for
-/// again after `pause`.
+/// Whether a run that starts at `now` skips this target: the provider refused it in an earlier run, and `pause` has not
+/// passed since then.
 fn is_skipped(refused: &RefusedTarget, pause: chrono::Duration, now: DateTime<Utc>) -> bool {
     !pause.is_zero() && now < refused.refused_at + pause
 }

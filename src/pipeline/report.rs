@@ -328,8 +328,8 @@ pub enum Progress {
     },
     /// A response is flattened. While a run fetches, this is for responses that are archived already.
     Flattened,
-    /// So many rows of pages are written by now. While a run fetches, these are the rows that no
-    /// later response can precede.
+    /// This many rows of pages are written. While a run fetches, these are the rows before which no
+    /// later response has a row.
     Written(u64),
     /// All tables are staged.
     Staged,

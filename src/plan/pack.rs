@@ -17,9 +17,9 @@
 //! short batch can move the result away from the bound.
 //!
 //! These rules choose among all domains, so a batch has domains from anywhere in the alphabet. But
-//! publishing can begin with the first rows only when no open batch can have a row before them. So
-//! the domains are first packed in windows of some consecutive ones. If that takes no batch more, the
-//! batches follow the order of the domains, except within a window.
+//! a row can be written early only if no open batch can have a row before it. So the domains are first
+//! packed in windows of consecutive domains. If this needs no extra batch, the batches follow the
+//! order of the domains, except within a window.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -42,7 +42,7 @@ pub struct Share {
 const WINDOWS: [u64; 3] = [32, 256, u64::MAX];
 
 /// Packs root domains into batches within both caps. `sizes` are their numbers of targets. Batches
-/// follow the order of the domains roughly, where that takes no batch more.
+/// roughly follow the order of the domains where this needs no extra batch.
 ///
 /// The time is proportional to the domains plus the batches times their caps, and the memory to the
 /// domains.
@@ -59,11 +59,11 @@ pub fn pack(sizes: &[u32]) -> Vec<Vec<Share>> {
     let mut best: Option<Vec<Vec<Share>>> = None;
     for window in WINDOWS {
         let batches = pack_in_windows(sizes, window);
-        let all = batches.len() as u64 == fewest;
+        let is_fewest = batches.len() as u64 == fewest;
         if best.as_ref().is_none_or(|best| batches.len() < best.len()) {
             best = Some(batches);
         }
-        if all {
+        if is_fewest {
             break;
         }
     }

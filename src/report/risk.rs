@@ -72,7 +72,7 @@ fn spam(since: Option<&Summary>) -> Markup {
     let what = format!("spam score of the backlinks since {}", since.from);
     card(
         "Spam score rises",
-        [&what, "The score of no page rose."],
+        [&what, "No page has a higher score now."],
         "spam-risen",
         since.spam.len(),
         table,

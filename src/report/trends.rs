@@ -28,7 +28,7 @@ pub(super) fn section(report: &Report) -> Markup {
                         @if number > 0 { ", " }
                         span class="night" { (date) }
                     }
-                    ": all pages moved together, and the web did not."
+                    ": all pages moved together, although the web did not change."
                 }
             }
             (by_label(report))

@@ -196,7 +196,7 @@ fn looked_for(alerts: &Alerts) -> (&'static str, &'static str, String) {
             "not looked for",
             "The rule index_shift is switched off.",
         ),
-        ShiftCheck::OneNight => ("flat", "not known", "This takes a second night."),
+        ShiftCheck::OneNight => ("flat", "not known", "This needs a second night."),
         ShiftCheck::FewPages => (
             "flat",
             "not known",

@@ -279,7 +279,7 @@ impl Layout {
         date.parse().ok()
     }
 
-    /// A marker that the snapshot was deleted, to tell it from a snapshot that was started and never published.
+    /// A marker that nothing of this date waits to be published: its snapshot was deleted, or its run was abandoned.
     pub(crate) fn pruned(self) -> Path {
         Path::from(format!("_runs/{}/pruned", self.snapshot))
     }

@@ -33,8 +33,8 @@ pub(super) struct Patience {
     limit: Duration,
     /// How many operations are tried again now.
     failing: Arc<watch::Sender<u32>>,
-    /// Wakes those who wait until none is. Unlike the receivers of a channel, in the order in which they came: batches go
-    /// on in their order.
+    /// Wakes what waits until nothing is tried again, in the order in which the waits began, so that batches go on in
+    /// their order. A watch channel would wake its receivers in any order.
     healthy: Arc<Notify>,
     /// Whether any operation has succeeded: only credentials that have worked can expire.
     worked: Arc<AtomicBool>,
@@ -160,7 +160,7 @@ impl Patience {
     /// Waits until nothing is tried again.
     pub(super) async fn healthy(&self) {
         loop {
-            // It hears of what happens after this line, also before it is awaited.
+            // Created before the check, so that no wake-up between the check and the await is lost.
             let healthy = self.healthy.notified();
             if *self.failing.borrow() == 0 {
                 return;

@@ -91,8 +91,8 @@ fn column_of<'b>(list: &ListFile<'_>, batch: &'b RecordBatch, name: &str) -> Res
     })
 }
 
-/// A kept column of a batch, cast to text. `before` is the number of rows before this batch. A value that cannot be cast is an error: a null in its place would look like a
-/// missing label.
+/// A kept column of a batch, cast to text. `before` is the number of rows before this batch. A value that cannot be cast is
+/// an error: a null in its place would look like a missing label.
 fn as_text(list: &ListFile<'_>, batch: &RecordBatch, name: &str, before: u64) -> Result<ArrayRef> {
     let column = column_of(list, batch, name)?;
     let (list, shown) = (list.named(), shown(name));

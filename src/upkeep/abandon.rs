@@ -1,8 +1,8 @@
 //! Abandons an unfinished run or replacement, so that another one of its date can begin: for one that was started with
 //! wrong settings, which no start with the right ones continues.
 //!
-//! What the run has paid for stays in the archive until it is pruned, and its cost stays in the books. What is published
-//! stays as it is. The run's record goes last, so an interrupted abandonment is repeated as a whole.
+//! The responses of the run stay in the archive until it is pruned, and its cost still counts. What is published stays as
+//! it is. The run's record is deleted last, so an interrupted `abandon` is repeated from its beginning.
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ pub async fn abandon(
     clock: &Clock,
     stop: &Stop,
 ) -> Result<Option<Unfinished>> {
-    // Before the lock, which would leave a folder for a date that was never started.
+    // Checked before the lock is taken: a lock would create a folder for a date that was never started.
     if to_abandon(store, snapshot).await?.is_none() {
         return Ok(None);
     }
@@ -143,11 +143,11 @@ async fn describe(
     }))
 }
 
-/// Removes what a replacement left that was interrupted while it was published.
+/// Removes what is left of a replacement whose publication was interrupted.
 async fn restore(store: &Store, ledger: &Ledger, lock: &Lock, published: &Manifest) -> Result<()> {
     if is_untidy(store, published.snapshot).await? {
         heal(store, TableFormat::VARIANTS, lock, published).await?;
     }
-    // Else the next `--replace` would be taken for a repetition of the start that published the snapshot.
+    // With its marker, the next `--replace` would look like a repetition of the start that published the snapshot.
     ledger.unmark_replacing(&published.run).await
 }

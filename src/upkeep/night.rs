@@ -28,7 +28,7 @@ pub enum NightState {
     Missing,
     /// The snapshot was published and deleted later.
     Pruned,
-    /// The run was abandoned, and no other one was started.
+    /// The run was abandoned, and no other run was started.
     Abandoned,
     /// The manifest cannot be read.
     Damaged,
@@ -90,7 +90,7 @@ pub(super) struct Evidence {
     /// Why the manifest cannot be read.
     pub(super) damaged: Option<Error>,
     pub(super) pruned: bool,
-    /// Whether a run was abandoned, and no other one was started.
+    /// Whether a run was abandoned, and no other run was started.
     pub(super) abandoned: bool,
     /// What the newest run asks.
     pub(super) question: Option<Question>,

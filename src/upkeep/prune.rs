@@ -260,7 +260,8 @@ impl<'a> Date<'a> {
         self.forget_runs().await
     }
 
-    /// Marks the date as deleted and removes it from the tables of all formats, which the caller has found readable.
+    /// Marks the date as deleted and removes it from the tables of all formats. The caller has checked that they are
+    /// readable. `abandon` does this, too.
     pub(super) async fn delete_from_tables(&self, now: DateTime<Utc>) -> Result<()> {
         let Self {
             store,

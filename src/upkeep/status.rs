@@ -235,7 +235,7 @@ fn month(nights: &[Night], now: DateTime<Utc>) -> Month {
         }
         cost_usd += night.cost_usd;
         cost_unknown_usd += night.cost_unknown_usd;
-        // It has no snapshot, and never will.
+        // An abandoned run has no snapshot.
         if night.state == NightState::Abandoned {
             continue;
         }

@@ -1,6 +1,6 @@
 //! A run or a replacement that was started with wrong settings is abandoned, and another one begins: nothing that is
-//! published changes before that, what was paid for stays in the archive and in the books, and a kill at any step of it
-//! is repeated.
+//! published changes before that, the responses stay in the archive, their cost still counts, and after a kill at any step
+//! the same command finishes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

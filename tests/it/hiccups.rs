@@ -5,7 +5,7 @@
 //! `SEED=17 cargo test --test it hiccups` plays one seed again. The campaign counts how often it
 //! reached each trouble, operation and command, and fails when one is never reached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ const STATUSES: [&str; 5] = ["429", "500", "501", "502", "503"];
 struct Plan {
     trouble: Trouble,
     /// The number of the operation at which it begins.
-    at: u64,
+    at: usize,
     /// It begins with an operation on a path that begins with this.
     on: &'static str,
     /// How long it lasts. Zero: one operation.
@@ -64,8 +64,8 @@ struct Troubled {
 #[derive(Debug, Default)]
 struct State {
     plan: Option<Plan>,
-    /// Operations since the plan was made.
-    count: u64,
+    /// The operations since the plan was made.
+    operations: Vec<Operation>,
     /// When the trouble began.
     since: Option<Duration>,
     reached: BTreeMap<(Trouble, Operation), u64>,
@@ -81,14 +81,15 @@ impl Troubled {
 
     fn plan(&self, plan: Option<Plan>) {
         let mut state = self.state.lock();
-        (state.plan, state.count, state.since) = (plan, 0, None);
+        (state.plan, state.since) = (plan, None);
+        state.operations.clear();
     }
 
     /// The trouble that this operation meets.
     fn meets(&self, operation: Operation, path: &Path) -> Option<(Trouble, &'static str)> {
         let mut state = self.state.lock();
-        let number = state.count;
-        state.count += 1;
+        let number = state.operations.len();
+        state.operations.push(operation);
         let now = self.clock.running();
         let plan = state.plan.as_ref()?;
         let (trouble, status, lasts) = (plan.trouble, plan.status, plan.lasts);
@@ -185,29 +186,51 @@ impl Trial {
     }
 }
 
-/// How many operations each command needs undisturbed, and how many requests are charged after it.
-async fn undisturbed(trial: Trial) -> Vec<(Command, u64, usize)> {
+/// A command without trouble.
+struct Undisturbed {
+    command: Command,
+    operations: Vec<Operation>,
+    /// How many requests are charged after it.
+    charged: usize,
+}
+
+/// Plays all commands without trouble.
+async fn undisturbed(trial: Trial) -> Vec<Undisturbed> {
     let mut found = Vec::new();
     for command in COMMANDS {
         trial.troubled.plan(None);
         trial.play(command).await.unwrap();
-        let operations = trial.troubled.state.lock().count;
-        found.push((command, operations, trial.charged()));
+        let operations = trial.troubled.state.lock().operations.clone();
+        found.push(Undisturbed {
+            command,
+            operations,
+            charged: trial.charged(),
+        });
     }
     found
+}
+
+/// Chooses an operation. Each kind is as likely as the others, although a command has few of some.
+fn any_of(operations: &[Operation], random: &mut fastrand::Rng) -> usize {
+    // The first operation finds out whether there is a lake at all.
+    let numbered = || (0..).zip(operations).skip(1);
+    let kinds: BTreeSet<_> = numbered().map(|(_, kind)| kind).collect();
+    let kind = random.choice(kinds);
+    let of_kind = numbered().filter(|(_, other)| Some(*other) == kind);
+    random.choice(of_kind.collect::<Vec<_>>()).unwrap().0
 }
 
 type Reached = BTreeMap<(Trouble, Operation), u64>;
 
 /// Plays every command with trouble, and returns what was reached and what is left.
-async fn play(seed: u64, trial: Trial, undisturbed: &[(Command, u64, usize)]) -> (Reached, Left) {
+async fn play(seed: u64, trial: Trial, undisturbed: &[Undisturbed]) -> (Reached, Left) {
     let mut random = fastrand::Rng::with_seed(seed);
-    for &(command, operations, charged) in undisturbed {
+    for undisturbed in undisturbed {
+        let (command, charged) = (undisturbed.command, undisturbed.charged);
         let trouble = Trouble::VARIANTS[random.usize(..Trouble::VARIANTS.len())];
         let plan = Plan {
             trouble,
-            // The first operation finds out whether there is a lake at all.
-            at: random.u64(1..operations),
+            at: any_of(&undisturbed.operations, &mut random),
             on: "",
             lasts: Duration::from_secs(if random.bool() { 10 } else { 0 }),
             status: STATUSES[random.usize(..STATUSES.len())],

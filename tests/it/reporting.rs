@@ -96,7 +96,7 @@ fn one_night_shows_what_is_known_and_says_what_is_not() {
         "Invented data",
         "<data value=\"300\">300</data></strong> lines read",
         "This report has only one night",
-        "This takes a second night",
+        "This needs a second night",
         "With one night nothing can be compared yet",
         "A trend needs at least two nights",
         "There is no earlier night to compare with",

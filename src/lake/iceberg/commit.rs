@@ -114,7 +114,7 @@ async fn finish(tables: &[IcebergTable], lock: &Lock) -> Result<()> {
     Ok(())
 }
 
-/// Deletes what only expired snapshots need, and what commits have written that never came about.
+/// Deletes what only expired snapshots need, and what failed commits have written.
 async fn clear(table: &IcebergTable, lock: &Lock) -> Result<()> {
     let expired = table.expired().await?;
     lock.delete_all(expired.clone()).await?;

@@ -455,7 +455,7 @@ async fn what_a_commit_that_came_second_has_left_is_named_and_the_next_commit_de
 
         let sentences = left.iter().map(|name| {
             let path = Layout::iceberg_object(TABLE, name);
-            format!("{path} is left over from a commit that was interrupted or came second; the next commit to the table deletes it")
+            format!("{path} is left over from a commit that was interrupted or overtaken by another one; the next commit to the table deletes it")
         });
         let sentences: Vec<String> = sentences.collect();
         assert_eq!(found(&store, &[&manifests[0]]).await, sentences);

@@ -18,8 +18,8 @@ use crate::store::{Layout, Store};
 /// Objects that a commit wrote longer ago than this belong to no commit that is under way.
 const ABANDONED_AFTER: TimeDelta = TimeDelta::minutes(1);
 
-/// The differences between the Iceberg tables and the manifests, each as a sentence, and what commits have left that never
-/// came about; empty if there is no table.
+/// The differences between the Iceberg tables and the manifests, and what failed commits have left, each as a sentence;
+/// empty if there is no table.
 ///
 /// # Errors
 /// A lake that fails. A table that cannot be read is a difference.
@@ -76,13 +76,13 @@ fn sentence(table: &str, error: &Error) -> String {
     format!("the Iceberg table of {table}: {error}")
 }
 
-/// What commits have left that never came about.
+/// What failed commits have left.
 async fn left_over(iceberg: &IcebergTable, now: DateTime<Utc>) -> Result<Vec<String>> {
     let mut left = iceberg.abandoned(&[]).await?;
     left.retain(|object| now - object.last_modified >= ABANDONED_AFTER);
     let sentence = |object: &ObjectMeta| {
         format!(
-            "{} is left over from a commit that was interrupted or came second; the next commit to the table deletes it",
+            "{} is left over from a commit that was interrupted or overtaken by another one; the next commit to the table deletes it",
             object.location
         )
     };

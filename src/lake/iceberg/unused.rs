@@ -1,7 +1,7 @@
-//! What readers of an Iceberg table do not need: objects of expired snapshots, and those of commits that never came about.
+//! What readers of an Iceberg table do not need: objects of expired snapshots and of failed commits.
 //!
-//! A commit writes its manifests and their list before the metadata that names them. If another writer commits first, or if
-//! the process is killed in between, no metadata ever names them.
+//! A commit writes its manifests and their list before the metadata that names them. It fails if another writer commits
+//! first, or if the process is killed in between. Then no metadata ever names them.
 
 use std::collections::BTreeSet;
 
@@ -69,11 +69,11 @@ impl IcebergTable {
         Ok(found)
     }
 
-    /// The manifests and lists of backlake's commits that never came about, as far as they existed when the table was read
-    /// last. `expired` is what [`IcebergTable::expired`] finds.
+    /// The manifests and lists of failed commits by backlake that existed when the table was last read. `expired` is what
+    /// [`IcebergTable::expired`] finds.
     ///
-    /// After a commit of this process no other process can still complete such a commit: it was prepared on top of an
-    /// earlier version, so that its writer has to prepare it again.
+    /// Once this process has committed, no other process can complete such a commit: it was prepared on top of an earlier
+    /// version, so its writer must prepare it again.
     pub(super) async fn abandoned(&self, expired: &[Path]) -> Result<Vec<&ObjectMeta>> {
         let snapshots = self.metadata.iter().flat_map(|found| &found.snapshots);
         let current: BTreeSet<i64> = snapshots.map(|snapshot| snapshot.snapshot_id).collect();
