@@ -55,7 +55,7 @@ impl AbandonArgs {
         let file = lake.file.as_deref().unwrap_or("FILE");
         let report = json!({ "abandoned": self.yes, "run": found });
         let text = || match &found {
-            Some(found) => text(found, file, self.yes),
+            Some(found) => text(found, file, self.yes, clock.today()),
             None => format!(
                 "nothing to abandon: the unfinished run of {} was abandoned before\n",
                 self.snapshot
@@ -65,7 +65,7 @@ impl AbandonArgs {
     }
 }
 
-fn text(found: &Unfinished, file: &str, done: bool) -> String {
+fn text(found: &Unfinished, file: &str, done: bool, today: NaiveDate) -> String {
     let Unfinished {
         snapshot, question, ..
     } = found;
@@ -93,7 +93,14 @@ fn text(found: &Unfinished, file: &str, done: bool) -> String {
         )
     };
     let end = if done {
-        format!("to start the date again: backlake run {file} --snapshot {snapshot}{replace}\n")
+        let backfill = if *snapshot == today {
+            ""
+        } else {
+            " --backfill"
+        };
+        format!(
+            "to start the date again: backlake run {file} --snapshot {snapshot}{replace}{backfill}\n"
+        )
     } else {
         "nothing was changed; pass --yes to abandon it\n".to_owned()
     };

@@ -210,32 +210,14 @@ async fn place(staging: &Staging, manifest: &Manifest, how: &Publishing<'_>) -> 
     store.put(&layout.placing(), Bytes::new()).await?;
     // Transfer the bytes of all tables first, so that the tables then appear at nearly the same time.
     let mut ready = Vec::new();
-    for table in Table::ALL {
-        how.lock.ensure().await?;
-        let folder = staging.folder(table);
-        if store.is_free(&layout.partition(table)) {
-            store.sync_folder(&folder, &layout.partition(table)).await?;
-            ready.push((table, Ready::Folder(folder)));
-            continue;
+    let transferred = async {
+        for table in Table::ALL {
+            how.lock.ensure().await?;
+            ready.push((table, transfer(staging, manifest, table).await?));
         }
-        let mut deliveries = Vec::new();
-        for (number, file) in manifest
-            .tables
-            .get(table.name())
-            .into_iter()
-            .flat_map(|t| &t.files)
-            .enumerate()
-        {
-            let staged = folder.join(format!("{}-{number:05}.parquet", staging.id.prefix()));
-            deliveries.push(
-                store
-                    .deliver(&staged, &object_store::path::Path::from(file.path.as_str()))
-                    .await?,
-            );
-        }
-        ready.push((table, Ready::Files(deliveries)));
-    }
-    if let Err(error) = ensure_unchanged(staging, how).await {
+        ensure_unchanged(staging, how).await
+    };
+    if let Err(error) = transferred.await {
         for (_, ready) in ready {
             ready.abandon().await;
         }
@@ -246,6 +228,32 @@ async fn place(staging: &Staging, manifest: &Manifest, how: &Publishing<'_>) -> 
         .map(|(table, ready)| show(staging, table, ready, how));
     let shown = join_all(shown.collect::<Vec<_>>()).await;
     shown.into_iter().collect()
+}
+
+/// Brings the files of a table to the place where they only need to be made visible.
+async fn transfer(staging: &Staging, manifest: &Manifest, table: Table) -> Result<Ready> {
+    let Staging { store, layout, .. } = staging;
+    let folder = staging.folder(table);
+    // A folder keeps the names of its files, so they must be those in the manifest.
+    let keeps_names = staging.id == manifest.publication();
+    if keeps_names && store.is_free(&layout.partition(table)) {
+        store.sync_folder(&folder, &layout.partition(table)).await?;
+        return Ok(Ready::Folder(folder));
+    }
+    let mut deliveries = Vec::new();
+    let files = manifest.tables.get(table.name());
+    for (number, file) in files.into_iter().flat_map(|t| &t.files).enumerate() {
+        let staged = folder.join(format!("{}-{number:05}.parquet", staging.id.prefix()));
+        let place = object_store::path::Path::from(file.path.as_str());
+        match store.deliver(&staged, &place).await {
+            Ok(delivery) => deliveries.push(delivery),
+            Err(error) => {
+                Ready::Files(deliveries).abandon().await;
+                return Err(error);
+            }
+        }
+    }
+    Ok(Ready::Files(deliveries))
 }
 
 /// A table whose files only need to be made visible.

@@ -68,6 +68,20 @@ impl Staging {
         }
     }
 
+    /// Deletes the staged files.
+    ///
+    /// # Errors
+    /// A disk that fails.
+    pub fn empty(&self) -> Result<()> {
+        let failed = || "failed to delete staged files";
+        for table in Table::ALL {
+            for entry in std::fs::read_dir(self.folder(table)).context(failed)? {
+                std::fs::remove_file(entry.context(failed)?.path()).context(failed)?;
+            }
+        }
+        Ok(())
+    }
+
     /// A writer for a table.
     #[must_use]
     pub fn writer(&self, table: Table) -> TableWriter {

@@ -1,5 +1,5 @@
-//! Runs that were abandoned: their records have a name of their own, so that no start continues them and their responses
-//! are never taken for those of another run.
+//! Runs that were abandoned: their records have a name of their own, so that no start continues them and no replay takes
+//! their responses.
 
 use std::ops::Range;
 
@@ -15,13 +15,21 @@ impl Ledger {
     /// A lake that fails, or a record that is damaged.
     pub async fn all_runs(&self) -> Result<Vec<RunRecord>> {
         let current = self.run_records().await?;
-        let mut all = self.records(Layout::is_abandoned).await?;
+        let mut all = self.abandoned_runs().await?;
         // A run that is being abandoned has both records.
         all.retain(|abandoned| current.iter().all(|record| record.run != abandoned.run));
         all.extend(current);
         // The sort is stable, so abandoned runs come before the current run of the same generation.
         all.sort_by_key(|record| (record.first_batch, record.generation));
         Ok(all)
+    }
+
+    /// The records of the runs of this snapshot that were abandoned, or are being abandoned.
+    ///
+    /// # Errors
+    /// A lake that fails, or a record that is damaged.
+    pub async fn abandoned_runs(&self) -> Result<Vec<RunRecord>> {
+        self.records(Layout::is_abandoned).await
     }
 
     /// The numbers of a run's batches: those of the next run follow them.

@@ -79,13 +79,15 @@ impl Ledger {
         Ok(marker.is_some())
     }
 
-    /// Deletes the marker that the snapshot was deleted: a new run is about to fill it, and pruning must not take its
-    /// responses for old ones.
+    /// Deletes the marker that the snapshot was deleted: a run is about to fill it, and pruning must not take its responses
+    /// for old ones. Deletes what an interrupted `abandon` has left of the run, too.
     ///
     /// # Errors
     /// A lock that is lost, or a lake that fails.
-    pub async fn reopen(&self) -> Result<()> {
-        self.lock()?.delete(&self.layout.pruned()).await
+    pub async fn reopen(&self, record: &RunRecord) -> Result<()> {
+        let lock = self.lock()?;
+        lock.delete(&self.layout.abandoned(&record.run)).await?;
+        lock.delete(&self.layout.pruned()).await
     }
 
     /// Starts a run. Returns its record: the existing one if the run was started before, else

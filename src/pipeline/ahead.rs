@@ -47,17 +47,17 @@ enum Read {
     Unanswered(Box<[TargetId]>),
 }
 
-/// Flattens what earlier starts have archived, and what `fetching` completes, until that ends.
-/// `None` if this failed; publishing then reads everything.
+/// Flattens what earlier starts have archived, and what `fetching` completes, until that ends. If this
+/// fails, the tables are as they were at the beginning, and publishing reads everything.
 ///
 /// # Errors
-/// A contract that cannot be sorted by.
+/// A contract that cannot be sorted by; a disk that fails; a lock that is lost.
 pub(super) async fn flatten_during<'a, T>(
     start: &Start<'a>,
     gathered: &mut Gathered,
     published: Option<&Manifest>,
     fetching: impl AsyncFnOnce(&mut Gathered, UnboundedSender<Ended>) -> T,
-) -> Result<(T, Option<PageTables<'a>>)> {
+) -> Result<(T, PageTables<'a>)> {
     let (ended, queue) = unbounded_channel();
     let awaited = [Fate::Unsent, Fate::Absent];
     let mut tables = PageTables::new(start, gathered, published, &awaited)?;
@@ -72,29 +72,48 @@ pub(super) async fn flatten_during<'a, T>(
             let _ = ended.send(Ended::Archived(batch, attempt));
         }
     }
+    // Not while another future may end this one: it renews the lock.
+    tables.prepare().await?;
     let flattened = || (start.env.on_progress)(Progress::Flattened);
-    let (fetched, flattened) = {
-        let flattening = pin!(follow(&mut tables, queue, flattened));
-        match select(pin!(fetching(gathered, ended)), flattening).await {
-            Either::Left((fetched, _)) => (fetched, Ok(())),
-            // Flattening has failed.
-            Either::Right((flattened, fetching)) => (fetching.await, flattened),
+    let mut fetching = pin!(fetching(gathered, ended));
+    let first = {
+        let following = pin!(follow(&mut tables, queue, flattened));
+        match select(fetching.as_mut(), following).await {
+            Either::Left((fetched, _)) => Either::Left(fetched),
+            Either::Right((followed, _)) => Either::Right(followed),
         }
     };
-    let added = match flattened {
-        Ok(()) => tables.all_are_added().await,
-        Err(error) => Err(error),
+    let fetched = match first {
+        Either::Left(fetched) => fetched,
+        Either::Right(followed) => {
+            // Now, because the archive may need the room on the disk.
+            keep_if_whole(&mut tables, followed).await?;
+            fetching.await
+        }
     };
-    let ahead = added.and_then(|()| match tables.is_late() {
-        true => Err(late()),
-        false => Ok(tables),
-    });
-    let ahead = ahead.inspect_err(|error| {
-        warn!(%error, "failed to write rows while fetching; publishing reads all responses from the archive");
-    });
-    Ok((fetched, ahead.ok()))
+    let added = match start.env.stop.reason() {
+        None => tables.all_are_added().await,
+        // A run that stops publishes nothing.
+        Some(_) => tables.step_ends().await,
+    };
+    keep_if_whole(&mut tables, added).await?;
+    Ok((fetched, tables))
 }
 
+/// Begins again if flattening has failed or a row came too late.
+async fn keep_if_whole(tables: &mut PageTables<'_>, ended: Result<()>) -> Result<()> {
+    let error = match ended {
+        Ok(()) if !tables.is_late() => return Ok(()),
+        Ok(()) => {
+            Error::unexpected("a row arrived that belongs before rows that are already written")
+        }
+        Err(error) => error,
+    };
+    warn!(%error, "failed to write rows while fetching; publishing reads all responses from the archive");
+    tables.begin_again().await
+}
+
+/// Ends early if a row comes too late.
 async fn follow(
     tables: &mut PageTables<'_>,
     mut queue: UnboundedReceiver<Ended>,
@@ -141,11 +160,7 @@ async fn follow(
             }
         }
         if tables.is_late() {
-            return Err(late());
+            return Ok(());
         }
     }
-}
-
-fn late() -> Error {
-    Error::unexpected("a row arrived that belongs before rows that are already written")
 }

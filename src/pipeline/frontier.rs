@@ -46,6 +46,11 @@ impl Frontier {
         frontier
     }
 
+    /// Whether rows can become due at all.
+    pub(super) fn can_be_due(&self) -> bool {
+        self.order.len() > STEP
+    }
+
     /// Nothing more is to come for these targets.
     pub(super) fn settle(&mut self, targets: &[TargetId]) {
         for target in targets {
@@ -63,7 +68,7 @@ impl Frontier {
 
     /// Whether the frontier has moved far enough to take rows. Never at the end, where all rows are
     /// taken anyway.
-    pub(super) fn is_due(&self) -> bool {
+    fn is_due(&self) -> bool {
         self.at - self.taken >= STEP && self.at < self.order.len()
     }
 

@@ -109,13 +109,19 @@ impl<'a> PageTables<'a> {
         })
     }
 
-    /// Starts again without any response, and writes rows only after all responses are added.
+    /// Starts again without any response, and writes rows only after all responses are added. Deletes
+    /// what is written.
     ///
     /// # Errors
-    /// A contract that cannot be sorted by.
-    pub(super) fn begin_again(&mut self) -> Result<()> {
+    /// A contract that cannot be sorted by, or a disk that fails.
+    pub(super) async fn begin_again(&mut self) -> Result<()> {
+        // Whatever became of it.
+        let _ = self.step_ends().await;
         (self.frontier, self.found, self.rows) = (None, Found::default(), None);
         self.waiting.clear();
+        if let Some(staging) = &self.staging {
+            staging.empty()?;
+        }
         self.rows = Some(Rows::new(&self.start, self.memory)?);
         (self.written, self.is_late) = (0, false);
         Ok(())
@@ -140,6 +146,18 @@ impl<'a> PageTables<'a> {
         )
         .await?;
         Ok(self.staging.insert(staging).clone())
+    }
+
+    /// Prepares to write rows early, if any can be final before all are there. Unlike [`Self::add`], this
+    /// must not be dropped: it renews the lock.
+    ///
+    /// # Errors
+    /// As [`Self::staging`].
+    pub(super) async fn prepare(&mut self) -> Result<()> {
+        if self.frontier.as_ref().is_some_and(Frontier::can_be_due) {
+            self.staging().await?;
+        }
+        Ok(())
     }
 
     /// How many rows of pages are known to be written.
@@ -174,7 +192,7 @@ impl<'a> PageTables<'a> {
         }
         match self.is_working() {
             true => Ok(()),
-            false => self.begin_step().await,
+            false => self.begin_step(),
         }
     }
 
@@ -185,7 +203,7 @@ impl<'a> PageTables<'a> {
     pub(super) async fn all_are_added(&mut self) -> Result<()> {
         self.step_ends().await?;
         if !self.waiting.is_empty() {
-            self.begin_step().await?;
+            self.begin_step()?;
             self.step_ends().await?;
         }
         Ok(())
@@ -240,16 +258,16 @@ impl<'a> PageTables<'a> {
         Ok(())
     }
 
-    async fn begin_step(&mut self) -> Result<()> {
+    fn begin_step(&mut self) -> Result<()> {
         if self.is_late {
             self.waiting.clear();
             return Ok(());
         }
-        if self.frontier.as_ref().is_some_and(Frontier::is_due) {
-            self.staging().await?;
-        }
         let mut rows = self.rows.take().ok_or_else(failed_before)?;
-        let final_below = self.frontier.as_mut().and_then(Frontier::take);
+        // The staged files are those of whoever holds the lock. Rows that are not written now are written later.
+        let may_write = self.staging.is_some() && !self.start.lock.is_doubtful();
+        let frontier = self.frontier.as_mut().filter(|_| may_write);
+        let final_below = frontier.and_then(Frontier::take);
         let (waiting, staging) = (std::mem::take(&mut self.waiting), self.staging.clone());
         let stages = self.source.stages.clone();
         self.step = Some(on_a_core(move || {

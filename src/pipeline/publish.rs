@@ -246,7 +246,7 @@ impl<'a> Publication<'a> {
             warn!(
                 "a row arrived that belongs before rows that are already written; writing all rows again"
             );
-            tables.begin_again()?;
+            tables.begin_again().await?;
             damaged = self.add_left(&archived, tables).await?;
         }
         let counted = self.attempts.iter();
@@ -266,6 +266,20 @@ impl<'a> Publication<'a> {
         archived: &[ArchivedBatch],
         tables: &mut PageTables<'_>,
     ) -> Result<Option<Damaged>> {
+        let added = self.add_each(archived, tables).await;
+        match added {
+            Ok(_) => tables.all_are_added().await?,
+            // No step may outlive the lock; why this failed is known.
+            Err(_) => _ = tables.step_ends().await,
+        }
+        added
+    }
+
+    async fn add_each(
+        &self,
+        archived: &[ArchivedBatch],
+        tables: &mut PageTables<'_>,
+    ) -> Result<Option<Damaged>> {
         let env = self.start.env;
         let attempts = self.attempts.iter();
         let attempts: HashMap<_, _> = attempts.map(|attempt| (attempt.id, attempt)).collect();
@@ -276,7 +290,6 @@ impl<'a> Publication<'a> {
         let mut responses = futures::stream::iter(&left)
             .map(|batch| source.read(batch, attempts.get(&batch.id).copied()))
             .buffered(AT_ONCE);
-        let mut damaged = None;
         for &batch in &left {
             let Some(read) = responses.next().await else {
                 break;
@@ -287,8 +300,7 @@ impl<'a> Publication<'a> {
                 ReadResponse::Flattened(response) => tables.add(batch, response).await?,
                 ReadResponse::Damaged(error) => {
                     let id = batch.id;
-                    damaged = Some(Damaged { id, error });
-                    break;
+                    return Ok(Some(Damaged { id, error }));
                 }
             }
             (env.on_progress)(Progress::Flattened);
@@ -296,8 +308,7 @@ impl<'a> Publication<'a> {
                 break;
             }
         }
-        tables.all_are_added().await?;
-        Ok(damaged)
+        Ok(None)
     }
 
     /// The error of a response that cannot be used, after the ledger has recorded it.

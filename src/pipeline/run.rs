@@ -149,7 +149,7 @@ async fn published_already(
         || store.has_leftovers_of(pipeline.snapshot)?
         || (!is_replaced && summary_is_outdated(&ledger, &manifest.run).await)
     {
-        warnings = finish_interrupted(pipeline, env, store).await;
+        warnings = finish_interrupted(pipeline, env, store, is_replaced).await;
     }
     let mut report = RunReport::already_published(store, manifest).await;
     report.warnings = warnings;
@@ -165,13 +165,17 @@ async fn finish_interrupted(
     pipeline: &Pipeline,
     env: &Surroundings<'_>,
     store: &Store,
+    is_replaced: bool,
 ) -> Vec<String> {
     let finished = locked(store, pipeline, env, async |lock| {
         match Manifest::read(store, pipeline.snapshot).await? {
             Some(manifest) => {
                 let formats = &pipeline.lake.table_formats;
                 let warnings = heal(store, formats, &lock, &manifest).await?;
-                renew_summary(&Ledger::new(store.clone(), pipeline.snapshot), &manifest).await;
+                // The summary of an open replacement says why it is open.
+                if !is_replaced {
+                    renew_summary(&Ledger::new(store.clone(), pipeline.snapshot), &manifest).await;
+                }
                 Ok(warnings)
             }
             None => Ok(Vec::new()),
@@ -309,7 +313,7 @@ async fn record(start: &Start<'_>, published: Option<&Manifest>) -> Result<RunRe
         }
     };
     // Only now, because until there is a record, what is left of a pruned run counts as pruned.
-    ledger.reopen().await?;
+    ledger.reopen(&record).await?;
     Ok(record)
 }
 
@@ -420,7 +424,7 @@ async fn fetch_missing<'a>(
     Ok(Fetched {
         means: Some(session.means),
         stopped: stopped?,
-        ahead,
+        ahead: Some(ahead),
     })
 }
 

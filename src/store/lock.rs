@@ -286,7 +286,7 @@ impl Lock {
 
     /// Whether the lock was not renewed for so long that another process may be about to take it over. After the process
     /// was suspended, only the wall clock shows that.
-    fn is_doubtful(&self) -> bool {
+    pub(crate) fn is_doubtful(&self) -> bool {
         let held = self.held();
         let by_wall = (self.clock.now() - held.record.renewed_at)
             .to_std()

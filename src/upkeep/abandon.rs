@@ -106,7 +106,16 @@ async fn unfinished(ledger: &Ledger, published: Option<&Manifest>) -> Result<Vec
             let replacement = ledger.run_record(published.generation + 1).await?;
             replacement.into_iter().collect()
         }
-        None => ledger.run_records().await?,
+        None => {
+            let mut records = ledger.run_records().await?;
+            if ledger.is_pruned().await? {
+                // A record outlives its snapshot, so that `replay` can rebuild that. What an interrupted `abandon` has
+                // marked as pruned has its other record already.
+                let abandoned = ledger.abandoned_runs().await?;
+                records.retain(|record| abandoned.iter().any(|other| other.run == record.run));
+            }
+            records
+        }
     })
 }
 
@@ -121,6 +130,8 @@ async fn describe(
         }
         let what = if replaces {
             "is published, and no replacement of it is open"
+        } else if ledger.is_pruned().await? {
+            "was published and pruned"
         } else {
             "was never started"
         };

@@ -71,7 +71,8 @@ async fn evidence(
         let all = ledger.all_runs().await.unwrap_or_default();
         if let Some(record) = records.last().or(all.last()) {
             let of_date = spent(&ledger, &record.question, 0..u32::MAX).await?;
-            let of_run = ledger.batches_of(record).await?;
+            let of_run = ledger.batches_of(record).await;
+            let of_run = of_run.unwrap_or(record.first_batch..u32::MAX);
             let answered = match of_run.start {
                 0 => of_date.answered,
                 _ => spent(&ledger, &record.question, of_run).await?.answered,

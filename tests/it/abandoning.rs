@@ -279,20 +279,31 @@ fn what_was_started_with_wrong_settings_is_abandoned_as_the_error_says() {
 fn a_date_without_anything_unfinished_is_refused() {
     let site = Site::new(lines(30));
     assert!(site.program("run", &["-q"]).status.success());
-    for (date, says) in [
-        (
-            "2026-11-23",
-            "is published, and no replacement of it is open",
-        ),
-        ("2026-11-22", "was never started"),
-    ] {
-        let output = site.program("abandon", &["-q", "--snapshot", date, "--yes"]);
-        let errors = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{errors}");
-        assert!(
-            errors.contains(says) && errors.contains("backlake snapshots"),
-            "{errors}"
-        );
-    }
+    refuses(&site, "2026-11-22", "was never started");
+    refuses(
+        &site,
+        "2026-11-23",
+        "is published, and no replacement of it is open",
+    );
+    // Only the newer of two snapshots stays. The archive of the other one can be replayed.
+    let next = ["-q", "--snapshot", "2026-11-24", "--backfill"];
+    assert!(site.program("run", &next).status.success());
+    let lake = site.lake().display().to_string();
+    let prune = ["prune", &lake, "--keep-snapshots", "1", "--yes", "-q"];
+    assert!(program().args(prune).output().unwrap().status.success());
+    refuses(&site, "2026-11-23", "was published and pruned");
+    let replay = site.program("replay", &["-q", "--snapshot", "2026-11-23"]);
+    assert!(replay.status.success(), "{}", text(&replay.stderr));
+}
+
+/// There is nothing to abandon, and the error says why.
+fn refuses(site: &Site, date: &str, says: &str) {
+    let output = site.program("abandon", &["-q", "--snapshot", date, "--yes"]);
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(
+        errors.contains(says) && errors.contains("backlake snapshots"),
+        "{errors}"
+    );
     assert!(!site.lake().join("_runs/2026-11-22").exists());
 }

@@ -48,6 +48,25 @@ async fn lost_and_damaged_files_are_rebuilt_to_the_byte_for_free() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn lost_files_are_replaced_by_different_ones_under_names_of_their_own() {
+    for lost in [&[Table::Pages][..], &Table::ALL] {
+        let site = Site::new(lines(1200));
+        let (simulator, clock) = simulator(Behaviour::default()).await;
+        assert!(site.run(&simulator, &clock).await.unwrap().error.is_none());
+        for table in lost {
+            std::fs::remove_dir_all(site.lake().join(table.name())).unwrap();
+        }
+        add_field(&site, "page_authority", |n| (n as i64).into());
+        let end = site.replay(&simulator, &clock).await.unwrap();
+        assert!(end.error.is_none(), "{:?}", end.error);
+        assert_eq!(site.manifest()["generation"], 2);
+        assert_eq!(site.problems(), [""; 0]);
+        let pages = site.table(Table::Pages);
+        assert_eq!(pages.num_rows() as u64, end.report.items);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replay_uses_the_target_list_that_the_run_has_read() {
     let mut list = b"url,client\n".to_vec();
     for (n, target) in lines(900).enumerate() {
