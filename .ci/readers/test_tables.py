@@ -156,6 +156,18 @@ def test_every_reader_follows_each_change_of_a_lake(lake, measured):
     assert "write it again with backlake sql --ducklake" in refused["error"], refused
     assert past == first_rows
 
+    # A query for a date reads no file of another one: these are hidden. Without the condition, the query misses them.
+    partitions = [pathlib.Path(lake.url, "pages", f"snapshot_date={date}") for date in (FIRST, SECOND)]
+    for partition in partitions:
+        partition.rename(partition.with_name(f"_hidden_{partition.name}"))
+    of_third = f"snapshot_date = DATE '{THIRD}'"
+    answers = lake.ask(*({"engine": engine, "do": "rows", "table": "pages", "may_fail": True} | condition
+                         for engine in ("polars", "spark") for condition in ({"where": of_third}, {})))
+    rows = lake.manifest(THIRD)["tables"]["pages"]["rows"]
+    assert answers[::2] == [rows] * 2 and all("error" in answer for answer in answers[1::2]), answers
+    for partition in partitions:
+        partition.with_name(f"_hidden_{partition.name}").rename(partition)
+
     lake.backlake("prune", lake.url, "--keep-snapshots", "1", "--yes", env=lake.env)
     lake.check([THIRD])
 

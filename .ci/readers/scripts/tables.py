@@ -115,6 +115,7 @@ def by_polars(question):
                "aws_region": s3["region"], "aws_allow_http": "true"} if s3 else None
     if question["do"] == "rows":
         scan = polars.scan_iceberg(static(question["table"]), snapshot_id=iceberg_snapshot(question), storage_options=options)
+        scan = scan.filter(polars.sql_expr(question["where"])) if question.get("where") else scan
         return scan.select("target", "rank").collect().height
     tables = {name: polars.scan_iceberg(static(name), storage_options=options).collect() for name in request["tables"]}
     return {name: facts_of(table.to_arrow(compat_level=polars.CompatLevel.oldest())) for name, table in tables.items()}
@@ -127,7 +128,9 @@ def by_spark(question):
     if at := question.get("at"):
         reader = reader.option("snapshot-id", at)
     if question["do"] == "rows":
-        return reader.load(f"{lake}/{question['table']}/_iceberg").count()
+        table = reader.load(f"{lake}/{question['table']}/_iceberg")
+        # Reads the files: to count all rows, metadata is enough.
+        return len(table.where(question.get("where", "true")).select("target").collect())
     found = {}
     for name in request["tables"]:
         with tempfile.TemporaryDirectory() as folder:
