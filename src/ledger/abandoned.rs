@@ -1,5 +1,4 @@
-//! Runs that were abandoned: their records have a name of their own, so that no start continues them and no replay takes
-//! their responses.
+//! Runs that were abandoned: their records have a name of their own, so that no start continues them.
 
 use std::ops::Range;
 

@@ -123,6 +123,13 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// Whether a run has sent it, given the name of the run.
+    #[must_use]
+    pub fn is_of(&self, run: &str) -> bool {
+        let id = self.tag.strip_prefix(run);
+        id.is_some_and(|id| id.starts_with('/'))
+    }
+
     /// An attempt that is about to be sent: only its intent is known.
     #[must_use]
     pub fn of(intent: &Intent) -> Self {

@@ -11,6 +11,7 @@ use tracing::warn;
 use super::attempt::{Attempt, Intent, Outcome};
 use super::handle::Ledger;
 use super::pack::{pack, parse};
+use super::run::RunRecord;
 use super::stored::Stored;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::money::Usd;
@@ -103,7 +104,21 @@ impl Ledger {
         self.record_attempt(&attempt).await
     }
 
-    /// Reads all attempts at an endpoint whose batches are in a range: those of one run.
+    /// Reads the attempts of a run, as [`Ledger::earlier_attempts`] does. The batches of another run may lie between its
+    /// own.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn attempts_of(&self, record: &RunRecord) -> Result<EarlierAttempts> {
+        let batches = record.first_batch..u32::MAX;
+        let endpoint = record.question.endpoint;
+        let mut earlier = self.earlier_attempts(endpoint, batches).await?;
+        let attempts = &mut earlier.attempts;
+        attempts.retain(|earlier| earlier.attempt.is_of(&record.run));
+        Ok(earlier)
+    }
+
+    /// Reads all attempts at an endpoint whose batches are in a range.
     ///
     /// Damaged objects are logged and worked around. The archived response replaces a damaged
     /// attempt, and the targets of a damaged intent are asked for again. The name of a damaged

@@ -6,7 +6,6 @@
 //! are put back in place; otherwise the new files replace them. An open snapshot is published if
 //! nothing holds it any more.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use tracing::warn;
@@ -77,13 +76,13 @@ async fn rebuild(start: &Start<'_>) -> Result<RunEnd> {
         ..
     } = *start;
     let published = Manifest::read(start.store, pipeline.snapshot).await?;
-    let ArchivedRun { record, batches } = archived_run(start, published.as_ref()).await?;
+    let record = archived_run(start, published.as_ref()).await?;
     let which = match published {
         Some(_) => Existing::Published,
         None => Existing::Unfinished,
     };
     same_question(pipeline, &record.question, which)?;
-    let gathered = gather(start, record, batches).await?;
+    let gathered = gather(start, record).await?;
 
     let fates = gathered.fates();
     match &published {
@@ -113,16 +112,11 @@ async fn rebuild(start: &Start<'_>) -> Result<RunEnd> {
 }
 
 /// What the ledger and the kept target list say about a run.
-async fn gather(start: &Start<'_>, record: RunRecord, batches: Range<u32>) -> Result<Gathered> {
-    let Start {
-        pipeline,
-        env,
-        ledger,
-        ..
-    } = *start;
+async fn gather(start: &Start<'_>, record: RunRecord) -> Result<Gathered> {
+    let Start { env, ledger, .. } = *start;
     let (kept, earlier) = tokio::join!(
         kept_list(ledger, &record, start),
-        ledger.earlier_attempts(pipeline.request.endpoint, batches)
+        ledger.attempts_of(&record)
     );
     let KeptList { mut list, rules } = kept?;
     let earlier = earlier?;
@@ -145,24 +139,14 @@ async fn gather(start: &Start<'_>, record: RunRecord, batches: Range<u32>) -> Re
     })
 }
 
-/// A run and the numbers of its batches.
-struct ArchivedRun {
-    record: RunRecord,
-    batches: Range<u32>,
-}
-
 /// The run that has filled the snapshot or fills it.
-async fn archived_run(start: &Start<'_>, published: Option<&Manifest>) -> Result<ArchivedRun> {
+async fn archived_run(start: &Start<'_>, published: Option<&Manifest>) -> Result<RunRecord> {
     let mut records = start.ledger.run_records().await?;
     if let Some(published) = published {
         records.retain(|record| record.run == published.run);
     }
     let record = records.pop();
-    let record = record.ok_or_else(|| nothing_archived(start.pipeline, start.store))?;
-    Ok(ArchivedRun {
-        batches: start.ledger.batches_of(&record).await?,
-        record,
-    })
+    record.ok_or_else(|| nothing_archived(start.pipeline, start.store))
 }
 
 fn nothing_archived(pipeline: &Pipeline, store: &Store) -> Error {

@@ -330,9 +330,7 @@ async fn gather(
         ..
     } = *start;
     let mut states = TargetStates::new(list.target_count());
-    let earlier = ledger
-        .earlier_attempts(pipeline.request.endpoint, record.first_batch..u32::MAX)
-        .await?;
+    let earlier = ledger.attempts_of(&record).await?;
     let mut attempts = RunAttempts {
         next_batch: earlier.next_batch,
         ..RunAttempts::default()

@@ -276,6 +276,27 @@ fn what_was_started_with_wrong_settings_is_abandoned_as_the_error_says() {
 }
 
 #[test]
+fn responses_of_an_abandoned_replacement_are_never_taken_for_those_of_the_run_that_it_was_to_replace()
+ {
+    let site = Site::new(lines(300)).with("[request]\nrank_scale = \"one_thousand\"");
+    assert!(site.program("run", &["-q"]).status.success());
+    let published = site.published_files();
+    let site = site.replaced("one_thousand", "one_hundred");
+    let replace = ["-q", "--replace", "--max-cost-usd", "0.05"];
+    assert_eq!(site.program("run", &replace).status.code(), Some(4));
+    let abandon = ["-q", "--snapshot", "2026-11-23", "--yes"];
+    assert!(site.program("abandon", &abandon).status.success());
+    let site = site.replaced("one_hundred", "one_thousand");
+    std::fs::remove_file(site.lake().join("_snapshots/2026-11-23.json")).unwrap();
+    for command in ["run", "replay"] {
+        let output = site.program(command, &["-q"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(site.published_files() == published, "{command}");
+        assert_eq!(site.problems(), [""; 0]);
+    }
+}
+
+#[test]
 fn a_date_without_anything_unfinished_is_refused() {
     let site = Site::new(lines(30));
     assert!(site.program("run", &["-q"]).status.success());
