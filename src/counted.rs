@@ -8,7 +8,7 @@ pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {}", HumanCount(number), plural(number, noun))
 }
 
-/// The noun alone, as it stands after this number: `file`, `files`.
+/// The noun alone, in the form that the number needs: `file`, `files`.
 #[must_use]
 pub fn plural(number: u64, noun: &str) -> String {
     let s = if number == 1 { "" } else { "s" };

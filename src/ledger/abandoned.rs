@@ -1,7 +1,5 @@
 //! Runs that were abandoned: their records have a name of their own, so that no start continues them.
 
-use std::ops::Range;
-
 use super::handle::Ledger;
 use super::run::RunRecord;
 use crate::error::{Context, Result};
@@ -29,17 +27,6 @@ impl Ledger {
     /// A lake that fails, or a record that is damaged.
     pub async fn abandoned_runs(&self) -> Result<Vec<RunRecord>> {
         self.records(Layout::is_abandoned).await
-    }
-
-    /// The numbers of a run's batches: those of the next run follow them.
-    ///
-    /// # Errors
-    /// As [`Ledger::all_runs`].
-    pub async fn batches_of(&self, record: &RunRecord) -> Result<Range<u32>> {
-        let all = self.all_runs().await?;
-        let mut later = all.iter().skip_while(|other| other.run != record.run);
-        let end = later.nth(1).map_or(u32::MAX, |next| next.first_batch);
-        Ok(record.first_batch..end)
     }
 
     /// Whether a run of this snapshot was abandoned.

@@ -87,7 +87,7 @@ pub(super) async fn flatten_during<'a, T>(
         Either::Left(fetched) => fetched,
         Either::Right(followed) => {
             // Now, because the archive may need the room on the disk.
-            keep_if_whole(&mut tables, followed).await?;
+            begin_again_if_failed(&mut tables, followed).await?;
             fetching.await
         }
     };
@@ -96,12 +96,12 @@ pub(super) async fn flatten_during<'a, T>(
         // A run that stops publishes nothing.
         Some(_) => tables.step_ends().await,
     };
-    keep_if_whole(&mut tables, added).await?;
+    begin_again_if_failed(&mut tables, added).await?;
     Ok((fetched, tables))
 }
 
 /// Begins again if flattening has failed or a row came too late.
-async fn keep_if_whole(tables: &mut PageTables<'_>, ended: Result<()>) -> Result<()> {
+async fn begin_again_if_failed(tables: &mut PageTables<'_>, ended: Result<()>) -> Result<()> {
     let error = match ended {
         Ok(()) if !tables.is_late() => return Ok(()),
         Ok(()) => {

@@ -115,7 +115,7 @@ impl<'a> PageTables<'a> {
     /// # Errors
     /// A contract that cannot be sorted by, or a disk that fails.
     pub(super) async fn begin_again(&mut self) -> Result<()> {
-        // Whatever became of it.
+        // What this step has made is not needed, so its error does not matter.
         let _ = self.step_ends().await;
         (self.frontier, self.found, self.rows) = (None, Found::default(), None);
         self.waiting.clear();

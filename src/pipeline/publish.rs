@@ -275,6 +275,7 @@ impl<'a> Publication<'a> {
         added
     }
 
+    /// The same, but a step may go on when this ends.
     async fn add_each(
         &self,
         archived: &[ArchivedBatch],

@@ -10,12 +10,13 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use strum::VariantArray as _;
 
-use super::nights::spent;
+use super::night::Spent;
+use super::nights::attempts_of_date;
 use super::prune::Date;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::lake::{Manifest, TableFormat, ensure_readable, heal, is_untidy};
-use crate::ledger::{Ledger, RunRecord};
+use crate::ledger::{EarlierAttempt, Ledger, RunRecord};
 use crate::money::Usd;
 use crate::question::Question;
 use crate::stop::Stop;
@@ -124,7 +125,7 @@ async fn describe(
     replaces: bool,
     records: &[RunRecord],
 ) -> Result<Option<Unfinished>> {
-    let Some((first, last)) = records.first().zip(records.last()) else {
+    let Some(last) = records.last() else {
         if ledger.has_abandoned().await? {
             return Ok(None);
         }
@@ -139,8 +140,12 @@ async fn describe(
         let hint = "nothing was changed; `backlake snapshots LAKE` lists what can be continued or abandoned";
         return Err(Error::usage(message).with_hint(hint));
     };
-    let batches = first.first_batch..u32::MAX;
-    let spent = spent(ledger, &last.question, batches).await?;
+    let attempts = attempts_of_date(ledger, &last.question).await?;
+    let is_unfinished = |earlier: &&EarlierAttempt| {
+        let mut runs = records.iter();
+        runs.any(|record| earlier.attempt.is_of(&record.run))
+    };
+    let spent = Spent::of(attempts.iter().filter(is_unfinished));
     Ok(Some(Unfinished {
         snapshot: ledger.snapshot(),
         run: last.run.clone(),

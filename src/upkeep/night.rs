@@ -7,6 +7,7 @@ use strum::IntoStaticStr;
 use crate::error::{Error, ErrorKind};
 use crate::fate::Fates;
 use crate::lake::Tally;
+use crate::ledger::{Charged, EarlierAttempt, Outcome};
 use crate::money::Usd;
 use crate::question::Question;
 use crate::store::{Hold, Holder};
@@ -110,13 +111,30 @@ pub(super) struct Published {
     pub(super) replacing: bool,
 }
 
-/// What the attempts of a date add up to.
+/// What attempts add up to.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Spent {
     pub(super) requests: u64,
     pub(super) answered: u64,
     pub(super) cost_usd: Usd,
     pub(super) cost_unknown_usd: Usd,
+}
+
+impl Spent {
+    pub(super) fn of<'a>(attempts: impl IntoIterator<Item = &'a EarlierAttempt>) -> Self {
+        let mut spent = Self::default();
+        for earlier in attempts {
+            spent.requests += 1;
+            spent.cost_usd += earlier.attempt.cost_usd.unwrap_or_default();
+            if earlier.attempt.charged == Charged::Unknown {
+                spent.cost_unknown_usd += earlier.reserved;
+            }
+            if earlier.attempt.outcome == Outcome::Ok {
+                spent.answered += earlier.targets.len() as u64;
+            }
+        }
+        spent
+    }
 }
 
 /// The summary of the last start, as far as it is needed here.

@@ -1,7 +1,6 @@
 //! Reads what a lake holds for each of its dates. Only reads: no lock, no request, no change.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -9,7 +8,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use super::night::{Evidence, Night, Published, Spent};
 use crate::error::Result;
 use crate::lake::{Manifest, snapshots};
-use crate::ledger::{Charged, Ledger, Outcome};
+use crate::ledger::{EarlierAttempt, Ledger};
 use crate::question::Question;
 use crate::store::{Holder, Layout, Owner, Store};
 
@@ -70,16 +69,13 @@ async fn evidence(
         let records = ledger.run_records().await.unwrap_or_default();
         let all = ledger.all_runs().await.unwrap_or_default();
         if let Some(record) = records.last().or(all.last()) {
-            let of_date = spent(&ledger, &record.question, 0..u32::MAX).await?;
-            let of_run = ledger.batches_of(record).await;
-            let of_run = of_run.unwrap_or(record.first_batch..u32::MAX);
-            let answered = match of_run.start {
-                0 => of_date.answered,
-                _ => spent(&ledger, &record.question, of_run).await?.answered,
-            };
+            let attempts = attempts_of_date(&ledger, &record.question).await?;
+            let of_run = attempts
+                .iter()
+                .filter(|earlier| earlier.attempt.is_of(&record.run));
             evidence.spent = Some(Spent {
-                answered,
-                ..of_date
+                answered: Spent::of(of_run).answered,
+                ..Spent::of(&attempts)
             });
             evidence.lines = ledger.line_count(&record.run).await?;
             evidence.question = Some(record.question.clone());
@@ -89,7 +85,8 @@ async fn evidence(
     };
     let replacing = ledger.run_record(manifest.generation + 1).await?.is_some();
     if manifest.generation > 1 || replacing || ledger.has_abandoned().await? {
-        evidence.spent = Some(spent(&ledger, &manifest.question, 0..u32::MAX).await?);
+        let attempts = attempts_of_date(&ledger, &manifest.question).await?;
+        evidence.spent = Some(Spent::of(&attempts));
     }
     evidence.published = Some(Published {
         tally: manifest.tally,
@@ -101,23 +98,12 @@ async fn evidence(
     Ok(evidence)
 }
 
-/// What the attempts at these batches of a date add up to.
-pub(super) async fn spent(
+/// The attempts of all runs of a date.
+pub(super) async fn attempts_of_date(
     ledger: &Ledger,
     question: &Question,
-    batches: Range<u32>,
-) -> Result<Spent> {
-    let earlier = ledger.earlier_attempts(question.endpoint, batches).await?;
-    let mut spent = Spent::default();
-    for earlier in earlier.attempts {
-        spent.requests += 1;
-        spent.cost_usd += earlier.attempt.cost_usd.unwrap_or_default();
-        if earlier.attempt.charged == Charged::Unknown {
-            spent.cost_unknown_usd += earlier.reserved;
-        }
-        if earlier.attempt.outcome == Outcome::Ok {
-            spent.answered += earlier.targets.len() as u64;
-        }
-    }
-    Ok(spent)
+) -> Result<Vec<EarlierAttempt>> {
+    let all = 0..u32::MAX;
+    let earlier = ledger.earlier_attempts(question.endpoint, all).await?;
+    Ok(earlier.attempts)
 }

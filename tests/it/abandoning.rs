@@ -25,13 +25,8 @@ async fn killed(before: &World, command: Command, at: u64) -> World {
     let world = before.fork();
     let death = Death::at(at);
     let store = world.interfered(&death);
-    tokio::select! {
-        biased;
-        () = death.died() => {}
-        end = world.play(command, &store) => panic!("{command:?} not killed at {at}: {end:?}"),
-    }
-    // What is in flight arrives at a process that is gone, and its lock becomes stale.
-    world.clock.sleep(Duration::from_secs(100)).await;
+    let (playing, what) = (world.play(command, &store), format!("{command:?} at {at}"));
+    death.during(playing, &world.clock, &what).await;
     world
 }
 
@@ -138,12 +133,8 @@ async fn kills(unfinished: &World, command: Command, what: &str, first: u64, one
         let world = unfinished.fork();
         let death = Death::at(at);
         let store = world.interfered(&death);
-        tokio::select! {
-            biased;
-            () = death.died() => {}
-            _ = abandoned(&world, &store) => panic!("{what}: not killed"),
-        }
-        world.clock.sleep(Duration::from_secs(100)).await;
+        let abandoning = abandoned(&world, &store);
+        death.during(abandoning, &world.clock, &what).await;
         // Nothing is left to abandon if the kill came after the last deletion of the record.
         abandoned(&world, &world.store()).await;
         assert!(

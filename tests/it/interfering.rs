@@ -4,8 +4,10 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use backlake::clock::Clock;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
@@ -257,9 +259,20 @@ impl Death {
         self.writes.load(Ordering::Relaxed)
     }
 
-    /// Returns once an operation never ends.
-    pub(crate) async fn died(&self) {
-        self.died.notified().await;
+    /// Plays something until the process dies, and waits until its lock is stale. Meanwhile, what is in flight arrives
+    /// at a process that is gone.
+    pub(crate) async fn during<T: fmt::Debug>(
+        &self,
+        work: impl Future<Output = T>,
+        clock: &Clock,
+        what: &str,
+    ) {
+        tokio::select! {
+            biased;
+            () = self.died.notified() => {}
+            end = work => panic!("{what}: not killed, {end:?}"),
+        }
+        clock.sleep(Duration::from_secs(100)).await;
     }
 }
 

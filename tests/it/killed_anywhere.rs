@@ -6,7 +6,6 @@
 //! A reduced campaign takes one point in some, from a seed: `SEED=3 cargo test --test it killed_anywhere`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use backlake::pipeline::RunState;
 
@@ -74,13 +73,8 @@ async fn killed(case: &Case, at: u64, lake: &str) {
     let (paid, kept) = (world.simulator.ledger().len(), archived(&world).await);
     let death = Death::at(at);
     let store = world.interfered(&death);
-    tokio::select! {
-        biased;
-        () = death.died() => {}
-        end = world.play(command, &store) => panic!("{what}: not killed, {end:?}"),
-    }
-    // What is in flight arrives at a process that is gone, and its lock becomes stale.
-    world.clock.sleep(Duration::from_secs(100)).await;
+    let playing = world.play(command, &store);
+    death.during(playing, &world.clock, &what).await;
     let lost = match command.pays() {
         true => world.simulator.ledger().len() - paid - (archived(&world).await - kept),
         false => 0,

@@ -120,9 +120,9 @@ async fn clear(table: &IcebergTable, lock: &Lock) -> Result<()> {
     lock.delete_all(expired.clone()).await?;
     // Only a commit proves that no other process can complete one that it has prepared.
     if table.has_committed {
-        let abandoned = table.abandoned(&expired).await?.into_iter();
-        let abandoned = abandoned.map(|object| object.location.clone());
-        lock.delete_all(abandoned.collect()).await?;
+        let left = table.left_by_failed_commits(&expired).await?.into_iter();
+        let left = left.map(|object| object.location.clone());
+        lock.delete_all(left.collect()).await?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::store::{Layout, Store};
 
 /// Objects that a commit wrote longer ago than this belong to no commit that is under way.
-const ABANDONED_AFTER: TimeDelta = TimeDelta::minutes(1);
+const FAILED_AFTER: TimeDelta = TimeDelta::minutes(1);
 
 /// The differences between the Iceberg tables and the manifests, and what failed commits have left, each as a sentence;
 /// empty if there is no table.
@@ -78,8 +78,8 @@ fn sentence(table: &str, error: &Error) -> String {
 
 /// What failed commits have left.
 async fn left_over(iceberg: &IcebergTable, now: DateTime<Utc>) -> Result<Vec<String>> {
-    let mut left = iceberg.abandoned(&[]).await?;
-    left.retain(|object| now - object.last_modified >= ABANDONED_AFTER);
+    let mut left = iceberg.left_by_failed_commits(&[]).await?;
+    left.retain(|object| now - object.last_modified >= FAILED_AFTER);
     let sentence = |object: &ObjectMeta| {
         format!(
             "{} is left over from a commit that was interrupted or overtaken by another one; the next commit to the table deletes it",

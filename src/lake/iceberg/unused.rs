@@ -74,7 +74,10 @@ impl IcebergTable {
     ///
     /// Once this process has committed, no other process can complete such a commit: it was prepared on top of an earlier
     /// version, so its writer must prepare it again.
-    pub(super) async fn abandoned(&self, expired: &[Path]) -> Result<Vec<&ObjectMeta>> {
+    pub(super) async fn left_by_failed_commits(
+        &self,
+        expired: &[Path],
+    ) -> Result<Vec<&ObjectMeta>> {
         let snapshots = self.metadata.iter().flat_map(|found| &found.snapshots);
         let current: BTreeSet<i64> = snapshots.map(|snapshot| snapshot.snapshot_id).collect();
         let live = self.manifests.iter();
