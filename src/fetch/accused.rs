@@ -1,7 +1,5 @@
 //! Reads in the message of a refusal which target it names.
 
-use crate::targets::TargetId;
-
 /// What a refusal says about the targets of the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Accused {
@@ -14,12 +12,8 @@ pub(super) enum Accused {
     OtherField,
 }
 
-/// Reads the message of a refusal. `text` returns a target as it was posted.
-pub(super) fn accused<'a>(
-    targets: &[TargetId],
-    text: impl Fn(TargetId) -> &'a str,
-    message: &str,
-) -> Accused {
+/// Reads the message of a refusal. `targets` are the targets of the batch as they were posted.
+pub(super) fn accused(targets: impl Iterator<Item = impl AsRef<str>>, message: &str) -> Accused {
     // The field is before the parenthesis, the target inside it, and a target may contain any text.
     let field = message.split('(').next().unwrap_or_default();
     if ["'include_subdomains'", "'rank_scale'", "'tag'"]
@@ -29,8 +23,8 @@ pub(super) fn accused<'a>(
         return Accused::OtherField;
     }
     // The longest match counts: a message with `sub.example.com` contains `example.com`, too.
-    let lengths = targets.iter().enumerate().filter_map(|(at, &target)| {
-        let text = text(target);
+    let lengths = targets.enumerate().filter_map(|(at, text)| {
+        let text = text.as_ref();
         message.contains(text).then_some((text.len(), at))
     });
     lengths
@@ -51,8 +45,7 @@ mod tests {
             "https://a.com/b",
             "https://a.com/b:c",
         ];
-        let ids: Vec<TargetId> = (0..texts.len() as u32).map(TargetId).collect();
-        let accused = |message: &str| accused(&ids, |id| texts[id.0 as usize], message);
+        let accused = |message: &str| accused(texts.iter(), message);
         for (at, target) in texts.iter().enumerate() {
             assert_eq!(
                 accused(&format!("Invalid Field: 'target' ({target}).")),

@@ -129,14 +129,14 @@ impl Fetcher<'_> {
     /// The intent of the next attempt of a batch.
     pub(super) fn intent(&self, work: &Work, reserved: Usd) -> Intent {
         let id = work.id();
-        let text = |&id| self.list.target(id).text.to_owned();
+        let targets = self.list.targets_of(work.batch.targets.iter().copied());
         Intent {
             id,
             tag: format!("{}/{id}", self.run),
             sent_at: self.clock.now(),
             reserved,
             root_domains: work.batch.root_domains,
-            targets: work.batch.targets.iter().map(text).collect(),
+            targets: targets.map(|target| target.text).collect(),
         }
     }
 
@@ -378,7 +378,8 @@ impl Fetcher<'_> {
         work: &Work,
     ) -> Verdict {
         let targets = &work.batch.targets;
-        let accused = accused(targets, |id| self.list.target(id).text, message);
+        let texts = self.list.targets_of(targets.iter().copied());
+        let accused = accused(texts.map(|target| target.text), message);
         let size = BatchSize {
             targets: targets.len(),
             halvings: work.halvings,

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::iter::Fuse;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -234,7 +235,7 @@ impl<'a, 'f, P: DoubleEndedIterator<Item = Batch>> Dispatcher<'a, 'f, P> {
             let list = self.fetcher.list;
             let mut loose = std::mem::take(&mut self.isolation.loose);
             loose.append(&mut self.isolation.fresh);
-            loose.sort_unstable_by_key(|&id| (list.root_domain_of(id), id.0));
+            loose.sort_unstable();
             for batch in Plan::of_some(list, loose).batches() {
                 let work = self.work(batch.targets, 0, 0);
                 self.ready.push_back(work);
@@ -308,9 +309,13 @@ impl<'a, 'f, P: DoubleEndedIterator<Item = Batch>> Dispatcher<'a, 'f, P> {
         if matches!(end, End::Refused(_) | End::Failed(_)) {
             (self.fetcher.unanswered)(&batch.targets);
         }
+        self.push_end(Some(batch.number), batch.targets.into(), end);
+    }
+
+    fn push_end(&mut self, batch: Option<u32>, targets: Arc<[TargetId]>, end: End) {
         self.ends.push(BatchEnd {
-            batch: Some(batch.number),
-            targets: batch.targets,
+            batch,
+            targets,
             end,
         });
     }
@@ -326,11 +331,7 @@ impl<'a, 'f, P: DoubleEndedIterator<Item = Batch>> Dispatcher<'a, 'f, P> {
     /// not record.
     fn never_sent(&mut self, NotRecorded { id, error }: NotRecorded) {
         if let Some((_, targets)) = self.in_flight.remove(&id) {
-            self.ends.push(BatchEnd {
-                batch: None,
-                targets,
-                end: End::Unsent,
-            });
+            self.push_end(None, targets.into(), End::Unsent);
         }
         self.stop(error);
     }
@@ -364,24 +365,25 @@ impl<'a, 'f, P: DoubleEndedIterator<Item = Batch>> Dispatcher<'a, 'f, P> {
         }
         self.in_flight.remove(&id);
         self.suspects_in_flight -= usize::from(work.suspects > 0);
-        if verdict.next == Next::Complete {
-            (self.fetcher.completed)(&entry.attempt, &work.batch.targets);
-        }
-        self.entries.push(entry);
         if let Some(pause) = pause {
             self.fetcher.pacer.pause(pause);
         }
+        let mut parked = None;
         match verdict.next {
             Next::Complete => {
-                self.isolation
-                    .returned(work.batch.number, &work.batch.targets);
-                self.end(work.batch, End::Complete(id));
+                let Batch {
+                    number, targets, ..
+                } = work.batch;
+                let targets: Arc<[TargetId]> = targets.into();
+                (self.fetcher.completed)(&entry.attempt, &targets);
+                self.isolation.returned(number, &targets);
+                self.push_end(Some(number), targets, End::Complete(id));
             }
             Next::Retry(wait) => {
                 let batch = work.batch.number;
                 work.attempt += 1;
                 self.parked.insert(batch, work);
-                return Some(Parked { batch, wait });
+                parked = Some(Parked { batch, wait });
             }
             Next::Isolate { named } => {
                 let Batch {
@@ -408,7 +410,8 @@ impl<'a, 'f, P: DoubleEndedIterator<Item = Batch>> Dispatcher<'a, 'f, P> {
                 self.stop(refusal(reason, &message));
             }
         }
-        None
+        self.entries.push(entry);
+        parked
     }
 
     /// Makes the halves of a batch ready. They are not suspects, because those are filled up with
@@ -443,11 +446,7 @@ impl<'a, 'f, P: DoubleEndedIterator<Item = Batch>> Dispatcher<'a, 'f, P> {
             entry.sent_by = self.fetcher.clock.running();
             let batch = Some(entry.attempt.id.batch);
             self.entries.push(entry);
-            self.ends.push(BatchEnd {
-                batch,
-                targets,
-                end: End::Unsent,
-            });
+            self.push_end(batch, targets.into(), End::Unsent);
         }
         let works = self.ready.into_iter().chain(self.parked.into_values());
         let unsent = works
@@ -460,7 +459,7 @@ impl<'a, 'f, P: DoubleEndedIterator<Item = Batch>> Dispatcher<'a, 'f, P> {
                 .filter(|targets: &Vec<_>| !targets.is_empty())
                 .map(|targets| BatchEnd {
                     batch: None,
-                    targets,
+                    targets: targets.into(),
                     end: End::Unsent,
                 }),
         );

@@ -1,5 +1,6 @@
 //! The events that fetching reports while it runs, and how batches end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -76,7 +77,7 @@ pub struct BatchEnd {
     /// The last batch that asked for them, or `None` if no batch was sent.
     pub batch: Option<u32>,
     /// The targets.
-    pub targets: Vec<TargetId>,
+    pub targets: Arc<[TargetId]>,
     /// How they ended.
     pub end: End,
 }

@@ -1,5 +1,6 @@
 //! What fetching works with: the provider, the limits, the ledger and the rules.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -51,7 +52,7 @@ pub struct Fetcher<'a> {
     pub events: &'a (dyn Fn(Event) + Sync),
     /// Is called with every attempt that completes its batch, and the targets of that batch. The response is in the
     /// archive by then.
-    pub completed: &'a (dyn Fn(&Attempt, &[TargetId]) + Sync),
+    pub completed: &'a (dyn Fn(&Attempt, &Arc<[TargetId]>) + Sync),
     /// Is called with targets that end without a response, refused or failed.
     pub unanswered: &'a (dyn Fn(&[TargetId]) + Sync),
     /// Stops the run from outside.

@@ -24,7 +24,7 @@ pub(super) fn match_rows(
     let by_text: HashMap<&str, usize> = targets
         .iter()
         .enumerate()
-        .map(|(at, target)| (target.text, at))
+        .map(|(at, target)| (target.text.as_str(), at))
         .collect();
     let mut open = vec![true; targets.len()];
     let mut left = Vec::new();
@@ -93,7 +93,7 @@ fn match_spellings(
         .collect();
     let mut targets: Vec<(usize, Spelling<'_>)> = (0..targets.len())
         .filter(|&at| open[at])
-        .map(|at| (at, Spelling::of(targets[at].text)))
+        .map(|at| (at, Spelling::of(&targets[at].text)))
         .filter(|(_, spelling)| stems.contains(spelling.stem))
         .collect();
     let mut round = 0;
@@ -144,9 +144,9 @@ mod tests {
     use crate::targets::{TargetId, TargetKind};
 
     fn matched(targets: &[&str], urls: &[&str]) -> Vec<Option<usize>> {
-        let target = |text| Target {
+        let target = |text: &str| Target {
             id: TargetId(0),
-            text,
+            text: text.to_owned(),
             kind: TargetKind::Page,
             root_domain: "example.com",
         };

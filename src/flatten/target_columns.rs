@@ -31,7 +31,7 @@ impl TargetColumns {
             matched.append_value(found.is_some());
             if let Some(found) = found {
                 let target = &targets[*found];
-                text.append_value(target.text);
+                text.append_value(&target.text);
                 kind.append_value(target.kind.name());
                 root_domain.append_value(target.root_domain);
                 continue;

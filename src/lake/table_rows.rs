@@ -36,31 +36,29 @@ pub struct LineFate<'a> {
 pub fn targets_batch<'a>(
     list: &'a TargetList,
     lines: &[usize],
-    fate_of: impl Fn(usize) -> LineFate<'a>,
+    fate_of: impl Fn(LineEnd<'a>) -> LineFate<'a>,
 ) -> Result<RecordBatch> {
-    let rows: Vec<(Line<'a>, LineFate<'a>)> = lines
-        .iter()
-        .map(|&index| (list.line(index), fate_of(index)))
-        .collect();
-    let target = |line: &Line<'a>| match line.end {
-        LineEnd::Target(id) | LineEnd::Duplicate { of: id, .. } => Some(list.target(id)),
-        LineEnd::Invalid(_) => None,
+    let read = list.lines_at(lines.iter().copied());
+    let with_fate = |line: Line<'a>| {
+        let fate = fate_of(line.end);
+        (line, fate)
     };
+    let rows: Vec<(Line<'a>, LineFate<'a>)> = read.map(with_fate).collect();
     // A duplicate names the line that it repeats.
     let reason = |line: &Line<'a>, fate: &LineFate<'a>| match (fate.reason, line.end) {
         (None, LineEnd::Duplicate { first, .. }) => {
-            let first = list.line(first);
+            let first = list.line_place(first);
             Some(format!("the same as {} line {}", first.source, first.number).into())
         }
         (given, _) => given.map(Cow::Borrowed),
     };
     let columns: Vec<ArrayRef> = vec![
-        texts(&rows, |(line, _)| Some(line.source)),
-        counts(&rows, |(line, _)| Some(line.number as i64)),
-        texts(&rows, |(line, _)| Some(line.input)),
-        texts(&rows, |(line, _)| Some(target(line)?.text)),
-        texts(&rows, |(line, _)| Some(target(line)?.kind.name())),
-        texts(&rows, |(line, _)| Some(target(line)?.root_domain)),
+        texts(&rows, |(line, _)| Some(line.place.source)),
+        counts(&rows, |(line, _)| Some(line.place.number as i64)),
+        texts(&rows, |(line, _)| Some(line.input())),
+        texts(&rows, |(line, _)| Some(&line.target.as_ref()?.text)),
+        texts(&rows, |(line, _)| Some(line.target.as_ref()?.kind.name())),
+        texts(&rows, |(line, _)| Some(line.target.as_ref()?.root_domain)),
         texts(&rows, |(_, fate)| Some(fate.fate.name())),
         texts(&rows, |(line, fate)| reason(line, fate)),
         counts(&rows, |(_, fate)| fate.batch.map(i64::from)),

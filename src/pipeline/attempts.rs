@@ -50,7 +50,7 @@ impl RunAttempts {
     ) {
         let requested = earlier
             .par_iter()
-            .map(|attempt| attempt.targets.iter().map(|text| list.find(text)).collect());
+            .map(|attempt| list.find_all(attempt.targets.iter().map(String::as_str)));
         let requested: Vec<Vec<Option<TargetId>>> = requested.collect();
         for (earlier, requested) in earlier.into_iter().zip(requested) {
             let EarlierAttempt {
@@ -59,7 +59,7 @@ impl RunAttempts {
             match (attempt.outcome, requested.as_slice()) {
                 (Outcome::Ok, _) => self.add_archived(attempt.id, &requested, states),
                 // A response to the same target outranks the refusal.
-                (Outcome::Refused, &[Some(target)]) if states.of(target).fate != Fate::Absent => {
+                (Outcome::Refused, &[Some(target)]) if states.fate_of(target) != Fate::Absent => {
                     let state = TargetState {
                         fate: Fate::Refused,
                         reason: Some(&refusal(&attempt)),
@@ -96,7 +96,7 @@ impl RunAttempts {
             match target {
                 // A target that was asked for twice belongs to the first response; the row of the
                 // second counts as unmatched.
-                Some(id) if states.of(*id).fate != Fate::Absent => targets.push(*id),
+                Some(id) if states.fate_of(*id) != Fate::Absent => targets.push(*id),
                 Some(_) => {}
                 None => self.vanished += 1,
             }
@@ -116,7 +116,6 @@ impl RunAttempts {
                 End::Complete(id) => {
                     // Until `flatten` finds its row, a target counts as absent.
                     states.set(&targets, asked(Fate::Absent, batch, None));
-                    let targets = targets.into();
                     self.archived.push(ArchivedBatch { id, targets });
                 }
                 End::Refused(reason) => {
@@ -197,7 +196,7 @@ impl RunAttempts {
     pub(super) fn refused(&self, list: &TargetList, states: &TargetStates) -> Vec<RefusedTarget> {
         // Those that were refused in earlier runs were not asked for, so they do not count here.
         let asked = |state: TargetState<'_>| state.fate == Fate::Refused && state.batch.is_some();
-        let states_of_all = list.targets().map(|target| states.of(target.id));
+        let states_of_all = list.ids().map(|id| states.of(id));
         if states_of_all.filter(|state| asked(*state)).count() > list.target_count() / 2 {
             return Vec::new();
         }
@@ -205,11 +204,11 @@ impl RunAttempts {
             attempt.outcome == Outcome::Refused
                 && attempt.status_code.map(StatusClass::of) == Some(StatusClass::BatchRefused)
         });
-        let refused = list.targets().filter_map(|target| {
-            let state = states.of(target.id);
+        let refused = list.ids().filter_map(|id| {
+            let state = states.of(id);
             (state.fate == Fate::Refused).then_some(())?;
             Some(RefusedTarget {
-                target: target.text.to_owned(),
+                target: list.target(id).text,
                 reason: state.reason?.to_owned(),
                 refused_at: *when.get(&state.batch?)?,
             })

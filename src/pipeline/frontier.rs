@@ -4,7 +4,7 @@
 //! it. The sorter notices such a row.
 //!
 //! # Memory
-//! A byte per target, besides the sorted list.
+//! A byte per target, besides the list.
 
 use std::sync::Arc;
 
@@ -17,28 +17,20 @@ const STEP: usize = 16384;
 /// The first target, in the order of pages, whose response is still to come.
 pub(super) struct Frontier {
     list: Arc<TargetList>,
-    /// All targets, sorted.
-    order: Arc<[TargetId]>,
     /// Whether the response of a target is still to come, by its number.
     awaited: Vec<bool>,
-    /// The place of the first awaited target.
+    /// The number of the first awaited target.
     at: usize,
-    /// The place up to which rows were taken.
+    /// The number up to which rows were taken.
     taken: usize,
 }
 
 impl Frontier {
     /// The frontier when the responses of these targets are still to come.
-    pub(super) fn new(
-        list: &Arc<TargetList>,
-        order: &Arc<[TargetId]>,
-        is_awaited: impl Fn(TargetId) -> bool,
-    ) -> Self {
-        let ids = (0..order.len() as u32).map(TargetId);
+    pub(super) fn new(list: &Arc<TargetList>, is_awaited: impl Fn(TargetId) -> bool) -> Self {
         let mut frontier = Self {
             list: Arc::clone(list),
-            order: Arc::clone(order),
-            awaited: ids.map(is_awaited).collect(),
+            awaited: list.ids().map(is_awaited).collect(),
             at: 0,
             taken: 0,
         };
@@ -48,7 +40,7 @@ impl Frontier {
 
     /// Whether rows can become due at all.
     pub(super) fn can_be_due(&self) -> bool {
-        self.order.len() > STEP
+        self.awaited.len() > STEP
     }
 
     /// Nothing more is to come for these targets.
@@ -60,16 +52,14 @@ impl Frontier {
     }
 
     fn advance(&mut self) {
-        let rest = self.order[self.at..].iter();
-        self.at += rest
-            .take_while(|target| !self.awaited[target.0 as usize])
-            .count();
+        let rest = self.awaited[self.at..].iter();
+        self.at += rest.take_while(|&&awaited| !awaited).count();
     }
 
     /// Whether the frontier has moved far enough to take rows. Never at the end, where all rows are
     /// taken anyway.
     fn is_due(&self) -> bool {
-        self.at - self.taken >= STEP && self.at < self.order.len()
+        self.at - self.taken >= STEP && self.at < self.awaited.len()
     }
 
     /// The key of the first awaited target, if it is due: rows below it are final.
@@ -78,7 +68,7 @@ impl Frontier {
             return None;
         }
         self.taken = self.at;
-        let target = self.list.target(self.order[self.at]);
-        Some([target.root_domain, target.text].map(str::to_owned).into())
+        let target = self.list.target(TargetId(self.at as u32));
+        Some(vec![target.root_domain.to_owned(), target.text])
     }
 }

@@ -6,30 +6,20 @@ use std::sync::Arc;
 use super::attempts::RunAttempts;
 use super::target_states::TargetStates;
 use crate::error::{Context, Result};
-use crate::fate::Fates;
+use crate::fate::{Fate, Fates};
 use crate::lake::{Manifest, PublicationId, RequestTotals};
 use crate::ledger::{RefusedTarget, ReturnedTarget, RunRecord};
-use crate::plan::{Plan, lower_bound, sorted};
+use crate::plan::{Plan, lower_bound};
 use crate::targets::{Rules, TargetId, TargetList};
 
 /// Everything that a run knows over all its starts.
 pub(super) struct Gathered {
     pub(super) record: RunRecord,
-    /// The target list, sealed: no target can be looked up by its text any more.
     pub(super) list: Arc<TargetList>,
-    /// All targets, in the order of pages.
-    pub(super) order: Arc<[TargetId]>,
     /// The rules by which the list was read.
     pub(super) rules: Rules,
     pub(super) states: TargetStates,
     pub(super) attempts: RunAttempts,
-}
-
-/// All targets of a list, in the order of pages.
-pub(super) async fn in_order(list: &Arc<TargetList>) -> Result<Arc<[TargetId]>> {
-    let list = Arc::clone(list);
-    let sorted = tokio::task::spawn_blocking(move || sorted(&list).into());
-    sorted.await.context(|| "sorting targets panicked")
 }
 
 impl Gathered {
@@ -68,13 +58,12 @@ impl Gathered {
 
     /// The plan for all targets that are still to be sent.
     pub(super) async fn plan_unsent(&self) -> Result<Plan> {
-        let (list, order) = (Arc::clone(&self.list), Arc::clone(&self.order));
-        let unsent = self.states.unsent();
-        let planned = tokio::task::spawn_blocking(move || {
-            let order = order.iter().copied();
-            let order = order.filter(|id| unsent[id.0 as usize]).collect();
-            Plan::of_some(&list, order)
-        });
+        let list = Arc::clone(&self.list);
+        let unsent = list
+            .ids()
+            .filter(|&id| self.states.fate_of(id) == Fate::Unsent);
+        let unsent = unsent.collect();
+        let planned = tokio::task::spawn_blocking(move || Plan::of_some(&list, unsent));
         planned.await.context(|| "planning panicked")
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::ready::TargetSettings;
 use super::report::{InvalidLine, InvalidReason};
 use crate::error::{Error, Result};
-use crate::targets::{Line, LineEnd, TargetList};
+use crate::targets::{Line, TargetList};
 use crate::visible::escaped;
 
 /// How many invalid lines reports show.
@@ -18,30 +18,17 @@ const EXAMPLES: usize = 2;
 
 /// The first few invalid lines.
 pub(super) fn first_invalid(list: &TargetList) -> Vec<InvalidLine> {
-    invalid(list)
+    list.invalid_lines()
         .map(|(line, reason)| example(&line, reason))
         .take(FIRST_INVALID)
         .collect()
 }
 
-/// The invalid lines of a list, each with its reason.
-fn invalid(list: &TargetList) -> impl Iterator<Item = (Line<'_>, &str)> {
-    // A list of millions of lines is not searched for what it does not contain.
-    let lines = (list.invalid_count() > 0).then(|| list.lines());
-    lines
-        .into_iter()
-        .flatten()
-        .filter_map(|line| match line.end {
-            LineEnd::Invalid(reason) => Some((line, reason)),
-            LineEnd::Target(_) | LineEnd::Duplicate { .. } => None,
-        })
-}
-
 fn example(line: &Line<'_>, reason: &str) -> InvalidLine {
     InvalidLine {
-        source: line.source.to_owned(),
-        line: line.number,
-        input: line.input.chars().take(120).collect(),
+        source: line.place.source.to_owned(),
+        line: line.place.number,
+        input: line.input().chars().take(120).collect(),
         reason: reason.to_owned(),
     }
 }
@@ -50,7 +37,7 @@ fn example(line: &Line<'_>, reason: &str) -> InvalidLine {
 pub(super) fn reasons(list: &TargetList) -> Vec<InvalidReason> {
     let mut found: Vec<InvalidReason> = Vec::new();
     let mut numbers = HashMap::new();
-    for (line, reason) in invalid(list) {
+    for (line, reason) in list.invalid_lines() {
         let at = *numbers.entry(kind(reason)).or_insert_with_key(|kind| {
             found.push(InvalidReason {
                 reason: kind.clone(),

@@ -266,7 +266,7 @@ pub(super) const KEYS: &[Key] = &[
     number(FILE_MIB,
         "The size at which a file of a table is closed, in MiB."),
     number(MEMORY_MIB,
-        "The memory that publishing may use, in MiB, target list included (about 150 bytes per line)."),
+        "The memory that publishing may use, in MiB, target list included (about 90 bytes per line)."),
     number(RETRY_MINUTES,
         "How long to retry if the lake fails, in minutes. Until it works again, no request is sent, and paid responses wait in memory."),
 

@@ -83,8 +83,8 @@ impl<'a> PageTables<'a> {
         let is_orderly =
             gathered.attempts.vanished == 0 && contract.sort.iter().eq(["root_domain", "target"]);
         let frontier = is_orderly.then(|| {
-            Frontier::new(&gathered.list, &gathered.order, |target| {
-                awaited.contains(&gathered.states.of(target).fate)
+            Frontier::new(&gathered.list, |target| {
+                awaited.contains(&gathered.states.fate_of(target))
             })
         });
         Ok(Self {
@@ -96,7 +96,7 @@ impl<'a> PageTables<'a> {
                 rules: gathered.rules,
                 stages: Stopwatch::default(),
             },
-            found: Found::default(),
+            found: Found::new(gathered.list.target_count()),
             id: gathered.publication(published),
             staging: None,
             frontier,
@@ -117,7 +117,8 @@ impl<'a> PageTables<'a> {
     pub(super) async fn begin_again(&mut self) -> Result<()> {
         // What this step has made is not needed, so its error does not matter.
         let _ = self.step_ends().await;
-        (self.frontier, self.found, self.rows) = (None, Found::default(), None);
+        (self.frontier, self.rows) = (None, None);
+        self.found = Found::new(self.source.list.target_count());
         self.waiting.clear();
         if let Some(staging) = &self.staging {
             staging.empty()?;

@@ -22,7 +22,7 @@ use super::means::Means;
 use super::page::write_page;
 use super::page_tables::PageTables;
 use super::report::{Findings, Progress, RunEnd, RunReport, RunState};
-use super::responses::ReadResponse;
+use super::responses::{Found, ReadResponse};
 use super::start::Start;
 use super::target_states::TargetStates;
 use super::write_tables::{write_requests, write_targets};
@@ -172,7 +172,8 @@ impl<'a> Publication<'a> {
         if let Some(damaged) = self.flatten(&mut made).await? {
             return Err(self.reject(damaged).await?);
         }
-        let (fates, found) = (self.gathered.fates(), std::mem::take(&mut made.found));
+        let fates = self.gathered.fates();
+        let found = std::mem::replace(&mut made.found, Found::new(0));
         let publication = self.gathered.publication(self.published.as_ref());
         // On another thread, while the rest of the pages is sorted and written.
         let rest = self.write_rest(staging);
@@ -222,7 +223,6 @@ impl<'a> Publication<'a> {
     /// Writes targets and requests on a thread of their own.
     fn write_rest(&mut self, staging: &Staging) -> JoinHandle<Result<Rest>> {
         let (staging, list) = (staging.clone(), Arc::clone(&self.gathered.list));
-        let order = Arc::clone(&self.gathered.order);
         // Neither is needed after this, and the states of a long list are large.
         let states = std::mem::replace(&mut self.gathered.states, TargetStates::new(0));
         let attempts = std::mem::take(&mut self.attempts);
@@ -230,7 +230,7 @@ impl<'a> Publication<'a> {
         tokio::task::spawn_blocking(move || {
             stages.time(Stage::TargetsAndRequests, || {
                 Ok(Rest {
-                    targets: write_targets(&staging, &list, &order, &states, &attempts)?,
+                    targets: write_targets(&staging, &list, &states, &attempts)?,
                     requests: write_requests(&staging, &attempts)?,
                 })
             })
@@ -254,7 +254,7 @@ impl<'a> Publication<'a> {
             let found = &mut tables.found.irregularities;
             found.envelope(&attempt.oddities);
         }
-        for target in std::mem::take(&mut tables.found.returned) {
+        for target in tables.found.returned() {
             self.gathered.states.set_fate(target, Fate::Returned);
         }
         Ok(damaged)

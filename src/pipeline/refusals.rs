@@ -34,9 +34,9 @@ impl Refusals {
         pause: chrono::Duration,
         means: Option<&Means>,
     ) -> Option<Self> {
-        let refused = gathered.list.targets().filter_map(|target| {
-            let state = gathered.states.of(target.id);
-            (state.fate == Fate::Refused).then_some((target.text, state))
+        let refused = gathered.list.ids().filter_map(|id| {
+            let state = gathered.states.of(id);
+            (state.fate == Fate::Refused).then_some((id, state))
         });
         let (mut found, mut skipped, mut examples) = (0, 0, Vec::new());
         for (target, state) in refused {
@@ -47,7 +47,7 @@ impl Refusals {
             found += 1;
             if examples.len() < EXAMPLES {
                 examples.push(RefusedExample {
-                    target: target.to_owned(),
+                    target: gathered.list.target(target).text,
                     reason: state.reason.unwrap_or_default().to_owned(),
                 });
             }
@@ -105,7 +105,7 @@ pub(super) fn skip_refused(
 ) {
     let mut skipped = 0;
     for (target, refused) in before {
-        if states.of(*target).fate != Fate::Unsent || !is_skipped(refused, pause, now) {
+        if states.fate_of(*target) != Fate::Unsent || !is_skipped(refused, pause, now) {
             continue;
         }
         let then = refused.refused_at.date_naive();

@@ -94,9 +94,5 @@ async fn asks_the_same(start: &Start<'_>, published: &Manifest, list: &TargetLis
     let Ok(Some((kept, rules))) = start.ledger.target_list(&published.run).await else {
         return true;
     };
-    rules == pipeline.targets.rules
-        && kept.target_count() == list.target_count()
-        && kept
-            .targets()
-            .all(|target| list.find(target.text).is_some())
+    rules == pipeline.targets.rules && list.has_the_targets_of(&kept)
 }

@@ -14,7 +14,7 @@ use super::attempts::RunAttempts;
 use super::gates::{
     Existing, incomplete, same_kind_of_data, same_question, too_many_failed, with_date,
 };
-use super::gathered::{Gathered, in_order};
+use super::gathered::Gathered;
 use super::plan::read_targets;
 use super::publish::{Publication, WhenDamaged};
 use super::ready::Pipeline;
@@ -118,7 +118,7 @@ async fn gather(start: &Start<'_>, record: RunRecord) -> Result<Gathered> {
         kept_list(ledger, &record, start),
         ledger.attempts_of(&record)
     );
-    let KeptList { mut list, rules } = kept?;
+    let KeptList { list, rules } = kept?;
     let earlier = earlier?;
     let mut states = TargetStates::new(list.target_count());
     let mut attempts = RunAttempts {
@@ -127,11 +127,9 @@ async fn gather(start: &Start<'_>, record: RunRecord) -> Result<Gathered> {
     };
     attempts.add_earlier(earlier.attempts, &list, &mut states, &env.clock);
     states.restore(&ledger.unanswered(&record.run).await?, &list);
-    list.seal();
     let list = Arc::new(list);
     Ok(Gathered {
         record,
-        order: in_order(&list).await?,
         list,
         rules,
         states,

@@ -55,7 +55,7 @@ impl Source<'_> {
         let (ids, rules) = (Arc::clone(&batch.targets), self.rules);
         let stages = self.stages.clone();
         let flattened = on_a_core(move || {
-            let targets: Vec<Target<'_>> = ids.iter().map(|&id| list.target(id)).collect();
+            let targets: Vec<Target<'_>> = list.targets_of(ids.iter().copied()).collect();
             let requested = Requested {
                 contract: &contract,
                 targets: &targets,
@@ -83,18 +83,34 @@ fn arrived_at(attempt: &Attempt) -> i64 {
 }
 
 /// What flattening found, apart from the rows.
-#[derive(Default)]
 pub(super) struct Found {
     /// The flattened responses.
     responses: HashSet<AttemptId>,
-    /// The targets whose rows were found.
-    pub(super) returned: Vec<TargetId>,
+    /// Whether the row of each target was found.
+    is_returned: Vec<bool>,
     pub(super) items: u64,
     pub(super) unmatched: u64,
     pub(super) irregularities: Irregularities,
 }
 
 impl Found {
+    /// Before any response of a list with this many targets.
+    pub(super) fn new(targets: usize) -> Self {
+        Self {
+            responses: HashSet::new(),
+            is_returned: vec![false; targets],
+            items: 0,
+            unmatched: 0,
+            irregularities: Irregularities::default(),
+        }
+    }
+
+    /// The targets whose rows were found.
+    pub(super) fn returned(&self) -> impl Iterator<Item = TargetId> {
+        let targets = (0..).map(TargetId).zip(&self.is_returned);
+        targets.filter_map(|(id, &returned)| returned.then_some(id))
+    }
+
     /// Whether the response to this attempt is flattened.
     pub(super) fn has(&self, id: AttemptId) -> bool {
         self.responses.contains(&id)
@@ -113,9 +129,9 @@ impl Found {
             attempt,
         } = batch.id;
         self.responses.insert(batch.id);
-        let targets = batch.targets.iter().zip(&response.returned);
-        self.returned
-            .extend(targets.filter_map(|(id, returned)| returned.then_some(*id)));
+        for (id, returned) in batch.targets.iter().zip(&response.returned) {
+            self.is_returned[id.0 as usize] |= returned;
+        }
         self.items += response.pages.num_rows() as u64;
         self.unmatched += response.unmatched;
         self.irregularities.add(response.irregularities);

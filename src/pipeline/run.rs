@@ -14,7 +14,7 @@ use super::connect::{connect, credentials_for};
 use super::gates::{
     Existing, begins_today, same_kind_of_data, same_question, too_many_failed, with_date,
 };
-use super::gathered::{Gathered, in_order};
+use super::gathered::Gathered;
 use super::invalid::{described, reasons, refuse_mistaken};
 use super::lineage::with_events;
 use super::means::Means;
@@ -321,7 +321,7 @@ async fn record(start: &Start<'_>, published: Option<&Manifest>) -> Result<RunRe
 async fn gather(
     start: &Start<'_>,
     record: RunRecord,
-    mut list: TargetList,
+    list: TargetList,
 ) -> Result<(Gathered, EarlierRefusals)> {
     let Start {
         pipeline,
@@ -342,12 +342,10 @@ async fn gather(
     let before: EarlierRefusals = before.collect();
     let pause = pipeline.targets.retry_refused_after;
     skip_refused(&before, pause, start.started_at, &mut states);
-    list.seal();
     let (list, rules) = (Arc::new(list), pipeline.targets.rules);
     ledger.write_target_list(&record.run, &list, rules).await?;
     let gathered = Gathered {
         record,
-        order: in_order(&list).await?,
         list,
         rules,
         states,

@@ -1,6 +1,7 @@
 //! A session with the provider: sends what a run still lacks, and finds out what it cost.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -170,7 +171,7 @@ impl<'a> Session<'a> {
             random: Mutex::new(fastrand::Rng::with_seed(env.seed)),
             events: &|event| (env.on_progress)(Progress::Fetch(event)),
             completed: &|attempt, targets| {
-                let (id, targets) = (attempt.id, targets.into());
+                let (id, targets) = (attempt.id, Arc::clone(targets));
                 let attempt = Box::new(attempt.clone());
                 // No one receives any more if flattening has failed.
                 let _ = ended.send(Ended::Archived(ArchivedBatch { id, targets }, attempt));

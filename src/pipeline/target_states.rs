@@ -2,14 +2,21 @@
 
 use std::num::NonZeroU32;
 
+use hashbrown::HashMap;
+
 use crate::fate::{Fate, Fates};
 use crate::ledger::UnansweredTarget;
 use crate::targets::{TargetId, TargetList};
 
-/// The state of every target, by its number. Twelve bytes per target.
+/// The state of every target. Five bytes per target, and twelve for each reason.
 #[derive(Debug)]
 pub(super) struct TargetStates {
-    states: Vec<PackedState>,
+    /// By the number of the target, as in the next one.
+    fates: Vec<Fate>,
+    /// The number of the batch, plus one.
+    batches: Vec<Option<NonZeroU32>>,
+    /// The indexes of the reasons. Few targets have one.
+    reasons_of: HashMap<TargetId, u32>,
     reasons: Vec<String>,
 }
 
@@ -23,75 +30,73 @@ pub(super) struct TargetState<'a> {
     pub(super) batch: Option<u32>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct PackedState {
-    fate: Fate,
-    /// The number of the batch, plus one.
-    batch: Option<NonZeroU32>,
-    /// The index of the reason, plus one.
-    reason: Option<NonZeroU32>,
-}
-
-const UNSENT: PackedState = PackedState {
-    fate: Fate::Unsent,
-    batch: None,
-    reason: None,
-};
-
 impl TargetStates {
     /// The states of targets before anything is sent.
     pub(super) fn new(targets: usize) -> Self {
         Self {
-            states: vec![UNSENT; targets],
+            fates: vec![Fate::Unsent; targets],
+            batches: vec![None; targets],
+            reasons_of: HashMap::new(),
             reasons: Vec::new(),
         }
     }
 
     /// Sets the state of targets that were asked for together.
     pub(super) fn set(&mut self, targets: &[TargetId], state: TargetState<'_>) {
-        let reason = state.reason.and_then(|reason| {
+        let reason = state.reason.map(|reason| {
             self.reasons.push(reason.to_owned());
-            NonZeroU32::new(self.reasons.len() as u32)
+            self.reasons.len() as u32 - 1
         });
-        let packed = PackedState {
-            fate: state.fate,
-            batch: state.batch.and_then(|batch| NonZeroU32::new(batch + 1)),
-            reason,
-        };
         for target in targets {
-            self.states[target.0 as usize] = packed;
+            self.fates[target.0 as usize] = state.fate;
+            self.batches[target.0 as usize] =
+                state.batch.and_then(|batch| NonZeroU32::new(batch + 1));
+            match reason {
+                Some(reason) => _ = self.reasons_of.insert(*target, reason),
+                None => _ = self.reasons_of.remove(target),
+            }
         }
     }
 
     /// Changes the fate of a target and keeps the rest.
     pub(super) fn set_fate(&mut self, target: TargetId, fate: Fate) {
-        self.states[target.0 as usize].fate = fate;
+        self.fates[target.0 as usize] = fate;
     }
 
     /// The state of a target.
     pub(super) fn of(&self, target: TargetId) -> TargetState<'_> {
-        let packed = self.states[target.0 as usize];
+        let batch = self.batches[target.0 as usize];
         TargetState {
-            fate: packed.fate,
-            reason: packed
-                .reason
-                .map(|reason| self.reasons[reason.get() as usize - 1].as_str()),
-            batch: packed.batch.map(|batch| batch.get() - 1),
+            fate: self.fate_of(target),
+            reason: self.reason_of(target),
+            batch: batch.map(|batch| batch.get() - 1),
         }
+    }
+
+    /// The fate of a target.
+    pub(super) fn fate_of(&self, target: TargetId) -> Fate {
+        self.fates[target.0 as usize]
+    }
+
+    fn reason_of(&self, target: TargetId) -> Option<&str> {
+        let reason = self.reasons_of.get(&target)?;
+        Some(self.reasons[*reason as usize].as_str())
     }
 
     /// The targets without a response, and their states.
     pub(super) fn unanswered(&self, list: &TargetList) -> Vec<UnansweredTarget> {
-        let open = list.targets().filter_map(|target| {
+        let answered = |fate| matches!(fate, Fate::Absent | Fate::Returned);
+        let open = list.ids().filter(|&id| !answered(self.fate_of(id)));
+        let unanswered = list.targets_of(open).map(|target| {
             let state = self.of(target.id);
-            (!matches!(state.fate, Fate::Absent | Fate::Returned)).then(|| UnansweredTarget {
-                target: target.text.to_owned(),
+            UnansweredTarget {
+                target: target.text,
                 fate: state.fate,
                 reason: state.reason.map(str::to_owned),
                 batch: state.batch,
-            })
+            }
         });
-        open.collect()
+        unanswered.collect()
     }
 
     /// Restores what an earlier start recorded about targets without a response.
@@ -104,7 +109,7 @@ impl TargetStates {
         } in recorded
         {
             let target = list.find(target);
-            if let Some(id) = target.filter(|id| self.of(*id).fate != Fate::Absent) {
+            if let Some(id) = target.filter(|id| self.fate_of(*id) != Fate::Absent) {
                 let state = TargetState {
                     fate: *fate,
                     reason: reason.as_deref(),
@@ -118,25 +123,19 @@ impl TargetStates {
     /// Resets all targets if every one is refused: then the cause was the provider, and they are
     /// asked for again. Returns whether it did.
     pub(super) fn reset_if_all_are_refused(&mut self) -> bool {
-        let all = self.states.iter().all(|state| state.fate == Fate::Refused);
+        let all = self.fates.iter().all(|fate| *fate == Fate::Refused);
         if all {
-            self.states.fill(UNSENT);
+            *self = Self::new(self.fates.len());
         }
         all
-    }
-
-    /// Whether each target is still to be sent, by its number.
-    pub(super) fn unsent(&self) -> Vec<bool> {
-        let states = self.states.iter();
-        states.map(|state| state.fate == Fate::Unsent).collect()
     }
 
     /// The reason of the first target that failed, else of the first one that is refused: an
     /// example for messages.
     pub(super) fn failure(&self) -> Option<&str> {
-        let first = |fate| self.states.iter().find(|state| state.fate == fate);
-        let state = first(Fate::Failed).or_else(|| first(Fate::Refused))?;
-        Some(self.reasons[state.reason?.get() as usize - 1].as_str())
+        let first = |wanted| self.fates.iter().position(|&fate| fate == wanted);
+        let target = first(Fate::Failed).or_else(|| first(Fate::Refused))?;
+        self.reason_of(TargetId(target as u32))
     }
 
     /// The fates of all lines of the list.
@@ -146,8 +145,8 @@ impl TargetStates {
             invalid: list.invalid_count() as u64,
             ..Fates::default()
         };
-        for state in &self.states {
-            *fates.of_mut(state.fate) += 1;
+        for fate in &self.fates {
+            *fates.of_mut(*fate) += 1;
         }
         fates
     }

@@ -20,14 +20,14 @@ use crate::lake::{
 };
 use crate::ledger::Attempt;
 use crate::store::Store;
-use crate::targets::{LineEnd, TargetId, TargetList};
+use crate::targets::{LineEnd, TargetList};
 
 /// Rows of a batch of targets or requests.
 const BATCH_ROWS: usize = 8192;
 /// Pages that are unfolded at once: a page may have hundreds of rows of breakdowns.
 const UNFOLDED_PAGES: usize = 4096;
-/// Bytes per line besides the list, as measured: the state of its target, the order of its table,
-/// and the fragments that reading the ledger leaves.
+/// Bytes per line besides the list, as measured: the state of its target, its place in its batch and in
+/// the targets table, and what the allocator keeps of freed memory.
 const LINE_BYTES: usize = 64;
 
 /// The memory that publishing may use, and the part of it that the sorter of pages gets.
@@ -177,15 +177,14 @@ pub(super) fn write_requests(staging: &Staging, attempts: &[Attempt]) -> Result<
 }
 
 /// Writes the targets table: lines sorted by root domain, target, source and number, invalid lines
-/// first. `order` has all targets in that order.
+/// first.
 pub(super) fn write_targets(
     staging: &Staging,
     list: &TargetList,
-    order: &[TargetId],
     states: &TargetStates,
     attempts: &[Attempt],
 ) -> Result<Vec<ManifestFile>> {
-    let lines = line_order(list, order);
+    let lines = line_order(list);
     let request_ids = request_ids(attempts);
     let of_line = |fate, reason| LineFate {
         fate,
@@ -193,7 +192,7 @@ pub(super) fn write_targets(
         batch: None,
         request_id: None,
     };
-    let fate_of = |index: usize| match list.line(index).end {
+    let fate_of = |end| match end {
         LineEnd::Invalid(reason) => of_line(Fate::Invalid, Some(reason)),
         LineEnd::Duplicate { .. } => of_line(Fate::Duplicate, None),
         LineEnd::Target(id) => {
@@ -221,10 +220,10 @@ pub(super) fn write_targets(
 }
 
 /// The indexes of all lines in the order of the targets table.
-fn line_order(list: &TargetList, order: &[TargetId]) -> Vec<u32> {
+fn line_order(list: &TargetList) -> Vec<u32> {
     let mut invalid = 0;
     // For each target, the number of its lines, then the place of the next one.
-    let mut places = vec![0_u32; order.len()];
+    let mut places = vec![0_u32; list.target_count()];
     for target in list.targets_of_lines() {
         match target {
             Some(id) => places[id.0 as usize] += 1,
@@ -232,8 +231,8 @@ fn line_order(list: &TargetList, order: &[TargetId]) -> Vec<u32> {
         }
     }
     let mut next = invalid;
-    for id in order {
-        let lines = std::mem::replace(&mut places[id.0 as usize], next);
+    for place in &mut places {
+        let lines = std::mem::replace(place, next);
         next += lines;
     }
     let mut lines = vec![0_u32; list.line_count()];
@@ -245,13 +244,12 @@ fn line_order(list: &TargetList, order: &[TargetId]) -> Vec<u32> {
     }
     // Lines of one target, and invalid lines, are sorted by source and number.
     let mut begin = 0;
-    let ends = order.iter().map(|id| places[id.0 as usize]);
-    for end in std::iter::once(invalid).chain(ends) {
+    for end in std::iter::once(invalid).chain(places) {
         let same = &mut lines[begin as usize..end as usize];
         if same.len() > 1 {
             same.sort_by_cached_key(|&index| {
-                let line = list.line(index as usize);
-                (line.source, line.number)
+                let place = list.line_place(index as usize);
+                (place.source, place.number)
             });
         }
         begin = end;

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use super::estimate::lower_bound;
-use super::order::sorted;
 use super::pack::{Share, pack};
 use super::spread::{Piece, root_domains, separate, spread};
 use crate::provider::MAX_ROOT_DOMAINS;
@@ -39,16 +38,13 @@ impl Plan {
     /// Plans all targets of a list.
     #[must_use]
     pub fn of(list: &TargetList) -> Self {
-        Self::of_some(list, sorted(list))
+        Self::of_some(list, list.ids().collect())
     }
 
-    /// Plans some targets of a list. `order` is a part of [`sorted`], in the same order.
+    /// Plans some targets of a list, in the order of their numbers.
     #[must_use]
     pub fn of_some(list: &TargetList, mut order: Vec<TargetId>) -> Self {
-        let sizes: Vec<u32> = order
-            .chunk_by(|&left, &right| list.root_domain_of(left) == list.root_domain_of(right))
-            .map(|targets| targets.len() as u32)
-            .collect();
+        let sizes = sizes(list, &order);
         let spread = spread(list, &mut order, &sizes);
         let mut next: Vec<u32> = Vec::with_capacity(sizes.len());
         let mut total = 0;
@@ -133,4 +129,18 @@ impl Plan {
             }
         })
     }
+}
+
+/// The number of targets of each root domain among these, which are sorted.
+fn sizes(list: &TargetList, mut targets: &[TargetId]) -> Vec<u32> {
+    let mut sizes = Vec::new();
+    while let Some(&first) = targets.first() {
+        let of_root = list.targets_of_root_domain(list.root_domain_of(first));
+        // Not more than the root domain has.
+        let most = targets.len().min((of_root.end.0 - first.0) as usize);
+        let size = targets[..most].partition_point(|&id| id < of_root.end);
+        sizes.push(size as u32);
+        targets = &targets[size..];
+    }
+    sizes
 }

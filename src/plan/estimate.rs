@@ -72,8 +72,8 @@ pub fn lower_bound(sizes: &[u32]) -> u64 {
 pub fn requests_in_input_order(list: &TargetList) -> u64 {
     let mut last_batch_of = vec![0_u64; list.root_domain_count()];
     let (mut batch, mut targets, mut domains) = (0_u64, MAX_TARGETS, 0);
-    for target in list.targets() {
-        let last = &mut last_batch_of[list.root_domain_of(target.id) as usize];
+    for target in list.in_input_order() {
+        let last = &mut last_batch_of[list.root_domain_of(target) as usize];
         let new = batch == 0 || *last != batch;
         if targets == MAX_TARGETS || (new && domains == MAX_ROOT_DOMAINS) {
             batch += 1;

@@ -6,11 +6,9 @@
 
 mod batches;
 mod estimate;
-mod order;
 mod pack;
 mod spread;
 
 pub use batches::{Batch, Plan};
 pub use estimate::{Estimate, Pace, lower_bound, requests_in_input_order};
-pub use order::sorted;
 pub use pack::{Share, pack};

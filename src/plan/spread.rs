@@ -13,7 +13,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::provider::{MAX_ROOT_DOMAINS, MAX_TARGETS};
-use crate::targets::{Spelling, TargetId, TargetList};
+use crate::targets::{Spelling, Target, TargetId, TargetList};
 
 /// Other batches that are tried for each part.
 const CANDIDATES: usize = 64;
@@ -53,19 +53,23 @@ pub(super) fn spread(
 
 /// The same for one root domain; none if no two of its targets are spellings of the same page.
 fn spread_domain(list: &TargetList, targets: &mut [TargetId]) -> Option<Parts> {
-    let spelling = |id: &TargetId| Spelling::of(list.target(*id).text);
     // Texts of the same form differ in their stems.
     let (first, rest) = targets.split_first()?;
     let of_all = list.form_of(*first);
     if rest.iter().all(|id| list.form_of(*id) == of_all) {
         return None;
     }
+    let read: Vec<Target<'_>> = list.targets_of(targets.iter().copied()).collect();
+    let stems: Vec<&str> = read
+        .iter()
+        .map(|target| Spelling::of(&target.text).stem)
+        .collect();
     let mut by_stem: hashbrown::HashMap<&str, u32> =
         hashbrown::HashMap::with_capacity(targets.len());
-    let ranks: Vec<u32> = targets
+    let ranks: Vec<u32> = stems
         .iter()
-        .map(|id| {
-            let next = by_stem.entry(spelling(id).stem).or_default();
+        .map(|&stem| {
+            let next = by_stem.entry(stem).or_default();
             *next += 1;
             *next - 1
         })
@@ -75,11 +79,10 @@ fn spread_domain(list: &TargetList, targets: &mut [TargetId]) -> Option<Parts> {
         return None;
     }
     // First spellings of pages that have others, then pages with one spelling, then the others.
-    let has_others = |id: &TargetId| by_stem[spelling(id).stem] > 1;
     let mut ranked: Vec<(u32, bool, TargetId)> = targets
         .iter()
-        .zip(&ranks)
-        .map(|(id, &rank)| (rank, !has_others(id), *id))
+        .zip(stems.iter().zip(&ranks))
+        .map(|(id, (stem, &rank))| (rank, by_stem[stem] == 1, *id))
         .collect();
     ranked.sort_by_key(|&(rank, single, _)| (rank, single));
     let mut parts = Parts::new();

@@ -11,7 +11,7 @@ use std::io::{self, BufRead, Write};
 use serde::{Deserialize, Serialize};
 
 use super::block::{BLOCK_LINES, Block, Entities};
-use super::canonical::{canonical, canonical_of_line};
+use super::canonical::{Canonical, canonical, canonical_of_line};
 use super::list::{LineEnd, TargetList};
 use super::problem::Problem;
 use super::rules::Rules;
@@ -73,21 +73,25 @@ impl TargetList {
             let (mut problem, mut decoded) = (None, false);
             match line.end {
                 LineEnd::Invalid(reason) => {
-                    match canonical_of_line(line.input, Entities::AsWritten, rules) {
+                    match canonical_of_line(line.input(), Entities::AsWritten, rules) {
                         Err(found) if found.to_string() == reason => {}
                         _ => problem = Some(Cow::Borrowed(reason)),
                     }
                 }
-                LineEnd::Target(of) | LineEnd::Duplicate { of, .. } => {
-                    decoded = unescaped(line.input, Entities::AsWritten).is_some()
-                        && canonical(line.input, rules)
-                            .is_ok_and(|target| target.text() == self.target(of).text);
+                LineEnd::Target(_) | LineEnd::Duplicate { .. } => {
+                    let is_own = |found: &Canonical| {
+                        line.target
+                            .as_ref()
+                            .is_some_and(|own| own.text == found.text())
+                    };
+                    decoded = unescaped(line.input(), Entities::AsWritten).is_some()
+                        && canonical(line.input(), rules).is_ok_and(|found| is_own(&found));
                 }
             }
             let kept = KeptLine {
-                source: line.source_number,
-                line: line.number,
-                input: Cow::Borrowed(line.input),
+                source: line.place.source_number,
+                line: line.place.number,
+                input: Cow::Borrowed(line.input()),
                 problem,
                 decoded,
                 labels: self
@@ -172,7 +176,7 @@ mod tests {
             let (again, _) = TargetList::read_kept(kept.as_slice()).unwrap();
             for list in [list, again] {
                 assert_eq!(list.targets().next().unwrap().text, target);
-                assert_eq!(list.line(0).input, line);
+                assert_eq!(list.line(0).input(), line);
                 assert_eq!(list.unescaped_count(), unescaped);
             }
         }
@@ -235,7 +239,7 @@ mod tests {
         let (again, _) = TargetList::read_kept(kept.as_slice()).unwrap();
         for list in [list, again] {
             assert_eq!((list.invalid_count(), list.target_count()), (1000, 0));
-            assert!(line.starts_with(list.line(0).input) && list.line(0).input.len() == 1024);
+            assert!(line.starts_with(list.line(0).input()) && list.line(0).input().len() == 1024);
             assert_eq!(list.line(0).end, LineEnd::Invalid(why));
         }
     }

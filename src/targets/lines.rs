@@ -109,6 +109,11 @@ impl Lines {
         }
     }
 
+    /// Sets the number of the target that the line of an index stands for.
+    pub(super) fn set_target(&mut self, index: usize, target: u32) {
+        self.marked[index] = target | (self.marked[index] & WRITTEN);
+    }
+
     /// The stored input of a line that has one.
     fn input(&self, index: usize) -> Text {
         let group = index / GROUP;

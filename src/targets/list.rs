@@ -1,39 +1,33 @@
 //! The target list: every input line once, every target once, in little memory.
 //!
 //! # Memory
-//! About 40 bytes per line in addition to the target's text. A line as written is stored only where
-//! it differs from the canonical form, and of an invalid line only the start. To plan ten million
-//! lines of 44 bytes takes about 970 MB.
+//! Of each target, what its text does not share with the one before it, and about nine bytes; four
+//! bytes per line. A line as written is stored only where it differs from the canonical form, and of
+//! an invalid line only the start.
 
-use std::sync::mpsc;
-use std::thread;
+use std::ops::Range;
 
-use rayon::prelude::*;
-
-use super::block::{Block, Sink};
-use super::canonical::{Canonical, canonical_of_line};
-use super::lines::{LineEntry, Lines, MAX_LINES, StandsFor};
-use super::places::Place;
-use super::problem::{Problem, Unreadable};
+use super::front_coded::{FrontCoded, Reader};
+use super::lines::{Lines, StandsFor};
 use super::reading::ReadAs;
-use super::rules::{Rules, TargetKind};
-use super::source::Sources;
-use super::spelling::{Form, unescaped};
-use super::texts::{Interner, Texts};
-use crate::error::{Error, ErrorKind, Result};
+use super::roots::Roots;
+use super::rules::TargetKind;
+use super::spelling::{Form, host};
+use super::texts::{Text, Texts};
 
-/// The number of a target in its [`TargetList`], from 0, in the order of first appearance.
+/// The number of a target in its [`TargetList`], from 0, in the order of the pages table: by root
+/// domain and then by text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TargetId(pub u32);
 
 /// A target: it follows the provider's rules, and no other target of the list has its canonical
 /// form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target<'a> {
     /// The number in the list.
     pub id: TargetId,
     /// The canonical form, in which it is sent.
-    pub text: &'a str,
+    pub text: String,
     /// Page, domain or subdomain.
     pub kind: TargetKind,
     /// The root domain that it counts towards.
@@ -41,18 +35,36 @@ pub struct Target<'a> {
 }
 
 /// An input line and its target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line<'a> {
+    /// Where the line is.
+    pub place: LinePlace<'a>,
+    /// The target of the line, if it has one.
+    pub target: Option<Target<'a>>,
+    /// Whether it is the first line with this target, or why there is none.
+    pub end: LineEnd<'a>,
+    /// The line as written, if that is not the canonical form of its target.
+    written: Option<&'a str>,
+}
+
+impl Line<'_> {
+    /// The line as written; of an invalid line, at most the first 1,024 bytes.
+    #[must_use]
+    pub fn input(&self) -> &str {
+        let canonical = self.target.as_ref().map(|target| target.text.as_str());
+        self.written.or(canonical).unwrap_or_default()
+    }
+}
+
+/// Where an input line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LinePlace<'a> {
     /// The file that contains the line, or `-` for standard input.
     pub source: &'a str,
     /// The number of that file among the sources, from 0.
     pub(super) source_number: usize,
     /// The line number in that file, from 1.
     pub number: u64,
-    /// The line as written; of an invalid line, at most the first 1,024 bytes.
-    pub input: &'a str,
-    /// The target, or why there is none.
-    pub end: LineEnd<'a>,
 }
 
 /// The target of an input line, or why there is none.
@@ -71,203 +83,30 @@ pub enum LineEnd<'a> {
     Invalid(&'a str),
 }
 
-/// Bytes that the labels of a line may have together.
-const MAX_LABELS: usize = 1 << 14;
-
-/// A target in compact form; its text is in `TargetList::targets`.
-#[derive(Debug)]
-struct TargetEntry {
-    root: u32,
-    first_line: u32,
-    kind: TargetKind,
-    form: Form,
-}
-
-/// The most blocks that wait between two threads.
-const BETWEEN: usize = 4;
-
 /// Every input line once, and every target once.
 #[derive(Debug, Default)]
 pub struct TargetList {
-    store: Texts,
-    sources: Vec<String>,
-    lines: Lines,
-    targets: Interner,
-    entries: Vec<TargetEntry>,
-    roots: Interner,
-    reasons: Interner,
-    keep: Vec<String>,
-    label_texts: Interner,
+    /// All texts but those of the targets.
+    pub(super) store: Texts,
+    pub(super) sources: Vec<String>,
+    pub(super) lines: Lines,
+    /// The texts of the targets, by their numbers; the same for the next two.
+    pub(super) texts: FrontCoded,
+    pub(super) forms: Vec<Form>,
+    /// The indexes of the first lines.
+    pub(super) first_lines: Vec<u32>,
+    pub(super) roots: Roots,
+    pub(super) reasons: Vec<Text>,
+    pub(super) keep: Vec<String>,
+    pub(super) label_texts: Vec<Text>,
     /// For each line, the number of the label in each kept column plus one; 0 if there is no label.
-    labels: Vec<u32>,
-    invalid: usize,
-    unescaped: usize,
-    read_as: Vec<ReadAs>,
-}
-
-/// The target of each line of a block, derived on all cores.
-pub(super) fn canonicalised(block: &Block, rules: &Rules) -> Vec<Result<Canonical, Problem>> {
-    let targets = block.lines.par_iter().map(|line| match &line.problem {
-        Some(problem) => Err(problem.clone()),
-        None => canonical_of_line(block.text(line), block.entities, rules).map_err(Problem::from),
-    });
-    targets.with_min_len(256).collect()
-}
-
-/// The bytes of an invalid line that are kept.
-const MAX_INVALID: usize = 1 << 10;
-
-/// The part of an invalid line that is kept, so that the memory for lines of any length is bounded.
-fn start_of_invalid(input: &str) -> &str {
-    &input[..input.floor_char_boundary(MAX_INVALID)]
+    pub(super) labels: Vec<u32>,
+    pub(super) invalid: usize,
+    pub(super) unescaped: usize,
+    pub(super) read_as: Vec<ReadAs>,
 }
 
 impl TargetList {
-    /// Reads all sources, which must be on this machine.
-    ///
-    /// # Errors
-    /// As [`TargetList::read_places`], and a path that names no list.
-    pub fn read(sources: &Sources, rules: &Rules) -> Result<Self> {
-        Self::read_places(sources, &sources.places()?, rules)
-    }
-
-    /// Reads the lists at these places, as `sources` says.
-    ///
-    /// # Errors
-    /// A source that is missing or damaged, with its name and line. A line that is not a target is
-    /// not an error: the list contains it with the reason.
-    pub fn read_places(sources: &Sources, places: &[Place], rules: &Rules) -> Result<Self> {
-        let places = sources.without_indexes(places)?;
-        let names = places.iter().map(|place| place.name.clone()).collect();
-        let keep = sources.reading.keep.clone();
-        let (mut list, read_as) = Self::gather(keep, names, rules, move |sink| {
-            let places = places.iter().enumerate();
-            places
-                .map(|(number, place)| Ok(sources.read(number, place, sink)?))
-                .collect::<Result<_>>()
-        })?;
-        list.read_as = read_as;
-        Ok(list)
-    }
-
-    /// Collects the blocks that `produce` hands on, and returns what it returns. Reading,
-    /// canonicalising and collecting run in parallel.
-    pub(super) fn gather<T: Send>(
-        keep: Vec<String>,
-        sources: Vec<String>,
-        rules: &Rules,
-        produce: impl FnOnce(Sink<'_>) -> Result<T> + Send,
-    ) -> Result<(Self, T)> {
-        let mut list = Self {
-            keep,
-            sources,
-            ..Self::default()
-        };
-        let produced = thread::scope(|scope| {
-            let (send, blocks) = mpsc::sync_channel::<Block>(BETWEEN);
-            let reader = scope.spawn(move || {
-                // The receiver stops only after an error of its own, which is the one that is
-                // reported.
-                produce(&mut |block| {
-                    send.send(block).map_err(|_| {
-                        Error::unexpected("the reader of the target lists was stopped")
-                    })
-                })
-            });
-            let (send, read) = mpsc::sync_channel(BETWEEN);
-            scope.spawn(move || {
-                for block in blocks {
-                    let targets = canonicalised(&block, rules);
-                    if send.send((block, targets)).is_err() {
-                        break;
-                    }
-                }
-            });
-            let outcome = read
-                .into_iter()
-                .try_for_each(|(block, targets)| list.add(&block, targets));
-            let read = reader.join().unwrap_or_else(|_| {
-                Err(Error::unexpected("the reader of the target lists panicked"))
-            });
-            outcome.and(read)
-        })?;
-        for interner in [&mut list.roots, &mut list.reasons, &mut list.label_texts] {
-            interner.seal();
-        }
-        list.lines.shrink_to_fit();
-        Ok((list, produced))
-    }
-
-    fn add(&mut self, block: &Block, read: Vec<Result<Canonical, Problem>>) -> Result<()> {
-        for (at, (line, read)) in block.lines.iter().zip(read).enumerate() {
-            let input = block.text(line);
-            let index = u32::try_from(self.lines.len())
-                .ok()
-                .filter(|&index| index < MAX_LINES);
-            let (Some(index), Ok(number)) = (index, u32::try_from(line.number)) else {
-                let most = MAX_LINES;
-                return Err(Error::new(
-                    ErrorKind::Usage,
-                    format!("the target lists have more than {most} lines"),
-                )
-                .with_hint("split the list into several pipelines"));
-            };
-            let (labels, read) = with_labels(block, at, self.keep.len(), read);
-            let (input, stands_for) = match read {
-                Ok(target) => {
-                    let (id, new) = self.targets.insert(&mut self.store, target.text());
-                    if new {
-                        let root = self.root_of(target.root_domain());
-                        self.entries.push(TargetEntry {
-                            root,
-                            first_line: index,
-                            kind: target.kind(),
-                            form: Form::of(target.text()),
-                        });
-                    }
-                    let respelled = target.text() != input;
-                    if respelled && unescaped(input, block.entities).is_some() {
-                        self.unescaped += 1;
-                    }
-                    (
-                        respelled.then(|| self.store.push(input)),
-                        StandsFor::Target(id),
-                    )
-                }
-                Err(reason) => {
-                    self.invalid += 1;
-                    let (reason, _) = self.reasons.insert(&mut self.store, &reason.to_string());
-                    (
-                        Some(self.store.push(start_of_invalid(input))),
-                        StandsFor::Reason(reason),
-                    )
-                }
-            };
-            self.lines.push(LineEntry {
-                input,
-                number,
-                source: block.source as u32,
-                stands_for,
-            });
-            for column in 0..self.keep.len() {
-                let number = match labels.get(column) {
-                    Some(Some(label)) => self.label_texts.insert(&mut self.store, label).0 + 1,
-                    _ => 0,
-                };
-                self.labels.push(number);
-            }
-        }
-        Ok(())
-    }
-
-    /// The number of a root domain. Lists are often sorted, so the root domain of the last target
-    /// is tried first.
-    fn root_of(&mut self, name: &str) -> u32 {
-        let last = self.entries.last().map(|entry| entry.root);
-        let same = last.filter(|&last| self.roots.get(&self.store, last) == name);
-        same.unwrap_or_else(|| self.roots.insert(&mut self.store, name).0)
-    }
-
     /// The number of input lines, without blank lines and comments.
     #[must_use]
     pub fn line_count(&self) -> usize {
@@ -277,7 +116,7 @@ impl TargetList {
     /// The number of targets.
     #[must_use]
     pub fn target_count(&self) -> usize {
-        self.targets.len()
+        self.texts.len()
     }
 
     /// The number of root domains of all targets.
@@ -324,39 +163,75 @@ impl TargetList {
     /// The line of an index, from 0.
     #[must_use]
     pub fn line(&self, index: usize) -> Line<'_> {
+        self.read_line(&mut self.texts.reader(), index)
+    }
+
+    /// The lines of these indexes; fastest in the order of their targets.
+    pub fn lines_at(
+        &self,
+        indexes: impl IntoIterator<Item = usize>,
+    ) -> impl Iterator<Item = Line<'_>> {
+        let mut reader = self.texts.reader();
+        let indexes = indexes.into_iter();
+        indexes.map(move |index| self.read_line(&mut reader, index))
+    }
+
+    /// All lines in the order read.
+    pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        self.lines_at(0..self.lines.len())
+    }
+
+    /// The lines that are not a target, each with the reason.
+    pub fn invalid_lines(&self) -> impl Iterator<Item = (Line<'_>, &str)> {
+        // A list of millions of lines is not searched for what it does not contain.
+        let indexes = if self.invalid == 0 {
+            0..0
+        } else {
+            0..self.lines.len()
+        };
+        indexes.filter_map(|index| match self.lines.get(index).stands_for {
+            StandsFor::Target(_) => None,
+            StandsFor::Reason(reason) => Some((self.line(index), self.reason(reason))),
+        })
+    }
+
+    /// Where the line of an index is.
+    #[must_use]
+    pub fn line_place(&self, index: usize) -> LinePlace<'_> {
         let entry = self.lines.get(index);
-        let written = entry.input.map(|input| self.store.get(input));
-        let (end, input) = match entry.stands_for {
-            StandsFor::Reason(reason) => {
-                let reason = self.reasons.get(&self.store, reason);
-                (LineEnd::Invalid(reason), written.unwrap_or_default())
-            }
-            StandsFor::Target(id) => {
-                let of = TargetId(id);
-                let first = self.entries[id as usize].first_line as usize;
+        let source_number = entry.source as usize;
+        LinePlace {
+            source: &self.sources[source_number],
+            source_number,
+            number: u64::from(entry.number),
+        }
+    }
+
+    fn read_line(&self, reader: &mut Reader<'_>, index: usize) -> Line<'_> {
+        let entry = self.lines.get(index);
+        let (target, end) = match entry.stands_for {
+            StandsFor::Reason(reason) => (None, LineEnd::Invalid(self.reason(reason))),
+            StandsFor::Target(target) => {
+                let of = TargetId(target);
+                let first = self.first_lines[target as usize] as usize;
                 let end = if first == index {
                     LineEnd::Target(of)
                 } else {
                     LineEnd::Duplicate { of, first }
                 };
-                let canonical = || self.targets.get(&self.store, id);
-                (end, written.unwrap_or_else(canonical))
+                (Some(self.read_target(reader, of)), end)
             }
         };
-        let source_number = entry.source as usize;
-        let source = &self.sources[source_number];
         Line {
-            source,
-            source_number,
-            number: u64::from(entry.number),
-            input,
+            place: self.line_place(index),
+            target,
             end,
+            written: entry.input.map(|input| self.store.get(input)),
         }
     }
 
-    /// All lines in the order read.
-    pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
-        (0..self.lines.len()).map(|index| self.line(index))
+    fn reason(&self, reason: u32) -> &str {
+        self.store.get(self.reasons[reason as usize])
     }
 
     /// The target of each line, in the order read; none for an invalid line.
@@ -365,6 +240,14 @@ impl TargetList {
         lines.map(|line| match line.stands_for {
             StandsFor::Target(id) => Some(TargetId(id)),
             StandsFor::Reason(_) => None,
+        })
+    }
+
+    /// All targets in the order of their first lines.
+    pub fn in_input_order(&self) -> impl Iterator<Item = TargetId> {
+        let targets = self.targets_of_lines().enumerate();
+        targets.filter_map(|(index, target)| {
+            target.filter(|id| self.first_lines[id.0 as usize] as usize == index)
         })
     }
 
@@ -379,97 +262,136 @@ impl TargetList {
     pub(super) fn label_values(&self, index: usize) -> impl Iterator<Item = Option<&str>> {
         let numbers = &self.labels[index * self.keep.len()..][..self.keep.len()];
         numbers.iter().map(|&number| {
-            number
-                .checked_sub(1)
-                .map(|number| self.label_texts.get(&self.store, number))
+            let label = number.checked_sub(1)?;
+            Some(self.store.get(self.label_texts[label as usize]))
         })
     }
 
     /// The target of a number.
     #[must_use]
     pub fn target(&self, id: TargetId) -> Target<'_> {
-        let entry = &self.entries[id.0 as usize];
+        self.read_target(&mut self.texts.reader(), id)
+    }
+
+    /// The targets of these numbers; fastest in the order of the list.
+    pub fn targets_of(
+        &self,
+        ids: impl IntoIterator<Item = TargetId>,
+    ) -> impl Iterator<Item = Target<'_>> {
+        let mut reader = self.texts.reader();
+        let ids = ids.into_iter();
+        ids.map(move |id| self.read_target(&mut reader, id))
+    }
+
+    /// All targets, sorted.
+    pub fn targets(&self) -> impl Iterator<Item = Target<'_>> {
+        self.targets_of(self.ids())
+    }
+
+    /// The numbers of all targets.
+    pub fn ids(&self) -> impl ExactSizeIterator<Item = TargetId> + use<> {
+        (0..self.texts.len() as u32).map(TargetId)
+    }
+
+    fn read_target(&self, reader: &mut Reader<'_>, id: TargetId) -> Target<'_> {
+        let text = reader.get(id.0 as usize).to_owned();
+        let root_domain = self.root_domain(self.root_domain_of(id));
         Target {
             id,
-            text: self.targets.get(&self.store, id.0),
-            kind: entry.kind,
-            root_domain: self.roots.get(&self.store, entry.root),
+            kind: TargetKind::of(&text, root_domain),
+            text,
+            root_domain,
         }
     }
 
     /// The memory of the list in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let interners = [&self.targets, &self.roots, &self.reasons, &self.label_texts];
+        let numbers = self.first_lines.capacity() + self.labels.capacity();
+        let texts = self.reasons.capacity() + self.label_texts.capacity();
         self.store.memory_bytes()
-            + interners
-                .into_iter()
-                .map(Interner::memory_bytes)
-                .sum::<usize>()
             + self.lines.memory_bytes()
-            + self.entries.capacity() * size_of::<TargetEntry>()
-            + self.labels.capacity() * size_of::<u32>()
-    }
-
-    /// Frees the memory that only [`TargetList::find`] needs. After that, it finds nothing.
-    pub fn seal(&mut self) {
-        self.targets.seal();
+            + self.texts.memory_bytes()
+            + self.forms.capacity() * size_of::<Form>()
+            + self.roots.memory_bytes()
+            + numbers * size_of::<u32>()
+            + texts * size_of::<Text>()
     }
 
     /// The target with this canonical form, if the list has one.
     #[must_use]
     pub fn find(&self, text: &str) -> Option<TargetId> {
-        self.targets.find(&self.store, text).map(TargetId)
+        self.find_all([text]).pop().flatten()
     }
 
-    /// All targets in the order of first appearance.
-    pub fn targets(&self) -> impl Iterator<Item = Target<'_>> {
-        (0..self.entries.len() as u32).map(|id| self.target(TargetId(id)))
-    }
-
-    /// The number of the root domain of a target, from 0, in the order of first appearance.
+    /// The targets with these canonical forms; fastest in the order of the list.
     #[must_use]
-    pub fn root_domain_of(&self, id: TargetId) -> u32 {
-        self.entries[id.0 as usize].root
+    pub fn find_all<'t>(&self, texts: impl IntoIterator<Item = &'t str>) -> Vec<Option<TargetId>> {
+        let mut reader = self.texts.reader();
+        let mut next = 0;
+        let mut find = |text| {
+            // The texts of a batch mostly follow each other in the list.
+            let follows = next < self.texts.len() && reader.get(next) == text;
+            let found = match follows {
+                true => Some(next),
+                false => self.search(&mut reader, text),
+            };
+            next = found.map_or(next, |found| found + 1);
+            found.map(|found| TargetId(found as u32))
+        };
+        texts.into_iter().map(&mut find).collect()
+    }
+
+    /// Searches for a text among those of each root domain of the list that its host can have.
+    fn search(&self, reader: &mut Reader<'_>, text: &str) -> Option<usize> {
+        let host = host(text);
+        let after_dots = memchr::memchr_iter(b'.', host.as_bytes()).map(|dot| dot + 1);
+        std::iter::once(0).chain(after_dots).find_map(|start| {
+            let root = self.roots.find(&self.store, &host[start..])?;
+            let Range { start, end } = self.roots.targets(root);
+            reader.find(start as usize..end as usize, text)
+        })
+    }
+
+    /// Whether another list has the same targets.
+    #[must_use]
+    pub fn has_the_targets_of(&self, other: &Self) -> bool {
+        let (mut own, mut others) = (self.texts.reader(), other.texts.reader());
+        let targets = self.texts.len();
+        targets == other.texts.len() && (0..targets).all(|at| own.get(at) == others.get(at))
     }
 
     /// The form of a target's spelling.
     #[must_use]
     pub fn form_of(&self, id: TargetId) -> Form {
-        self.entries[id.0 as usize].form
+        self.forms[id.0 as usize]
+    }
+
+    /// The number of the root domain of a target, from 0, in the order of names.
+    #[must_use]
+    pub fn root_domain_of(&self, id: TargetId) -> u32 {
+        self.roots.of(id.0)
+    }
+
+    /// The targets of a root domain, which follow each other.
+    #[must_use]
+    pub fn targets_of_root_domain(&self, number: u32) -> Range<TargetId> {
+        let targets = self.roots.targets(number);
+        TargetId(targets.start)..TargetId(targets.end)
     }
 
     /// The number of targets of each root domain, by the number of the root domain.
     #[must_use]
     pub fn root_domain_sizes(&self) -> Vec<u32> {
-        let mut sizes = vec![0; self.roots.len()];
-        for entry in &self.entries {
-            sizes[entry.root as usize] += 1;
-        }
-        sizes
+        let roots = 0..self.roots.len() as u32;
+        roots
+            .map(|root| self.roots.targets(root).len() as u32)
+            .collect()
     }
 
     /// The name of the root domain of a number.
     #[must_use]
     pub fn root_domain(&self, number: u32) -> &str {
-        self.roots.get(&self.store, number)
-    }
-}
-
-/// The labels of a line of a block, and how the line was read. With too many bytes of labels it is no target, and they
-/// are not kept.
-fn with_labels(
-    block: &Block,
-    at: usize,
-    columns: usize,
-    read: Result<Canonical, Problem>,
-) -> (&[Option<Box<str>>], Result<Canonical, Problem>) {
-    let labels = &block.labels[at * columns..][..columns];
-    let bytes: usize = labels.iter().flatten().map(|label| label.len()).sum();
-    if bytes <= MAX_LABELS {
-        (labels, read)
-    } else {
-        let problem = Unreadable::LongLabels { max: MAX_LABELS };
-        (&[], read.and(Err(problem.into())))
+        self.roots.name(&self.store, number)
     }
 }

@@ -2,8 +2,8 @@
 //! says to set instead.
 
 use super::block::Block;
+use super::builder::canonicalised;
 use super::column::Column;
-use super::list::canonicalised;
 use super::places::Place;
 use super::reading::Reading;
 use super::refused::{Instead, Refused};

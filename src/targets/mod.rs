@@ -6,12 +6,14 @@
 
 mod archive;
 mod block;
+mod builder;
 mod canonical;
 mod column;
 mod compression;
 mod content;
 mod csv;
 mod encoding;
+mod front_coded;
 mod host;
 mod json;
 mod kept;
@@ -26,9 +28,11 @@ mod places;
 mod problem;
 mod reading;
 mod refused;
+mod roots;
 mod rows;
 mod rules;
 mod sitemap;
+mod sort;
 mod source;
 mod spelling;
 mod text;
@@ -37,7 +41,7 @@ mod xlsx;
 
 pub use canonical::{Canonical, canonical};
 pub use column::{Column, MAX_COLUMNS};
-pub use list::{Line, LineEnd, Target, TargetId, TargetList};
+pub use list::{Line, LineEnd, LinePlace, Target, TargetId, TargetList};
 pub use look::{keepable, reading_for};
 pub use places::{Glob, Place, is_pattern, no_match, places_on_disk};
 pub use reading::{Delimiter, Format, ReadAs, Reading};

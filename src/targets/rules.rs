@@ -19,6 +19,17 @@ pub enum TargetKind {
 }
 
 impl TargetKind {
+    /// The kind of a target in canonical form with this root domain.
+    pub(super) fn of(text: &str, root_domain: &str) -> Self {
+        if text.contains("://") {
+            Self::Page
+        } else if text.len() == root_domain.len() {
+            Self::Domain
+        } else {
+            Self::Subdomain
+        }
+    }
+
     /// The name in the tables.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -60,56 +60,71 @@ impl Texts {
 #[derive(Debug, Default)]
 pub(super) struct Interner {
     texts: Vec<Text>,
-    /// Half of the hash and the number of each text: the table can grow without reading the texts.
-    table: HashTable<(u32, u32)>,
+    index: Index,
 }
 
 impl Interner {
     /// The number of a text, and whether it is new.
     pub(super) fn insert(&mut self, store: &mut Texts, text: &str) -> (u32, bool) {
-        let Self { texts, table } = self;
-        let half = half_hash(text);
-        let same = |&(other, number): &(u32, u32)| {
-            other == half && store.get(texts[number as usize]) == text
-        };
-        match table.entry(spread(half), same, |&(half, _)| spread(half)) {
-            Entry::Occupied(found) => (found.get().1, false),
-            Entry::Vacant(place) => {
-                let number = texts.len() as u32;
-                place.insert((half, number));
-                texts.push(store.push(text));
-                (number, true)
-            }
+        let Self { texts, index } = self;
+        let next = texts.len() as u32;
+        let same = |number: u32| store.get(texts[number as usize]) == text;
+        let number = index.insert(text, next, same);
+        if number == next {
+            texts.push(store.push(text));
         }
-    }
-
-    /// The number of a text, if it has one.
-    pub(super) fn find(&self, store: &Texts, text: &str) -> Option<u32> {
-        let half = half_hash(text);
-        let same = |&(other, number): &(u32, u32)| {
-            other == half && store.get(self.texts[number as usize]) == text
-        };
-        self.table
-            .find(spread(half), same)
-            .map(|&(_, number)| number)
+        (number, number == next)
     }
 
     pub(super) fn get<'a>(&self, store: &'a Texts, number: u32) -> &'a str {
         store.get(self.texts[number as usize])
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.texts.len()
+    /// The texts by their numbers, and the index that finds a number.
+    pub(super) fn into_parts(self) -> (Vec<Text>, Index) {
+        (self.texts, self.index)
+    }
+}
+
+/// Finds the number of a text that is stored elsewhere.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    /// Half of the hash and the number of each text: the table can grow without reading the texts.
+    table: HashTable<(u32, u32)>,
+}
+
+impl Index {
+    /// The number of a text: `next` if it is new. `same` says whether the text of a number is the same.
+    fn insert(&mut self, text: &str, next: u32, same: impl Fn(u32) -> bool) -> u32 {
+        let half = half_hash(text);
+        let same = |&(other, number): &(u32, u32)| other == half && same(number);
+        let rehash = |&(half, _): &(u32, u32)| spread(half);
+        match self.table.entry(spread(half), same, rehash) {
+            Entry::Occupied(found) => found.get().1,
+            Entry::Vacant(place) => {
+                place.insert((half, next));
+                next
+            }
+        }
     }
 
-    /// The memory of the numbers in bytes, without the texts.
+    /// The number of a text, if it has one. `same` says whether the text of a number is the same.
+    pub(super) fn find(&self, text: &str, mut same: impl FnMut(u32) -> bool) -> Option<u32> {
+        let half = half_hash(text);
+        let same = |&(other, number): &(u32, u32)| other == half && same(number);
+        let found = self.table.find(spread(half), same);
+        found.map(|&(_, number)| number)
+    }
+
+    /// Gives every text another number.
+    pub(super) fn renumber(&mut self, new: impl Fn(u32) -> u32) {
+        for (_, number) in &mut self.table {
+            *number = new(*number);
+        }
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
-        self.texts.capacity() * size_of::<Text>() + self.table.allocation_size()
-    }
-
-    /// Frees the memory that only `insert` and `find` need.
-    pub(super) fn seal(&mut self) {
-        self.table = HashTable::new();
+        self.table.allocation_size()
     }
 }
 
@@ -155,7 +170,7 @@ mod tests {
                 );
             }
         }
-        assert_eq!(interner.len(), 5_000);
+        assert_eq!(interner.texts.len(), 5_000);
         assert_eq!(interner.get(&store, 77), "text 77");
     }
 }

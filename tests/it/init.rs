@@ -41,12 +41,16 @@ async fn the_file_of_every_readable_list_reads_it_as_it_is_meant() {
         let Init { report, text } = made(&list).await.unwrap();
         let settings = parsed(&text).targets;
         let read = TargetList::read(&settings.sources, &settings.rules).unwrap();
-        let found: Vec<(u64, &str)> = read
+        let found: Vec<(u64, String)> = read
             .lines()
             .filter_map(|line| match line.end {
-                LineEnd::Target(id) => Some((line.number, read.target(id).text)),
+                LineEnd::Target(id) => Some((line.place.number, read.target(id).text)),
                 LineEnd::Duplicate { .. } | LineEnd::Invalid(_) => None,
             })
+            .collect();
+        let found: Vec<(u64, &str)> = found
+            .iter()
+            .map(|(line, text)| (*line, text.as_str()))
             .collect();
         // Only people know that what looks like a csv is a list of URLs with semicolons.
         if keys != "format = \"txt\"" || name.ends_with(".zip") {

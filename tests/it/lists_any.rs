@@ -154,7 +154,7 @@ proptest! {
         for (index, row) in table.rows.iter().enumerate() {
             let line = list.line(index);
             prop_assert!(matches!(line.end, LineEnd::Target(_)), "{:?}", line);
-            prop_assert_eq!(line.input, &row[table.at]);
+            prop_assert_eq!(line.input(), &row[table.at]);
             let labels: Vec<_> = list.labels(index).filter(|(_, label)| !label.is_empty()).collect();
             let others = table.names().into_iter().zip(row).filter(|(name, text)| name != "url" && !text.is_empty());
             // XML has one line end.

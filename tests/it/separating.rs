@@ -48,10 +48,9 @@ fn planned(list: &TargetList) -> Vec<Batch> {
 /// How many targets share a batch with another spelling of theirs.
 fn together(list: &TargetList, batches: &[Batch]) -> usize {
     let in_batch = |batch: &Batch| {
-        let stems: BTreeSet<&str> = batch
-            .targets
-            .iter()
-            .map(|&id| Spelling::of(list.target(id).text).stem)
+        let targets = list.targets_of(batch.targets.iter().copied());
+        let stems: BTreeSet<String> = targets
+            .map(|target| Spelling::of(&target.text).stem.to_owned())
             .collect();
         batch.targets.len() - stems.len()
     };
@@ -140,7 +139,7 @@ proptest! {
         let texts = |lines: &[String]| -> Vec<Vec<String>> {
             let list = list(lines);
             let batches = planned(&list);
-            batches.iter().map(|batch| batch.targets.iter().map(|&id| list.target(id).text.to_owned()).collect()).collect()
+            batches.iter().map(|batch| batch.targets.iter().map(|&id| list.target(id).text).collect()).collect()
         };
         let before = texts(&lines);
         let middle = seed.index(lines.len());

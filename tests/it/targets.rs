@@ -94,7 +94,7 @@ fn every_format_and_compression_gives_the_same_targets() {
             std::fs::write(&path, bytes).unwrap();
             let keep: &[&str] = if ending == "txt" { &[] } else { &["client"] };
             let list = read(&path, keep);
-            let targets: Vec<&str> = list.targets().map(|target| target.text).collect();
+            let targets: Vec<String> = list.targets().map(|target| target.text).collect();
             assert_eq!(
                 targets,
                 ["https://example.com/a", "example.org"],
@@ -109,14 +109,14 @@ fn every_format_and_compression_gives_the_same_targets() {
                 (4, 1, 1),
                 "{ending}{packed}"
             );
-            let numbers: Vec<u64> = list.lines().map(|line| line.number).collect();
+            let numbers: Vec<u64> = list.lines().map(|line| line.place.number).collect();
             let expected = match ending {
                 "txt" => [3, 4, 5, 6],
                 "csv" => [2, 3, 4, 5],
                 _ => [1, 2, 3, 4],
             };
             assert_eq!(numbers, expected, "{ending}{packed}");
-            let inputs: Vec<&str> = list.lines().map(|line| line.input).collect();
+            let inputs: Vec<String> = list.lines().map(|line| line.input().to_owned()).collect();
             assert_eq!(inputs, LINES, "{ending}{packed}");
             assert_eq!(
                 list.line(3).end,
@@ -176,7 +176,7 @@ fn globs_and_files_are_read_in_order_and_each_once() {
     let reading = Reading::default();
     let sources = Sources { paths, reading };
     let list = TargetList::read(&sources, &Rules::default()).unwrap();
-    let targets: Vec<&str> = list.targets().map(|target| target.text).collect();
+    let targets: Vec<String> = list.targets().map(|target| target.text).collect();
     assert_eq!(targets, ["c.csv.com", "a.txt.com", "b.txt.com"]);
 }
 
@@ -195,7 +195,7 @@ fn a_line_of_any_length_gets_a_fate() {
         list.line(0).end,
         LineEnd::Invalid("longer than 65536 bytes")
     );
-    assert_eq!(list.line(1).number, 2);
+    assert_eq!(list.line(1).place.number, 2);
     // Near the limit, no line is read as part of the next one.
     for length in 65_534..65_540 {
         let long = format!("https://a.com/{}", "x".repeat(length - 14));
@@ -228,7 +228,10 @@ fn lines_of_a_csv_are_counted_as_an_editor_counts_them() {
         ),
     ] {
         std::fs::write(&path, text).unwrap();
-        let found: Vec<u64> = read(&path, &[]).lines().map(|line| line.number).collect();
+        let found: Vec<u64> = read(&path, &[])
+            .lines()
+            .map(|line| line.place.number)
+            .collect();
         assert_eq!(found, numbers, "{text:?}");
     }
 }

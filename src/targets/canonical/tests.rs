@@ -2,11 +2,16 @@
 
 use proptest::prelude::*;
 
+use super::super::spelling::host;
 use super::*;
 
 fn form(line: &str) -> Result<(String, TargetKind, String), String> {
     canonical(line, &Rules::default())
         .map(|target| {
+            // A list does not store what the text shows.
+            let (text, root) = (target.text(), target.root_domain());
+            assert_eq!(TargetKind::of(text, root), target.kind(), "{line}");
+            assert!(host(text).ends_with(root), "{line}");
             (
                 target.text().to_owned(),
                 target.kind(),
