@@ -1,13 +1,25 @@
 //! Runs work for the processor off the threads that wait for the network, unless there is little of it.
+//!
+//! # Memory
+//! As many threads as there are cores do this work, however many responses wait for it. More threads
+//! would gain nothing, and each thread that allocates much keeps some of the memory that it frees.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// At most this many bytes are processed in place: searching, hashing, parsing or compressing them takes a few hundred
 /// microseconds, so handing them to another thread gains nothing.
 const LITTLE: usize = 64 << 10;
 
-/// Runs work on this many bytes: in place if they are few, otherwise on a blocking thread.
+/// Not the threads on which rows are sorted and written: no response waits for those before it is
+/// archived. None if the system refuses more threads; then the blocking threads do the work.
+static THREADS: LazyLock<Option<ThreadPool>> =
+    LazyLock::new(|| ThreadPoolBuilder::new().build().ok());
+
+/// Runs work on this many bytes: in place if they are few, otherwise on another thread.
 ///
 /// # Errors
 /// The work panicked.
@@ -18,9 +30,12 @@ pub(crate) async fn aside<T: Send + 'static>(
     if bytes <= LITTLE {
         return catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked);
     }
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| Panicked)
+    // The runtime waits for blocking tasks, so simulated time does not run ahead of the work.
+    let done = tokio::task::spawn_blocking(|| match &*THREADS {
+        Some(threads) => threads.install(work),
+        None => work(),
+    });
+    done.await.map_err(|_| Panicked)
 }
 
 /// A generous estimate of the size after decompression. Data crafted to expand further exceeds it.
