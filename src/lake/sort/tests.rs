@@ -3,6 +3,8 @@
 use arrow::array::{Array as _, Int64Array, StringArray};
 use proptest::prelude::*;
 
+use arrow::array::AsArray as _;
+
 use super::*;
 
 type Line = (Option<String>, String, i64);
