@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::contract::Table;
 use crate::error::Result;
 use crate::lake::{ensure_readable, remove_from_tables, snapshots};
-use crate::ledger::{forget_bundles, refused_until};
+use crate::ledger::{Ledger, forget_bundles, refused_until};
 use crate::stop::Stop;
 use crate::store::{Layout, Lock, Owner, Store};
 
@@ -37,15 +37,16 @@ impl Keep {
             return Vec::new();
         }
         let newest = self.newest.unwrap_or(0).max(1) as usize;
-        let since = self.days.map(|days| days_before(today, days));
-        let old = dates
-            .iter()
-            .rev()
-            .skip(newest)
-            .filter(|date| since.is_none_or(|since| **date < since));
-        let mut old: Vec<NaiveDate> = old.copied().collect();
+        let old = dates.iter().rev().skip(newest).copied();
+        let mut old: Vec<NaiveDate> = old.filter(|date| self.is_old(*date, today)).collect();
         old.reverse();
         old
+    }
+
+    /// Whether a date that is not among the newest is not kept.
+    fn is_old(self, date: NaiveDate, today: NaiveDate) -> bool {
+        let since = self.days.map(|days| days_before(today, days));
+        self != Self::default() && since.is_none_or(|since| date < since)
     }
 }
 
@@ -75,8 +76,12 @@ pub async fn to_prune(
     let open: BTreeSet<_> = open_snapshots(store).await?.into_iter().collect();
     let mut archived = store.dates_below(&Layout::archives()).await?;
     archived.retain(|date| !open.contains(date));
-    let archived = archived.into_iter().collect();
-    let mut old_archives = keep_archives.dropped(&archived, today);
+    let archived: BTreeSet<_> = archived.into_iter().collect();
+    // Nothing can be replayed from these, so they do not take the place of an archive that can be.
+    let abandoned = abandoned(store, archived.difference(&published)).await?;
+    let mut old_archives = keep_archives.dropped(&(&archived - &abandoned), today);
+    let abandoned = abandoned.into_iter();
+    old_archives.extend(abandoned.filter(|date| keep_archives.is_old(*date, today)));
     for date in dates_with_records(store, &published).await? {
         let wanted = keep_archives != Keep::default() || !published.contains(&date);
         let pruned = !archived.contains(&date) && !open.contains(&date);
@@ -101,6 +106,21 @@ pub async fn to_prune(
         }
     }
     Ok(pruning)
+}
+
+/// Those of these dates that have a run, but none that is not abandoned.
+async fn abandoned(
+    store: &Store,
+    dates: impl Iterator<Item = &NaiveDate>,
+) -> Result<BTreeSet<NaiveDate>> {
+    let mut abandoned = BTreeSet::new();
+    for &date in dates {
+        let ledger = Ledger::new(store.clone(), date);
+        if ledger.has_abandoned().await? && ledger.run_records().await?.is_empty() {
+            abandoned.insert(date);
+        }
+    }
+    Ok(abandoned)
 }
 
 /// The snapshots whose pruning was interrupted.

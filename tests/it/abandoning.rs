@@ -288,6 +288,32 @@ fn responses_of_an_abandoned_replacement_are_never_taken_for_those_of_the_run_th
 }
 
 #[test]
+fn pruning_keeps_the_newest_archive_that_can_be_replayed_and_not_that_of_an_abandoned_run() {
+    let site = Site::new(lines(300));
+    assert!(site.program("run", &["-q"]).status.success());
+    let next = ["-q", "--snapshot", "2026-11-24"];
+    let little = ["--backfill", "--max-cost-usd", "0.05"];
+    let stopped = site.program("run", &[&next[..], &little].concat());
+    assert_eq!(stopped.status.code(), Some(4));
+    let abandoned = site.program("abandon", &[&next[..], &["--yes"]].concat());
+    assert!(abandoned.status.success());
+    let archives = || -> BTreeSet<String> {
+        let paths = site.tree().into_keys();
+        let archived = paths.filter(|path| path.starts_with("_archive/"));
+        archived
+            .filter_map(|path| Some(path.split('/').nth(1)?.to_owned()))
+            .collect()
+    };
+    assert_eq!(archives().len(), 2);
+    let lake = site.lake().display().to_string();
+    let prune = ["prune", &lake, "--keep-archives", "1", "--yes", "-q"];
+    assert!(program().args(prune).output().unwrap().status.success());
+    assert_eq!(archives(), ["2026-11-23".to_owned()].into());
+    let replay = site.program("replay", &["-q"]);
+    assert!(replay.status.success(), "{}", text(&replay.stderr));
+}
+
+#[test]
 fn a_date_without_anything_unfinished_is_refused() {
     let site = Site::new(lines(30));
     assert!(site.program("run", &["-q"]).status.success());
