@@ -14,8 +14,8 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 /// microseconds, so handing them to another thread gains nothing.
 const LITTLE: usize = 64 << 10;
 
-/// Not the threads on which rows are sorted and written: no response waits for those before it is
-/// archived. None if the system refuses more threads; then the blocking threads do the work.
+/// A pool of its own, so that no response waits for rows to be sorted and written before it is
+/// archived. None if the system allows no more threads; then blocking threads do the work.
 static THREADS: LazyLock<Option<ThreadPool>> =
     LazyLock::new(|| ThreadPoolBuilder::new().build().ok());
 
@@ -62,9 +62,12 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_error_wherever_the_work_is_done() {
         for bytes in [0, LITTLE, LITTLE + 1] {
-            let done = aside(bytes, std::thread::current).await.unwrap();
-            let here = done.id() == std::thread::current().id();
-            assert_eq!(here, bytes <= LITTLE);
+            let done = aside(bytes, || {
+                (std::thread::current().id(), rayon::current_thread_index())
+            });
+            let (thread, in_pool) = done.await.unwrap();
+            assert_eq!(thread == std::thread::current().id(), bytes <= LITTLE);
+            assert_eq!(in_pool.is_some(), bytes > LITTLE);
             assert!(aside(bytes, || panic!("on purpose")).await.is_err());
         }
     }

@@ -19,8 +19,9 @@ Examples:
   backlake prune lake --keep-snapshots-days 400 --keep-archives-days 90       dry run
   backlake prune lake --keep-snapshots 30 --keep-archives 7 --yes
 
-A date is kept if any of its rules keeps it. The newest snapshot, the newest archive and everything
-that an unpublished snapshot or replacement needs are always kept.";
+A date is kept if any of its rules keeps it. The newest snapshot, the newest archive that can be
+replayed and everything that an unpublished snapshot or replacement needs are always kept. The
+archive of an abandoned run is kept only by --keep-archives-days.";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]

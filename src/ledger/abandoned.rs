@@ -39,6 +39,17 @@ impl Ledger {
         Ok(paths.any(Layout::is_abandoned))
     }
 
+    /// Whether there were runs of this snapshot, and all of them were abandoned.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn is_abandoned(&self) -> Result<bool> {
+        let objects = self.store.list_here(&self.layout.run_root()).await?;
+        let paths = || objects.iter().map(|object| &object.location);
+        let is_current = |path| Layout::generation_of(path).is_some();
+        Ok(paths().any(Layout::is_abandoned) && !paths().any(is_current))
+    }
+
     /// Keeps the record of a run that is about to be abandoned.
     ///
     /// # Errors

@@ -195,18 +195,17 @@ impl RunAttempts {
     /// refused with an unknown code is asked for again, for the same reason.
     pub(super) fn refused(&self, list: &TargetList, states: &TargetStates) -> Vec<RefusedTarget> {
         // Those that were refused in earlier runs were not asked for, so they do not count here.
-        let asked = |state: TargetState<'_>| state.fate == Fate::Refused && state.batch.is_some();
-        let states_of_all = list.ids().map(|id| states.of(id));
-        if states_of_all.filter(|state| asked(*state)).count() > list.target_count() / 2 {
+        let refused = || list.ids().filter(|&id| states.fate_of(id) == Fate::Refused);
+        let asked = refused().filter(|&id| states.of(id).batch.is_some());
+        if asked.count() > list.target_count() / 2 {
             return Vec::new();
         }
         let when = self.sent_at(|attempt| {
             attempt.outcome == Outcome::Refused
                 && attempt.status_code.map(StatusClass::of) == Some(StatusClass::BatchRefused)
         });
-        let refused = list.ids().filter_map(|id| {
+        let refused = refused().filter_map(|id| {
             let state = states.of(id);
-            (state.fate == Fate::Refused).then_some(())?;
             Some(RefusedTarget {
                 target: list.target(id).text,
                 reason: state.reason?.to_owned(),

@@ -34,10 +34,10 @@ impl Refusals {
         pause: chrono::Duration,
         means: Option<&Means>,
     ) -> Option<Self> {
-        let refused = gathered.list.ids().filter_map(|id| {
-            let state = gathered.states.of(id);
-            (state.fate == Fate::Refused).then_some((id, state))
-        });
+        let states = &gathered.states;
+        let refused = gathered.list.ids();
+        let refused = refused.filter(|&id| states.fate_of(id) == Fate::Refused);
+        let refused = refused.map(|id| (id, states.of(id)));
         let (mut found, mut skipped, mut examples) = (0, 0, Vec::new());
         for (target, state) in refused {
             if state.batch.is_none() {
@@ -149,9 +149,9 @@ pub(super) async fn refused_before(
         warn!(%error, "failed to read the refused targets of earlier runs; the plan does not count them");
         Vec::new()
     });
-    let in_list = refused
-        .into_iter()
-        .filter(|refused| list.find(&refused.target).is_some());
+    let found = list.find_all(refused.iter().map(|refused| refused.target.as_str()));
+    let in_list = refused.into_iter().zip(found);
+    let in_list = in_list.filter_map(|(refused, id)| id.map(|_| refused));
     let pause = pipeline.targets.retry_refused_after;
     let now = env.clock.now();
     let (mut skipped, mut again): (Vec<_>, Vec<_>) =

@@ -337,8 +337,9 @@ async fn gather(
     };
     attempts.add_earlier(earlier.attempts, &list, &mut states, &env.clock);
     let before = refused_before(start.store, &record.question).await?;
-    let before = before.into_iter();
-    let before = before.filter_map(|refused| Some((list.find(&refused.target)?, refused)));
+    let found = list.find_all(before.iter().map(|refused| refused.target.as_str()));
+    let before = found.into_iter().zip(before);
+    let before = before.filter_map(|(id, refused)| Some((id?, refused)));
     let before: EarlierRefusals = before.collect();
     let pause = pipeline.targets.retry_refused_after;
     skip_refused(&before, pause, start.started_at, &mut states);

@@ -8,12 +8,12 @@ use crate::fate::{Fate, Fates};
 use crate::ledger::UnansweredTarget;
 use crate::targets::{TargetId, TargetList};
 
-/// The state of every target. Five bytes per target, and twelve for each reason.
+/// The state of every target. Five bytes per target, and about 15 for each target with a reason.
 #[derive(Debug)]
 pub(super) struct TargetStates {
-    /// By the number of the target, as in the next one.
+    /// The fate of each target, by its number.
     fates: Vec<Fate>,
-    /// The number of the batch, plus one.
+    /// The batch of each target, plus one.
     batches: Vec<Option<NonZeroU32>>,
     /// The indexes of the reasons. Few targets have one.
     reasons_of: HashMap<TargetId, u32>,
@@ -101,14 +101,14 @@ impl TargetStates {
 
     /// Restores what an earlier start recorded about targets without a response.
     pub(super) fn restore(&mut self, recorded: &[UnansweredTarget], list: &TargetList) {
-        for UnansweredTarget {
-            target,
-            fate,
-            reason,
-            batch,
-        } in recorded
-        {
-            let target = list.find(target);
+        let targets = list.find_all(recorded.iter().map(|recorded| recorded.target.as_str()));
+        for (recorded, target) in recorded.iter().zip(targets) {
+            let UnansweredTarget {
+                fate,
+                reason,
+                batch,
+                ..
+            } = recorded;
             if let Some(id) = target.filter(|id| self.fate_of(*id) != Fate::Absent) {
                 let state = TargetState {
                     fate: *fate,

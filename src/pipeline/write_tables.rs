@@ -26,8 +26,8 @@ use crate::targets::{LineEnd, TargetList};
 const BATCH_ROWS: usize = 8192;
 /// Pages that are unfolded at once: a page may have hundreds of rows of breakdowns.
 const UNFOLDED_PAGES: usize = 4096;
-/// Bytes per line besides the list, as measured: the state of its target, its place in its batch and in
-/// the targets table, and what the allocator keeps of freed memory.
+/// Bytes per line besides the list, at most: the state of its target, its place in its batch and in the
+/// targets table, and what the allocator keeps of freed memory.
 const LINE_BYTES: usize = 64;
 
 /// The memory that publishing may use, and the part of it that the sorter of pages gets.

@@ -41,9 +41,10 @@ impl Plan {
         Self::of_some(list, list.ids().collect())
     }
 
-    /// Plans some targets of a list, in the order of their numbers.
+    /// Plans some targets of a list. They must be sorted, and each must be there once.
     #[must_use]
     pub fn of_some(list: &TargetList, mut order: Vec<TargetId>) -> Self {
+        debug_assert!(order.is_sorted_by(|left, right| left < right));
         let sizes = sizes(list, &order);
         let spread = spread(list, &mut order, &sizes);
         let mut next: Vec<u32> = Vec::with_capacity(sizes.len());

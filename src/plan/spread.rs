@@ -11,9 +11,10 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::provider::{MAX_ROOT_DOMAINS, MAX_TARGETS};
-use crate::targets::{Spelling, Target, TargetId, TargetList};
+use crate::targets::{Spelling, TargetId, TargetList};
 
 /// Other batches that are tried for each part.
 const CANDIDATES: usize = 64;
@@ -59,12 +60,13 @@ fn spread_domain(list: &TargetList, targets: &mut [TargetId]) -> Option<Parts> {
     if rest.iter().all(|id| list.form_of(*id) == of_all) {
         return None;
     }
-    let read: Vec<Target<'_>> = list.targets_of(targets.iter().copied()).collect();
-    let stems: Vec<&str> = read
-        .iter()
-        .map(|target| Spelling::of(&target.text).stem)
-        .collect();
-    let mut by_stem: hashbrown::HashMap<&str, u32> =
+    // Hashes, because the texts of a large domain would take much memory. Two pages with the same hash
+    // are kept apart, too, which harms neither.
+    let stems = list
+        .targets_of(targets.iter().copied())
+        .map(|target| xxh3_64(Spelling::of(&target.text).stem.as_bytes()));
+    let stems: Vec<u64> = stems.collect();
+    let mut by_stem: hashbrown::HashMap<u64, u32> =
         hashbrown::HashMap::with_capacity(targets.len());
     let ranks: Vec<u32> = stems
         .iter()

@@ -1,7 +1,7 @@
 //! Builds a target list from the lines of its sources.
 //!
 //! # Memory
-//! That of the list twice, while the sorted parts of it are merged ([`super::sort`]), and about 100 MB.
+//! That of the list twice, while its sorted parts are merged, and about 130 MB ([`super::sort`]).
 
 use std::sync::mpsc;
 use std::thread;
@@ -231,12 +231,14 @@ impl ListBuilder {
         for (rank, &root) in (0..).zip(&by_name) {
             ranks[root as usize] = rank;
         }
-        let sorted = Sorted::merge(self.parts, &ranks, |line, target| {
+        let mut sorted = Sorted::merge(self.parts, &ranks, |line, target| {
             lines.set_target(line as usize, target);
         });
         let names = by_name.iter().map(|&root| names[root as usize]).collect();
         root_index.renumber(|root| ranks[root as usize]);
         lines.shrink_to_fit();
+        self.labels.shrink_to_fit();
+        sorted.shrink_to_fit();
         TargetList {
             store,
             lines,

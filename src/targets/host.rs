@@ -128,6 +128,13 @@ pub(super) fn authority(url: &str) -> &str {
     rest.split(['/', '\\', '?', '#']).next().unwrap_or_default()
 }
 
+/// The host of a target in canonical form.
+pub(super) fn host(target: &str) -> &str {
+    let rest = target.split_once("://").map_or(target, |(_, rest)| rest);
+    let end = rest.find([':', '/']).unwrap_or(rest.len());
+    &rest[..end]
+}
+
 /// The first characters of a host or scheme, for messages.
 pub(super) fn shortened(host: &str) -> String {
     host.chars().take(120).collect()

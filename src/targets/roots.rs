@@ -23,7 +23,7 @@ pub(super) struct Roots {
 }
 
 impl Roots {
-    /// Root domains by name. `index` has their numbers, and `sizes` the numbers of their targets.
+    /// Root domains by name. `index` finds them, and `sizes` is how many targets each has.
     pub(super) fn new(names: Vec<Text>, index: Index, sizes: &[u32]) -> Self {
         let mut starts = Vec::with_capacity(names.len() + 1);
         let mut of_groups = Vec::new();

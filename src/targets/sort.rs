@@ -2,8 +2,8 @@
 //! a part at a time. Sorted parts are front-coded, and merged at the end.
 //!
 //! # Memory
-//! Of the part that is not sorted yet, its texts and about 20 bytes per line. Of the others, their
-//! [`FrontCoded`] texts and five bytes per line.
+//! Of the part that is not sorted yet, its texts and about 20 bytes per line, and up to 30 more per
+//! line while it is sorted. Of the others, their [`FrontCoded`] texts and five bytes per line.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -14,8 +14,8 @@ use rayon::prelude::*;
 use super::front_coded::{FrontCoded, Reader};
 use super::spelling::Form;
 
-/// The most lines of a part.
-const PART_LINES: usize = 1 << 20;
+/// The most lines of a part. In tests, so few that most lists have several parts.
+const PART_LINES: usize = if cfg!(test) { 20 } else { 1 << 20 };
 /// Bytes of text after which a part is sorted.
 const PART_BYTES: usize = 64 << 20;
 /// A root domain with more targets is sorted on all cores.
@@ -153,26 +153,26 @@ impl Unsorted {
 pub(super) struct Parts {
     texts: FrontCoded,
     forms: Vec<Form>,
-    /// The root domains of each part in the order of their names, each with its number of targets.
+    /// The root domains of each part in the order of their names, each with how many targets it has.
     roots: Vec<(u32, u32)>,
     /// The lines in the order of their targets. All but the first one of each target are marked.
     lines: Vec<u32>,
     /// Where each part begins.
-    starts: Vec<Place>,
+    starts: Vec<PartStart>,
 }
 
-/// A place in [`Parts`].
+/// Where a part begins in [`Parts`].
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct PartStart {
     text: usize,
     root: usize,
     line: usize,
 }
 
 impl Parts {
-    /// The place after the last part.
-    fn end(&self) -> Place {
-        Place {
+    /// Where the next part begins.
+    fn end(&self) -> PartStart {
+        PartStart {
             text: self.texts.len(),
             root: self.roots.len(),
             line: self.lines.len(),
@@ -187,11 +187,17 @@ pub(super) struct Sorted {
     pub(super) forms: Vec<Form>,
     /// The index of the first line of each target.
     pub(super) first_lines: Vec<u32>,
-    /// The number of targets of each root domain, in the order of names.
+    /// How many targets each root domain has, in the order of names.
     pub(super) sizes: Vec<u32>,
 }
 
 impl Sorted {
+    /// Frees spare capacity.
+    pub(super) fn shrink_to_fit(&mut self) {
+        self.forms.shrink_to_fit();
+        self.first_lines.shrink_to_fit();
+    }
+
     /// Merges parts, which come in the order of their lines. `ranks` are the places of the root domains
     /// in the order of names. Calls `number` with each line and the number of its target.
     pub(super) fn merge(parts: Parts, ranks: &[u32], mut number: impl FnMut(u32, u32)) -> Self {

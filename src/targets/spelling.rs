@@ -82,13 +82,6 @@ pub(super) fn unescaped(line: &str, entities: Entities) -> Option<String> {
         .then(|| format!("{before}?{}", query.replace("&amp;", "&")))
 }
 
-/// The host of a target in canonical form.
-pub(super) fn host(target: &str) -> &str {
-    let rest = target.split_once("://").map_or(target, |(_, rest)| rest);
-    let end = rest.find([':', '/']).unwrap_or(rest.len());
-    &rest[..end]
-}
-
 /// The parts in which two spellings of the same page or domain differ, and the part that they share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Spelling<'a> {

@@ -1,7 +1,7 @@
 //! Prunes a lake: deletes old snapshots and old archives.
 //!
-//! [`to_prune`] plans and changes nothing; [`prune`] deletes. The newest snapshot and the newest archive always stay, as
-//! does everything that is paid for a snapshot or replacement that is not published yet. A snapshot's manifest is deleted
+//! [`to_prune`] plans and changes nothing; [`prune`] deletes. The newest snapshot and the newest archive that can be replayed
+//! always stay, as does everything that is paid for a snapshot or replacement that is not published yet. A snapshot's manifest is deleted
 //! first, so that readers never see a part of it. If pruning is interrupted, the next pruning finishes it.
 
 use std::collections::BTreeSet;
@@ -33,9 +33,6 @@ pub struct Keep {
 impl Keep {
     /// The dates that are not kept, oldest first; never the newest of `dates`.
     fn dropped(self, dates: &BTreeSet<NaiveDate>, today: NaiveDate) -> Vec<NaiveDate> {
-        if self == Self::default() {
-            return Vec::new();
-        }
         let newest = self.newest.unwrap_or(0).max(1) as usize;
         let old = dates.iter().rev().skip(newest).copied();
         let mut old: Vec<NaiveDate> = old.filter(|date| self.is_old(*date, today)).collect();
@@ -43,7 +40,7 @@ impl Keep {
         old
     }
 
-    /// Whether a date that is not among the newest is not kept.
+    /// Whether a date that is not among the newest is too old to keep.
     fn is_old(self, date: NaiveDate, today: NaiveDate) -> bool {
         let since = self.days.map(|days| days_before(today, days));
         self != Self::default() && since.is_none_or(|since| date < since)
@@ -78,10 +75,14 @@ pub async fn to_prune(
     archived.retain(|date| !open.contains(date));
     let archived: BTreeSet<_> = archived.into_iter().collect();
     // Nothing can be replayed from these, so they do not take the place of an archive that can be.
-    let abandoned = abandoned(store, archived.difference(&published)).await?;
+    let abandoned = match keep_archives == Keep::default() {
+        true => BTreeSet::new(),
+        false => abandoned(store, archived.difference(&published)).await?,
+    };
     let mut old_archives = keep_archives.dropped(&(&archived - &abandoned), today);
     let abandoned = abandoned.into_iter();
     old_archives.extend(abandoned.filter(|date| keep_archives.is_old(*date, today)));
+    old_archives.sort_unstable();
     for date in dates_with_records(store, &published).await? {
         let wanted = keep_archives != Keep::default() || !published.contains(&date);
         let pruned = !archived.contains(&date) && !open.contains(&date);
@@ -108,15 +109,14 @@ pub async fn to_prune(
     Ok(pruning)
 }
 
-/// Those of these dates that have a run, but none that is not abandoned.
+/// Those of these dates whose every run is abandoned.
 async fn abandoned(
     store: &Store,
     dates: impl Iterator<Item = &NaiveDate>,
 ) -> Result<BTreeSet<NaiveDate>> {
     let mut abandoned = BTreeSet::new();
     for &date in dates {
-        let ledger = Ledger::new(store.clone(), date);
-        if ledger.has_abandoned().await? && ledger.run_records().await?.is_empty() {
+        if Ledger::new(store.clone(), date).is_abandoned().await? {
             abandoned.insert(date);
         }
     }

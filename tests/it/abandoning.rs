@@ -306,8 +306,14 @@ fn pruning_keeps_the_newest_archive_that_can_be_replayed_and_not_that_of_an_aban
     };
     assert_eq!(archives().len(), 2);
     let lake = site.lake().display().to_string();
-    let prune = ["prune", &lake, "--keep-archives", "1", "--yes", "-q"];
-    assert!(program().args(prune).output().unwrap().status.success());
+    let prune = |rule: [&str; 2]| {
+        let prune = ["prune", &lake, "--yes", "-q"];
+        let output = program().args(prune).args(rule).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    };
+    prune(["--keep-archives-days", "36500"]);
+    assert_eq!(archives().len(), 2);
+    prune(["--keep-archives", "1"]);
     assert_eq!(archives(), ["2026-11-23".to_owned()].into());
     let replay = site.program("replay", &["-q"]);
     assert!(replay.status.success(), "{}", text(&replay.stderr));
