@@ -9,7 +9,7 @@ use std::thread;
 use rayon::prelude::*;
 
 use super::block::{Block, Sink};
-use super::canonical::{Canonical, canonical_of_line};
+use super::canonical::LineTarget;
 use super::lines::{LineEntry, Lines, MAX_LINES, StandsFor};
 use super::list::TargetList;
 use super::places::Place;
@@ -28,10 +28,10 @@ const BETWEEN: usize = 4;
 const MAX_LABELS: usize = 1 << 14;
 
 /// The target of each line of a block, derived on all cores.
-pub(super) fn canonicalised(block: &Block, rules: &Rules) -> Vec<Result<Canonical, Problem>> {
+pub(super) fn canonicalised(block: &Block, rules: &Rules) -> Vec<Result<LineTarget, Problem>> {
     let targets = block.lines.par_iter().map(|line| match &line.problem {
         Some(problem) => Err(problem.clone()),
-        None => canonical_of_line(block.text(line), block.entities, rules).map_err(Problem::from),
+        None => LineTarget::of(block.text(line), block.entities, rules).map_err(Problem::from),
     });
     targets.with_min_len(256).collect()
 }
@@ -144,7 +144,7 @@ struct ListBuilder {
 }
 
 impl ListBuilder {
-    fn add(&mut self, block: &Block, read: Vec<Result<Canonical, Problem>>) -> Result<()> {
+    fn add(&mut self, block: &Block, read: Vec<Result<LineTarget, Problem>>) -> Result<()> {
         for (at, (line, read)) in block.lines.iter().zip(read).enumerate() {
             let input = block.text(line);
             let index = u32::try_from(self.lines.len())
@@ -161,12 +161,13 @@ impl ListBuilder {
             let (labels, read) = with_labels(block, at, self.columns, read);
             let (input, stands_for) = match read {
                 Ok(target) => {
-                    let root = self.root_of(target.root_domain());
-                    self.unsorted.push(target.text(), root, index);
+                    let text = target.text(input);
+                    let root = self.root_of(target.root_domain(input));
+                    self.unsorted.push(text, root, index);
                     if self.unsorted.is_full() {
                         self.sort_part();
                     }
-                    let respelled = target.text() != input;
+                    let respelled = text != input;
                     if respelled && unescaped(input, block.entities).is_some() {
                         self.unescaped += 1;
                     }
@@ -262,8 +263,8 @@ fn with_labels(
     block: &Block,
     at: usize,
     columns: usize,
-    read: Result<Canonical, Problem>,
-) -> (&[Option<Box<str>>], Result<Canonical, Problem>) {
+    read: Result<LineTarget, Problem>,
+) -> (&[Option<Box<str>>], Result<LineTarget, Problem>) {
     let labels = &block.labels[at * columns..][..columns];
     let bytes: usize = labels.iter().flatten().map(|label| label.len()).sum();
     if bytes <= MAX_LABELS {

@@ -48,28 +48,60 @@ impl Canonical {
 /// # Errors
 /// [`Invalid`] with the first rule that the line breaks.
 pub fn canonical(line: &str, rules: &Rules) -> Result<Canonical, Invalid> {
-    if let Some(page) = plain_page(line, rules) {
-        return Ok(page);
+    match plain_page(line, rules) {
+        Some(root) => Ok(Canonical {
+            text: line.to_owned(),
+            kind: TargetKind::Page,
+            root,
+        }),
+        None => read(line, rules),
     }
-    read(line, rules)
 }
 
-/// The canonical form of a line of a list, which may contain entities.
-pub(super) fn canonical_of_line(
-    line: &str,
-    entities: Entities,
-    rules: &Rules,
-) -> Result<Canonical, Invalid> {
-    match unescaped(line, entities) {
-        Some(line) => canonical(&line, rules),
-        None => canonical(line, rules),
+/// The target of a line of a list. Most lines are in canonical form, so their texts are not copied.
+#[derive(Debug)]
+pub(super) enum LineTarget {
+    /// The line is in canonical form, and its root domain is there.
+    AsWritten(Range<usize>),
+    Other(Canonical),
+}
+
+impl LineTarget {
+    /// The target of a line, which may contain entities.
+    ///
+    /// # Errors
+    /// As [`canonical`].
+    pub(super) fn of(line: &str, entities: Entities, rules: &Rules) -> Result<Self, Invalid> {
+        if let Some(line) = unescaped(line, entities) {
+            return canonical(&line, rules).map(Self::Other);
+        }
+        match plain_page(line, rules) {
+            Some(root) => Ok(Self::AsWritten(root)),
+            None => read(line, rules).map(Self::Other),
+        }
+    }
+
+    /// The canonical form. `line` is the line that the target is of; the same for the next one.
+    pub(super) fn text<'a>(&'a self, line: &'a str) -> &'a str {
+        match self {
+            Self::AsWritten(_) => line,
+            Self::Other(canonical) => canonical.text(),
+        }
+    }
+
+    /// The root domain.
+    pub(super) fn root_domain<'a>(&'a self, line: &'a str) -> &'a str {
+        match self {
+            Self::AsWritten(root) => &line[root.clone()],
+            Self::Other(canonical) => canonical.root_domain(),
+        }
     }
 }
 
 /// Recognises a page in canonical form by its bytes: a lower-case host, a path, and no byte that a
 /// URL parser encodes, decodes or drops. Most lines of most lists are such pages, and parsing them
-/// as URLs takes several times as long.
-fn plain_page(line: &str, rules: &Rules) -> Option<Canonical> {
+/// as URLs takes several times as long. Returns where its root domain is.
+fn plain_page(line: &str, rules: &Rules) -> Option<Range<usize>> {
     let after_scheme = line
         .strip_prefix("https://")
         .or_else(|| line.strip_prefix("http://"))?;
@@ -89,12 +121,7 @@ fn plain_page(line: &str, rules: &Rules) -> Option<Canonical> {
         return None;
     }
     let end = line.len() - path.len();
-    let root = end - root_domain(host, rules.suffixes).len()..end;
-    Some(Canonical {
-        text: line.to_owned(),
-        kind: TargetKind::Page,
-        root,
-    })
+    Some(end - root_domain(host, rules.suffixes).len()..end)
 }
 
 /// Whether two bytes follow each other in a text.

@@ -11,7 +11,7 @@ use std::io::{self, BufRead, Write};
 use serde::{Deserialize, Serialize};
 
 use super::block::{BLOCK_LINES, Block, Entities};
-use super::canonical::{Canonical, canonical, canonical_of_line};
+use super::canonical::{Canonical, LineTarget, canonical};
 use super::list::{LineEnd, TargetList};
 use super::problem::Problem;
 use super::rules::Rules;
@@ -73,7 +73,7 @@ impl TargetList {
             let (mut problem, mut decoded) = (None, false);
             match line.end {
                 LineEnd::Invalid(reason) => {
-                    match canonical_of_line(line.input(), Entities::AsWritten, rules) {
+                    match LineTarget::of(line.input(), Entities::AsWritten, rules) {
                         Err(found) if found.to_string() == reason => {}
                         _ => problem = Some(Cow::Borrowed(reason)),
                     }
