@@ -1,25 +1,13 @@
 //! Runs work for the processor off the threads that wait for the network, unless there is little of it.
-//!
-//! # Memory
-//! As many threads as there are cores do this work, however many responses wait for it. More threads
-//! would gain nothing, and each thread that allocates much keeps some of the memory that it frees.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::LazyLock;
-
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// At most this many bytes are processed in place: searching, hashing, parsing or compressing them takes a few hundred
 /// microseconds, so handing them to another thread gains nothing.
 const LITTLE: usize = 64 << 10;
 
-/// A pool of its own, so that no response waits for rows to be sorted and written before it is
-/// archived. None if the system allows no more threads; then blocking threads do the work.
-static THREADS: LazyLock<Option<ThreadPool>> =
-    LazyLock::new(|| ThreadPoolBuilder::new().build().ok());
-
-/// Runs work on this many bytes: in place if they are few, otherwise on another thread.
+/// Runs work on this many bytes: in place if they are few, otherwise on a blocking thread.
 ///
 /// # Errors
 /// The work panicked.
@@ -30,12 +18,9 @@ pub(crate) async fn aside<T: Send + 'static>(
     if bytes <= LITTLE {
         return catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked);
     }
-    // The runtime waits for blocking tasks, so simulated time does not run ahead of the work.
-    let done = tokio::task::spawn_blocking(|| match &*THREADS {
-        Some(threads) => threads.install(work),
-        None => work(),
-    });
-    done.await.map_err(|_| Panicked)
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Panicked)
 }
 
 /// A generous estimate of the size after decompression. Data crafted to expand further exceeds it.
@@ -62,12 +47,9 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_error_wherever_the_work_is_done() {
         for bytes in [0, LITTLE, LITTLE + 1] {
-            let done = aside(bytes, || {
-                (std::thread::current().id(), rayon::current_thread_index())
-            });
-            let (thread, in_pool) = done.await.unwrap();
-            assert_eq!(thread == std::thread::current().id(), bytes <= LITTLE);
-            assert_eq!(in_pool.is_some(), bytes > LITTLE);
+            let done = aside(bytes, std::thread::current).await.unwrap();
+            let here = done.id() == std::thread::current().id();
+            assert_eq!(here, bytes <= LITTLE);
             assert!(aside(bytes, || panic!("on purpose")).await.is_err());
         }
     }

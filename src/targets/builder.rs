@@ -171,10 +171,9 @@ impl ListBuilder {
                     if respelled && unescaped(input, block.entities).is_some() {
                         self.unescaped += 1;
                     }
-                    (
-                        respelled.then(|| self.store.push(input)),
-                        StandsFor::Target(0),
-                    )
+                    // `finish` sets the number.
+                    let stands_for = StandsFor::Target(0);
+                    (respelled.then(|| self.store.push(input)), stands_for)
                 }
                 Err(reason) => {
                     self.invalid += 1;

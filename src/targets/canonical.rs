@@ -81,7 +81,7 @@ impl LineTarget {
         }
     }
 
-    /// The canonical form. `line` is the line that the target is of; the same for the next one.
+    /// The canonical form. `line` is the one that was given to [`LineTarget::of`].
     pub(super) fn text<'a>(&'a self, line: &'a str) -> &'a str {
         match self {
             Self::AsWritten(_) => line,
@@ -89,7 +89,7 @@ impl LineTarget {
         }
     }
 
-    /// The root domain.
+    /// The root domain. `line` is as in [`LineTarget::text`].
     pub(super) fn root_domain<'a>(&'a self, line: &'a str) -> &'a str {
         match self {
             Self::AsWritten(root) => &line[root.clone()],

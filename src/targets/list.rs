@@ -91,10 +91,11 @@ pub struct TargetList {
     pub(super) store: Texts,
     pub(super) sources: Vec<String>,
     pub(super) lines: Lines,
-    /// The texts of the targets, by their numbers; the same for the next two.
+    /// The text of each target, by its number.
     pub(super) texts: FrontCoded,
+    /// The form of each target.
     pub(super) forms: Vec<Form>,
-    /// The indexes of the first lines.
+    /// The index of the first line of each target.
     pub(super) first_lines: Vec<u32>,
     pub(super) roots: Roots,
     pub(super) reasons: Vec<Text>,

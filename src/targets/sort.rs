@@ -148,7 +148,7 @@ impl Unsorted {
     }
 }
 
-/// Sorted parts, one after the other: the different targets of some lines each.
+/// Sorted parts, one after the other. Each has the targets of some lines, and each target once.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
     texts: FrontCoded,
@@ -223,7 +223,7 @@ impl Sorted {
         let (mut root, mut text) = (u32::MAX, String::new());
         while let Some(mut first) = cursors.peek_mut() {
             let cursor = &mut first.0;
-            let mut lines = cursor.lines();
+            let lines = cursor.lines();
             if root != cursor.root || text != cursor.text() {
                 sorted.texts.push(&text, cursor.text());
                 sorted.forms.push(cursor.form());
@@ -234,7 +234,7 @@ impl Sorted {
                 text.push_str(cursor.text());
             }
             let target = sorted.texts.len() as u32 - 1;
-            lines.by_ref().for_each(|line| number(line, target));
+            lines.for_each(|line| number(line, target));
             if !cursor.advance() {
                 PeekMut::pop(first);
             }

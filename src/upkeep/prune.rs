@@ -1,8 +1,9 @@
 //! Prunes a lake: deletes old snapshots and old archives.
 //!
-//! [`to_prune`] plans and changes nothing; [`prune`] deletes. The newest snapshot and the newest archive that can be replayed
-//! always stay, as does everything that is paid for a snapshot or replacement that is not published yet. A snapshot's manifest is deleted
-//! first, so that readers never see a part of it. If pruning is interrupted, the next pruning finishes it.
+//! [`to_prune`] plans and changes nothing; [`prune`] deletes. The newest snapshot and the newest archive that can be
+//! replayed always stay, as does everything that is paid for a snapshot or replacement that is not published yet. A
+//! snapshot's manifest is deleted first, so that readers never see a part of it. If pruning is interrupted, the next
+//! pruning finishes it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -18,9 +18,6 @@ use crate::campaign::reduced_or_full;
 use crate::harness::{Site, credential, listening, program, text};
 
 const IN_FLIGHT: usize = 3;
-/// The most answers that a kill can lose: those that wait to be archived are fewer than may be in
-/// flight when the last requests begin, and then as many as may be in flight and four more have begun.
-const MOST_LOST: usize = (IN_FLIGHT - 1) + (IN_FLIGHT + 4);
 
 fn site(batches: usize) -> Site {
     let extra = format!(
@@ -215,7 +212,7 @@ fn lost(site: &Site, simulator: &Simulator, at: &str) -> usize {
     let (charged, archived) = (simulator.ledger().len(), archived(site));
     let lost = charged.saturating_sub(archived);
     assert!(
-        lost <= MOST_LOST,
+        lost <= 2 * IN_FLIGHT,
         "{at}: {lost} answers of {charged} are lost"
     );
     lost
@@ -317,7 +314,7 @@ async fn a_run_that_is_killed_again_and_again_is_continued_to_the_same_snapshot(
         settled(&simulator).await;
         let lost = simulator.ledger().len().saturating_sub(archived(&site));
         assert!(
-            lost - lost_so_far <= MOST_LOST,
+            lost - lost_so_far <= 2 * IN_FLIGHT,
             "{} answers are lost at one kill",
             lost - lost_so_far
         );
@@ -376,7 +373,7 @@ async fn a_signal_ends_a_run_in_order_and_a_second_one_at_once() {
         let charged = simulator.ledger().len();
         assert_eq!(archived(&site), charged, "{signal}");
         assert!(
-            (5..=4 + MOST_LOST).contains(&charged),
+            (5..=4 + 2 * IN_FLIGHT).contains(&charged),
             "{signal}: {charged}"
         );
         let summary =
