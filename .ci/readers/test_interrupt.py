@@ -173,7 +173,9 @@ def publish_and_replace(backlake, lake, folder, few, many, chance):
         time.sleep(0.2)
     then = lake.manifest()
     after = tuple(then["tables"][table]["rows"] for table in TABLES)
-    assert then["run"] != first["run"] and report["state"] == "published", report
+    # A start that was killed after its manifest was written leaves nothing to publish to the next one.
+    assert then["run"] != first["run"] and report["run"] == then["run"], report
+    assert report["state"] in ("published", "already_published"), report
     errors = [error for error in readers.errors if error.startswith("manifest")]
     assert not errors, errors[:3]
     assert set(readers.manifests) <= {(first["run"], whole), (then["run"], after)}, set(readers.manifests)
