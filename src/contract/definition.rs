@@ -79,6 +79,13 @@ impl Contract {
         })
     }
 
+    /// Whether a column has statistics. In rows that are not sorted by them, nearly every page has the same least and
+    /// greatest `dimension` and `key`: readers could skip nothing, and these two columns have the most values by far.
+    #[must_use]
+    pub fn has_statistics(&self, column: &str) -> bool {
+        self.sort.iter().any(|key| key == column) || !matches!(column, "dimension" | "key")
+    }
+
     /// Checks that this version can follow an earlier one, so that readers of the earlier version can read this one: it
     /// has the same columns in the same order, and after them new columns, each nullable and filled from an item field.
     ///
