@@ -98,9 +98,19 @@ impl<'a> KeyColumn<'a> {
         }
     }
 
+    /// Whether a row has the same index into a dictionary as the row before it: then it has the same value, and they need
+    /// not be compared.
+    fn repeats_number(&self, row: usize) -> bool {
+        match self {
+            Self::Dictionary(numbers, _) if row > 0 && numbers.null_count() == 0 => {
+                numbers.values()[row] == numbers.values()[row - 1]
+            }
+            _ => false,
+        }
+    }
+
     /// How each row after the first compares with the row before it.
     fn steps(&self) -> Vec<Ordering> {
-        let compare = |row: usize| self.part(row).cmp(&self.part(row - 1));
         match self {
             Self::Text(texts) if texts.null_count() == 0 => {
                 let text =
@@ -110,20 +120,12 @@ impl<'a> KeyColumn<'a> {
                     .map(|pair| text(&pair[1..]).cmp(text(&pair[..2])))
                     .collect()
             }
-            // Equal indexes mean equal values, without comparing them.
-            Self::Dictionary(numbers, _) if numbers.null_count() == 0 => {
-                let pairs = numbers.values().windows(2).zip(1..);
-                pairs
-                    .map(|(pair, row)| {
-                        if pair[0] == pair[1] {
-                            Ordering::Equal
-                        } else {
-                            compare(row)
-                        }
-                    })
-                    .collect()
-            }
-            _ => (1..self.rows()).map(compare).collect(),
+            _ => (1..self.rows())
+                .map(|row| match self.repeats_number(row) {
+                    true => Ordering::Equal,
+                    false => self.part(row).cmp(&self.part(row - 1)),
+                })
+                .collect(),
         }
     }
 }
@@ -207,11 +209,17 @@ pub(super) fn changes<'a>(column: &'a ArrayRef, mut each: impl FnMut(&'a str)) {
     let Some(column) = KeyColumn::of(column) else {
         return;
     };
-    let rows = 0..column.rows();
-    let steps = std::iter::once(Ordering::Greater).chain(column.steps());
-    for (row, _) in rows.zip(steps).filter(|(_, step)| step.is_ne()) {
-        if let KeyPart::Text(text) = column.part(row) {
+    let mut before = None;
+    for row in 0..column.rows() {
+        if column.repeats_number(row) {
+            continue;
+        }
+        let part = Some(column.part(row));
+        if let Some(KeyPart::Text(text)) = part
+            && part != before
+        {
             each(text);
         }
+        before = part;
     }
 }

@@ -1,10 +1,12 @@
 //! Compresses and decompresses the objects of the ledger, and parses them.
 
-use std::io::Read as _;
+use std::cell::RefCell;
+use std::io::{self, Read as _};
 
 use bytes::Bytes;
 use object_store::path::Path;
 use serde::de::DeserializeOwned;
+use zstd::bulk::Decompressor;
 
 use super::stored::Stored;
 use crate::aside::{aside, unpacked};
@@ -74,7 +76,7 @@ impl Packed {
         let failed = || format!("failed to decompress {}", self.path);
         let unpacked = match zstd::zstd_safe::get_frame_content_size(&self.bytes) {
             Ok(Some(size)) if size <= at_most.min(MAX_PREALLOCATED) => {
-                zstd::bulk::decompress(&self.bytes, size as usize).context(failed)?
+                decompress(&self.bytes, size as usize).context(failed)?
             }
             _ => {
                 let mut unpacked = Vec::new();
@@ -92,6 +94,21 @@ impl Packed {
         }
         Ok(unpacked.into())
     }
+}
+
+/// Decompresses an object of this size at once.
+fn decompress(bytes: &[u8], size: usize) -> io::Result<Vec<u8>> {
+    thread_local! {
+        /// Each thread keeps its own, of about 160 KB: to make one takes longer than to decompress a small object.
+        static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+    }
+    DECOMPRESSOR.with_borrow_mut(|kept| {
+        let decompressor = match kept {
+            Some(decompressor) => decompressor,
+            None => kept.insert(Decompressor::new()?),
+        };
+        decompressor.decompress(bytes, size)
+    })
 }
 
 #[cfg(test)]
