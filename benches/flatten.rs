@@ -136,7 +136,7 @@ fn race(routes: &mut [(&str, Route<'_>)], bytes: usize) {
 fn text_target(id: usize, text: &'static str) -> Target<'static> {
     Target {
         id: TargetId(id as u32),
-        text: text.to_owned(),
+        text: text.into(),
         kind: TargetKind::Page,
         root_domain: "example.com",
     }

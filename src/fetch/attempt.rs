@@ -129,14 +129,13 @@ impl Fetcher<'_> {
     /// The intent of the next attempt of a batch.
     pub(super) fn intent(&self, work: &Work, reserved: Usd) -> Intent {
         let id = work.id();
-        let targets = self.list.targets_of(work.batch.targets.iter().copied());
         Intent {
             id,
             tag: format!("{}/{id}", self.run),
             sent_at: self.clock.now(),
             reserved,
             root_domains: work.batch.root_domains,
-            targets: targets.map(|target| target.text).collect(),
+            targets: self.list.texts_of(work.batch.targets.iter().copied()),
         }
     }
 
@@ -164,7 +163,7 @@ impl Fetcher<'_> {
     ) -> Result<Sent<'_>> {
         let mut intent = self.intent(&work, reserved);
         let id = intent.id;
-        let texts: Vec<&str> = intent.targets.iter().map(String::as_str).collect();
+        let texts: Vec<&str> = intent.targets.iter().collect();
         // Before the intent, so that a request that cannot be written leaves no trace.
         let body = provider::body(&texts, &self.options, &intent.tag)
             .context(|| format!("failed to write request {id}"))?;
@@ -378,8 +377,8 @@ impl Fetcher<'_> {
         work: &Work,
     ) -> Verdict {
         let targets = &work.batch.targets;
-        let texts = self.list.targets_of(targets.iter().copied());
-        let accused = accused(texts.map(|target| target.text), message);
+        let texts = self.list.texts_of(targets.iter().copied());
+        let accused = accused(texts.iter(), message);
         let size = BatchSize {
             targets: targets.len(),
             halvings: work.halvings,

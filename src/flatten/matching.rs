@@ -24,7 +24,7 @@ pub(super) fn match_rows(
     let by_text: HashMap<&str, usize> = targets
         .iter()
         .enumerate()
-        .map(|(at, target)| (target.text.as_str(), at))
+        .map(|(at, target)| (&*target.text, at))
         .collect();
     let mut open = vec![true; targets.len()];
     let mut left = Vec::new();
@@ -138,15 +138,17 @@ impl Candidate {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::targets::{TargetId, TargetKind};
 
     fn matched(targets: &[&str], urls: &[&str]) -> Vec<Option<usize>> {
-        let target = |text: &str| Target {
+        let target = |text| Target {
             id: TargetId(0),
-            text: text.to_owned(),
+            text: Cow::Borrowed(text),
             kind: TargetKind::Page,
             root_domain: "example.com",
         };

@@ -38,14 +38,12 @@ pub fn targets_batch<'a>(
     lines: &[usize],
     fate_of: impl Fn(LineEnd<'a>) -> LineFate<'a>,
 ) -> Result<RecordBatch> {
-    let read = list.lines_at(lines.iter().copied());
-    let with_fate = |line: Line<'a>| {
-        let fate = fate_of(line.end);
-        (line, fate)
-    };
-    let rows: Vec<(Line<'a>, LineFate<'a>)> = read.map(with_fate).collect();
+    let target_texts = list.texts_of_lines(lines.iter().copied());
+    let read = list.lines_with(lines.iter().copied(), &target_texts);
+    let fates = lines.iter().map(|&index| fate_of(list.line_end(index)));
+    let rows: Vec<(Line<'_>, LineFate<'a>)> = read.zip(fates).collect();
     // A duplicate names the line that it repeats.
-    let reason = |line: &Line<'a>, fate: &LineFate<'a>| match (fate.reason, line.end) {
+    let reason = |line: &Line<'_>, fate: &LineFate<'a>| match (fate.reason, line.end) {
         (None, LineEnd::Duplicate { first, .. }) => {
             let first = list.line_place(first);
             Some(format!("the same as {} line {}", first.source, first.number).into())

@@ -10,6 +10,7 @@ use crate::fate::known_count;
 use crate::money::Usd;
 use crate::provider::{CHECK_THE_WAY, Endpoint, Envelope, StatusClass, code};
 use crate::store::{AttemptId, sha256};
+use crate::targets::TextList;
 
 /// The durable record of what is about to be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +26,7 @@ pub struct Intent {
     /// The number of distinct root domains among the targets.
     pub root_domains: u32,
     /// The targets in canonical form.
-    pub targets: Vec<String>,
+    pub targets: TextList,
 }
 
 /// How an attempt ended.

@@ -17,6 +17,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::money::Usd;
 use crate::provider::{Endpoint, Envelope};
 use crate::store::{AttemptId, Layout, sha256};
+use crate::targets::TextList;
 
 /// Small objects that are read at the same time.
 const CONCURRENT_READS: usize = 16;
@@ -25,7 +26,7 @@ const CONCURRENT_READS: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EarlierAttempt {
     /// The targets it asked for. Empty if its intent is damaged.
-    pub targets: Vec<String>,
+    pub targets: TextList,
     /// What it may have cost at most.
     pub reserved: Usd,
     /// How it ended: as recorded, or as its archived response says if the run was interrupted
@@ -163,7 +164,7 @@ impl Ledger {
         // count.
         let without_intent = recorded.into_values();
         earlier.extend(without_intent.map(|attempt| EarlierAttempt {
-            targets: Vec::new(),
+            targets: TextList::default(),
             reserved: attempt.cost_usd.unwrap_or_default(),
             attempt,
         }));

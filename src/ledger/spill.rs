@@ -244,7 +244,7 @@ mod tests {
             sent_at,
             reserved: "0.06".parse().unwrap(),
             root_domains: 1,
-            targets: vec!["example.com".to_owned()],
+            targets: ["example.com"].into_iter().collect(),
         };
         let json = serde_json::to_vec(&intent).unwrap();
         let packed = pack(json.into()).await.unwrap();

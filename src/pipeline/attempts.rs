@@ -50,7 +50,7 @@ impl RunAttempts {
     ) {
         let requested = earlier
             .par_iter()
-            .map(|attempt| list.find_all(attempt.targets.iter().map(String::as_str)));
+            .map(|attempt| list.find_all(attempt.targets.iter()));
         let requested: Vec<Vec<Option<TargetId>>> = requested.collect();
         for (earlier, requested) in earlier.into_iter().zip(requested) {
             let EarlierAttempt {
@@ -207,7 +207,7 @@ impl RunAttempts {
         let refused = refused().filter_map(|id| {
             let state = states.of(id);
             Some(RefusedTarget {
-                target: list.target(id).text,
+                target: list.target(id).text.into_owned(),
                 reason: state.reason?.to_owned(),
                 refused_at: *when.get(&state.batch?)?,
             })

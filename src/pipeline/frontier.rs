@@ -69,6 +69,9 @@ impl Frontier {
         }
         self.taken = self.at;
         let target = self.list.target(TargetId(self.at as u32));
-        Some(vec![target.root_domain.to_owned(), target.text])
+        Some(vec![
+            target.root_domain.to_owned(),
+            target.text.into_owned(),
+        ])
     }
 }

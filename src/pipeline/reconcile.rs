@@ -156,6 +156,7 @@ mod tests {
     use super::*;
     use crate::ledger::Intent;
     use crate::store::AttemptId;
+    use crate::targets::TextList;
 
     fn attempt(batch: u32, cost: Option<&str>) -> Attempt {
         let id = AttemptId { batch, attempt: 1 };
@@ -163,7 +164,7 @@ mod tests {
             id,
             tag: format!("run/{id}"),
             sent_at: chrono::DateTime::UNIX_EPOCH,
-            targets: Vec::new(),
+            targets: TextList::default(),
             root_domains: 0,
             reserved: Usd::ZERO,
         };

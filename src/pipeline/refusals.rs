@@ -47,7 +47,7 @@ impl Refusals {
             found += 1;
             if examples.len() < EXAMPLES {
                 examples.push(RefusedExample {
-                    target: gathered.list.target(target).text,
+                    target: gathered.list.target(target).text.into_owned(),
                     reason: state.reason.unwrap_or_default().to_owned(),
                 });
             }

@@ -55,7 +55,8 @@ impl Source<'_> {
         let (ids, rules) = (Arc::clone(&batch.targets), self.rules);
         let stages = self.stages.clone();
         let flattened = on_a_core(move || {
-            let targets: Vec<Target<'_>> = list.targets_of(ids.iter().copied()).collect();
+            let texts = list.texts_of(ids.iter().copied());
+            let targets: Vec<Target<'_>> = list.targets_with(ids.iter().copied(), &texts).collect();
             let requested = Requested {
                 contract: &contract,
                 targets: &targets,

@@ -90,7 +90,7 @@ impl TargetStates {
         let unanswered = list.targets_of(open).map(|target| {
             let state = self.of(target.id);
             UnansweredTarget {
-                target: target.text,
+                target: target.text.into_owned(),
                 fate: state.fate,
                 reason: state.reason.map(str::to_owned),
                 batch: state.batch,

@@ -5,6 +5,7 @@
 //! bytes per line. A line as written is stored only where it differs from the canonical form, and of
 //! an invalid line only the start.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::front_coded::{FrontCoded, Reader};
@@ -14,6 +15,7 @@ use super::reading::ReadAs;
 use super::roots::Roots;
 use super::rules::TargetKind;
 use super::spelling::Form;
+use super::text_list::TextList;
 use super::texts::{Text, Texts};
 
 /// The number of a target in its [`TargetList`], from 0, in the order of the pages table: by root
@@ -28,7 +30,7 @@ pub struct Target<'a> {
     /// The number in the list.
     pub id: TargetId,
     /// The canonical form, in which it is sent.
-    pub text: String,
+    pub text: Cow<'a, str>,
     /// Page, domain or subdomain.
     pub kind: TargetKind,
     /// The root domain that it counts towards.
@@ -52,7 +54,7 @@ impl Line<'_> {
     /// The line as written; of an invalid line, at most the first 1,024 bytes.
     #[must_use]
     pub fn input(&self) -> &str {
-        let canonical = self.target.as_ref().map(|target| target.text.as_str());
+        let canonical = self.target.as_ref().map(|target| &*target.text);
         self.written.or(canonical).unwrap_or_default()
     }
 }
@@ -82,6 +84,16 @@ pub enum LineEnd<'a> {
     },
     /// Not a target, for this reason.
     Invalid(&'a str),
+}
+
+impl LineEnd<'_> {
+    /// The target of the line, if it has one.
+    fn target(self) -> Option<TargetId> {
+        match self {
+            Self::Target(of) | Self::Duplicate { of, .. } => Some(of),
+            Self::Invalid(_) => None,
+        }
+    }
 }
 
 /// Every input line once, and every target once.
@@ -165,7 +177,7 @@ impl TargetList {
     /// The line of an index, from 0.
     #[must_use]
     pub fn line(&self, index: usize) -> Line<'_> {
-        self.read_line(&mut self.texts.reader(), index)
+        self.read_line(index, |id| self.text(&mut self.texts.reader(), id))
     }
 
     /// The lines of these indexes; fastest in the order of their targets.
@@ -175,7 +187,26 @@ impl TargetList {
     ) -> impl Iterator<Item = Line<'_>> {
         let mut reader = self.texts.reader();
         let indexes = indexes.into_iter();
-        indexes.map(move |index| self.read_line(&mut reader, index))
+        indexes.map(move |index| self.read_line(index, |id| self.text(&mut reader, id)))
+    }
+
+    /// The texts of the targets of these lines, for [`Self::lines_with`].
+    pub fn texts_of_lines(&self, indexes: impl IntoIterator<Item = usize>) -> TextList {
+        let targets = indexes.into_iter();
+        self.texts_of(targets.filter_map(|index| self.target_of_line(index)))
+    }
+
+    /// The lines of these indexes, with texts from [`Self::texts_of_lines`] of the same indexes.
+    pub fn lines_with<'a>(
+        &'a self,
+        indexes: impl IntoIterator<Item = usize>,
+        texts: &'a TextList,
+    ) -> impl Iterator<Item = Line<'a>> {
+        let mut texts = texts.iter();
+        let indexes = indexes.into_iter();
+        indexes.map(move |index| {
+            self.read_line(index, |_| Cow::Borrowed(texts.next().unwrap_or_default()))
+        })
     }
 
     /// All lines in the order read.
@@ -209,26 +240,37 @@ impl TargetList {
         }
     }
 
-    fn read_line(&self, reader: &mut Reader<'_>, index: usize) -> Line<'_> {
-        let entry = self.lines.get(index);
-        let (target, end) = match entry.stands_for {
-            StandsFor::Reason(reason) => (None, LineEnd::Invalid(self.reason(reason))),
-            StandsFor::Target(target) => {
-                let of = TargetId(target);
-                let first = self.first_lines[target as usize] as usize;
-                let end = if first == index {
-                    LineEnd::Target(of)
-                } else {
-                    LineEnd::Duplicate { of, first }
-                };
-                (Some(self.read_target(reader, of)), end)
-            }
-        };
+    fn read_line<'a>(
+        &'a self,
+        index: usize,
+        text: impl FnOnce(TargetId) -> Cow<'a, str>,
+    ) -> Line<'a> {
+        let end = self.line_end(index);
+        let target = end.target().map(|id| self.with_text(id, text(id)));
         Line {
             place: self.line_place(index),
             target,
             end,
-            written: entry.input.map(|input| self.store.get(input)),
+            written: self
+                .lines
+                .get(index)
+                .input
+                .map(|input| self.store.get(input)),
+        }
+    }
+
+    /// The target of the line of an index, or why there is none.
+    #[must_use]
+    pub fn line_end(&self, index: usize) -> LineEnd<'_> {
+        match self.lines.get(index).stands_for {
+            StandsFor::Reason(reason) => LineEnd::Invalid(self.reason(reason)),
+            StandsFor::Target(target) => {
+                let of = TargetId(target);
+                match self.first_lines[target as usize] as usize {
+                    first if first == index => LineEnd::Target(of),
+                    first => LineEnd::Duplicate { of, first },
+                }
+            }
         }
     }
 
@@ -238,11 +280,14 @@ impl TargetList {
 
     /// The target of each line, in the order read; none for an invalid line.
     pub fn targets_of_lines(&self) -> impl Iterator<Item = Option<TargetId>> {
-        let lines = (0..self.lines.len()).map(|index| self.lines.get(index));
-        lines.map(|line| match line.stands_for {
+        (0..self.lines.len()).map(|index| self.target_of_line(index))
+    }
+
+    fn target_of_line(&self, index: usize) -> Option<TargetId> {
+        match self.lines.get(index).stands_for {
             StandsFor::Target(id) => Some(TargetId(id)),
             StandsFor::Reason(_) => None,
-        })
+        }
     }
 
     /// All targets in the order of their first lines.
@@ -272,7 +317,7 @@ impl TargetList {
     /// The target of a number.
     #[must_use]
     pub fn target(&self, id: TargetId) -> Target<'_> {
-        self.read_target(&mut self.texts.reader(), id)
+        self.with_text(id, self.text(&mut self.texts.reader(), id))
     }
 
     /// The targets of these numbers; fastest in the order of the list.
@@ -282,7 +327,27 @@ impl TargetList {
     ) -> impl Iterator<Item = Target<'_>> {
         let mut reader = self.texts.reader();
         let ids = ids.into_iter();
-        ids.map(move |id| self.read_target(&mut reader, id))
+        ids.map(move |id| self.with_text(id, self.text(&mut reader, id)))
+    }
+
+    /// The texts of these targets; fastest in the order of the list.
+    pub fn texts_of(&self, ids: impl IntoIterator<Item = TargetId>) -> TextList {
+        let mut reader = self.texts.reader();
+        let mut texts = TextList::default();
+        for id in ids {
+            texts.push(reader.get(id.0 as usize));
+        }
+        texts
+    }
+
+    /// The targets of these numbers, with texts from [`Self::texts_of`] of the same numbers.
+    pub fn targets_with<'a>(
+        &'a self,
+        ids: impl IntoIterator<Item = TargetId>,
+        texts: &'a TextList,
+    ) -> impl Iterator<Item = Target<'a>> {
+        let pairs = ids.into_iter().zip(texts.iter());
+        pairs.map(|(id, text)| self.with_text(id, Cow::Borrowed(text)))
     }
 
     /// All targets, sorted.
@@ -295,8 +360,11 @@ impl TargetList {
         (0..self.texts.len() as u32).map(TargetId)
     }
 
-    fn read_target(&self, reader: &mut Reader<'_>, id: TargetId) -> Target<'_> {
-        let text = reader.get(id.0 as usize).to_owned();
+    fn text(&self, reader: &mut Reader<'_>, id: TargetId) -> Cow<'static, str> {
+        Cow::Owned(reader.get(id.0 as usize).to_owned())
+    }
+
+    fn with_text<'a>(&'a self, id: TargetId, text: Cow<'a, str>) -> Target<'a> {
         let root_domain = self.roots.name(&self.store, self.roots.of(id.0));
         Target {
             id,

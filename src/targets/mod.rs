@@ -36,6 +36,7 @@ mod sort;
 mod source;
 mod spelling;
 mod text;
+mod text_list;
 mod texts;
 mod xlsx;
 
@@ -48,3 +49,4 @@ pub use reading::{Delimiter, Format, ReadAs, Reading};
 pub use rules::{BareUrl, Invalid, Rules, SuffixList, TargetKind};
 pub use source::Sources;
 pub use spelling::{Form, Spelling};
+pub use text_list::TextList;

@@ -18,7 +18,7 @@ fn with_request<T>(targets: &[&'static str], then: impl FnOnce(&Requested<'_>) -
         .iter()
         .map(|&text| Target {
             id: TargetId(0),
-            text: text.to_owned(),
+            text: text.into(),
             kind: TargetKind::Page,
             root_domain: "example.com",
         })

@@ -44,7 +44,7 @@ async fn the_file_of_every_readable_list_reads_it_as_it_is_meant() {
         let found: Vec<(u64, String)> = read
             .lines()
             .filter_map(|line| match line.end {
-                LineEnd::Target(id) => Some((line.place.number, read.target(id).text)),
+                LineEnd::Target(id) => Some((line.place.number, read.target(id).text.into_owned())),
                 LineEnd::Duplicate { .. } | LineEnd::Invalid(_) => None,
             })
             .collect();

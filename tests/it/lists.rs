@@ -24,7 +24,7 @@ fn read(site: &Site) -> (Vec<(u64, String)>, usize) {
     let settings = site.pipeline("http://127.0.0.1:1").targets;
     let list = TargetList::read(&settings.sources, &settings.rules).unwrap();
     let targets = list.lines().filter_map(|line| match line.end {
-        LineEnd::Target(id) => Some((line.place.number, list.target(id).text)),
+        LineEnd::Target(id) => Some((line.place.number, list.target(id).text.into_owned())),
         LineEnd::Duplicate { .. } | LineEnd::Invalid(_) => None,
     });
     (targets.collect(), list.invalid_count())

@@ -171,7 +171,7 @@ proptest! {
                 let roots: std::collections::HashSet<u32> = batch.targets.iter().map(|&id| list.root_domain_of(id)).collect();
                 assert_eq!(roots.len(), batch.root_domains as usize);
                 assert!(roots.len() <= 100 && batch.targets.len() <= 1000);
-                batch.targets.iter().map(|&id| list.target(id).text).collect()
+                batch.targets.iter().map(|&id| list.target(id).text.into_owned()).collect()
             };
             Plan::of(&list).batches().map(texts).collect()
         };

@@ -139,7 +139,7 @@ proptest! {
         let texts = |lines: &[String]| -> Vec<Vec<String>> {
             let list = list(lines);
             let batches = planned(&list);
-            batches.iter().map(|batch| batch.targets.iter().map(|&id| list.target(id).text).collect()).collect()
+            batches.iter().map(|batch| batch.targets.iter().map(|&id| list.target(id).text.into_owned()).collect()).collect()
         };
         let before = texts(&lines);
         let middle = seed.index(lines.len());

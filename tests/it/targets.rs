@@ -94,7 +94,10 @@ fn every_format_and_compression_gives_the_same_targets() {
             std::fs::write(&path, bytes).unwrap();
             let keep: &[&str] = if ending == "txt" { &[] } else { &["client"] };
             let list = read(&path, keep);
-            let targets: Vec<String> = list.targets().map(|target| target.text).collect();
+            let targets: Vec<String> = list
+                .targets()
+                .map(|target| target.text.into_owned())
+                .collect();
             assert_eq!(
                 targets,
                 ["https://example.com/a", "example.org"],
@@ -177,7 +180,7 @@ fn globs_and_files_are_read_in_order_and_each_once() {
     let sources = Sources { paths, reading };
     let list = TargetList::read(&sources, &Rules::default()).unwrap();
     let targets = list.lines().filter_map(|line| line.target);
-    let targets: Vec<String> = targets.map(|target| target.text).collect();
+    let targets: Vec<String> = targets.map(|target| target.text.into_owned()).collect();
     assert_eq!(targets, ["z.csv.com", "a.txt.com", "b.txt.com"]);
 }
 
