@@ -1,3 +1,5 @@
+//! Properties of the target list: sorted, found by its texts, and read back as it was written.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
