@@ -180,17 +180,14 @@ impl TargetList {
         self.read_line(index, |id| self.text(&mut self.texts.reader(), id))
     }
 
-    /// The lines of these indexes; fastest in the order of their targets.
-    pub fn lines_at(
-        &self,
-        indexes: impl IntoIterator<Item = usize>,
-    ) -> impl Iterator<Item = Line<'_>> {
+    /// All lines in the order read.
+    pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
         let mut reader = self.texts.reader();
-        let indexes = indexes.into_iter();
+        let indexes = 0..self.lines.len();
         indexes.map(move |index| self.read_line(index, |id| self.text(&mut reader, id)))
     }
 
-    /// The texts of the targets of these lines, for [`Self::lines_with`].
+    /// The texts of the targets of these lines, for [`Self::lines_with`]; fastest in the order of their targets.
     pub fn texts_of_lines(&self, indexes: impl IntoIterator<Item = usize>) -> TextList {
         let targets = indexes.into_iter();
         self.texts_of(targets.filter_map(|index| self.target_of_line(index)))
@@ -207,11 +204,6 @@ impl TargetList {
         indexes.map(move |index| {
             self.read_line(index, |_| Cow::Borrowed(texts.next().unwrap_or_default()))
         })
-    }
-
-    /// All lines in the order read.
-    pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
-        self.lines_at(0..self.lines.len())
     }
 
     /// The lines that are not a target, each with the reason.

@@ -81,6 +81,10 @@ proptest! {
                 prop_assert_eq!(line.end, LineEnd::Duplicate { of: target.id, first });
             }
         }
+        let texts = list.texts_of_lines(0..list.line_count());
+        prop_assert!(list.lines_with(0..list.line_count(), &texts).eq(list.lines()));
+        let texts = list.texts_of(list.ids());
+        prop_assert!(list.targets_with(list.ids(), &texts).eq(list.targets()));
         prop_assert_eq!(first_lines.len(), targets.len());
         prop_assert_eq!(list.in_input_order().collect::<Vec<_>>(), in_input_order);
         for target in &targets {
