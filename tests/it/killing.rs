@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -359,7 +360,15 @@ async fn a_signal_ends_a_run_in_order_and_a_second_one_at_once() {
             .await,
         );
         let (send, coming) = channel();
-        simulator.on_milestone(move |milestone| _ = send.send(milestone));
+        let (signalled, held) = channel();
+        let held = Mutex::new(held);
+        simulator.on_milestone(move |milestone| {
+            _ = send.send(milestone);
+            if milestone == Milestone::Request(4) {
+                // Until the signal is sent, so that the run cannot end before it.
+                _ = held.lock().unwrap().recv_timeout(Duration::from_secs(60));
+            }
+        });
         let metrics = site.folder.path().join("backlake.prom");
         let mut child = start(&site, &simulator)
             .arg("--metrics-file")
@@ -368,6 +377,7 @@ async fn a_signal_ends_a_run_in_order_and_a_second_one_at_once() {
             .unwrap();
         assert!(wait_for(&coming, |came| came == Milestone::Request(4)));
         kill(child.id(), signal);
+        signalled.send(()).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(exit), "{signal}");
         // Requests in flight were awaited and archived, and no other was sent.
         let charged = simulator.ledger().len();
