@@ -79,11 +79,11 @@ impl Contract {
         })
     }
 
-    /// Whether a column has statistics. In rows that are not sorted by them, nearly every page has the same least and
-    /// greatest `dimension` and `key`: readers could skip nothing, and these two columns have the most values by far.
+    /// Whether a column has statistics in Parquet files. `breakdowns` is sorted by target, so nearly every data page has the
+    /// same least and greatest `dimension` and `key`: no reader could skip by them, and no table has more rows.
     #[must_use]
     pub fn has_statistics(&self, column: &str) -> bool {
-        self.sort.iter().any(|key| key == column) || !matches!(column, "dimension" | "key")
+        self.table != "breakdowns" || !matches!(column, "dimension" | "key")
     }
 
     /// Checks that this version can follow an earlier one, so that readers of the earlier version can read this one: it

@@ -21,8 +21,7 @@ use crate::contract::DIMENSIONS;
 /// copied. The file contains plain strings, as the contract says.
 ///
 /// # Errors
-/// The batch does not follow the contract of the pages table, or has more rows of breakdowns than a
-/// batch can.
+/// The batch does not follow the contract of the pages table, or the keys of its maps have 2 GiB or more.
 pub fn breakdowns(pages: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let column = |name: &str| {
         let column = pages.column_by_name(name);
@@ -107,8 +106,8 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// Keys and counts of several maps, a few entries of each in turn: so few that Arrow's own copying, which is made for any
-/// type and longer ranges, takes half as long again.
+/// Keys and counts of several maps, a few entries of each in turn. Arrow's `MutableArrayData`, which is made for any type and
+/// for long ranges, takes half as long again.
 struct Unfolded {
     bytes: Vec<u8>,
     offsets: Vec<i32>,
@@ -131,7 +130,7 @@ impl Unfolded {
     /// Copies the entries between two places of a map.
     fn extend(&mut self, entries: &Entries<'_>, from: usize, to: usize) {
         let ends = &entries.keys.value_offsets()[from..=to];
-        // Offsets wrap if the keys have more than 2 GiB, which `finish` refuses.
+        // Offsets wrap if the keys have 2 GiB or more, which `finish` refuses.
         let shift = (self.bytes.len() as i32).wrapping_sub(ends[0]);
         let ends = ends[1..].iter().map(|end| end.wrapping_add(shift));
         self.offsets.extend(ends);
@@ -146,7 +145,7 @@ impl Unfolded {
 
     fn finish(mut self) -> Result<(StringArray, Int64Array), ArrowError> {
         if i32::try_from(self.bytes.len()).is_err() {
-            let message = "the keys of a batch of pages have more than 2 GiB";
+            let message = "the keys of a batch of pages have 2 GiB or more";
             return Err(ArrowError::ComputeError(message.to_owned()));
         }
         let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));

@@ -100,7 +100,7 @@ impl<'a> KeyColumn<'a> {
 
     /// Whether a row has the same index into a dictionary as the row before it: then it has the same value, and they need
     /// not be compared.
-    fn repeats_number(&self, row: usize) -> bool {
+    fn repeats_index(&self, row: usize) -> bool {
         match self {
             Self::Dictionary(numbers, _) if row > 0 && numbers.null_count() == 0 => {
                 numbers.values()[row] == numbers.values()[row - 1]
@@ -121,7 +121,7 @@ impl<'a> KeyColumn<'a> {
                     .collect()
             }
             _ => (1..self.rows())
-                .map(|row| match self.repeats_number(row) {
+                .map(|row| match self.repeats_index(row) {
                     true => Ordering::Equal,
                     false => self.part(row).cmp(&self.part(row - 1)),
                 })
@@ -209,17 +209,69 @@ pub(super) fn changes<'a>(column: &'a ArrayRef, mut each: impl FnMut(&'a str)) {
     let Some(column) = KeyColumn::of(column) else {
         return;
     };
-    let mut before = None;
+    let mut before = KeyPart::Null;
     for row in 0..column.rows() {
-        if column.repeats_number(row) {
+        if column.repeats_index(row) {
             continue;
         }
-        let part = Some(column.part(row));
-        if let Some(KeyPart::Text(text)) = part
+        let part = column.part(row);
+        if let KeyPart::Text(text) = part
             && part != before
         {
             each(text);
         }
         before = part;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use arrow::array::DictionaryArray;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Few different texts, so that many rows repeat the one before them.
+    fn texts() -> impl Strategy<Value = Vec<Option<&'static str>>> {
+        prop::collection::vec(
+            prop::option::weighted(0.9, prop::sample::select(vec!["", "a", "ab", "b"])),
+            1..40,
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_is_left_out_and_neighbours_are_compared_in_every_kind_of_column(
+            values in texts(),
+            // Several indexes may stand for the same text, or for none.
+            keys in prop::collection::vec(prop::option::weighted(0.9, any::<prop::sample::Index>()), 0..80),
+            has_nulls in any::<bool>(),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let keys = keys.iter().filter(|key| has_nulls || key.is_some());
+            let keys: Int32Array = keys.map(|key| key.map(|key| key.index(values.len()) as i32)).collect();
+            let plain: ArrayRef = Arc::new(StringArray::from(values.clone()));
+            let whole: StringArray = values.iter().flatten().map(|text| Some(*text)).collect();
+            let dictionary = DictionaryArray::try_new(keys, Arc::clone(&plain)).unwrap();
+            for column in [plain, Arc::new(whole), Arc::new(dictionary)] {
+                let from = cut.index(column.len() + 1);
+                let column = column.slice(from, column.len() - from);
+                let keys = KeyColumn::of(&column).unwrap();
+                let parts: Vec<KeyPart<'_>> = (0..keys.rows()).map(|row| keys.part(row)).collect();
+                let mut found = Vec::new();
+                changes(&column, |text| found.push(KeyPart::Text(text)));
+                let mut expected = parts.clone();
+                expected.dedup();
+                expected.retain(|part| *part != KeyPart::Null);
+                prop_assert_eq!(&found, &expected);
+                let all: BTreeSet<_> = parts.iter().filter(|part| **part != KeyPart::Null).collect();
+                prop_assert_eq!(found.iter().collect::<BTreeSet<_>>(), all);
+                let steps: Vec<Ordering> = parts.windows(2).map(|pair| pair[1].cmp(&pair[0])).collect();
+                prop_assert_eq!(keys.steps(), steps);
+            }
+        }
     }
 }

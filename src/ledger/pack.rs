@@ -99,7 +99,7 @@ impl Packed {
 /// Decompresses an object of this size at once.
 fn decompress(bytes: &[u8], size: usize) -> io::Result<Vec<u8>> {
     thread_local! {
-        /// Each thread keeps its own, of about 160 KB: to make one takes longer than to decompress a small object.
+        /// Each thread keeps its own, of about 96 KB: to make one takes longer than to decompress a small object.
         static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
     }
     DECOMPRESSOR.with_borrow_mut(|kept| {

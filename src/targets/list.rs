@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::front_coded::{FrontCoded, Reader};
 use super::host::host;
-use super::lines::{Lines, StandsFor};
+use super::lines::{LineEntry, Lines, StandsFor};
 use super::reading::ReadAs;
 use super::roots::Roots;
 use super::rules::TargetKind;
@@ -223,7 +223,10 @@ impl TargetList {
     /// Where the line of an index is.
     #[must_use]
     pub fn line_place(&self, index: usize) -> LinePlace<'_> {
-        let entry = self.lines.get(index);
+        self.place_of(self.lines.get(index))
+    }
+
+    fn place_of(&self, entry: LineEntry) -> LinePlace<'_> {
         let source_number = entry.source as usize;
         LinePlace {
             source: &self.sources[source_number],
@@ -237,24 +240,25 @@ impl TargetList {
         index: usize,
         text: impl FnOnce(TargetId) -> Cow<'a, str>,
     ) -> Line<'a> {
-        let end = self.line_end(index);
+        let entry = self.lines.get(index);
+        let end = self.end_of(index, entry.stands_for);
         let target = end.target().map(|id| self.with_text(id, text(id)));
         Line {
-            place: self.line_place(index),
+            place: self.place_of(entry),
             target,
             end,
-            written: self
-                .lines
-                .get(index)
-                .input
-                .map(|input| self.store.get(input)),
+            written: entry.input.map(|input| self.store.get(input)),
         }
     }
 
     /// The target of the line of an index, or why there is none.
     #[must_use]
     pub fn line_end(&self, index: usize) -> LineEnd<'_> {
-        match self.lines.get(index).stands_for {
+        self.end_of(index, self.lines.get(index).stands_for)
+    }
+
+    fn end_of(&self, index: usize, stands_for: StandsFor) -> LineEnd<'_> {
+        match stands_for {
             StandsFor::Reason(reason) => LineEnd::Invalid(self.reason(reason)),
             StandsFor::Target(target) => {
                 let of = TargetId(target);

@@ -1,4 +1,4 @@
-//! Some thousands of texts in two allocations, for work in which one allocation per text would show.
+//! Some thousands of texts in two buffers, for work in which one allocation per text would show.
 
 use std::fmt;
 
@@ -76,6 +76,9 @@ impl<'de> Visitor<'de> for Array {
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<TextList, A::Error> {
         let mut list = TextList::default();
         while elements.next_element_seed(Element(&mut list))?.is_some() {}
+        // A run keeps the lists of its earlier attempts.
+        list.text.shrink_to_fit();
+        list.ends.shrink_to_fit();
         Ok(list)
     }
 }

@@ -393,7 +393,10 @@ proptest! {
             }
             prop_assert!(found.as_object().unwrap().len() <= fields.len());
         }
-        prop_assert_eq!(unfolded_rows(&breakdowns(&flattened.pages).unwrap()), entries_of_maps(&flattened.pages));
+        let (pages, rows) = (&flattened.pages, flattened.pages.num_rows());
+        for part in [pages.clone(), pages.slice(0, rows / 2), pages.slice(rows / 2, rows - rows / 2)] {
+            prop_assert_eq!(unfolded_rows(&breakdowns(&part).unwrap()), entries_of_maps(&part));
+        }
     }
 
     #[test]

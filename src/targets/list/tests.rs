@@ -55,6 +55,7 @@ proptest! {
         lines in prop::collection::vec(line(), 0..150),
         icann in any::<bool>(),
         asked in prop::collection::vec(line(), 0..50),
+        some in prop::collection::vec(any::<prop::sample::Index>(), 0..50),
     ) {
         let suffixes = if icann { SuffixList::Icann } else { SuffixList::IcannAndPrivate };
         let rules = Rules { bare_url: BareUrl::Page, suffixes };
@@ -81,10 +82,14 @@ proptest! {
                 prop_assert_eq!(line.end, LineEnd::Duplicate { of: target.id, first });
             }
         }
-        let texts = list.texts_of_lines(0..list.line_count());
-        prop_assert!(list.lines_with(0..list.line_count(), &texts).eq(list.lines()));
-        let texts = list.texts_of(list.ids());
-        prop_assert!(list.targets_with(list.ids(), &texts).eq(list.targets()));
+        let places: Vec<usize> = some.iter().filter(|_| !lines.is_empty()).map(|at| at.index(lines.len())).collect();
+        let texts = list.texts_of_lines(places.iter().copied());
+        let read = list.lines_with(places.iter().copied(), &texts);
+        prop_assert!(read.eq(places.iter().map(|&place| list.line(place))));
+        let ids: Vec<TargetId> = places.iter().filter_map(|&place| list.line(place).target.map(|target| target.id)).collect();
+        let texts = list.texts_of(ids.iter().copied());
+        let read = list.targets_with(ids.iter().copied(), &texts);
+        prop_assert!(read.eq(ids.iter().map(|&id| list.target(id))));
         prop_assert_eq!(first_lines.len(), targets.len());
         prop_assert_eq!(list.in_input_order().collect::<Vec<_>>(), in_input_order);
         for target in &targets {
