@@ -79,13 +79,6 @@ impl Contract {
         })
     }
 
-    /// Whether a column has statistics in Parquet files. `breakdowns` is sorted by target, so nearly every data page has the
-    /// same least and greatest `dimension` and `key`: no reader could skip by them, and no table has more rows.
-    #[must_use]
-    pub fn has_statistics(&self, column: &str) -> bool {
-        self.table != "breakdowns" || !matches!(column, "dimension" | "key")
-    }
-
     /// Checks that this version can follow an earlier one, so that readers of the earlier version can read this one: it
     /// has the same columns in the same order, and after them new columns, each nullable and filled from an item field.
     ///

@@ -333,9 +333,6 @@ fn properties(contract: &Contract, run: &str) -> WriterProperties {
         ]));
     for column in &contract.columns {
         let path = || ColumnPath::from(column.name.as_str());
-        if !contract.has_statistics(&column.name) {
-            properties = properties.set_column_statistics_enabled(path(), EnabledStatistics::None);
-        }
         if !column.dictionary {
             properties = properties.set_column_dictionary_enabled(path(), false);
             // Strings with a long common prefix follow each other in sorted rows.
