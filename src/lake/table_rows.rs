@@ -40,7 +40,7 @@ pub fn targets_batch<'a>(
 ) -> Result<RecordBatch> {
     let target_texts = list.texts_of_lines(lines.iter().copied());
     let read = list.lines_with(lines.iter().copied(), &target_texts);
-    // From the list and not from the lines, which do not outlive their texts.
+    // The fates borrow from the list, because the lines live only as long as their texts.
     let fates = lines.iter().map(|&index| fate_of(list.line_end(index)));
     let rows: Vec<(Line<'_>, LineFate<'a>)> = read.zip(fates).collect();
     // A duplicate names the line that it repeats.

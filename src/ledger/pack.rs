@@ -99,7 +99,7 @@ impl Packed {
 /// Decompresses an object of this size at once.
 fn decompress(bytes: &[u8], size: usize) -> io::Result<Vec<u8>> {
     thread_local! {
-        /// Each thread keeps its own, of about 96 KB: to make one takes longer than to decompress a small object.
+        /// Making one takes longer than decompressing a small object, so each thread keeps its own (about 96 KB).
         static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
     }
     DECOMPRESSOR.with_borrow_mut(|kept| {

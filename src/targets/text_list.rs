@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// Texts, one after another. In JSON, an array of strings.
@@ -75,35 +75,13 @@ impl<'de> Visitor<'de> for Array {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<TextList, A::Error> {
         let mut list = TextList::default();
-        while elements.next_element_seed(Element(&mut list))?.is_some() {}
+        while let Some(text) = elements.next_element::<String>()? {
+            list.push(&text);
+        }
         // A run keeps the lists of its earlier attempts.
         list.text.shrink_to_fit();
         list.ends.shrink_to_fit();
         Ok(list)
-    }
-}
-
-/// Reads a string and adds it to a list.
-struct Element<'l>(&'l mut TextList);
-
-impl<'de> DeserializeSeed<'de> for Element<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Element<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.0.push(text);
-        Ok(())
     }
 }
 

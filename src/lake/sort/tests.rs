@@ -1,9 +1,7 @@
 //! Rows come out in the same batches whatever happens on the way.
 
-use arrow::array::{Array as _, Int64Array, StringArray};
+use arrow::array::{Array as _, AsArray as _, Int64Array, StringArray};
 use proptest::prelude::*;
-
-use arrow::array::AsArray as _;
 
 use super::*;
 
