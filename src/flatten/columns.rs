@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::NullBufferBuilder;
@@ -200,9 +201,16 @@ impl<'de> Visitor<'de> for &mut ColumnDecoder {
     }
 }
 
-/// Reads `2024-03-31 07:06:04 +00:00` as microseconds since 1970. The usual offset of zero takes a
-/// fast path.
+/// The times of the years 1 to 9999, in microseconds since 1970. Python, Delta logs and others have no other years.
+const TIMES: RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
+
+/// Reads `2024-03-31 07:06:04 +00:00` as microseconds since 1970.
 fn micros(text: &str) -> Option<i64> {
+    any_micros(text).filter(|micros| TIMES.contains(micros))
+}
+
+/// [`micros`] of any year. The usual offset of zero takes a fast path.
+fn any_micros(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     if bytes.len() == 26 && bytes.ends_with(b" +00:00") {
         let number = |from: usize, to: usize| {

@@ -88,6 +88,7 @@ fn nulls_of(chunk: &ColumnChunkMetaData) -> Option<i64> {
 /// A value in Parquet statistics. Decimals are millionths, times are microseconds.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Bound {
+    Truth(bool),
     Number(i64),
     Text(Vec<u8>),
 }
@@ -100,6 +101,10 @@ pub(super) fn range(chunks: &[&ColumnChunkMetaData]) -> Option<(Bound, Bound)> {
             continue;
         }
         let (low, high) = match chunk.statistics()? {
+            Statistics::Boolean(values) => (
+                Bound::Truth(*values.min_opt()?),
+                Bound::Truth(*values.max_opt()?),
+            ),
             Statistics::Int64(values) => (
                 Bound::Number(*values.min_opt()?),
                 Bound::Number(*values.max_opt()?),
@@ -126,18 +131,16 @@ pub(super) fn shortened(text: &str) -> &str {
 }
 
 /// The string itself if it is short. Otherwise a short string that is not less, as in Spark: its beginning, and a
-/// character that sorts after the next one. None if there is no such character.
-pub(super) fn raised(text: &str) -> Option<String> {
+/// character that sorts after the next one. If there is no such character, the string itself: delta-rs finds no row where
+/// a bound is missing.
+pub(super) fn raised(text: &str) -> String {
     let start = shortened(text);
-    let Some(next) = text[start.len()..].chars().next() else {
-        return Some(text.to_owned());
+    let after = match text[start.len()..].chars().next() {
+        Some(..'\u{7f}') => '\u{7f}',
+        Some('\u{7f}'..char::MAX) => char::MAX,
+        Some(char::MAX) | None => return text.to_owned(),
     };
-    let after = match next {
-        ..'\u{7f}' => '\u{7f}',
-        '\u{7f}'..char::MAX => char::MAX,
-        char::MAX => return None,
-    };
-    Some(format!("{start}{after}"))
+    format!("{start}{after}")
 }
 
 #[cfg(test)]
@@ -148,19 +151,16 @@ mod tests {
     fn a_long_string_is_truncated_and_raised() {
         let thirty_two = "ä".repeat(TEXT_CHARS);
         for (rest, greatest) in [
-            ("", Some(thirty_two.clone())),
-            ("z and more", Some(format!("{thirty_two}\u{7f}"))),
-            ("\u{7f}", Some(format!("{thirty_two}{}", char::MAX))),
-            ("ö", Some(format!("{thirty_two}{}", char::MAX))),
-            ("\u{10ffff}\u{10ffff}", None),
+            ("", ""),
+            ("z and more", "\u{7f}"),
+            ("\u{7f}", "\u{10ffff}"),
+            ("ö", "\u{10ffff}"),
+            ("\u{10ffff}a", "\u{10ffff}a"),
         ] {
             let text = format!("{thirty_two}{rest}");
             assert_eq!(shortened(&text), thirty_two);
-            let raised = raised(&text);
-            assert_eq!(raised, greatest);
-            assert!(
-                shortened(&text) <= text.as_str() && raised.is_none_or(|raised| raised >= text)
-            );
+            assert_eq!(raised(&text), format!("{thirty_two}{greatest}"));
+            assert!(shortened(&text) <= text.as_str() && raised(&text) >= text);
         }
     }
 }

@@ -58,8 +58,11 @@ fn described(
             continue;
         };
         for (bounds, bound) in [
-            (&mut lower, written(least, column.kind, shortened_bytes)),
-            (&mut upper, written(greatest, column.kind, raised_bytes)),
+            (
+                &mut lower,
+                written(least, column.kind, |text| shortened(text).to_owned()),
+            ),
+            (&mut upper, written(greatest, column.kind, raised)),
         ] {
             bounds.extend(bound.map(|value| Bound { key, value }));
         }
@@ -86,21 +89,14 @@ fn described(
     }
 }
 
-fn shortened_bytes(text: &str) -> Option<Vec<u8>> {
-    Some(shortened(text).as_bytes().to_vec())
-}
-
-fn raised_bytes(text: &str) -> Option<Vec<u8>> {
-    Some(raised(text)?.into_bytes())
-}
-
 /// A bound in Iceberg's serialisation of a single value; none if there is none for the type.
 fn written(
     bound: footer::Bound,
     kind: ColumnType,
-    text: impl Fn(&str) -> Option<Vec<u8>>,
+    text: impl Fn(&str) -> String,
 ) -> Option<Vec<u8>> {
     match (kind, bound) {
+        (ColumnType::Bool, footer::Bound::Truth(truth)) => Some(vec![truth.into()]),
         (ColumnType::Int64 | ColumnType::Timestamp, footer::Bound::Number(number)) => {
             Some(number.to_le_bytes().to_vec())
         }
@@ -112,7 +108,9 @@ fn written(
             let start = (0..bytes.len() - 1).find(|&at| !spare(at));
             Some(bytes[start.unwrap_or(bytes.len() - 1)..].to_vec())
         }
-        (ColumnType::Utf8, footer::Bound::Text(bytes)) => text(std::str::from_utf8(&bytes).ok()?),
+        (ColumnType::Utf8, footer::Bound::Text(bytes)) => {
+            Some(text(std::str::from_utf8(&bytes).ok()?).into_bytes())
+        }
         _ => None,
     }
 }
@@ -142,16 +140,16 @@ mod tests {
                 Some(i64::MIN.to_be_bytes().to_vec()),
             ),
             (text("ä"), Utf8, Some("ä".as_bytes().to_vec())),
-            (number(1), Bool, None),
+            (footer::Bound::Truth(true), Bool, Some(vec![1])),
         ] {
             assert_eq!(
-                written(bound.clone(), kind, shortened_bytes),
+                written(bound.clone(), kind, str::to_owned),
                 expected,
                 "{bound:?}"
             );
         }
         let long = "x".repeat(40);
-        let greatest = written(text(&long), Utf8, raised_bytes).unwrap();
+        let greatest = written(text(&long), Utf8, raised).unwrap();
         assert!(greatest.len() == 33 && greatest.as_slice() > long.as_bytes());
     }
 }
