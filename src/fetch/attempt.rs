@@ -22,11 +22,11 @@ use super::transport::SendError;
 use super::verdict::{BatchSize, Next, Verdict, verdict};
 use crate::aside::aside;
 use crate::error::{Context, Error, Result};
-use crate::ledger::{Attempt, AttemptResult, Charged, Intent};
+use crate::ledger::{Attempt, AttemptResult, BodyDigest, Charged, Intent};
 use crate::money::Usd;
 use crate::plan::Batch;
 use crate::provider::{self, StatusClass};
-use crate::store::{AttemptId, sha256};
+use crate::store::AttemptId;
 
 /// A response below this size has few rows, so it may say that there are too many requests at once.
 /// Its request keeps its permit until the response is read.
@@ -348,11 +348,11 @@ impl Fetcher<'_> {
             );
         }
         let read = aside(bytes, move || {
-            let sha256 = sha256(&response.body);
-            (sha256, classify(response.status, &response.body))
+            let digest = BodyDigest::of(&response.body);
+            (digest, classify(response.status, &response.body))
         });
-        let (sha256, read) = read.await.context(|| "reading a response panicked")?;
-        attempt.take_body(bytes, sha256);
+        let (digest, read) = read.await.context(|| "reading a response panicked")?;
+        attempt.take_body(digest);
         match read {
             Ok(envelope) => {
                 let result = attempt.take_envelope(&envelope, self.endpoint);

@@ -44,6 +44,7 @@ pub(super) fn attempts(rows: u32) -> RecordBatch {
         charged: Charged::Yes,
         body_bytes: None,
         body_sha256: None,
+        body_xxh3: None,
         oddities: Vec::new(),
     };
     requests_batch(&(0..rows).map(attempt).collect::<Vec<_>>()).unwrap()

@@ -8,7 +8,7 @@ use object_store::path::Path;
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
-use super::attempt::{Attempt, Intent, Outcome};
+use super::attempt::{Attempt, BodyDigest, Intent, Outcome};
 use super::handle::Ledger;
 use super::pack::{pack, parse};
 use super::run::RunRecord;
@@ -16,7 +16,7 @@ use super::stored::Stored;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::money::Usd;
 use crate::provider::{Endpoint, Envelope};
-use crate::store::{AttemptId, Layout, sha256};
+use crate::store::{AttemptId, Layout};
 use crate::targets::TextList;
 
 /// Small objects that are read at the same time.
@@ -209,7 +209,7 @@ impl Ledger {
                 return Ok(attempt);
             }
         };
-        attempt.take_body(body.len(), sha256(&body));
+        attempt.take_body(BodyDigest::of(&body));
         let Ok(envelope) = Envelope::read(&body) else {
             let message = "the run was interrupted before it read the response";
             attempt.status_message = Some(message.to_owned());

@@ -146,7 +146,7 @@ impl Ledger {
         };
         let checked = tokio::task::spawn_blocking(move || {
             let body = packed.unpack(attempt.most_bytes())?;
-            attempt.check_body(&body)?;
+            attempt.audit_body(&body)?;
             Ok(Found::Whole {
                 bytes: body.len() as u64,
                 is_hashed: attempt.body_sha256.is_some(),

@@ -15,7 +15,7 @@ mod spill;
 mod stored;
 mod target_list;
 
-pub use attempt::{Attempt, AttemptResult, Charged, Intent, Outcome};
+pub use attempt::{Attempt, AttemptResult, BodyDigest, Charged, Intent, Outcome};
 pub use attempts::{EarlierAttempt, EarlierAttempts};
 pub use audit::ArchiveAudit;
 pub(crate) use bundle::{Bundles, FORMAT, Index, forget_bundles, indexes};

@@ -1,6 +1,7 @@
 //! Changes responses that are archived already.
 
 use backlake::store::sha256;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::harness::Site;
 
@@ -24,14 +25,25 @@ pub(crate) fn add_field(site: &Site, field: &str, value: impl Fn(usize) -> serde
 
 /// Changes the ledger to say that an attempt has received this body.
 pub(crate) fn record_body(site: &Site, id: &str, body: &[u8]) {
+    change_attempt(site, id, |attempt| {
+        attempt["body_bytes"] = body.len().into();
+        attempt["body_sha256"] = sha256(body).into();
+        attempt["body_xxh3"] = format!("{:032x}", xxh3_128(body)).into();
+    });
+}
+
+/// Changes what the ledger says about an attempt.
+pub(crate) fn change_attempt(
+    site: &Site,
+    id: &str,
+    change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>),
+) {
     let path = site
         .lake()
         .join(format!("_runs/2026-11-23/attempts/{id}.json"));
-    let mut attempt: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    attempt["body_bytes"] = body.len().into();
-    attempt["body_sha256"] = sha256(body).into();
-    std::fs::write(path, attempt.to_string()).unwrap();
+    let mut attempt = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(&mut attempt);
+    std::fs::write(path, serde_json::to_vec(&attempt).unwrap()).unwrap();
 }
 
 /// Changes the archived response to an attempt behind the ledger's back. Returns the new body.
