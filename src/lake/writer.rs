@@ -335,9 +335,15 @@ fn properties(contract: &Contract, run: &str) -> WriterProperties {
         let path = || ColumnPath::from(column.name.as_str());
         if !column.dictionary {
             properties = properties.set_column_dictionary_enabled(path(), false);
-            // Strings with a long common prefix follow each other in sorted rows.
-            if column.kind == ColumnType::Utf8 {
-                properties = properties.set_column_encoding(path(), Encoding::DELTA_BYTE_ARRAY);
+            let encoding = match column.kind {
+                // Strings with a long common prefix follow each other in sorted rows.
+                ColumnType::Utf8 => Some(Encoding::DELTA_BYTE_ARRAY),
+                // The times of a night need fewer bits than 64.
+                ColumnType::Timestamp => Some(Encoding::DELTA_BINARY_PACKED),
+                _ => None,
+            };
+            if let Some(encoding) = encoding {
+                properties = properties.set_column_encoding(path(), encoding);
             }
         }
         if let Some(at) = contract.sort.iter().position(|key| *key == column.name) {
