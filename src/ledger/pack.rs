@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use bytes::Bytes;
 use object_store::path::Path;
 use serde::de::DeserializeOwned;
-use zstd::bulk::Decompressor;
+use zstd::bulk::{Compressor, Decompressor};
 
 use super::stored::Stored;
 use crate::aside::{aside, unpacked};
@@ -20,13 +20,19 @@ const MAX_PREALLOCATED: u64 = 64 << 20;
 /// The most bytes that any object of the ledger can have: those of the largest response that a pipeline file allows.
 pub(super) const MOST_BYTES: u64 = 1 << 30;
 
-/// Compresses bytes.
+/// Compresses bytes, with a checksum that is compared when they are decompressed.
 pub(super) async fn pack(bytes: Bytes) -> Result<Bytes> {
-    let packed = aside(bytes.len(), move || zstd::bulk::compress(&bytes, LEVEL)).await;
+    let packed = aside(bytes.len(), move || compress(&bytes)).await;
     let packed = packed.context(|| "compressing panicked")?;
     packed
         .map(Bytes::from)
         .context(|| "failed to compress for the ledger")
+}
+
+fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut compressor = Compressor::new(LEVEL)?;
+    compressor.include_checksum(true)?;
+    compressor.compress(bytes)
 }
 
 /// Decompresses an object.
@@ -116,9 +122,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_flipped_bit_changes_what_an_object_says() {
+        let mut random = fastrand::Rng::with_seed(15);
+        let items = (0..60).map(|_| format!(r#"{{"rank":{},"backlinks":7}}"#, random.u16(..)));
+        let json = items.collect::<Vec<_>>().join(",");
+        let packed = compress(json.as_bytes()).unwrap();
+        for bit in 0..8 * packed.len() {
+            let mut flipped = packed.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let object = Packed {
+                path: Path::from("_archive/2026-11-23/0-1.json.zst"),
+                bytes: flipped.into(),
+            };
+            if let Ok(unpacked) = object.unpack(1 << 20) {
+                assert_eq!(unpacked, json, "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
     fn no_more_is_decompressed_than_an_object_may_have() {
         let text = vec![b'x'; 1 << 20];
-        let stated = zstd::bulk::compress(&text, LEVEL).unwrap();
+        let stated = compress(&text).unwrap();
         // A frame that does not say how many bytes it has.
         let silent = zstd::encode_all(text.as_slice(), LEVEL).unwrap();
         let size = |packed: &[u8]| zstd::zstd_safe::get_frame_content_size(packed).unwrap();

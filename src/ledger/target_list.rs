@@ -48,6 +48,7 @@ impl Ledger {
         let written = tokio::task::spawn_blocking(move || {
             let failed = || format!("failed to write {}", path.display());
             let mut packed = zstd::Encoder::new(BufWriter::new(file), LEVEL).context(failed)?;
+            packed.include_checksum(true).context(failed)?;
             let mut lines = BufWriter::with_capacity(BUFFER, &mut packed);
             list.write_kept(&rules, &mut lines).context(failed)?;
             lines.flush().context(failed)?;
