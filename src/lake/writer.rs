@@ -338,7 +338,7 @@ fn properties(contract: &Contract, run: &str) -> WriterProperties {
             let encoding = match column.kind {
                 // Strings with a long common prefix follow each other in sorted rows.
                 ColumnType::Utf8 => Some(Encoding::DELTA_BYTE_ARRAY),
-                // The times of a night need fewer bits than 64.
+                // The differences between times need fewer than 64 bits.
                 ColumnType::Timestamp => Some(Encoding::DELTA_BINARY_PACKED),
                 _ => None,
             };

@@ -199,7 +199,7 @@ impl Attempt {
             .map_or(MOST_BYTES, |bytes| bytes.min(MOST_BYTES))
     }
 
-    /// Checks that a body is the one that arrived, by its XXH3 if that was recorded.
+    /// Checks that a body is the one that arrived: its size and its XXH3, or its SHA-256 if no XXH3 was recorded.
     ///
     /// # Errors
     /// How it differs.
