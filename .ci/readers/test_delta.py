@@ -140,11 +140,13 @@ def test_a_filter_on_any_column_finds_every_row(lake, name):
     table = lake.table(name)
     rows, dataset = table.to_pyarrow_table(), table.to_pyarrow_dataset()
     for field in rows.schema.names:
+        # pyarrow cannot compare maps.
         if str(rows[field].type).startswith("map"):
             continue
         column = pc.field(field)
         assert dataset.count_rows(filter=column.is_null()) == rows[field].null_count, field
-        for value in set(pc.min_max(rows[field]).values()) if rows[field].null_count < rows.num_rows else ():
+        of_dates = [rows.filter(pc.equal(rows["snapshot_date"], date))[field] for date in pc.unique(rows["snapshot_date"])]
+        for value in {end for values in of_dates if values.null_count < len(values) for end in pc.min_max(values).values()}:
             count = pc.sum(pc.equal(rows[field], value)).as_py()
             assert dataset.count_rows(filter=column == value) == count > 0, (field, value)
 

@@ -10,7 +10,7 @@ pub fn markdown() -> String {
          This file is generated from the contracts in this folder by `backlake schema --markdown`; a test checks that \
          it is current.\n\
          Every table is partitioned by `snapshot_date`. The partition column is in the path, not in the files.\n\
-         Timestamps are in UTC, with microseconds.\n",
+         Timestamps are in UTC, with microseconds, from the year 1 to 9999.\n",
     );
     for table in Table::ALL {
         text.push('\n');

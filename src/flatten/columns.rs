@@ -201,12 +201,12 @@ impl<'de> Visitor<'de> for &mut ColumnDecoder {
     }
 }
 
-/// The times of the years 1 to 9999, in microseconds since 1970. Python, Delta logs and others have no other years.
-const TIMES: RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
+/// The times of the years 1 to 9999, in microseconds since 1970. Python and other readers cannot represent other years.
+const REPRESENTABLE: RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
 /// Reads `2024-03-31 07:06:04 +00:00` as microseconds since 1970.
 fn micros(text: &str) -> Option<i64> {
-    any_micros(text).filter(|micros| TIMES.contains(micros))
+    any_micros(text).filter(|micros| REPRESENTABLE.contains(micros))
 }
 
 /// [`micros`] of any year. The usual offset of zero takes a fast path.

@@ -206,6 +206,7 @@ impl Ledger {
             Stored::Missing => return Ok(attempt),
             Stored::Damaged(error) => {
                 warn!(%error, "a response is unreadable; its targets are asked for again");
+                attempt.status_message = Some(error.to_string());
                 return Ok(attempt);
             }
         };

@@ -149,7 +149,7 @@ impl Ledger {
             attempt.audit_body(&body)?;
             Ok(Found::Whole {
                 bytes: body.len() as u64,
-                is_hashed: attempt.body_sha256.is_some(),
+                is_hashed: attempt.body_sha256.is_some() || attempt.body_xxh3.is_some(),
             })
         });
         let checked: Result<Found> = checked.await.context(|| "reading a response panicked")?;

@@ -127,14 +127,16 @@ mod tests {
         let items = (0..60).map(|_| format!(r#"{{"rank":{},"backlinks":7}}"#, random.u16(..)));
         let json = items.collect::<Vec<_>>().join(",");
         let packed = compress(json.as_bytes()).unwrap();
+        let unpacked = |bytes: Vec<u8>| {
+            let path = Path::from("_archive/2026-11-23/0-1.json.zst");
+            let bytes = bytes.into();
+            Packed { path, bytes }.unpack(1 << 20)
+        };
+        assert_eq!(unpacked(packed.clone()).unwrap(), json);
         for bit in 0..8 * packed.len() {
             let mut flipped = packed.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let object = Packed {
-                path: Path::from("_archive/2026-11-23/0-1.json.zst"),
-                bytes: flipped.into(),
-            };
-            if let Ok(unpacked) = object.unpack(1 << 20) {
+            if let Ok(unpacked) = unpacked(flipped) {
                 assert_eq!(unpacked, json, "bit {bit}");
             }
         }

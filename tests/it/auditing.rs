@@ -1,6 +1,6 @@
 //! The archive is held to the ledger: what is not as it was received is named and never published.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -112,7 +112,7 @@ async fn a_response_that_is_not_as_it_was_received_is_named_and_never_published(
     let (simulator, clock) = simulator(Behaviour::default()).await;
     assert!(site.run(&simulator, &clock).await.unwrap().error.is_none());
     let recorded = site.tree();
-    // Each hash alone is enough, such as in a ledger of an earlier version.
+    // Each hash alone is enough. A ledger of an earlier version has no XXH3.
     for forgotten in [None, Some("body_xxh3"), Some("body_sha256")] {
         restore(&site, &recorded);
         for id in ["00000-1", "00001-1"] {
@@ -122,6 +122,45 @@ async fn a_response_that_is_not_as_it_was_received_is_named_and_never_published(
         }
         no_damage_is_published(&site, &simulator, &clock).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_compares_one_hash_and_an_audit_compares_both() {
+    let site = Site::new(mixed_targets(900));
+    let (simulator, clock) = simulator(Behaviour::default()).await;
+    assert!(site.run(&simulator, &clock).await.unwrap().error.is_none());
+    let recorded = site.tree();
+    for (hash, is_replayed) in [("body_sha256", true), ("body_xxh3", false)] {
+        restore(&site, &recorded);
+        change_attempt(&site, "00001-1", |attempt| {
+            attempt[hash] = "0".repeat(attempt[hash].as_str().unwrap().len()).into();
+        });
+        let replayed = site.replay(&simulator, &clock).await;
+        assert_eq!(replayed.is_ok(), is_replayed, "{hash}");
+        let (code, problems) = audit(&site);
+        assert_eq!((code, problems.len()), (Some(7), 1), "{hash}: {problems:?}");
+        assert!(
+            problems[0].contains("other bytes than were received"),
+            "{problems:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_compressed_object_has_a_checksum() {
+    let site = Site::new(mixed_targets(900));
+    let (simulator, clock) = simulator(Behaviour::default()).await;
+    assert!(site.run(&simulator, &clock).await.unwrap().error.is_none());
+    let tree = site.tree();
+    let packed = tree.iter().filter(|(path, _)| path.ends_with(".zst"));
+    let mut folders = BTreeSet::new();
+    for (path, bytes) in packed {
+        // The descriptor of the frame follows its magic number.
+        assert!(bytes[4] & 0b100 != 0, "{path}");
+        folders.insert(path.rsplit_once('/').unwrap().0);
+    }
+    // Responses, the list as read, and intents.
+    assert_eq!(folders.len(), 3, "{folders:?}");
 }
 
 /// Each damage is named by the replay and by the audit, and changes nothing that is published.

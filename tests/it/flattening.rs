@@ -212,6 +212,25 @@ fn a_value_that_does_not_fit_leaves_a_null_and_its_original() {
 }
 
 #[test]
+fn the_first_and_the_last_time_that_readers_can_represent_fit() {
+    let (first, last) = ("0001-01-01 00:00:00 +00:00", "9999-12-31 23:59:59 +00:00");
+    for (written, time) in [
+        (first, first),
+        (last, last),
+        ("0001-01-01 00:01:00 +00:01", first),
+        ("9999-12-31 23:58:59 -00:01", last),
+    ] {
+        let flattened = rows(&json!([{"url": "https://example.com/a", "first_seen": written}]));
+        assert_eq!(
+            value(&flattened.pages, "first_seen", 0),
+            json!(time),
+            "{written}"
+        );
+        assert!(flattened.irregularities.misfits.is_empty(), "{written}");
+    }
+}
+
+#[test]
 fn extra_contains_originals_byte_for_byte() {
     let body = String::from_utf8(response(
         &json!([{"url": "https://example.com/a", "backlinks": 0}]),

@@ -1,8 +1,8 @@
 //! The statistics of a file in the Delta log, which let readers skip files: counts, and the least and greatest values.
 //!
 //! They are read from the Parquet footer alone, and each bound is exact or wider than the values. A long string is truncated
-//! for the least and raised for the greatest value. A time is rounded outward to Delta's milliseconds. A column without
-//! complete Parquet statistics gets no bounds.
+//! for the least and raised for the greatest value, or kept whole if it cannot be raised. A time is rounded outward to Delta's
+//! milliseconds. A column without complete Parquet statistics gets no bounds.
 
 use std::collections::BTreeMap;
 
@@ -87,8 +87,8 @@ enum End {
     Greatest,
 }
 
-/// A bound as JSON; none for a time that is out of range. Spark ignores the bounds of booleans, delta-rs needs them: it finds
-/// no row where a bound is missing.
+/// A bound as JSON; none for a time whose year readers cannot represent. Spark ignores the bounds of booleans. delta-rs needs
+/// them: where a bound is missing, it finds no row.
 fn written(bound: Bound, kind: ColumnType, end: End) -> Json {
     match (kind, bound) {
         (ColumnType::Bool, Bound::Truth(truth)) => to_raw_value(&truth).ok(),
@@ -106,7 +106,7 @@ fn written(bound: Bound, kind: ColumnType, end: End) -> Json {
             let up = end == End::Greatest && micros.rem_euclid(1000) != 0;
             let millis = micros.div_euclid(1000) + i64::from(up);
             let time = DateTime::<Utc>::from_timestamp_millis(millis)?;
-            let four_digits = (0..=9999).contains(&time.year());
+            let four_digits = (1..=9999).contains(&time.year());
             four_digits
                 .then(|| to_raw_value(&time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()).ok())?
         }

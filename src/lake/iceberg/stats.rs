@@ -1,7 +1,7 @@
 //! A data file as an Iceberg manifest lists it: its partition, its rows and the statistics of its Parquet footer.
 //!
 //! Each bound is exact or wider than the values: a long string is truncated for the least and raised for the greatest
-//! value. A column without complete Parquet statistics gets no bounds.
+//! value, or kept whole if it cannot be raised. A column without complete Parquet statistics gets no bounds.
 
 use chrono::NaiveDate;
 use parquet::file::metadata::ParquetMetaData;
