@@ -1,6 +1,8 @@
 //! A later start continues from the ledger: nothing is paid for twice, even if objects of the
 //! ledger are damaged.
 
+use arrow::array::AsArray as _;
+use backlake::contract::Table;
 use backlake::error::ErrorKind;
 use backlake::fate::Fates;
 use backlake::money::Usd;
@@ -62,6 +64,36 @@ async fn a_damaged_ledger_is_worked_around_and_its_responses_are_fetched_again()
         simulator.ledger().len(),
         3,
         "the damaged response is fetched again, once"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bit_that_flips_before_the_attempt_is_recorded_is_noticed() {
+    let site = Site::new(pages(1500)).with("[api]\nmax_in_flight = 1\nmax_attempts = 1");
+    let (simulator, clock) = simulator(Behaviour::default()).await;
+    simulator.script([Scripted::code(50000)]);
+    site.run(&simulator, &clock).await.unwrap();
+    let attempt = site.lake().join("_runs/2026-11-23/attempts/00001-1.json");
+    std::fs::remove_file(attempt).unwrap();
+    let response = site.lake().join("_archive/2026-11-23/00001-1.json.zst");
+    let mut bytes = std::fs::read(&response).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&response, bytes).unwrap();
+    let end = site.run(&simulator, &clock).await.unwrap();
+    published(&end);
+    assert_eq!(end.report.fates.unsent + end.report.fates.failed, 0);
+    let asked: usize = simulator.ledger().iter().map(|charge| charge.targets).sum();
+    assert_eq!(
+        asked, 2000,
+        "the 500 targets of the response are asked for again"
+    );
+    let requests = site.table(Table::Requests);
+    let messages = requests.column_by_name("status_message").unwrap();
+    let mut messages = messages.as_string::<i32>().iter().flatten();
+    assert!(
+        messages.any(|message| message.contains("failed to decompress")),
+        "{requests:?}"
     );
 }
 

@@ -166,7 +166,15 @@ mod tests {
                 r#""1969-12-31T23:59:59.999Z""#,
                 r#""1970-01-01T00:00:00.000Z""#,
             ),
+            (
+                -62_135_596_800_000_000,
+                Timestamp,
+                r#""0001-01-01T00:00:00.000Z""#,
+                r#""0001-01-01T00:00:00.000Z""#,
+            ),
             // Out of the range that other readers accept.
+            (-62_135_596_800_001_000, Timestamp, "", ""),
+            (253_402_300_800_000_000, Timestamp, "", ""),
             (i64::MAX, Timestamp, "", ""),
         ] {
             assert_eq!(json(Bound::Number(number), kind, End::Least), least);
