@@ -7,6 +7,7 @@ use super::handle::Ledger;
 use super::pack::{Packed, pack, unpack};
 use super::stored::Stored;
 use crate::error::{Error, Result};
+use crate::provider::Envelope;
 use crate::store::AttemptId;
 
 impl Ledger {
@@ -40,6 +41,18 @@ impl Ledger {
         Ok(match unpack(packed).await {
             Ok(body) => Stored::Whole(body),
             Err(error) => Stored::Damaged(error),
+        })
+    }
+
+    /// Whether a later start can read from the response how an attempt ended: it is whole, or kept on the local disk until
+    /// then.
+    ///
+    /// # Errors
+    /// A lake that fails.
+    pub async fn can_tell(&self, id: AttemptId) -> Result<bool> {
+        Ok(match self.response(id).await? {
+            Stored::Whole(body) => Envelope::read(&body).is_ok(),
+            Stored::Damaged(_) | Stored::Missing => self.is_spilled(id).await?,
         })
     }
 

@@ -16,12 +16,6 @@ pub enum Stored<T> {
 }
 
 impl<T> Stored<T> {
-    /// Whether the object is there, readable or not.
-    #[must_use]
-    pub fn exists(&self) -> bool {
-        !matches!(self, Self::Missing)
-    }
-
     /// The object, or `None` if it is missing.
     ///
     /// # Errors

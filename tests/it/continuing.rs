@@ -95,6 +95,13 @@ async fn a_bit_that_flips_before_the_attempt_is_recorded_is_noticed() {
         messages.any(|message| message.contains("failed to decompress")),
         "{requests:?}"
     );
+    // The provider's task list says what the damaged response has cost, and a replay does not forget it.
+    let cost = site.manifest()["requests"]["cost_usd"].clone();
+    let files = site.published_files();
+    std::fs::remove_file(site.lake().join("_snapshots/2026-11-23.json")).unwrap();
+    site.replay(&simulator, &clock).await.unwrap();
+    assert_eq!(site.manifest()["requests"]["cost_usd"], cost);
+    assert!(site.published_files() == files);
 }
 
 #[tokio::test(start_paused = true)]
