@@ -44,12 +44,12 @@ impl Ledger {
         })
     }
 
-    /// Whether a later start can read from the response how an attempt ended: it is whole, or kept on the local disk until
-    /// then.
+    /// Whether a later start can read from its response how an attempt ended: the response is whole, or it is kept on the
+    /// local disk until then.
     ///
     /// # Errors
     /// A lake that fails.
-    pub async fn can_tell(&self, id: AttemptId) -> Result<bool> {
+    pub async fn has_usable_response(&self, id: AttemptId) -> Result<bool> {
         Ok(match self.response(id).await? {
             Stored::Whole(body) => Envelope::read(&body).is_ok(),
             Stored::Damaged(_) | Stored::Missing => self.is_spilled(id).await?,

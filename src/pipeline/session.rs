@@ -214,8 +214,8 @@ impl<'a> Session<'a> {
             for attempt in asked.await? {
                 // A response that arrived but could not be recorded is found by the next start,
                 // unless a recorded attempt hides it.
-                let hides =
-                    attempt.outcome == Outcome::Ambiguous && ledger.can_tell(attempt.id).await?;
+                let hides = attempt.outcome == Outcome::Ambiguous
+                    && ledger.has_usable_response(attempt.id).await?;
                 if !hides {
                     ledger.record_attempt(&attempt).await?;
                 }
